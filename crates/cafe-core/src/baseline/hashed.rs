@@ -1,0 +1,139 @@
+//! Plain hashing: the features of a field share its few rows, whoever they are.
+
+use std::collections::BTreeMap;
+
+use crate::budget::proportional_rows;
+use crate::coalesce::Coalescer;
+use crate::rows::{RowTable, init_bound, init_row};
+use crate::{
+    BudgetError, Embedding, FeatureId, Memory, RowOptimizer, StateError, StateView, UpdateStats, mix64, reduce,
+};
+
+/// Sizes and settings of a [`HashedEmbedding`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct HashedConfig {
+    /// Values a row.
+    pub dim: usize,
+    /// Features of each field; they set the initial rows' scale.
+    pub features: Vec<u64>,
+    /// Rows of each field.
+    pub n_rows: Vec<u64>,
+    /// How rows follow their gradients.
+    pub optimizer: RowOptimizer,
+    /// Seeds the hash and the initial rows.
+    pub seed: u64,
+}
+
+impl HashedConfig {
+    /// Rows in proportion to the fields' features, as many as `budget_bytes` holds.
+    ///
+    /// # Errors
+    /// If the budget can't hold a row for each field.
+    pub fn within(
+        features: &[u64],
+        dim: usize,
+        budget_bytes: u64,
+        optimizer: RowOptimizer,
+        seed: u64,
+    ) -> Result<Self, BudgetError> {
+        let max_rows = budget_bytes / (dim * size_of::<f32>()) as u64;
+        let n_rows = proportional_rows(features, dim, max_rows)?;
+        Ok(Self { dim, features: features.to_vec(), n_rows, optimizer, seed })
+    }
+
+    /// Bytes of all rows.
+    #[must_use]
+    pub fn embedding_bytes(&self) -> u64 {
+        self.n_rows.iter().sum::<u64>() * (self.dim * size_of::<f32>()) as u64
+    }
+}
+
+/// One table a field, the row chosen by a hash of the feature: the baseline of the literature.
+///
+/// Two features of a field that hash to one row are one feature to the model. At high ratios
+/// a field of a few hundred features is left with one row.
+#[derive(Clone, Debug)]
+pub struct HashedEmbedding {
+    seed: u64,
+    /// First row and number of rows of each field.
+    fields: Vec<(u32, usize)>,
+    rows: RowTable,
+    by_row: Coalescer,
+}
+
+impl HashedEmbedding {
+    /// A table of freshly initialised rows.
+    ///
+    /// # Panics
+    /// If `features` and `n_rows` are not of equal length, a field has no row, or there are 2^32 rows.
+    #[must_use]
+    pub fn new(config: &HashedConfig) -> Self {
+        let HashedConfig { dim, features, n_rows, optimizer, seed } = config;
+        assert_eq!(features.len(), n_rows.len(), "features and rows are given for every field");
+        let total = n_rows.iter().sum::<u64>();
+        assert!(u32::try_from(total).is_ok(), "a table has fewer than 2^32 rows");
+        let mut rows = RowTable::new(total as usize, *dim, *optimizer);
+        let mut fields = Vec::with_capacity(features.len());
+        let mut start = 0_u32;
+        for (&n_features, &n) in features.iter().zip(n_rows) {
+            assert!(n > 0, "every field needs a row");
+            fields.push((start, n as usize));
+            for row_idx in start..start + n as u32 {
+                init_row(rows.row_mut(row_idx), u64::from(row_idx), *seed, init_bound(n_features));
+            }
+            start += n as u32;
+        }
+        Self { seed: *seed, fields, by_row: Coalescer::new(*dim), rows }
+    }
+
+    #[inline]
+    fn row_idx(&self, id: FeatureId) -> u32 {
+        let (start, n) = self.fields[id.field()];
+        start + reduce(mix64(id.raw(), self.seed), n) as u32
+    }
+}
+
+impl Embedding for HashedEmbedding {
+    fn dim(&self) -> usize {
+        self.rows.dim()
+    }
+
+    fn lookup(&self, ids: &[FeatureId], out: &mut [f32]) {
+        let dim = self.dim();
+        assert_eq!(out.len(), ids.len() * dim, "lookup writes dim values for each id");
+        for (&id, out) in ids.iter().zip(out.chunks_exact_mut(dim)) {
+            out.copy_from_slice(self.rows.row(self.row_idx(id)));
+        }
+    }
+
+    fn update(&mut self, ids: &[FeatureId], grads: &[f32], learning_rate: f32) -> UpdateStats {
+        let dim = self.dim();
+        assert_eq!(grads.len(), ids.len() * dim, "update takes dim gradients for each id");
+        self.by_row.clear(ids.len());
+        for (&id, grad) in ids.iter().zip(grads.chunks_exact(dim)) {
+            let row_idx = self.row_idx(id);
+            self.by_row.add(u64::from(row_idx), grad);
+        }
+        for (row_idx, grad) in self.by_row.iter() {
+            self.rows.step(row_idx as u32, grad, learning_rate);
+        }
+        UpdateStats::default()
+    }
+
+    fn memory(&self) -> Memory {
+        Memory {
+            rows_bytes: self.rows.values_bytes(),
+            optimizer_bytes: self.rows.optimizer_bytes(),
+            ..Memory::default()
+        }
+    }
+
+    fn state(&self) -> Vec<(&'static str, StateView<'_>)> {
+        self.rows.state().into()
+    }
+
+    fn restore(&mut self, state: &BTreeMap<&str, StateView<'_>>) -> Result<(), StateError> {
+        self.rows = self.rows.restored(self.rows.n_rows(), state)?;
+        Ok(())
+    }
+}

@@ -1,0 +1,121 @@
+//! What a CAFE embedding is made of: sizes, tiers, thresholds.
+
+use crate::budget::CafeSettings;
+use crate::{RowOptimizer, VictimPolicy};
+
+/// Sizes and settings of a [`crate::CafeEmbedding`]; [`CafeConfig::within`] makes them from a budget.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CafeConfig {
+    /// Values a row.
+    pub dim: usize,
+    /// `H`: rows for hot features.
+    pub n_hot: usize,
+    /// `w`: buckets of the sketch.
+    pub n_buckets: usize,
+    /// `c`: slots a bucket.
+    pub slots: usize,
+    /// Who makes room in a full bucket.
+    pub victim: VictimPolicy,
+    /// What a score measures.
+    pub importance: Importance,
+    /// `K`: the score from which a feature is hot.
+    pub threshold: f32,
+    /// How scores fade; `None` never.
+    pub decay: Option<Decay>,
+    /// The middle tier; `None` for hot and cold only.
+    pub medium: Option<Medium>,
+    /// The rows of each field that its features share or own from the start.
+    pub fields: Vec<FieldRows>,
+    /// How rows follow their gradients.
+    pub optimizer: RowOptimizer,
+    /// Seeds every hash and the initial rows.
+    pub seed: u64,
+}
+
+/// What a score measures.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Importance {
+    /// Gradient norms, scaled to a mean of one for each field and batch: `K = 500` is what 500
+    /// average occurrences bring.
+    #[default]
+    GradientNorm,
+    /// One for each occurrence.
+    Frequency,
+}
+
+/// When and how scores fade.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Decay {
+    /// Scores are multiplied by this.
+    pub factor: f32,
+    /// The score mass observed from one decay to the next.
+    pub every: f64,
+}
+
+/// The middle tier of the multi-level embedding: a feature of some importance adds a row of a
+/// second, independently hashed table to that of the first, so that two features rarely share both.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Medium {
+    /// A feature is of the middle tier from this share of `K` on.
+    pub threshold_ratio: f32,
+    /// The share of a field's shared rows that the second table gets.
+    pub second_share: f64,
+}
+
+impl Default for Medium {
+    /// The paper's: from 0.2 K, 0.3 of the rows.
+    fn default() -> Self {
+        Self { threshold_ratio: 0.2, second_share: 0.3 }
+    }
+}
+
+/// The rows of one field beside the hot ones.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FieldRows {
+    /// Features of the field; they set the initial rows' scale.
+    pub n_features: u64,
+    /// Who uses the rows.
+    pub kind: FieldKind,
+}
+
+/// How the features of a field use its rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FieldKind {
+    /// A row for each feature, as many as the field has features; the sketch does not see it.
+    Own,
+    /// Shared by hash.
+    Shared {
+        /// Rows of the first table.
+        first: u64,
+        /// Rows of the second table, the middle tier's; may be 0.
+        second: u64,
+    },
+}
+
+impl FieldRows {
+    pub(crate) fn own(n_features: u64) -> Self {
+        Self { n_features, kind: FieldKind::Own }
+    }
+
+    /// `n_rows` shared rows, split between the tables where there is a middle tier.
+    pub(crate) fn shared(n_features: u64, n_rows: u64, settings: &CafeSettings) -> Self {
+        let share = settings.medium.map_or(0.0, |medium| medium.second_share);
+        let second = ((n_rows as f64 * share).round() as u64).min(n_rows - 1);
+        Self { n_features, kind: FieldKind::Shared { first: n_rows - second, second } }
+    }
+
+    /// Whether each of the field's features has its own row.
+    #[must_use]
+    pub fn is_own(&self) -> bool {
+        self.kind == FieldKind::Own
+    }
+
+    /// Rows of the field.
+    #[must_use]
+    pub fn n_rows(&self) -> u64 {
+        match self.kind {
+            FieldKind::Own => self.n_features,
+            FieldKind::Shared { first, second } => first + second,
+        }
+    }
+}

@@ -1,0 +1,86 @@
+//! The one trait that every embedding method implements, and what it reports.
+
+use std::collections::BTreeMap;
+
+use crate::{FeatureId, StateError, StateView};
+
+/// A trainable map from feature ids to vectors, of whatever memory a method spends on it.
+///
+/// One training step is [`lookup`](Embedding::lookup), the model's forward and backward pass
+/// outside of this crate, then [`update`](Embedding::update) with the same ids and the gradient of
+/// the loss with respect to what `lookup` returned. Nothing but `update` and `restore` changes an
+/// embedding, so evaluation is `lookup` alone.
+///
+/// Ids may come in any order and any number per field; a duplicate counts once per occurrence.
+pub trait Embedding: Send {
+    /// The length of a row, `dim`.
+    fn dim(&self) -> usize;
+
+    /// Writes the vector of `ids[i]` to `out[i * dim .. (i + 1) * dim]`.
+    ///
+    /// # Panics
+    /// If `out.len() != ids.len() * dim`, or an id is of a field that the embedding lacks.
+    fn lookup(&self, ids: &[FeatureId], out: &mut [f32]);
+
+    /// Takes one optimizer step with `grads[i * dim .. (i + 1) * dim]` as the gradient of the loss
+    /// with respect to the vector of `ids[i]`, then lets memory follow importance.
+    ///
+    /// # Panics
+    /// If `grads.len() != ids.len() * dim`, or an id is of a field that the embedding lacks. A
+    /// gradient that is not finite is the caller's to stop; methods that measure importance panic.
+    fn update(&mut self, ids: &[FeatureId], grads: &[f32], learning_rate: f32) -> UpdateStats;
+
+    /// What it occupies now.
+    fn memory(&self) -> Memory;
+
+    /// Everything that a restored embedding needs to go on as if never interrupted.
+    fn state(&self) -> Vec<(&'static str, StateView<'_>)>;
+
+    /// Takes over a state that [`state`](Embedding::state) of an embedding of the same
+    /// configuration gave. On an error nothing has changed.
+    ///
+    /// # Errors
+    /// If an array is missing, of another kind or length, or contradicts itself.
+    fn restore(&mut self, state: &BTreeMap<&str, StateView<'_>>) -> Result<(), StateError>;
+}
+
+/// What one [`Embedding::update`] did. A method without tiers leaves it at zero.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct UpdateStats {
+    /// Features that own a hot row after the step.
+    pub hot_rows: u64,
+    /// Features that were given a hot row in the step.
+    pub promoted: u64,
+    /// Features that lost their hot row in the step.
+    pub demoted: u64,
+}
+
+/// Bytes in use, by purpose.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Memory {
+    /// Embedding values.
+    pub rows_bytes: u64,
+    /// The sketch: ids, scores and row numbers of its slots.
+    pub sketch_bytes: u64,
+    /// Maps from features to rows, where a method keeps one.
+    pub index_bytes: u64,
+    /// Numbers of the rows that nobody owns.
+    pub free_list_bytes: u64,
+    /// Optimizer state of the rows.
+    pub optimizer_bytes: u64,
+}
+
+impl Memory {
+    /// Rows and sketch: what the literature's compression ratio divides by.
+    #[must_use]
+    pub fn embedding_bytes(&self) -> u64 {
+        self.rows_bytes + self.sketch_bytes
+    }
+
+    /// Everything counted.
+    #[must_use]
+    pub fn total_bytes(&self) -> u64 {
+        let Self { rows_bytes, sketch_bytes, index_bytes, free_list_bytes, optimizer_bytes } = *self;
+        rows_bytes + sketch_bytes + index_bytes + free_list_bytes + optimizer_bytes
+    }
+}

@@ -1,0 +1,44 @@
+//! CAFE embedding compression: [`CafeEmbedding`] and its [`HotSketch`], and the baselines that it
+//! is compared with, behind one trait, [`Embedding`]. Plain slices in and out; no tensor library,
+//! no files, no threads, no clock.
+//!
+//! In a recommendation model almost all memory is embedding rows, and almost all rows hardly
+//! matter. CAFE measures what matters while it trains, by the norm of each feature's gradient, and
+//! lets memory follow:
+//!
+//! ```text
+//! ids ── lookup ──► HotSketch: held? score? row?
+//!                     owns a row ───────────► hot     H[row]
+//!                     score ≥ 0.2 K ────────► medium  T1[h1(id)] + T2[h2(id)]
+//!                     else ─────────────────► cold    T1[h1(id)]
+//!
+//! ids, gradients ── update ──► rows step ─► scores into the sketch ─► decay ─► promote, demote
+//! ```
+//!
+//! * A feature is a field and a 32-bit token, [`FeatureId`]: no vocabulary, and no feature is unknown.
+//! * [`Budget`] turns bytes or a compression ratio into sizes, everything counted.
+//! * [`theory`] computes the bounds that the paper proves.
+//! * Everything is seeded: the same calls give the same bytes, on every platform.
+
+mod baseline;
+mod budget;
+mod cafe;
+mod coalesce;
+mod embedding;
+mod feature;
+mod hash;
+mod own_rows;
+mod rows;
+mod sketch;
+mod state;
+pub mod theory;
+
+pub use baseline::{FullEmbedding, HashedConfig, HashedEmbedding};
+pub use budget::{Budget, BudgetError, CafeSettings, full_bytes, proportional_rows};
+pub use cafe::{CafeConfig, CafeEmbedding, Decay, FieldKind, FieldRows, Importance, Medium, Tier};
+pub use embedding::{Embedding, Memory, UpdateStats};
+pub use feature::FeatureId;
+pub use hash::{mix64, reduce, unit_f64};
+pub use rows::RowOptimizer;
+pub use sketch::{Held, HotSketch, Observed, SketchConfig, VictimPolicy};
+pub use state::{StateError, StateView};

@@ -1,0 +1,142 @@
+//! CAFE's own promises: continuity of every promotion, tiers by score, protection by policy.
+
+use cafe_core::{
+    CafeConfig, CafeEmbedding, Decay, Embedding, FeatureId, FieldKind, FieldRows, Importance, Medium, RowOptimizer,
+    Tier, VictimPolicy,
+};
+use proptest::prelude::*;
+
+const DIM: usize = 3;
+
+fn config(medium: bool) -> CafeConfig {
+    let field = |first, second| FieldRows { n_features: 1000, kind: FieldKind::Shared { first, second } };
+    CafeConfig {
+        dim: DIM,
+        n_hot: 4,
+        n_buckets: 8,
+        slots: 4,
+        victim: VictimPolicy::LightestCold,
+        importance: Importance::GradientNorm,
+        threshold: 10.0,
+        decay: None,
+        medium: medium.then(Medium::default),
+        fields: vec![field(2, 2), field(3, 1), FieldRows { n_features: 2, kind: FieldKind::Own }],
+        optimizer: RowOptimizer::Sgd,
+        seed: 11,
+    }
+}
+
+fn vector(embedding: &CafeEmbedding, id: FeatureId) -> Vec<f32> {
+    let mut out = vec![0.0; DIM];
+    embedding.lookup(&[id], &mut out);
+    out
+}
+
+/// One feature alone has a score of exactly one for each occurrence: the mean of its field.
+#[test]
+fn tiers_follow_the_score() {
+    let id = FeatureId::new(0, 42);
+    let mut embedding = CafeEmbedding::new(config(true));
+    let mut tiers = Vec::new();
+    for _ in 0..12 {
+        tiers.push(embedding.tier(id));
+        embedding.update(&[id], &[0.1, 0.0, 0.0], 0.0);
+    }
+    let expected = [vec![Tier::Cold; 2], vec![Tier::Medium; 8], vec![Tier::Hot; 2]].concat();
+    assert_eq!(tiers, expected, "medium from 0.2 K = 2, hot from K = 10");
+    assert_eq!(embedding.tier(FeatureId::new(2, 1)), Tier::Own);
+    assert!((embedding.sketch().estimate(id) - 12.0).abs() < 1e-4);
+}
+
+#[test]
+fn scores_have_mean_one_per_field_and_batch() {
+    let mut embedding = CafeEmbedding::new(config(false));
+    let ids = [FeatureId::new(0, 1), FeatureId::new(1, 1), FeatureId::new(0, 2), FeatureId::new(1, 2)];
+    // Field 0 has norms 3 and 1, field 1 has norms 0.5 and 0.
+    let grads = [[3.0, 0.0, 0.0], [0.0, 0.5, 0.0], [0.0, 0.0, -1.0], [0.0; 3]].concat();
+    embedding.update(&ids, &grads, 0.1);
+    let scores = ids.map(|id| embedding.sketch().estimate(id));
+    assert_eq!(scores, [1.5, 2.0, 0.5, 0.0]);
+}
+
+#[test]
+fn gradients_that_are_all_zero_add_nothing() {
+    let mut embedding = CafeEmbedding::new(config(false));
+    embedding.update(&[FeatureId::new(0, 1); 4], &[0.0; 4 * DIM], 0.1);
+    assert!(embedding.sketch().mass().abs() < f64::EPSILON && embedding.sketch().iter().next().is_none());
+    embedding.update(&[FeatureId::new(0, 1)], &[1.0, 0.0, 0.0], 0.1);
+    assert!((embedding.sketch().mass() - 1.0).abs() < 1e-6, "and it still observes afterwards");
+}
+
+#[test]
+fn a_hot_row_learns_alone() {
+    let hot = FeatureId::new(0, 42);
+    let mut embedding = CafeEmbedding::new(config(false));
+    for _ in 0..10 {
+        embedding.update(&[hot], &[1.0, 0.0, 0.0], 0.0);
+    }
+    assert_eq!(embedding.tier(hot), Tier::Hot);
+    let others: Vec<_> = (0..50).map(|token| FeatureId::new(0, token)).filter(|&id| id != hot).collect();
+    let before: Vec<_> = others.iter().map(|&id| vector(&embedding, id)).collect();
+    embedding.update(&[hot], &[1.0, 1.0, 1.0], 0.5);
+    assert_eq!(others.iter().map(|&id| vector(&embedding, id)).collect::<Vec<_>>(), before);
+}
+
+#[test]
+fn decay_demotes_to_the_shared_row() {
+    let mut settings = config(false);
+    settings.decay = Some(Decay { factor: 0.5, every: 15.0 });
+    let (id, filler) = (FeatureId::new(0, 42), FeatureId::new(1, 7));
+    let mut embedding = CafeEmbedding::new(settings);
+    let shared = vector(&embedding, id);
+    for _ in 0..10 {
+        embedding.update(&[id], &[1.0, 0.0, 0.0], 0.0);
+    }
+    embedding.update(&[id], &[1.0, 0.0, 0.0], 0.5); // moves the hot row only
+    assert_ne!(vector(&embedding, id), shared);
+    let demoted: u64 = (0..5).map(|_| embedding.update(&[filler], &[1.0, 0.0, 0.0], 0.0).demoted).sum();
+    assert_eq!((demoted, embedding.tier(id)), (1, Tier::Cold));
+    assert_eq!(vector(&embedding, id), shared);
+    assert!((embedding.sketch().estimate(id) - 5.5).abs() < 1e-5);
+}
+
+#[test]
+fn surplus_features_of_a_small_field_share_its_rows() {
+    let mut embedding = CafeEmbedding::new(config(false));
+    let ids: Vec<_> = (0..3).map(|token| FeatureId::new(2, token)).collect();
+    embedding.update(&ids, &[0.1; 3 * DIM], 0.1);
+    assert_eq!(ids.iter().map(|&id| embedding.tier(id)).collect::<Vec<_>>(), [Tier::Own, Tier::Own, Tier::Cold]);
+    let surplus = vector(&embedding, ids[2]);
+    assert!(surplus == vector(&embedding, ids[0]) || surplus == vector(&embedding, ids[1]));
+}
+
+proptest! {
+    /// With a learning rate of zero nothing but tiers change, and no vector may: a promotion
+    /// copies exactly what lookup returned. Only a feature that loses its row, or one that meets a
+    /// second table which others have trained, moves.
+    #[test]
+    fn promotions_are_continuous(
+        medium: bool, optimizer in prop_oneof![Just(RowOptimizer::Sgd), Just(RowOptimizer::RowWiseAdagrad { epsilon: 1e-8 })],
+        steps in prop::collection::vec(prop::collection::vec((0_usize..3, 0_u32..12, -3_i8..4), 1..12), 1..60),
+    ) {
+        let mut settings = config(medium);
+        settings.optimizer = optimizer;
+        let mut embedding = CafeEmbedding::new(settings);
+        for (step, samples) in steps.into_iter().enumerate() {
+            let ids: Vec<_> = samples.iter().map(|&(field, token, _)| FeatureId::new(field, token)).collect();
+            let grads: Vec<_> = samples.iter().flat_map(|&(_, _, g)| [f32::from(g), 0.5, 0.0]).collect();
+            if step % 2 == 0 {
+                embedding.update(&ids, &grads, 0.1);
+                continue;
+            }
+            let watched: Vec<_> = (0..36).map(|i| FeatureId::new(i % 3, i as u32 / 3)).collect();
+            let before: Vec<_> = watched.iter().map(|&id| (embedding.tier(id), vector(&embedding, id))).collect();
+            embedding.update(&ids, &grads, 0.0);
+            for (&id, (tier, before)) in watched.iter().zip(&before) {
+                let now = embedding.tier(id);
+                let moves = matches!((tier, now), (Tier::Cold, Tier::Medium) | (Tier::Own, Tier::Cold)) || (*tier == Tier::Hot && now != Tier::Hot);
+                prop_assert!(moves || &vector(&embedding, id) == before, "{}: {:?} -> {:?}", id, tier, now);
+            }
+        }
+    }
+}
