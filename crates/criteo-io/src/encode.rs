@@ -1,0 +1,51 @@
+//! From what the log says to what a model takes: integers to dense values, tokens to ids.
+
+use cafe_core::FeatureId;
+
+/// The dense value of an integer: ln(x + 1) where x is positive, else 0, as for a missing one.
+///
+/// The counts of the logs span six orders of magnitude; the few negative ones (−1 mostly) are
+/// codes, not counts.
+#[must_use]
+pub fn encode_integer(integer: Option<i64>) -> f32 {
+    match integer {
+        // In f64, because f32 can't tell neighbouring counts apart past 16 million.
+        Some(count) if count > 0 => ((count as f64) + 1.0).ln() as f32,
+        _ => 0.0,
+    }
+}
+
+/// The feature that a token of `field` is; a missing one is a feature of its own.
+#[must_use]
+pub fn encode_token(field: usize, token: Option<u32>) -> FeatureId {
+    token.map_or_else(|| FeatureId::missing(field), |token| FeatureId::new(field, token))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn integers_become_logarithms() {
+        let cases = [
+            (None, 0.0),
+            (Some(i64::MIN), 0.0),
+            (Some(-1), 0.0),
+            (Some(0), 0.0),
+            (Some(1), std::f32::consts::LN_2),
+            (Some(1_669_366), 14.327_955),
+            (Some(i64::MAX), 43.668_274),
+        ];
+        for (integer, expected) in cases {
+            let got = encode_integer(integer);
+            assert!((got - expected).abs() <= 1e-5, "{integer:?}: {got} against {expected}");
+        }
+    }
+
+    #[test]
+    fn a_missing_token_is_a_feature_of_its_field() {
+        assert_eq!(encode_token(3, Some(0)), FeatureId::new(3, 0));
+        assert_eq!(encode_token(3, None), FeatureId::missing(3));
+        assert_ne!(encode_token(3, None), encode_token(4, None));
+    }
+}

@@ -1,0 +1,73 @@
+//! From the path of a Criteo click log to batches that a model can take.
+//!
+//! ```text
+//!  day_0.gz ─open→ bytes ─lines→ line ─parse→ Record ─encode→ Batch ─Prefetch→ training loop
+//!  day_1.gz ─┘              └──────── Reader ───────┘      (own thread; batches come back)
+//! ```
+//!
+//! *Opening* looks at the first bytes of a file, not at its name: gzip (all members) and zstd (all
+//! frames) are decompressed as a stream, anything else is taken as text. Nothing seeks, so pipes
+//! and `-` for standard input work as files do.
+//!
+//! A [`Reader`] takes several files in order as one stream of rows. It slices lines out of one
+//! fixed buffer and parses them where they lie, in one pass, with no allocation. A [`Record`] is
+//! the row as it stands in the log: label, integers, tokens, each `None` where the field is empty.
+//! [`Synth`] makes such rows up; both are a [`RecordSource`].
+//!
+//! A [`Batch`] holds encoded rows: integers become ln(x + 1), tokens become
+//! [`FeatureId`](cafe_core::FeatureId)s, a missing token is an ordinary feature of its field.
+//! [`Prefetch`] fills batches ahead on its own thread, and the buffers go round.
+//!
+//! What the reader promises: rows come in file order; none is dropped or repaired silently; every
+//! malformed byte is an error with file, line and column ([`ReadError`]); a truncated file is an
+//! error and never an end; memory does not depend on the input.
+//!
+//! # Example
+//!
+//! ```
+//! use std::io::Write;
+//! use criteo_io::{Batch, Format, Reader, Record, RecordSource, count_rows};
+//!
+//! let directory = tempfile::tempdir()?;
+//! let path = directory.path().join("day_0.gz");
+//! let file = std::fs::File::create(&path)?;
+//! let mut gzip = flate2::write::GzEncoder::new(file, flate2::Compression::fast());
+//! // A click, I1 = 1, C1 = 0x68fd1e64; all else is missing.
+//! writeln!(gzip, "1\t1{}68fd1e64{}", "\t".repeat(13), "\t".repeat(25))?;
+//! gzip.finish()?;
+//!
+//! assert_eq!(count_rows(&[path.clone()], None)?, 1);
+//! let mut reader = Reader::open(vec![path], Format::CriteoKaggle)?;
+//! let (mut record, mut batch) = (Record::default(), Batch::default());
+//! while reader.read_record(&mut record)? {
+//!     batch.push(&record);
+//! }
+//! assert_eq!(record.tokens[0], Some(0x68fd_1e64));
+//! assert_eq!(batch.labels, [1.0]);
+//! assert_eq!(batch.dense[0], 2_f32.ln());
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+mod batch;
+mod encode;
+mod error;
+mod lines;
+mod open;
+mod parse;
+mod prefetch;
+mod reader;
+mod record;
+mod schema;
+mod split;
+mod synth;
+
+pub use batch::Batch;
+pub use encode::{encode_integer, encode_token};
+pub use error::{Compression, Excerpt, ReadError, RowError, RowFault};
+pub use parse::parse_line;
+pub use prefetch::{Prefetch, PrefetchConfig};
+pub use reader::{Reader, count_rows};
+pub use record::{Record, RecordSource};
+pub use schema::{Format, Schema, UnknownFormat};
+pub use split::train_rows;
+pub use synth::{Synth, SynthConfig, write_record};

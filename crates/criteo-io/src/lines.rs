@@ -1,0 +1,170 @@
+//! Lines sliced in place out of one buffer. Apart from the reader, because it knows neither files
+//! nor rows, and can be tested at every boundary.
+
+use std::io::{self, Read};
+use std::ops::Range;
+
+/// The longest line that is looked at, in bytes. A row has about 250; this bounds the memory.
+pub(crate) const LINE_LIMIT: usize = 64 << 10;
+
+/// A window over the bytes of one input.
+///
+/// ```text
+/// buffer  | read and done | start .. searched .. end | free |
+/// ```
+///
+/// What is unread moves to the front when the window is refilled. A buffer below the line limit
+/// doubles where a line does not fit, so the limit holds for every size.
+pub(crate) struct Lines {
+    buffer: Vec<u8>,
+    start: usize,
+    end: usize,
+    /// Unread bytes known to hold no line feed.
+    n_searched: usize,
+    ended: bool,
+}
+
+impl Lines {
+    /// Four times the line limit: a refill then moves little in proportion to what it reads.
+    pub(crate) const DEFAULT_BYTES: usize = 4 * LINE_LIMIT;
+
+    pub(crate) fn new(n_bytes: usize) -> Self {
+        Self { buffer: vec![0; n_bytes.max(1)], start: 0, end: 0, n_searched: 0, ended: false }
+    }
+
+    /// Forgets everything, for another input.
+    pub(crate) fn restart(&mut self) {
+        (self.start, self.end, self.n_searched, self.ended) = (0, 0, 0, false);
+    }
+
+    /// The bytes in `range`, which [`Lines::next`] gave and no other call came after.
+    pub(crate) fn line(&self, range: Range<usize>) -> &[u8] {
+        &self.buffer[range]
+    }
+
+    /// The first bytes of what is unread: `n_bytes`, or fewer where the input ends before.
+    pub(crate) fn peek(&mut self, input: &mut dyn Read, n_bytes: usize) -> io::Result<&[u8]> {
+        while self.end - self.start < n_bytes && self.fill(input)? {}
+        let end = self.end.min(self.start + n_bytes);
+        Ok(&self.buffer[self.start..end])
+    }
+
+    /// Where the next line stands, without its line feed; `None` at the end.
+    ///
+    /// A line over [`LINE_LIMIT`] is given as soon as that is known, perhaps cut.
+    pub(crate) fn next(&mut self, input: &mut dyn Read) -> io::Result<Option<Range<usize>>> {
+        loop {
+            let from = self.start + self.n_searched;
+            if let Some(idx) = memchr::memchr(b'\n', &self.buffer[from..self.end]) {
+                let line = self.start..from + idx;
+                self.start = line.end + 1;
+                self.n_searched = 0;
+                return Ok(Some(line));
+            }
+            self.n_searched = self.end - self.start;
+            if self.n_searched > LINE_LIMIT || !self.fill(input)? {
+                let line = self.start..self.end;
+                self.start = self.end;
+                self.n_searched = 0;
+                return Ok((!line.is_empty()).then_some(line));
+            }
+        }
+    }
+
+    /// Passes over up to `n_lines` lines of any length; returns how many there were.
+    pub(crate) fn skip(&mut self, input: &mut dyn Read, n_lines: u64) -> io::Result<u64> {
+        let mut n_skipped = 0;
+        let mut in_line = false;
+        self.n_searched = 0;
+        while n_skipped < n_lines {
+            let unread = &self.buffer[self.start..self.end];
+            in_line = unread.last().map_or(in_line, |&byte| byte != b'\n');
+            for idx in memchr::memchr_iter(b'\n', unread) {
+                n_skipped += 1;
+                if n_skipped == n_lines {
+                    self.start += idx + 1;
+                    return Ok(n_skipped);
+                }
+            }
+            self.start = self.end;
+            if !self.fill(input)? {
+                return Ok(n_skipped + u64::from(in_line));
+            }
+        }
+        Ok(n_skipped)
+    }
+
+    /// Reads on; `false` at the end of the input.
+    fn fill(&mut self, input: &mut dyn Read) -> io::Result<bool> {
+        if self.ended {
+            return Ok(false);
+        }
+        self.buffer.copy_within(self.start..self.end, 0);
+        self.end -= self.start;
+        self.start = 0;
+        if self.end == self.buffer.len() {
+            self.buffer.resize(2 * self.end, 0);
+        }
+        loop {
+            match input.read(&mut self.buffer[self.end..]) {
+                Ok(n_read) => {
+                    self.end += n_read;
+                    self.ended = n_read == 0;
+                    return Ok(n_read > 0);
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn all_lines(text: &[u8], n_bytes: usize) -> Vec<Vec<u8>> {
+        let (mut lines, mut input) = (Lines::new(n_bytes), text);
+        let mut found = Vec::new();
+        while let Some(range) = lines.next(&mut input).unwrap() {
+            found.push(lines.line(range).to_vec());
+        }
+        assert_eq!(lines.next(&mut input).unwrap(), None);
+        found
+    }
+
+    proptest! {
+        #[test]
+        fn lines_are_those_of_the_plain_split_and_skips_agree(
+            text in "[ab\r\n]{0,60}",
+            n_bytes in 1_usize..70,
+            n_skipped in 0_u64..20,
+        ) {
+            let text = text.as_bytes();
+            let mut expected: Vec<_> = text.split(|&byte| byte == b'\n').collect();
+            // What follows the last line feed is a line only if something does.
+            expected.pop_if(|last| last.is_empty());
+            prop_assert_eq!(all_lines(text, n_bytes), expected.clone());
+
+            let (mut lines, mut input) = (Lines::new(n_bytes), text);
+            let n_expected = n_skipped.min(expected.len() as u64);
+            prop_assert_eq!(lines.skip(&mut input, n_skipped).unwrap(), n_expected);
+            let next = lines.next(&mut input).unwrap().map(|range| lines.line(range).to_vec());
+            prop_assert_eq!(next.as_deref(), expected.get(n_expected as usize).copied());
+        }
+    }
+
+    #[test]
+    fn the_limit_is_the_same_for_every_buffer() {
+        for n_bytes in [1, 300, LINE_LIMIT, LINE_LIMIT + 1, Lines::DEFAULT_BYTES] {
+            for (len, end) in [(LINE_LIMIT, "\n"), (LINE_LIMIT, ""), (LINE_LIMIT + 1, "\n"), (10 * LINE_LIMIT, "")] {
+                let text = "x".repeat(len) + end;
+                let (mut lines, mut input) = (Lines::new(n_bytes), text.as_bytes());
+                let line = lines.next(&mut input).unwrap().unwrap();
+                assert_eq!(line.len() > LINE_LIMIT, len > LINE_LIMIT);
+                assert!(lines.buffer.len() <= n_bytes.max(4 * LINE_LIMIT));
+            }
+        }
+    }
+}

@@ -1,0 +1,380 @@
+//! One line to one record. Twice: a fast pass that takes every ordinary row, and a plain one that
+//! takes what the fast one refuses and says what is wrong with it.
+
+use crate::{Excerpt, Record, RowError, RowFault, Schema};
+
+/// Parses one line (without its line feed; a final carriage return is dropped) into `record`.
+///
+/// What stands in `record` after an error is unspecified.
+///
+/// The fast pass goes over the bytes once, left to right, and reads eight at a time as one `u64`:
+/// an integer up to its tab, or all digits of a token. It never judges: where anything is unusual
+/// it gives up, and the plain pass decides. So the two can differ in speed only, and a message has
+/// to be right in one place.
+///
+/// # Errors
+/// If the line is not a row of the schema: a wrong number of columns first, else the leftmost
+/// field that is malformed.
+pub fn parse_line(line: &[u8], schema: &Schema, record: &mut Record) -> Result<(), RowError> {
+    let line = line.strip_suffix(b"\r").unwrap_or(line);
+    record.integers.resize(schema.n_integers, None);
+    record.tokens.resize(schema.n_fields, None);
+    record.true_logit = None;
+    match parse_fast(line, record) {
+        Some(()) => Ok(()),
+        None => parse_plain(line, record),
+    }
+}
+
+/// `None` where the plain pass has to decide.
+fn parse_fast(line: &[u8], record: &mut Record) -> Option<()> {
+    let [label @ (b'0' | b'1'), b'\t', rest @ ..] = line else { return None };
+    record.clicked = *label == b'1';
+    let mut rest = rest;
+    for integer in &mut record.integers {
+        let chunk = u64::from_le_bytes(*rest.first_chunk()?);
+        let n_bytes;
+        (*integer, n_bytes) = short_integer(chunk)?;
+        rest = &rest[n_bytes + 1..];
+    }
+    let (last, tokens) = record.tokens.split_last_mut()?;
+    for token in tokens {
+        if let [b'\t', after @ ..] = rest {
+            *token = None;
+            rest = after;
+            continue;
+        }
+        let [digits @ .., b'\t'] = rest.first_chunk::<9>()? else { return None };
+        *token = Some(hex_digits(u64::from_le_bytes(*digits))?);
+        rest = &rest[9..];
+    }
+    *last = match rest {
+        [] => None,
+        _ => Some(hex_digits(u64::from_le_bytes(rest.try_into().ok()?))?),
+    };
+    Some(())
+}
+
+/// The byte `n` in all eight places.
+const fn bytes_of(n: u8) -> u64 {
+    u64::from_le_bytes([n; 8])
+}
+
+/// An integer with the tab after it, all within the eight bytes of `chunk`, and its length.
+/// `None` where there is no tab, or what stands in front of it is not an integer.
+#[inline]
+fn short_integer(chunk: u64) -> Option<(Option<i64>, usize)> {
+    // The lowest set bit marks the first tab; bits above it may be wrong, but go unused.
+    let tabs = chunk ^ bytes_of(b'\t');
+    let marks = tabs.wrapping_sub(bytes_of(1)) & !tabs & bytes_of(0x80);
+    if marks == 0 {
+        return None;
+    }
+    let n_bytes = marks.trailing_zeros() / 8;
+    let negative = u32::from(chunk as u8 == b'-');
+    let n_digits = n_bytes - negative;
+    // Drop the sign, turn digits into their values, and move them to the top, so that the units
+    // come last and zeros first. In two shifts, because one by 64 would be none.
+    let values = (chunk >> (8 * negative)) ^ bytes_of(b'0');
+    let values = (values << (56 - 8 * n_digits)) << 8;
+    let too_big = (values | values.wrapping_add(bytes_of(0x80 - 10))) & bytes_of(0x80);
+    let lone_sign = n_bytes == 1 && negative == 1;
+    if too_big != 0 || lone_sign {
+        return None;
+    }
+    // Neighbours join: eight digits, four pairs, two fours, one number.
+    let pairs = (values.wrapping_mul(10).wrapping_add(values >> 8)) & 0x00ff_00ff_00ff_00ff;
+    let fours = (pairs.wrapping_mul(100).wrapping_add(pairs >> 16)) & 0x0000_ffff_0000_ffff;
+    let number = (fours.wrapping_mul(10_000).wrapping_add(fours >> 32)) & 0xffff_ffff;
+    let sign = 1 - 2 * i64::from(negative);
+    Some(((n_bytes > 0).then_some(sign * number as i64), n_bytes as usize))
+}
+
+/// The number that eight hex digits of either case make, the first one in the lowest byte.
+#[inline]
+fn hex_digits(chunk: u64) -> Option<u32> {
+    // Letters are 0x41.. and 0x61.., digits 0x30..: bit 6 tells them apart.
+    let letters = (chunk >> 6) & bytes_of(1);
+    let nibbles = (chunk & bytes_of(0x0f)) + 9 * letters;
+    // No sum passes 30, so no byte carries into the next. A digit is right if its upper half is 3
+    // and its value below 10; a letter if its upper half is 6 (once in lower case) and its value
+    // is 10 to 15.
+    let upper_halves = (chunk | (letters << 5)) & bytes_of(0xf0);
+    let wrong_upper = upper_halves ^ (bytes_of(0x30) + 0x30 * letters);
+    let too_big = nibbles & bytes_of(0x10);
+    let wrong_kind = (((nibbles + bytes_of(6)) >> 4) & bytes_of(1)) ^ letters;
+    if wrong_upper | too_big | wrong_kind != 0 {
+        return None;
+    }
+    let bytes = ((nibbles << 4) | (nibbles >> 8)) & 0x00ff_00ff_00ff_00ff;
+    let halves = ((bytes << 8) | (bytes >> 16)) & 0x0000_ffff_0000_ffff;
+    Some(((halves << 16) | (halves >> 32)) as u32)
+}
+
+/// Column by column, with the exact reason where a line is refused.
+#[cold]
+fn parse_plain(line: &[u8], record: &mut Record) -> Result<(), RowError> {
+    check_columns(line, 1 + record.integers.len() + record.tokens.len())?;
+    let mut columns = line.split(|&byte| byte == b'\t');
+    let mut column = 1;
+    // The columns have been counted: there is one for every value.
+    let mut next = || {
+        let field = columns.next().unwrap_or_default();
+        let start = column;
+        column += field.len() + 1;
+        (field, start)
+    };
+    let (field, start) = next();
+    record.clicked = plain_label(field).map_err(|fault| RowError { column: start, fault })?;
+    for (idx, integer) in record.integers.iter_mut().enumerate() {
+        let (field, start) = next();
+        *integer = plain_integer(field, idx).map_err(|fault| RowError { column: start, fault })?;
+    }
+    for (idx, token) in record.tokens.iter_mut().enumerate() {
+        let (field, start) = next();
+        *token = plain_token(field, idx).map_err(|fault| RowError { column: start, fault })?;
+    }
+    Ok(())
+}
+
+fn check_columns(line: &[u8], expected: usize) -> Result<(), RowError> {
+    if line.is_empty() {
+        return Err(RowError { column: 1, fault: RowFault::EmptyLine });
+    }
+    let got = memchr::memchr_iter(b'\t', line).count() + 1;
+    if got < expected {
+        let fault = RowFault::TooFewColumns { expected, got };
+        return Err(RowError { column: line.len() + 1, fault });
+    }
+    if let Some(tab_idx) = memchr::memchr_iter(b'\t', line).nth(expected - 1) {
+        let fault = RowFault::TooManyColumns { expected, got };
+        return Err(RowError { column: tab_idx + 2, fault });
+    }
+    Ok(())
+}
+
+fn plain_label(field: &[u8]) -> Result<bool, RowFault> {
+    match field {
+        b"0" => Ok(false),
+        b"1" => Ok(true),
+        _ => Err(RowFault::Label { got: Excerpt::new(field) }),
+    }
+}
+
+fn plain_integer(text: &[u8], field: usize) -> Result<Option<i64>, RowFault> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let digits = text.strip_prefix(b"-").unwrap_or(text);
+    if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
+        return Err(RowFault::Integer { field, got: Excerpt::new(text) });
+    }
+    // Downwards, because the least integer has no positive twin.
+    let fold = |sum: i64, digit: &u8| sum.checked_mul(10)?.checked_sub(i64::from(digit - b'0'));
+    let negated = digits.iter().try_fold(0, fold);
+    let value = if digits.len() < text.len() { negated } else { negated.and_then(i64::checked_neg) };
+    let overflow = || RowFault::IntegerOverflow { field, got: Excerpt::new(text) };
+    value.map(Some).ok_or_else(overflow)
+}
+
+fn plain_token(text: &[u8], field: usize) -> Result<Option<u32>, RowFault> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let digit = |byte: &u8| char::from(*byte).to_digit(16);
+    let fold = |sum: u32, byte: &u8| Some((sum << 4) | digit(byte)?);
+    let value = if text.len() == 8 { text.iter().try_fold(0, fold) } else { None };
+    value.map(Some).ok_or_else(|| RowFault::Token { field, got: Excerpt::new(text) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Format;
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    /// The obvious parser: text, split, the standard library's number parsers.
+    fn twin(line: &[u8], schema: &Schema) -> Option<Record> {
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        let columns: Vec<&str> = std::str::from_utf8(line).ok()?.split('\t').collect();
+        from_columns(&columns, schema)
+    }
+
+    fn from_columns(columns: &[&str], schema: &Schema) -> Option<Record> {
+        if columns.len() != schema.n_columns() {
+            return None;
+        }
+        let (integers, tokens) = columns[1..].split_at(schema.n_integers);
+        let integer = |text: &&str| match *text {
+            "" => Some(None),
+            _ if text.starts_with('+') => None,
+            _ => text.parse().ok().map(Some),
+        };
+        let token = |text: &&str| match *text {
+            "" => Some(None),
+            _ if text.len() != 8 || text.starts_with('+') => None,
+            _ => u32::from_str_radix(text, 16).ok().map(Some),
+        };
+        Some(Record {
+            clicked: ["0", "1"].iter().position(|label| *label == columns[0])? == 1,
+            integers: integers.iter().map(integer).collect::<Option<_>>()?,
+            tokens: tokens.iter().map(token).collect::<Option<_>>()?,
+            true_logit: None,
+        })
+    }
+
+    /// The `csv` crate as the splitter; fields are the standard library's again.
+    fn by_csv(line: &[u8], schema: &Schema) -> Option<Record> {
+        let mut reader = csv::ReaderBuilder::new()
+            .delimiter(b'\t')
+            .terminator(csv::Terminator::Any(b'\n'))
+            .quoting(false)
+            .has_headers(false)
+            .flexible(true)
+            .from_reader(line.strip_suffix(b"\r").unwrap_or(line));
+        let columns = reader.records().next()?.ok()?;
+        from_columns(&columns.iter().collect::<Vec<_>>(), schema)
+    }
+
+    fn ours(line: &[u8], schema: &Schema) -> Option<Record> {
+        let mut record = Record { true_logit: Some(1.0), ..Record::default() };
+        parse_line(line, schema, &mut record).ok().map(|()| record)
+    }
+
+    fn integer_text() -> impl Strategy<Value = String> {
+        prop_oneof![
+            2 => Just(String::new()),
+            4 => (-3_i64..3000).prop_map(|n| n.to_string()),
+            2 => any::<i64>().prop_map(|n| n.to_string()),
+            1 => any::<i64>().prop_map(|n| (n >> 40).to_string()),
+            1 => "-?[0-9]{1,22}",
+        ]
+    }
+
+    fn token_text() -> impl Strategy<Value = String> {
+        prop_oneof![
+            2 => Just(String::new()),
+            6 => any::<u32>().prop_map(|n| format!("{n:08x}")),
+            1 => any::<u32>().prop_map(|n| format!("{n:08X}")),
+        ]
+    }
+
+    fn row() -> impl Strategy<Value = Vec<u8>> {
+        let integers = vec(integer_text(), 13);
+        (any::<bool>(), integers, vec(token_text(), 26), any::<bool>()).prop_map(
+            |(clicked, integers, tokens, carriage_return)| {
+                let label = vec![u8::from(clicked).to_string()];
+                let mut line = [label, integers, tokens].concat().join("\t").into_bytes();
+                line.extend(carriage_return.then_some(b'\r'));
+                line
+            },
+        )
+    }
+
+    /// Flips a bit, puts a byte in, or takes one out; favours the bytes that mean something.
+    fn mutate(line: &mut Vec<u8>, (place, kind, byte): (usize, u8, u8)) {
+        const TELLING: &[u8] = b"\t\r-+09afAFgG@`/: \0\xff";
+        let idx = place % (line.len() + 1);
+        match kind % 4 {
+            0 if idx < line.len() => line[idx] ^= 1 << (byte % 8),
+            1 if idx < line.len() => drop(line.remove(idx)),
+            2 => line.insert(idx, TELLING[usize::from(byte) % TELLING.len()]),
+            _ if idx < line.len() => line[idx] = TELLING[usize::from(byte) % TELLING.len()],
+            _ => line.push(byte),
+        }
+        line.retain(|&b| b != b'\n');
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2000))]
+
+        #[test]
+        fn rows_and_mutants_parse_as_the_twins_do(
+            row in row(),
+            mutations in vec(any::<(usize, u8, u8)>(), 0..4),
+        ) {
+            let schema = Format::CriteoKaggle.schema();
+            let mut line = row;
+            for mutation in mutations {
+                mutate(&mut line, mutation);
+                let got = ours(&line, &schema);
+                prop_assert_eq!(&got, &twin(&line, &schema), "{}", line.escape_ascii());
+                prop_assert_eq!(&got, &by_csv(&line, &schema), "{}", line.escape_ascii());
+            }
+            prop_assert_eq!(ours(&line, &schema), twin(&line, &schema));
+        }
+
+        #[test]
+        fn eight_bytes_are_a_token_just_where_the_standard_library_says(
+            digits in any::<u32>(),
+            upper in any::<bool>(),
+            wrong in any::<Option<(usize, u8)>>(),
+        ) {
+            let text = if upper { format!("{digits:08X}") } else { format!("{digits:08x}") };
+            let mut text = text.into_bytes();
+            if let Some((idx, byte)) = wrong {
+                text[idx % 8] = byte;
+            }
+            let hex = text.iter().all(u8::is_ascii_hexdigit);
+            let expected = std::str::from_utf8(&text).ok().filter(|_| hex);
+            let expected = expected.map(|text| u32::from_str_radix(text, 16).unwrap());
+            let chunk: [u8; 8] = text.as_slice().try_into().unwrap();
+            prop_assert_eq!(hex_digits(u64::from_le_bytes(chunk)), expected);
+        }
+    }
+
+    #[test]
+    fn every_byte_in_every_place_of_a_token() {
+        for idx in 0..8 {
+            for byte in 0..=255_u8 {
+                let mut text = *b"01239aFf";
+                text[idx] = byte;
+                let expected = plain_token(&text, 0).ok().flatten();
+                assert_eq!(hex_digits(u64::from_le_bytes(text)), expected, "{byte} at {idx}");
+            }
+        }
+    }
+
+    #[test]
+    fn every_byte_in_every_place_of_an_integer() {
+        for template in [b"\t1\t-1\t12", b"1234567\t", b"-123456\t", b"-\t12345\t", b"12345678"] {
+            for (idx, byte) in (0..8).flat_map(|idx| (0..=255_u8).map(move |byte| (idx, byte))) {
+                let mut text = *template;
+                text[idx] = byte;
+                let Some(n_bytes) = text.iter().position(|&b| b == b'\t') else {
+                    assert_eq!(short_integer(u64::from_le_bytes(text)), None);
+                    continue;
+                };
+                let expected = plain_integer(&text[..n_bytes], 0).ok().map(|it| (it, n_bytes));
+                let got = short_integer(u64::from_le_bytes(text));
+                assert_eq!(got, expected, "{}", text.escape_ascii());
+            }
+        }
+    }
+
+    #[test]
+    fn ordinary_rows_never_need_the_plain_pass() {
+        let schema = Format::CriteoKaggle.schema();
+        let mut record = Record::default();
+        parse_line(b"", &schema, &mut record).unwrap_err();
+        let integers = ["-1", "0", "", "1234567", "-999999"].into_iter().cycle().take(13);
+        let tokens = ["deadbeef", "", "00C0FFEE"].into_iter().cycle().take(25);
+        let columns: Vec<&str> = ["1"].into_iter().chain(integers).chain(tokens).collect();
+        for last in ["", "0123abcd", "FEDCBA98"] {
+            let line = columns.join("\t") + "\t" + last;
+            assert!(parse_fast(line.as_bytes(), &mut record).is_some(), "{line}");
+            assert_eq!(Some(&record), twin(line.as_bytes(), &schema).as_ref());
+        }
+    }
+
+    #[test]
+    fn the_extremes_of_64_bits_pass_and_their_neighbours_do_not() {
+        assert_eq!(plain_integer(b"9223372036854775807", 0), Ok(Some(i64::MAX)));
+        assert_eq!(plain_integer(b"-9223372036854775808", 0), Ok(Some(i64::MIN)));
+        for text in [&b"9223372036854775808"[..], b"-9223372036854775809"] {
+            let overflow = RowFault::IntegerOverflow { field: 4, got: Excerpt::new(text) };
+            assert_eq!(plain_integer(text, 4), Err(overflow));
+        }
+    }
+}

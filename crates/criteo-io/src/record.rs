@@ -1,0 +1,31 @@
+//! One row in memory, and the trait of whatever yields rows one by one.
+
+use crate::ReadError;
+
+/// One row as it stands in the log, before encoding. Reused from row to row.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Record {
+    /// Whether the impression was clicked.
+    pub clicked: bool,
+    /// The integer fields I1.., `None` where empty.
+    pub integers: Vec<Option<i64>>,
+    /// The categorical fields C1.. as 32-bit tokens, `None` where empty.
+    pub tokens: Vec<Option<u32>>,
+    /// The logit that the label was drawn from: known for generated rows only.
+    pub true_logit: Option<f32>,
+}
+
+/// A stream of rows in a fixed order.
+pub trait RecordSource: Send {
+    /// Fills `record` with the next row; `false` at the end, and at every call after it.
+    ///
+    /// # Errors
+    /// Where the source can't be read, or the row is malformed.
+    fn read_record(&mut self, record: &mut Record) -> Result<bool, ReadError>;
+
+    /// Passes over up to `n_rows` rows without parsing them; returns how many there were.
+    ///
+    /// # Errors
+    /// Where the source can't be read.
+    fn skip_records(&mut self, n_rows: u64) -> Result<u64, ReadError>;
+}

@@ -1,0 +1,155 @@
+//! A seeded stream of Criteo-shaped rows whose true click probabilities are known. Apart from
+//! the readers, because tests and comparisons need rows that nobody has to download.
+
+mod label;
+mod marginals;
+mod math;
+mod sampler;
+
+use std::ops::Range;
+
+use cafe_core::{mix64, unit_f64};
+
+use self::label::LabelModel;
+use self::math::logistic;
+use self::sampler::Sampler;
+use crate::{ReadError, Record, RecordSource};
+
+/// What a generated log depends on: the same configuration gives the same rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SynthConfig {
+    /// Chooses tokens, effects and rows.
+    pub seed: u64,
+    /// Rows after which the next day begins.
+    pub rows_per_day: u64,
+}
+
+impl Default for SynthConfig {
+    fn default() -> Self {
+        Self { seed: 0, rows_per_day: 300_000 }
+    }
+}
+
+/// A log that looks like Criteo's, and whose click probabilities are known.
+///
+/// Row `i` is a function of the configuration and `i` alone: any range can be had without the
+/// rows before it, in constant memory and without allocation from row to row.
+///
+/// # Planted
+/// * *Marginals* as counted in 31,000 rows of the Kaggle log: shares of missing values, quantiles
+///   of the integers, cardinalities, shares of the 1, 10, 100 and 1000 most frequent values, and a
+///   tail of values that occur once.
+/// * *Families.* Each field takes its quantile from a latent number of the row (item, campaign,
+///   site, person, activity), or with a fixed probability from a number of its own. Fields that
+///   are missing together in the real log are so here.
+/// * *Drift.* A field of 2000 values or more renews its head: each of its first 1000 ranks changes
+///   its token, and so its effect, once in 25 days (4 % a day); popularity stays. A value that
+///   alone holds 2 % of the rows is spared, lest a day's share of positives hang on it. Seven days
+///   keep within the cardinality, a longer log goes past it by and by.
+/// * *Labels.* The logit is a sum of hashed effects of (field, token), of the products of latent
+///   vectors of rank 3 over all pairs of fields, and of terms linear in `ln(1 + x)` of the integers
+///   or, where one is missing, a constant. [`Record::true_logit`] is what the label was drawn
+///   from, rounded first, so the AUC of the true logits is the best that any model can hope for.
+///   Every seed is brought to 24 % positives and one spread of the logits by 8192 rows drawn aside;
+///   the best AUC comes out at 0.80 to 0.82. Effects of the tail are there, too rare to be learned.
+///
+/// # Not planted
+/// Weekly rhythms, popularity that rises and falls, sequences of one person's rows, curved effects
+/// of integers, and whatever else the tables do not show. Single fields predict the label somewhat
+/// less well than in the real log at the same number of rows. What a method gains here says how it
+/// deals with skew, families and drift; it says nothing of a published number on real data.
+///
+/// # Same rows everywhere
+/// Rows are made of integer arithmetic and IEEE additions, multiplications, divisions and square
+/// roots; `exp` and `ln` are built out of these, not taken from the platform.
+#[derive(Clone, Debug)]
+pub struct Synth {
+    config: SynthConfig,
+    rows: Range<u64>,
+    sampler: Sampler,
+    labels: LabelModel,
+    row_seed: u64,
+}
+
+impl Synth {
+    /// The rows `rows` of the log that `config` describes.
+    ///
+    /// # Panics
+    /// If a day has no rows.
+    #[must_use]
+    pub fn new(config: SynthConfig, rows: Range<u64>) -> Self {
+        assert!(config.rows_per_day > 0, "a day of generated rows needs at least one row");
+        let sampler = Sampler::new(config.seed);
+        let labels = LabelModel::new(config.seed, &sampler);
+        Self { config, rows, sampler, labels, row_seed: mix64(config.seed, 0x726f_7773) }
+    }
+
+    fn fill(&self, row: u64, record: &mut Record) {
+        let key = mix64(row, self.row_seed);
+        self.sampler.fill(key, row / self.config.rows_per_day, record);
+        let logit = self.labels.logit(record) as f32;
+        record.true_logit = Some(logit);
+        record.clicked = unit_f64(mix64(u64::MAX, key)) < logistic(f64::from(logit));
+    }
+}
+
+impl RecordSource for Synth {
+    fn read_record(&mut self, record: &mut Record) -> Result<bool, ReadError> {
+        let Some(row) = self.rows.next() else { return Ok(false) };
+        self.fill(row, record);
+        Ok(true)
+    }
+
+    fn skip_records(&mut self, n_rows: u64) -> Result<u64, ReadError> {
+        let n_left = self.rows.end.saturating_sub(self.rows.start);
+        let n_skipped = n_rows.min(n_left);
+        self.rows.start += n_skipped;
+        Ok(n_skipped)
+    }
+}
+
+/// Appends `record` to `out` as one line of the Kaggle dialect: label, integers and tokens of
+/// eight hex digits between tabs, nothing where a value is missing. The true logit is not written.
+pub fn write_record(record: &Record, out: &mut Vec<u8>) {
+    out.push(if record.clicked { b'1' } else { b'0' });
+    for integer in &record.integers {
+        out.push(b'\t');
+        if let Some(value) = *integer {
+            push_integer(value, out);
+        }
+    }
+    for token in &record.tokens {
+        out.push(b'\t');
+        if let Some(token) = *token {
+            push_hex(token, out);
+        }
+    }
+    out.push(b'\n');
+}
+
+fn push_integer(value: i64, out: &mut Vec<u8>) {
+    if value < 0 {
+        out.push(b'-');
+    }
+    // The largest magnitude, 2^63, has 19 digits.
+    let mut digits = [0_u8; 19];
+    let mut start = digits.len();
+    let mut rest = value.unsigned_abs();
+    loop {
+        start -= 1;
+        digits[start] = b'0' + (rest % 10) as u8;
+        rest /= 10;
+        if rest == 0 {
+            break;
+        }
+    }
+    out.extend_from_slice(&digits[start..]);
+}
+
+fn push_hex(token: u32, out: &mut Vec<u8>) {
+    let digit = |n_shifted: u32| b"0123456789abcdef"[(token >> n_shifted & 0xf) as usize];
+    out.extend_from_slice(&[28, 24, 20, 16, 12, 8, 4, 0].map(digit));
+}
+
+#[cfg(test)]
+mod tests;

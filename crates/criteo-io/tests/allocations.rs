@@ -1,0 +1,119 @@
+//! Reading a row and encoding it allocates nothing, once the buffers exist.
+//! A test binary of its own, because it replaces the allocator.
+#![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
+#![allow(unsafe_code, reason = "a counting allocator can't be written without")]
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::fs::File;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use criteo_io::{Batch, Format, Prefetch, PrefetchConfig, Reader, Record, RecordSource};
+
+/// The system's allocator, counting calls of every thread.
+struct Counting;
+
+static N_ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
+
+// SAFETY: every call goes to the system's allocator unchanged; counting touches no memory of it.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        N_ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
+        // SAFETY: the caller keeps the contract of `alloc`.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        // SAFETY: the caller keeps the contract of `dealloc`.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+
+    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, n_bytes: usize) -> *mut u8 {
+        N_ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
+        // SAFETY: the caller keeps the contract of `realloc`.
+        unsafe { System.realloc(pointer, layout, n_bytes) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+const BATCH_SIZE: usize = 100;
+const N_WARM_UP: usize = 20;
+const N_BATCHES: usize = 100;
+
+fn write_rows(path: &Path, mut output: impl Write) -> PathBuf {
+    for row in 0..BATCH_SIZE * (N_WARM_UP + 2 * N_BATCHES) {
+        write!(output, "{}", row % 2).unwrap();
+        for field in 0..13 {
+            // Now and then an integer too long for the fast pass.
+            let integer = if row % 50 == field { 1 << 40 } else { row * field % 3000 };
+            write!(output, "\t{integer}").unwrap();
+        }
+        for field in 0..26 {
+            write!(output, "\t{:08x}", row * 7919 * (field + 1)).unwrap();
+        }
+        writeln!(output).unwrap();
+    }
+    output.flush().unwrap();
+    path.to_owned()
+}
+
+/// Allocations while `step` is called for a hundred batches, after a warm-up.
+fn count(mut step: impl FnMut()) -> u64 {
+    (0..N_WARM_UP).for_each(|_| step());
+    let before = N_ALLOCATIONS.load(Ordering::Relaxed);
+    (0..N_BATCHES).for_each(|_| step());
+    N_ALLOCATIONS.load(Ordering::Relaxed) - before
+}
+
+fn read_directly(path: &Path) -> u64 {
+    let mut reader = Reader::open(vec![path.to_owned()], Format::CriteoKaggle).unwrap();
+    let (mut record, mut batch) = (Record::default(), Batch::default());
+    count(|| {
+        batch.clear();
+        for _ in 0..BATCH_SIZE {
+            assert!(reader.read_record(&mut record).unwrap());
+            batch.push(&record);
+        }
+    })
+}
+
+fn read_ahead(path: &Path) -> u64 {
+    let reader = Reader::open(vec![path.to_owned()], Format::CriteoKaggle).unwrap();
+    let config = PrefetchConfig { batch_size: BATCH_SIZE, max_rows: None, depth: 2 };
+    let mut prefetch = Prefetch::spawn(Box::new(reader), config);
+    // Until every buffer has been round once: four of them, all held at the same time.
+    let held: Vec<_> = (0..4).map(|_| prefetch.next_batch().unwrap().unwrap()).collect();
+    for batch in held {
+        prefetch.recycle(batch);
+    }
+    count(|| {
+        let batch = prefetch.next_batch().unwrap().unwrap();
+        prefetch.recycle(batch);
+    })
+}
+
+/// One test, because the count is of the whole process.
+#[test]
+fn ten_thousand_rows_allocate_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let create = |name: &str| {
+        let path = directory.path().join(name);
+        (File::create(&path).unwrap(), path)
+    };
+    let (file, path) = create("plain");
+    let plain = write_rows(&path, std::io::BufWriter::new(file));
+    let (file, path) = create("gzip");
+    let level = flate2::Compression::fast();
+    let gzip = write_rows(&path, flate2::write::GzEncoder::new(file, level));
+    let (file, path) = create("zstd");
+    let zstd = write_rows(&path, zstd::Encoder::new(file, 1).unwrap().auto_finish());
+    for path in [plain, gzip, zstd] {
+        assert_eq!(read_directly(&path), 0, "{}", path.display());
+        // The channel allocates where a thread waits for the first time, and there are two.
+        let n_ahead = read_ahead(&path);
+        assert!(n_ahead < 8, "{n_ahead} for {} ahead", path.display());
+    }
+}

@@ -1,0 +1,457 @@
+//! Everything that can be wrong with an input, each with the exact message; plain and compressed,
+//! and at every boundary of the buffer.
+#![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
+
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use criteo_io::{Format, ReadError, Reader, Record, RecordSource, count_rows};
+
+/// A good row with a value in every field: `0`, I1 = 1 to I13 = 13, C1 = 00000001 to C26 = 0000001a.
+fn columns() -> Vec<Vec<u8>> {
+    let integers = (1..=13).map(|i| i.to_string().into_bytes());
+    let tokens = (1..=26).map(|i| format!("{i:08x}").into_bytes());
+    [b"0".to_vec()].into_iter().chain(integers).chain(tokens).collect()
+}
+
+/// The good row with one column replaced, and where that column starts.
+fn with_column(column_idx: usize, text: &[u8]) -> (Vec<u8>, usize) {
+    let mut columns = columns();
+    columns[column_idx] = text.to_vec();
+    let start = columns[..column_idx].iter().map(|it| it.len() + 1).sum::<usize>() + 1;
+    (columns.join(&b'\t'), start)
+}
+
+/// A file of two good rows, then `line`, then another good one.
+fn third_line(line: &[u8]) -> Vec<u8> {
+    let good = columns().join(&b'\t');
+    [&good, &good, line, &good].map(|it| [it, &b"\n"[..]].concat()).concat()
+}
+
+fn gzip(content: &[u8]) -> Vec<u8> {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    encoder.write_all(content).unwrap();
+    encoder.finish().unwrap()
+}
+
+fn zstd(content: &[u8]) -> Vec<u8> {
+    let mut encoder = zstd::Encoder::new(Vec::new(), 1).unwrap();
+    encoder.include_checksum(true).unwrap();
+    encoder.write_all(content).unwrap();
+    encoder.finish().unwrap()
+}
+
+/// A directory where every content can be put under a name.
+struct Place(tempfile::TempDir);
+
+impl Place {
+    fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn write(&self, name: &str, content: &[u8]) -> PathBuf {
+        fs::write(self.path(name), content).unwrap();
+        self.path(name)
+    }
+
+    /// The message, with FILE in place of the path.
+    fn message(&self, path: &Path, error: &ReadError) -> String {
+        assert!(path.starts_with(self.0.path()));
+        error.to_string().replace(path.to_str().unwrap(), "FILE")
+    }
+
+    /// Reads to the first error: the rows before it, and the message.
+    fn outcome(&self, path: &Path, n_bytes: Option<usize>) -> (u64, String) {
+        match first_error(path, n_bytes) {
+            (n_rows, Some(error)) => (n_rows, self.message(path, &error)),
+            (n_rows, None) => (n_rows, "no error".to_owned()),
+        }
+    }
+}
+
+fn first_error(path: &Path, n_bytes: Option<usize>) -> (u64, Option<ReadError>) {
+    let mut reader = match Reader::open(vec![path.to_owned()], Format::CriteoKaggle) {
+        Ok(reader) => reader,
+        Err(error) => return (0, Some(error)),
+    };
+    if let Some(n_bytes) = n_bytes {
+        reader = reader.with_buffer_bytes(n_bytes);
+    }
+    let mut record = Record::default();
+    let mut n_rows = 0;
+    loop {
+        match reader.read_record(&mut record) {
+            Ok(true) => n_rows += 1,
+            Ok(false) => return (n_rows, None),
+            Err(error) => return (n_rows, Some(error)),
+        }
+    }
+}
+
+/// A line and what is said of it where it is the third of a file.
+type Case = (Vec<u8>, String);
+
+const BAD_INTEGERS: &[(&[u8], &str)] = &[
+    (b"0x1f", "`0x1f`"),
+    (b"1e3", "`1e3`"),
+    (b"+1", "`+1`"),
+    (b"-", "`-`"),
+    (b"--1", "`--1`"),
+    (b"1-", "`1-`"),
+    (b"1.0", "`1.0`"),
+    (b" 1", "` 1`"),
+    (b"1 ", "`1 `"),
+    (b"NULL", "`NULL`"),
+    (b"nan", "`nan`"),
+    (b"1,000", "`1,000`"),
+    (b"/", "`/`"),
+    (b":", "`:`"),
+    (b"\0", r"`\x00`"),
+    (b"1\0", r"`1\x00`"),
+    (b"\r", r"`\r`"),
+    (b"\"1\"", r#"`\"1\"`"#),
+    (b"\xff", r"`\xff`"),
+    (b"\xc2\xb9", r"`\xc2\xb9`"),
+    (b"1234567x", "`1234567x`"),
+    (b"123456789012345678901234567890123x", "`12345678901234567890123456789012...`"),
+];
+
+const OVERFLOWS: &[&str] =
+    &["9223372036854775808", "-9223372036854775809", "99999999999999999999", "18446744073709551616"];
+
+const BAD_TOKENS: &[(&[u8], &str)] = &[
+    (b"0", "`0`"),
+    (b"0000001", "`0000001`"),
+    (b"000000001", "`000000001`"),
+    (b"0x00001f", "`0x00001f`"),
+    (b"0000001g", "`0000001g`"),
+    (b"G0000001", "`G0000001`"),
+    (b"0000 001", "`0000 001`"),
+    (b"+0000001", "`+0000001`"),
+    (b"-0000001", "`-0000001`"),
+    (b"`0000001", "``0000001`"),
+    (b"@0000001", "`@0000001`"),
+    (b"/0000001", "`/0000001`"),
+    (b":0000001", "`:0000001`"),
+    (b"0000001\0", r"`0000001\x00`"),
+    (b"\xff0000001", r"`\xff0000001`"),
+    (b"0000\r001", r"`0000\r001`"),
+    (b"\x10\x11\x12\x13\x14\x15\x16\x17", r"`\x10\x11\x12\x13\x14\x15\x16\x17`"),
+    (b"deadbeefdeadbeefdeadbeefdeadbeefdeadbeef", "`deadbeefdeadbeefdeadbeefdeadbeef...`"),
+];
+
+const BAD_LABELS: &[(&[u8], &str)] = &[
+    (b"", "nothing"),
+    (b"2", "`2`"),
+    (b"-1", "`-1`"),
+    (b"01", "`01`"),
+    (b"0.0", "`0.0`"),
+    (b"label", "`label`"),
+    (b" 1", "` 1`"),
+    (b"\0", r"`\x00`"),
+    (b"\xef\xbb\xbf1", r"`\xef\xbb\xbf1`"),
+];
+
+/// Every bad text in every field that it is bad in.
+fn field_cases() -> Vec<Case> {
+    let mut cases = Vec::new();
+    for (text, got) in BAD_LABELS {
+        let (line, _) = with_column(0, text);
+        cases.push((line, format!("1: field label: expected 0 or 1, got {got}")));
+    }
+    for field in 1..=13 {
+        for (text, got) in BAD_INTEGERS {
+            let (line, start) = with_column(field, text);
+            let what = format!("field I{field}: expected an integer or nothing, got {got}");
+            cases.push((line, format!("{start}: {what}")));
+        }
+        for text in OVERFLOWS {
+            let (line, start) = with_column(field, text.as_bytes());
+            let what = format!("field I{field}: expected an integer of at most 64 bits, got `{text}`");
+            cases.push((line, format!("{start}: {what}")));
+        }
+    }
+    for field in 1..=26 {
+        for (text, got) in BAD_TOKENS {
+            let (line, start) = with_column(13 + field, text);
+            let what = format!("field C{field}: expected eight hex digits or nothing, got {got}");
+            cases.push((line, format!("{start}: {what}")));
+        }
+    }
+    cases
+}
+
+/// Lines that are wrong as a whole.
+fn line_cases() -> Vec<Case> {
+    let good = columns();
+    let joined = |columns: &[Vec<u8>]| columns.join(&b'\t');
+    let row = joined(&good);
+    let (end, past) = (row.len() + 1, row.len() + 2);
+    let no_label = joined(&good[1..]);
+    let few = "expected 40 tab-separated columns, got";
+    let unlabelled = "39 (39 columns look like a file without labels, which can't be used here)";
+    let mut cases: Vec<(Vec<u8>, String)> = vec![
+        (b"".to_vec(), "1: expected a row, got an empty line".into()),
+        (b"\r".to_vec(), "1: expected a row, got an empty line".into()),
+        (b"0".to_vec(), format!("2: {few} 1")),
+        (b"\0".to_vec(), format!("2: {few} 1")),
+        (b"\t".to_vec(), format!("2: {few} 2")),
+        (b"0,1,2,3".to_vec(), format!("8: {few} 1")),
+        (b"0 1 2 3".to_vec(), format!("8: {few} 1")),
+        (b"<html>\r".to_vec(), format!("7: {few} 1")),
+        (joined(&good[..39]), format!("{}: {few} {unlabelled}", end - 9)),
+        (no_label.clone(), format!("{}: {few} {unlabelled}", no_label.len() + 1)),
+        (joined(&good[..38]), format!("{}: {few} 38", end - 18)),
+        ([&row, &b"\t"[..]].concat(), format!("{past}: {few} 41")),
+        ([&row, &b"\t\t"[..]].concat(), format!("{past}: {few} 42")),
+        ([&row, &b"\t\r"[..]].concat(), format!("{past}: {few} 41")),
+        ([&row, &b"\t"[..], &row].concat(), format!("{past}: {few} 80")),
+    ];
+    // A carriage return ends a line once.
+    let twice = [&row, &b"\r\r"[..]].concat();
+    let last = end - 8;
+    let got = r"`0000001a\r`";
+    cases.push((twice, format!("{last}: field C26: expected eight hex digits or nothing, got {got}")));
+    cases
+}
+
+#[test]
+fn every_bad_line_is_named_exactly() {
+    let place = Place::new();
+    let cases = [line_cases(), field_cases()].concat();
+    assert!(cases.len() > 800, "{} cases", cases.len());
+    for (line, what) in cases {
+        let content = third_line(&line);
+        let expected = (2, format!("FILE:3:{what}; mend or drop line 3"));
+        let compressed = [("a.gz", gzip(&content)), ("a.zst", zstd(&content))];
+        for (name, content) in [("a", content)].into_iter().chain(compressed) {
+            let path = place.write(name, &content);
+            assert_eq!(place.outcome(&path, None), expected, "{}", line.escape_ascii());
+            assert_eq!(count_rows(&[path], None).unwrap(), 4, "{}", line.escape_ascii());
+        }
+    }
+}
+
+#[test]
+fn bad_lines_are_named_alike_at_every_boundary() {
+    let place = Place::new();
+    let sample = field_cases().into_iter().step_by(97);
+    for (line, what) in line_cases().into_iter().chain(sample) {
+        let content = third_line(&line);
+        let expected = (2, format!("FILE:3:{what}; mend or drop line 3"));
+        let paths = [place.write("a", &content), place.write("a.gz", &gzip(&content))];
+        for n_bytes in 1..=300 {
+            for path in &paths {
+                assert_eq!(place.outcome(path, Some(n_bytes)), expected, "buffer of {n_bytes}");
+            }
+        }
+    }
+}
+
+#[test]
+fn the_error_names_the_place_in_a_bad_row() {
+    let place = Place::new();
+    let (line, _) = with_column(5, b"0x1f");
+    let path = place.write("day_0", &[&line[..], b"\n"].concat());
+    let error = first_error(&path, None).1.unwrap();
+    assert_eq!(
+        place.message(&path, &error),
+        "FILE:1:11: field I5: expected an integer or nothing, got `0x1f`; mend or drop line 1"
+    );
+    assert!(error.is_data_error() && !error.is_io_error());
+}
+
+#[test]
+fn unusual_but_right_rows_are_read_at_every_boundary() {
+    let place = Place::new();
+    let row = columns().join(&b'\t');
+    let (upper, _) = with_column(39, b"DEADBEEF");
+    let (negative, _) = with_column(2, b"-0012");
+    let (extreme, _) = with_column(13, b"-9223372036854775808");
+    let (open_end, _) = with_column(39, b"");
+    let empty = [&b"1"[..], &[b'\t'; 39]].concat();
+    let rows: [&[u8]; 6] = [&row, &upper, &negative, &extreme, &empty, &open_end];
+    for end in [&b"\n"[..], b"\r\n"] {
+        let unended = rows.join(end);
+        let ended = [&unended, end].concat();
+        let only_return = [&unended, &b"\r"[..]].concat();
+        for content in [unended, ended, only_return] {
+            let paths = [place.write("a", &content), place.write("a.gz", &gzip(&content))];
+            for path in &paths {
+                assert_eq!(count_rows(std::slice::from_ref(path), None).unwrap(), 6);
+                for n_bytes in 1..=300 {
+                    assert_eq!(place.outcome(path, Some(n_bytes)), (6, "no error".to_owned()));
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_line_over_64_kib_is_refused_wherever_it_ends() {
+    let place = Place::new();
+    let row = columns().join(&b'\t');
+    let expected = "FILE:2:1: expected a row, got a line of over 65536 bytes; \
+                    check that the file is tab-separated text";
+    for n_bytes in [65_537, 65_538, 262_143, 262_144, 262_145, 1_000_000] {
+        let long = vec![b'x'; n_bytes];
+        for end in [&b""[..], b"\n", b"\r\n"] {
+            let content = [&row, &b"\n"[..], &long, end].concat();
+            for (name, content) in [("a", &content), ("a.gz", &gzip(&content))] {
+                let path = place.write(name, content);
+                for n_bytes in [None, Some(1), Some(300), Some(65_536), Some(65_537)] {
+                    assert_eq!(place.outcome(&path, n_bytes), (1, expected.to_owned()));
+                }
+            }
+        }
+    }
+    let limit = [&row, &b"\n"[..], &vec![b'x'; 65_536][..]].concat();
+    let message = place.outcome(&place.write("a", &limit), None).1;
+    assert_eq!(message, "FILE:2:65537: expected 40 tab-separated columns, got 1; mend or drop line 2");
+}
+
+#[test]
+fn damaged_compression_is_never_a_clean_end() {
+    let place = Place::new();
+    let content = third_line(&columns().join(&b'\t')).repeat(50);
+    let (gz, zst) = (gzip(&content), zstd(&content));
+    let cut = |whole: &[u8], n_bytes: usize| whole[..whole.len() - n_bytes].to_vec();
+    let flipped = |whole: &[u8], from_end: usize| {
+        let mut bytes = whole.to_vec();
+        bytes[whole.len() - from_end] ^= 0x40;
+        bytes
+    };
+    let early = |kind: &str| format!("FILE: the {kind} data end too early; download the file again");
+    let damaged = |kind: &str, detail: &str| {
+        let advice = format!("test it with `{kind} -t`, or download it again");
+        format!("FILE: the {kind} data are damaged ({detail}); {advice}")
+    };
+    let checksum = "corrupt gzip stream does not have a matching checksum";
+    let trailing = "FILE: after the gzip data come bytes that are not gzip; download the file again";
+    let wrong_method = [&[0x1f, 0x8b, 7][..], &gz[3..]].concat();
+    let cases = [
+        (cut(&gz, 1), early("gzip")),
+        (cut(&gz, 8), early("gzip")),
+        (cut(&gz, gz.len() / 2), early("gzip")),
+        (cut(&gz, gz.len() - 5), early("gzip")),
+        ([&gz[..], &gz[..gz.len() / 2]].concat(), early("gzip")),
+        ([&gz[..], &gz[..1]].concat(), early("gzip")),
+        (flipped(&gz, 1), damaged("gzip", checksum)),
+        (flipped(&gz, 8), damaged("gzip", checksum)),
+        (wrong_method, damaged("gzip", "invalid gzip header")),
+        ([&gz[..], b"garbage"].concat(), trailing.to_owned()),
+        ([&gz[..], &[0]].concat(), trailing.to_owned()),
+        ([&gz[..], &[0; 512]].concat(), trailing.to_owned()),
+        (cut(&zst, 1), early("zstd")),
+        (cut(&zst, zst.len() / 2), early("zstd")),
+        (flipped(&zst, 1), damaged("zstd", "Restored data doesn't match checksum")),
+        ([&zst[..], b"garbage"].concat(), damaged("zstd", "Unknown frame descriptor")),
+    ];
+    for (content, expected) in cases {
+        let path = place.write("a", &content);
+        for n_bytes in [None, Some(1), Some(7), Some(300)] {
+            assert_eq!(place.outcome(&path, n_bytes).1, expected);
+        }
+        let error = count_rows(std::slice::from_ref(&path), None).unwrap_err();
+        assert_eq!(place.message(&path, &error), expected);
+        assert!(error.is_data_error());
+    }
+}
+
+#[test]
+fn files_that_are_not_what_they_seem_are_named_at_once() {
+    let place = Place::new();
+    let row = [columns().join(&b'\t'), b"\n".to_vec()].concat();
+    let misnamed = |extension: &str, kind: &str| {
+        format!("FILE: named .{extension} but not {kind}; rename it, or download it again")
+    };
+    let empty = "FILE: is empty; remove it from the list, or get it again".to_owned();
+    let mark = "FILE:1:1: expected a label, got a UTF-8 byte order mark; remove it with `tail -c +4`";
+    let marked = [&b"\xef\xbb\xbf"[..], &row].concat();
+    let cases = [
+        ("a.gz", row.clone(), misnamed("gz", "gzip")),
+        ("a.GZ", row.clone(), misnamed("GZ", "gzip")),
+        ("a.gzip", b"<html>".to_vec(), misnamed("gzip", "gzip")),
+        ("b.gz", zstd(&row), misnamed("gz", "gzip")),
+        ("c.gz", vec![0x1f], misnamed("gz", "gzip")),
+        ("a.zst", row.clone(), misnamed("zst", "zstd")),
+        ("b.zst", gzip(&row), misnamed("zst", "zstd")),
+        ("a", vec![], empty.clone()),
+        ("d.gz", vec![], empty.clone()),
+        ("e.gz", gzip(b""), empty.clone()),
+        ("e.zst", zstd(b""), empty),
+        ("b", marked.clone(), mark.to_owned()),
+        ("f.gz", gzip(&marked), mark.to_owned()),
+        ("c", b"\xef\xbb\xbf".to_vec(), mark.to_owned()),
+    ];
+    for (name, content, expected) in cases {
+        let path = place.write(name, &content);
+        for n_bytes in [None, Some(1), Some(2), Some(3), Some(300)] {
+            assert_eq!(place.outcome(&path, n_bytes), (0, expected.clone()), "{name}");
+        }
+        let error = count_rows(std::slice::from_ref(&path), None).unwrap_err();
+        assert_eq!(place.message(&path, &error), expected);
+        assert!(error.is_data_error());
+    }
+}
+
+#[test]
+fn what_cannot_be_opened_is_named_before_anything_is_read() {
+    let place = Place::new();
+    let row = [columns().join(&b'\t'), b"\n".to_vec()].concat();
+    let good = place.write("good", &row);
+    fs::create_dir(place.path("days")).unwrap();
+    let directory = "FILE: is a directory; give the files in it one by one, in reading order";
+    let cases = [
+        ("missing", "FILE: no such file; check the path"),
+        ("missing/too", "FILE: no such file; check the path"),
+        ("days", directory),
+    ];
+    for (name, expected) in cases {
+        let path = place.path(name);
+        let paths = vec![good.clone(), path.clone()];
+        let error = Reader::open(paths.clone(), Format::CriteoKaggle).err().unwrap();
+        assert_eq!(place.message(&path, &error), expected);
+        assert!(error.is_io_error());
+        let error = count_rows(&paths, None).unwrap_err();
+        assert_eq!(place.message(&path, &error), expected);
+    }
+    let through_a_file = place.path("good/too");
+    let error = Reader::open(vec![through_a_file.clone()], Format::CriteoKaggle).err().unwrap();
+    assert_eq!(place.message(&through_a_file, &error), "FILE: can't be opened");
+}
+
+#[test]
+fn standard_input_is_not_counted_and_no_files_are_no_input() {
+    let error = count_rows(&["-".into()], Some(1)).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "standard input: rows can't be counted ahead in what can be read only once; \
+         save it to a file, or give the number of rows"
+    );
+    assert!(error.is_io_error());
+    let error = Reader::open(vec![], Format::CriteoKaggle).err().unwrap();
+    assert_eq!(error.to_string(), "no input files were given; name at least one, or `-` for standard input");
+}
+
+/// Only where the user is not root, whom permissions don't stop.
+#[cfg(unix)]
+#[test]
+fn a_file_without_permission_is_named() {
+    use std::os::unix::fs::PermissionsExt;
+    let place = Place::new();
+    let path = place.write("secret", b"0");
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o000)).unwrap();
+    if fs::read(&path).is_ok() {
+        println!("skipped: this user may read everything");
+        return;
+    }
+    let error = Reader::open(vec![path.clone()], Format::CriteoKaggle).err().unwrap();
+    let expected = "FILE: permission denied; make it readable for this user";
+    assert_eq!(place.message(&path, &error), expected);
+}
