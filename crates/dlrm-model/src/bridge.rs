@@ -1,0 +1,41 @@
+//! Between host slices and candle tensors. The only file that looks inside a tensor's storage.
+
+use candle_core::{CpuStorage, Layout, Result, Storage, Tensor, bail};
+
+/// Copies the values of a tensor into a slice of the same length, from whatever device.
+pub(crate) fn copy_out(tensor: &Tensor, out: &mut [f32]) -> Result<()> {
+    let (storage, layout) = tensor.storage_and_layout();
+    if let Storage::Cpu(storage) = &*storage
+        && layout.is_contiguous()
+    {
+        out.copy_from_slice(slice(storage, layout)?);
+        return Ok(());
+    }
+    drop(storage);
+    out.copy_from_slice(&tensor.flatten_all()?.to_vec1()?);
+    Ok(())
+}
+
+/// Values of a tensor in a vector of their own.
+pub(crate) fn to_vec(tensor: &Tensor) -> Result<Vec<f32>> {
+    let mut values = vec![0.0; tensor.elem_count()];
+    copy_out(tensor, &mut values)?;
+    Ok(values)
+}
+
+/// Contiguous values inside a custom op.
+pub(crate) fn slice<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [f32]> {
+    let values = storage.as_slice::<f32>()?;
+    match layout.contiguous_offsets() {
+        Some((start, end)) => Ok(&values[start..end]),
+        None => bail!("expected a contiguous tensor, got {layout:?}"),
+    }
+}
+
+/// Contiguous values inside an in-place op.
+pub(crate) fn slice_mut<'a>(storage: &'a mut CpuStorage, layout: &Layout) -> Result<&'a mut [f32]> {
+    match (storage, layout.contiguous_offsets()) {
+        (CpuStorage::F32(values), Some((start, end))) => Ok(&mut values[start..end]),
+        _ => bail!("expected a contiguous tensor of f32, got {layout:?}"),
+    }
+}

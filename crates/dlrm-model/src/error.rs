@@ -1,0 +1,177 @@
+//! What can go wrong: a shape that does not fit, a device that is not there, numbers that are not finite.
+//! One file, so that the wording stays of one kind: what, where, expected, what to do.
+
+/// A [`DlrmConfig`](crate::DlrmConfig) whose sizes do not fit together.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ConfigError {
+    /// Rows without length.
+    #[error("`dim` is 0: an embedding row needs at least one float")]
+    ZeroDim,
+    /// Fewer than two vectors.
+    #[error(
+        "nothing to interact with `n_fields` = {n_fields}: DLRM needs two vectors, of which the dense inputs give at most one"
+    )]
+    NoPairs {
+        /// Fields configured.
+        n_fields: usize,
+    },
+    /// A layer without outputs.
+    #[error("`{name}[{layer_idx}]` is 0: every layer needs at least one output")]
+    ZeroLayer {
+        /// `bottom` or `top`.
+        name: &'static str,
+        /// Position in the list.
+        layer_idx: usize,
+    },
+    /// A bottom MLP without input.
+    #[error("`bottom` is {bottom:?} but `n_dense` is 0: leave `bottom` empty for data without numeric columns")]
+    BottomWithoutDense {
+        /// Sizes configured.
+        bottom: Vec<usize>,
+    },
+    /// The dense vector would not fit among the rows.
+    #[error("`bottom` {}, expected its last size to be `dim` = {dim}: the dense vector interacts with the rows", describe_end(*last))]
+    BottomEnd {
+        /// Last size, if any.
+        last: Option<usize>,
+        /// Length of a row.
+        dim: usize,
+    },
+    /// More than one logit, or none.
+    #[error("`top` {}, expected its last size to be 1: the logit", describe_end(*last))]
+    TopEnd {
+        /// Last size, if any.
+        last: Option<usize>,
+    },
+}
+
+fn describe_end(last: Option<usize>) -> String {
+    last.map_or_else(|| "is empty".to_owned(), |size| format!("ends in {size}"))
+}
+
+/// A device that cannot be had.
+#[derive(Debug, thiserror::Error)]
+pub enum DeviceError {
+    /// Not a device's name.
+    #[error("unknown device `{text}`: expected `cpu` or `cuda:N`, such as `cuda:0`")]
+    Unknown {
+        /// What was given.
+        text: String,
+    },
+    /// A build without CUDA.
+    #[error("device `cuda:{ordinal}` needs a build with CUDA: rebuild with `--features cuda`, or use `cpu`")]
+    CudaNotBuilt {
+        /// The GPU asked for.
+        ordinal: usize,
+    },
+    /// CUDA is built in, but the GPU did not open.
+    #[error("cannot open device `cuda:{ordinal}`: check that `nvidia-smi` lists it")]
+    Cuda {
+        /// The GPU asked for.
+        ordinal: usize,
+        /// What candle said.
+        source: candle_core::Error,
+    },
+}
+
+/// Parameters that do not belong to this model.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum ParameterError {
+    /// A name that the model has and the input lacks.
+    #[error("parameter `{name}` is missing: was it saved by a model of another shape or optimizer?")]
+    Missing {
+        /// Its name.
+        name: String,
+    },
+    /// A name that the model lacks.
+    #[error("parameter `{name}` is unknown here: was it saved by a model of another shape or optimizer?")]
+    Unknown {
+        /// Its name.
+        name: String,
+    },
+    /// A name given twice.
+    #[error("parameter `{name}` is given twice")]
+    Duplicate {
+        /// Its name.
+        name: String,
+    },
+    /// The right name with another shape.
+    #[error("parameter `{name}` has shape {got:?}, expected {expected:?}")]
+    Shape {
+        /// Its name.
+        name: String,
+        /// What the model has.
+        expected: Vec<usize>,
+        /// What was given.
+        got: Vec<usize>,
+    },
+    /// As many values as the shape does not say.
+    #[error("parameter `{name}` has {got} values, expected {expected} from its shape")]
+    Length {
+        /// Its name.
+        name: String,
+        /// Product of the shape.
+        expected: usize,
+        /// Values given.
+        got: usize,
+    },
+    /// NaN or infinity.
+    #[error("parameter `{name}` holds {value} at position {value_idx}: a model that has diverged cannot be resumed")]
+    NonFinite {
+        /// Its name.
+        name: String,
+        /// Position in the values.
+        value_idx: usize,
+        /// The value.
+        value: f32,
+    },
+}
+
+/// Anything that building or running a model can report.
+#[derive(Debug, thiserror::Error)]
+pub enum ModelError {
+    /// The shape.
+    #[error("invalid model configuration")]
+    Config(#[from] ConfigError),
+    /// The device.
+    #[error(transparent)]
+    Device(#[from] DeviceError),
+    /// The parameters.
+    #[error(transparent)]
+    Parameter(#[from] ParameterError),
+    /// The forward pass left the finite numbers.
+    #[error(
+        "sample {sample_idx} of the batch: logit {logit} with label {label}, expected finite numbers; check the inputs or lower the learning rate"
+    )]
+    NonFiniteLogit {
+        /// Position in the batch.
+        sample_idx: usize,
+        /// What the model computed.
+        logit: f32,
+        /// The label; NaN when predicting, where there is none.
+        label: f32,
+    },
+    /// The backward pass left the finite numbers.
+    #[error(
+        "sample {sample_idx} of the batch: its row gradient holds {value} at position {value_idx}; lower the learning rate"
+    )]
+    NonFiniteGradient {
+        /// Position in the batch.
+        sample_idx: usize,
+        /// Position among the `n_fields * dim` floats of the sample.
+        value_idx: usize,
+        /// The value.
+        value: f32,
+    },
+    /// The worker threads did not start.
+    #[error("cannot start {n_threads} worker threads")]
+    Threads {
+        /// Threads asked for.
+        n_threads: usize,
+        /// What rayon said.
+        source: rayon::ThreadPoolBuildError,
+    },
+    /// candle itself, such as a GPU out of memory.
+    #[error("tensor computation failed")]
+    Candle(#[from] candle_core::Error),
+}

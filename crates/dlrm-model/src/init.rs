@@ -1,0 +1,52 @@
+//! Seeded initial weights. Apart from candle, whose random numbers on a CPU cannot be seeded.
+
+use rand::{Rng, RngExt};
+use rand_distr::StandardNormal;
+
+/// Initial values of a linear layer.
+pub(crate) struct LinearInit {
+    /// `[n_output, n_input]`, row by row.
+    pub(crate) weight: Vec<f32>,
+    /// `[n_output]`.
+    pub(crate) bias: Vec<f32>,
+}
+
+/// Draws `weight ~ N(0, sqrt(2 / (n_input + n_output)))`, then `bias ~ N(0, sqrt(1 / n_output))`: the second
+/// argument of `N` is the standard deviation, and the order of the draws is part of what a seed means.
+pub(crate) fn linear<R: Rng>(rng: &mut R, n_input: usize, n_output: usize) -> LinearInit {
+    let weight_std = (2.0 / (n_input + n_output) as f64).sqrt();
+    let bias_std = (1.0 / n_output as f64).sqrt();
+    LinearInit { weight: normal(rng, n_input * n_output, weight_std), bias: normal(rng, n_output, bias_std) }
+}
+
+fn normal<R: Rng>(rng: &mut R, n_values: usize, std: f64) -> Vec<f32> {
+    (0..n_values).map(|_| (std * rng.sample::<f64, _>(StandardNormal)) as f32).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rand::SeedableRng;
+    use rand_chacha::ChaCha8Rng;
+
+    fn deviation(values: &[f32]) -> f64 {
+        (values.iter().map(|&v| f64::from(v).powi(2)).sum::<f64>() / values.len() as f64).sqrt()
+    }
+
+    #[test]
+    fn spread_follows_the_sizes() {
+        let init = linear(&mut ChaCha8Rng::seed_from_u64(3), 300, 500);
+        assert_eq!((init.weight.len(), init.bias.len()), (150_000, 500));
+        assert!((deviation(&init.weight) / 0.05 - 1.0).abs() < 0.01);
+        assert!((deviation(&init.bias) / 0.044_721 - 1.0).abs() < 0.1);
+    }
+
+    #[test]
+    fn a_seed_means_the_same_numbers_forever() {
+        let init = linear(&mut ChaCha8Rng::seed_from_u64(1), 2, 1);
+        let again = linear(&mut ChaCha8Rng::seed_from_u64(1), 2, 1);
+        let other = linear(&mut ChaCha8Rng::seed_from_u64(2), 2, 1);
+        assert_eq!((&init.weight, &init.bias), (&again.weight, &again.bias));
+        assert_ne!(init.weight, other.weight);
+    }
+}

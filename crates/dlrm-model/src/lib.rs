@@ -1,0 +1,74 @@
+//! The dense part of a deep learning recommendation model: forward, loss, gradients, optimizer.
+//!
+//! A recommendation model is a large table of embedding rows and a small dense network on top. This crate is the
+//! network. It never sees the table: a batch arrives as plain slices, with the embedding rows already looked up, and
+//! the gradients of exactly these rows go back, so that the table can live in any structure whatever.
+//!
+//! ```text
+//! dense [B, n_dense] ──► bottom MLP ──► x ─┐
+//!                                          ├─► all pairwise dot products ──► top MLP ──► logits [B]
+//! rows [B, F, d] ──────────────────────────┘                                                │
+//!   ▲                                                                                       ▼
+//! row_grads [B, F, d] ◄────────────── backward ◄──────────────── σ(logit) - label, on the host
+//!                                        └──► dense gradients, summed over shards ──► SGD or Adagrad
+//! ```
+//!
+//! The network is a [candle](candle_core) graph, and the only thing that candle computes. Three decisions shape it:
+//!
+//! * **Rows are a leaf.** A table inside the graph would get a gradient of its own size in every step.
+//! * **The loss is outside.** [`logit_loss`] is finite for every finite logit, its derivative is exact, and the graph
+//!   is differentiated from that derivative.
+//! * **The batch is cut, not the products.** Every shard has a graph of its own on one thread, and the cuts do not
+//!   depend on the number of threads, so neither do the results: same seed and data, same bits.
+//!
+//! Initial weights come from a seeded generator of our own: `weight ~ N(0, sqrt(2 / (in + out)))`,
+//! `bias ~ N(0, sqrt(1 / out))`. Gradients are checked against PyTorch (`scripts/golden_dlrm.py`), against central
+//! differences, and against plain loops in `f64`.
+//!
+//! ```
+//! use dlrm_model::{CandleModel, DeviceSpec, DlrmConfig, Inputs, ModelOptions, OptimizerKind, StepOutputs};
+//!
+//! let config = DlrmConfig { n_dense: 2, n_fields: 3, dim: 4, bottom: vec![8, 4], top: vec![8, 1] };
+//! let options = ModelOptions { optimizer: OptimizerKind::Sgd, seed: 1, device: DeviceSpec::Cpu, n_threads: 2 };
+//! let mut model = CandleModel::new(config, options)?;
+//!
+//! // Two samples: their numeric inputs, their rows as looked up in some table, their labels.
+//! let (dense, mut rows, labels) = ([0.5, 1.0, 0.0, 2.0], [0.1; 2 * 3 * 4], [1.0, 0.0]);
+//! let (mut row_grads, mut logits) = ([0.0; 2 * 3 * 4], [0.0; 2]);
+//! let mut losses = Vec::new();
+//! for _ in 0..50 {
+//!     let inputs = Inputs { dense: &dense, rows: &rows, labels: &labels };
+//!     let outputs = StepOutputs { row_grads: &mut row_grads, logits: &mut logits };
+//!     losses.push(model.train_step(inputs, 0.1, outputs)?.mean());
+//!     rows.iter_mut().zip(&row_grads).for_each(|(row, gradient)| *row -= 0.1 * gradient);
+//! }
+//! assert!(losses[49] < losses[0]);
+//!
+//! model.predict(Inputs { dense: &dense, rows: &rows, labels: &[] }, &mut logits)?;
+//! assert!(logits[0] > logits[1]);
+//! # Ok::<(), dlrm_model::ModelError>(())
+//! ```
+
+mod bridge;
+mod config;
+mod device;
+mod dlrm;
+mod error;
+mod fused_mlp;
+mod init;
+mod interaction;
+mod loss;
+mod mlp;
+mod model;
+mod optim;
+mod parameters;
+mod shard;
+mod workers;
+
+pub use config::DlrmConfig;
+pub use device::DeviceSpec;
+pub use error::{ConfigError, DeviceError, ModelError, ParameterError};
+pub use loss::{logit_loss, sigmoid};
+pub use model::{CandleModel, Inputs, ModelOptions, StepLoss, StepOutputs};
+pub use optim::OptimizerKind;
+pub use parameters::NamedTensor;

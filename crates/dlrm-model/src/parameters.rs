@@ -1,0 +1,72 @@
+//! Named values out of a model and into it, for checkpoints and tests. Everything is checked before anything is set.
+
+use std::collections::BTreeMap;
+
+use candle_core::{Tensor, Var};
+
+use crate::bridge;
+use crate::error::{ModelError, ParameterError};
+
+/// A tensor by name, on the host.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NamedTensor {
+    /// Such as `bottom.0.weight` or `top.2.bias`.
+    pub name: String,
+    /// Weights are `[n_output, n_input]`, biases `[n_output]`.
+    pub shape: Vec<usize>,
+    /// Row by row.
+    pub values: Vec<f32>,
+}
+
+/// Copies variables to the host, sorted by name.
+pub(crate) fn export<'a>(vars: impl Iterator<Item = (&'a str, &'a Var)>) -> Result<Vec<NamedTensor>, ModelError> {
+    let named = vars.map(|(name, var)| {
+        let values = bridge::to_vec(var)?;
+        Ok(NamedTensor { name: name.to_owned(), shape: var.dims().to_vec(), values })
+    });
+    let mut named = named.collect::<Result<Vec<_>, ModelError>>()?;
+    named.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(named)
+}
+
+/// Sets variables from tensors of exactly their names and shapes, in any order.
+pub(crate) fn import<'a>(
+    vars: impl Iterator<Item = (&'a str, &'a Var)>,
+    tensors: &[NamedTensor],
+) -> Result<(), ModelError> {
+    let mut by_name = BTreeMap::new();
+    for tensor in tensors {
+        if by_name.insert(tensor.name.as_str(), tensor).is_some() {
+            return Err(ParameterError::Duplicate { name: tensor.name.clone() }.into());
+        }
+    }
+    let mut pairs = Vec::new();
+    for (name, var) in vars {
+        let missing = || ParameterError::Missing { name: name.to_owned() };
+        let tensor = by_name.remove(name).ok_or_else(missing)?;
+        check(tensor, var.dims())?;
+        pairs.push((var, tensor));
+    }
+    if let Some(name) = by_name.into_keys().next() {
+        return Err(ParameterError::Unknown { name: name.to_owned() }.into());
+    }
+    for (var, tensor) in pairs {
+        var.set(&Tensor::from_slice(&tensor.values, tensor.shape.as_slice(), var.device())?)?;
+    }
+    Ok(())
+}
+
+fn check(tensor: &NamedTensor, expected: &[usize]) -> Result<(), ParameterError> {
+    let NamedTensor { name, shape, values } = tensor;
+    if shape != expected {
+        return Err(ParameterError::Shape { name: name.clone(), expected: expected.to_vec(), got: shape.clone() });
+    }
+    let n_values = shape.iter().product();
+    if values.len() != n_values {
+        return Err(ParameterError::Length { name: name.clone(), expected: n_values, got: values.len() });
+    }
+    match values.iter().position(|value| !value.is_finite()) {
+        Some(value_idx) => Err(ParameterError::NonFinite { name: name.clone(), value_idx, value: values[value_idx] }),
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,167 @@
+//! Against PyTorch: logits, loss, every gradient, and the weights after ten steps (`scripts/golden_dlrm.py`).
+
+#![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
+
+use dlrm_model::{
+    CandleModel, DeviceSpec, DlrmConfig, Inputs, ModelOptions, NamedTensor, OptimizerKind, StepLoss, StepOutputs,
+};
+use serde::Deserialize;
+
+const RELATIVE: f32 = 1e-5;
+const ABSOLUTE: f32 = 1e-6;
+
+#[derive(Deserialize)]
+struct Golden {
+    steps: usize,
+    adagrad_epsilon: f32,
+    cases: Vec<Case>,
+}
+
+#[derive(Deserialize)]
+struct Case {
+    name: String,
+    n_dense: usize,
+    n_fields: usize,
+    dim: usize,
+    bottom: Vec<usize>,
+    top: Vec<usize>,
+    learning_rate: f32,
+    dense: Vec<f32>,
+    rows: Vec<f32>,
+    labels: Vec<f32>,
+    parameters: Vec<Named>,
+    logits: Vec<f32>,
+    loss: f32,
+    row_grads: Vec<f32>,
+    gradients: Vec<Named>,
+    sgd: Vec<Named>,
+    adagrad: Vec<Named>,
+}
+
+#[derive(Deserialize)]
+struct Named {
+    name: String,
+    shape: Vec<usize>,
+    values: Vec<f32>,
+}
+
+/// What one step writes.
+struct Step {
+    loss: StepLoss,
+    row_grads: Vec<f32>,
+    logits: Vec<f32>,
+}
+
+impl Case {
+    fn model(&self, optimizer: OptimizerKind, plain: bool) -> CandleModel {
+        let config = DlrmConfig {
+            n_dense: self.n_dense,
+            n_fields: self.n_fields,
+            dim: self.dim,
+            bottom: self.bottom.clone(),
+            top: self.top.clone(),
+        };
+        let options = ModelOptions { optimizer, seed: 0, device: DeviceSpec::Cpu, n_threads: 1 };
+        let model = CandleModel::new(config, options).unwrap();
+        let mut model = if plain { model.plain() } else { model };
+        let parameters: Vec<NamedTensor> = self.parameters.iter().map(Named::to_tensor).collect();
+        model.load_parameters(&parameters).unwrap();
+        model
+    }
+
+    fn step(&self, model: &mut CandleModel, learning_rate: f32) -> Step {
+        let (mut row_grads, mut logits) = (vec![f32::NAN; self.rows.len()], vec![f32::NAN; self.labels.len()]);
+        let inputs = Inputs { dense: &self.dense, rows: &self.rows, labels: &self.labels };
+        let outputs = StepOutputs { row_grads: &mut row_grads, logits: &mut logits };
+        let loss = model.train_step(inputs, learning_rate, outputs).unwrap();
+        Step { loss, row_grads, logits }
+    }
+}
+
+impl Named {
+    fn to_tensor(&self) -> NamedTensor {
+        NamedTensor { name: self.name.clone(), shape: self.shape.clone(), values: self.values.clone() }
+    }
+}
+
+/// Runs a check on every case, with the fused graph and with the plain one.
+fn for_each_case(check: impl Fn(&Golden, &Case, bool)) {
+    let golden: Golden = serde_json::from_str(include_str!("golden/dlrm.json")).unwrap();
+    for case in &golden.cases {
+        check(&golden, case, false);
+        check(&golden, case, true);
+    }
+}
+
+fn assert_close(what: &str, ours: &[f32], expected: &[f32]) {
+    assert_eq!(ours.len(), expected.len(), "{what}");
+    for (idx, (&ours, &expected)) in ours.iter().zip(expected).enumerate() {
+        let tolerance = ABSOLUTE.max(RELATIVE * expected.abs());
+        assert!((ours - expected).abs() <= tolerance, "{what}[{idx}]: {ours}, expected {expected}");
+    }
+}
+
+fn assert_all_close(what: &str, ours: &[NamedTensor], expected: &[Named]) {
+    assert_eq!(ours.len(), expected.len(), "{what}");
+    for (ours, expected) in ours.iter().zip(expected) {
+        assert_eq!((&ours.name, &ours.shape), (&expected.name, &expected.shape), "{what}");
+        assert_close(&format!("{what} {}", ours.name), &ours.values, &expected.values);
+    }
+}
+
+#[test]
+fn logits_loss_and_row_gradients() {
+    for_each_case(|_, case, plain| {
+        let mut model = case.model(OptimizerKind::Sgd, plain);
+        let mut predicted = vec![f32::NAN; case.labels.len()];
+        model.predict(Inputs { dense: &case.dense, rows: &case.rows, labels: &[] }, &mut predicted).unwrap();
+        let step = case.step(&mut model, 0.0);
+        let name = &case.name;
+        assert_eq!(predicted, step.logits, "{name}");
+        assert_close(&format!("{name} logits"), &step.logits, &case.logits);
+        assert_close(&format!("{name} loss"), &[step.loss.mean() as f32], &[case.loss]);
+        assert_close(&format!("{name} row gradients"), &step.row_grads, &case.row_grads);
+    });
+}
+
+/// A step of SGD moves the weights by `-rate · gradient`; with a large rate, `(before - after) / rate` is the gradient
+/// with all its digits.
+#[test]
+fn parameter_gradients() {
+    const RATE: f32 = 1024.0;
+    for_each_case(|_, case, plain| {
+        let mut model = case.model(OptimizerKind::Sgd, plain);
+        case.step(&mut model, RATE);
+        let mut gradients = model.parameters().unwrap();
+        for (gradient, before) in gradients.iter_mut().zip(&case.parameters) {
+            gradient
+                .values
+                .iter_mut()
+                .zip(&before.values)
+                .for_each(|(value, before)| *value = (before - *value) / RATE);
+        }
+        assert_all_close(&format!("{} gradient of", case.name), &gradients, &case.gradients);
+    });
+}
+
+#[test]
+fn ten_steps_of_sgd() {
+    for_each_case(|golden, case, plain| {
+        let mut model = case.model(OptimizerKind::Sgd, plain);
+        for _ in 0..golden.steps {
+            case.step(&mut model, case.learning_rate);
+        }
+        assert_all_close(&format!("{} sgd", case.name), &model.parameters().unwrap(), &case.sgd);
+    });
+}
+
+#[test]
+fn ten_steps_of_adagrad() {
+    for_each_case(|golden, case, plain| {
+        let mut model = case.model(OptimizerKind::Adagrad { epsilon: golden.adagrad_epsilon }, plain);
+        for _ in 0..golden.steps {
+            case.step(&mut model, case.learning_rate);
+        }
+        assert_all_close(&format!("{} adagrad", case.name), &model.parameters().unwrap(), &case.adagrad);
+    });
+}
