@@ -1,0 +1,139 @@
+//! The command line: arguments in, exit code out.
+
+use std::ffi::OsString;
+use std::io::{self, Write};
+use std::path::PathBuf;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+use criteo_io::ReadError;
+use dlrm_model::ModelError;
+
+use crate::config::{Config, ConfigError};
+use crate::sketch::SketchArgs;
+use crate::synth::SynthArgs;
+
+/// Trains recommendation models with compressed embeddings, from the raw click log to the test AUC.
+#[derive(Debug, Parser)]
+#[command(name = "trainer", version, subcommand_negates_reqs = true, args_conflicts_with_subcommands = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    experiment: Option<Experiment>,
+    /// Where the run is written; by default runs/NAME, or the next free runs/NAME-2, ...
+    #[arg(long, value_name = "DIR")]
+    run_dir: Option<PathBuf>,
+}
+
+#[derive(Debug, clap::Args)]
+struct Experiment {
+    /// The experiment, a TOML file; see configs/
+    #[arg(long, value_name = "FILE")]
+    config: PathBuf,
+    /// Overrides a key, such as `--set embedding.method=hash`; may be repeated
+    #[arg(long = "set", value_name = "KEY.PATH=VALUE")]
+    overrides: Vec<String>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Prints sizes and bytes of everything that a configuration will hold; touches no data
+    Plan(Experiment),
+    /// Writes generated rows in Criteo's format
+    Synth(SynthArgs),
+    /// Compares HotSketch's proven hold rate with an experiment on a Zipf stream
+    Sketch(SketchArgs),
+}
+
+/// Exit codes, after `sysexits.h`; the README has the table.
+mod exit {
+    pub(super) const FAILURE: u8 = 1;
+    pub(super) const USAGE: u8 = 2;
+    pub(super) const DATA: u8 = 65;
+    pub(super) const NO_INPUT: u8 = 66;
+    pub(super) const NOT_FINITE: u8 = 70;
+    pub(super) const IO: u8 = 74;
+    pub(super) const CONFIG: u8 = 78;
+}
+
+/// Runs the program; returns its exit code. What went wrong is printed once, to standard error.
+pub fn main(args: impl IntoIterator<Item = OsString>) -> u8 {
+    let cli = match Cli::try_parse_from(args) {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help that can't be shown has nobody to be reported to.
+            let _ = error.print();
+            return if error.use_stderr() { exit::USAGE } else { 0 };
+        }
+    };
+    start_log();
+    match dispatch(cli) {
+        Ok(()) => 0,
+        Err(error) if is_closed_pipe(&error) => 0,
+        Err(error) => {
+            let _ = writeln!(io::stderr(), "error: {error:#}");
+            exit_code(&error)
+        }
+    }
+}
+
+fn dispatch(cli: Cli) -> Result<()> {
+    let output = match (cli.command, cli.experiment) {
+        (Some(Command::Synth(args)), _) => return crate::synth::synth(&args),
+        (Some(Command::Plan(experiment)), _) => crate::plan::plan(&experiment.load()?)?,
+        (Some(Command::Sketch(args)), _) => crate::sketch::sketch(args)?,
+        (None, Some(experiment)) => {
+            let (report, path) = crate::run::run(&experiment.load()?, cli.run_dir)?;
+            format!("{}written      {}\n", report.table(), path.display())
+        }
+        (None, None) => unreachable!("clap asks for a configuration where there is no subcommand"),
+    };
+    let mut out = io::stdout().lock();
+    out.write_all(output.as_bytes())?;
+    Ok(out.flush()?)
+}
+
+impl Experiment {
+    fn load(&self) -> Result<Config, ConfigError> {
+        Config::load(&self.config, &self.overrides)
+    }
+}
+
+/// Log lines on standard error; `RUST_LOG` chooses their level.
+fn start_log() {
+    let filter = tracing_subscriber::EnvFilter::try_from_default_env()
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
+    let log =
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).without_time().with_target(false);
+    // A second start, as in tests, keeps the first log.
+    let _ = log.try_init();
+}
+
+/// Whoever read our output has seen enough.
+fn is_closed_pipe(error: &anyhow::Error) -> bool {
+    let broken = |e: &io::Error| e.kind() == io::ErrorKind::BrokenPipe;
+    error.chain().filter_map(|cause| cause.downcast_ref::<io::Error>()).any(broken)
+}
+
+fn exit_code(error: &anyhow::Error) -> u8 {
+    for cause in error.chain() {
+        if let Some(read) = cause.downcast_ref::<ReadError>() {
+            return if read.is_data_error() { exit::DATA } else { exit::NO_INPUT };
+        }
+        if let Some(model) = cause.downcast_ref::<ModelError>() {
+            return match model {
+                ModelError::NonFiniteLogit { .. } | ModelError::NonFiniteGradient { .. } => exit::NOT_FINITE,
+                ModelError::Config(_) | ModelError::Device(_) => exit::CONFIG,
+                _ => exit::FAILURE,
+            };
+        }
+        if cause.is::<ConfigError>() || cause.is::<cafe_core::BudgetError>() {
+            return exit::CONFIG;
+        }
+        if cause.is::<io::Error>() {
+            return exit::IO;
+        }
+    }
+    exit::FAILURE
+}

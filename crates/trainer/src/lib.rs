@@ -1,0 +1,27 @@
+//! The experiment runner: a configuration in, a trained model's quality and size out.
+//!
+//! ```text
+//! config.rs ─► setup.rs ─► run.rs ──► each epoch: data.rs ─► step.rs ─┬─► metrics.jsonl
+//!  (TOML,       (methods,   (the       (batches    (lookup, network,   │
+//!   --set)       models)     loop)      in order)   update)            │
+//!                              └─────► eval.rs ─► metrics.rs ──────────┴─► report.json, table
+//! ```
+//!
+//! A library with a thin binary, so that tests and benchmarks call what users run. `cli.rs` has the
+//! arguments and exit codes; `plan.rs`, `synth.rs` and `sketch.rs` are its other commands. The only
+//! crate that prints.
+
+pub mod cli;
+pub mod config;
+pub mod data;
+pub mod eval;
+pub mod metrics;
+pub mod plan;
+pub mod progress;
+pub mod report;
+pub mod run;
+pub mod run_dir;
+pub mod setup;
+pub mod sketch;
+pub mod step;
+pub mod synth;

@@ -1,0 +1,165 @@
+//! What a run leaves behind: `report.json`, and the table at its end.
+
+use std::fmt::Write as _;
+
+use serde::Serialize;
+
+/// Everything that is known of a finished run. Counts are plain, sizes in bytes, losses in nats.
+///
+/// For the same configuration, data and build all fields are equal but the last five.
+#[derive(Clone, Debug, Serialize)]
+pub struct Report {
+    /// `name` of the configuration.
+    pub name: String,
+    /// `embedding.method`.
+    pub method: String,
+    /// `model.kind`.
+    pub model: String,
+    /// `seed`.
+    pub seed: u64,
+    /// `device`.
+    pub device: String,
+    /// Where the rows came from: `criteo-kaggle`, `criteo-terabyte`, or `generated`.
+    pub data: String,
+    /// Training rows over all epochs.
+    pub train_rows: u64,
+    /// Test rows.
+    pub test_rows: u64,
+    /// Test rows that were clicked.
+    pub test_positives: u64,
+    /// Area under the ROC curve on the test rows; absent if all labels are equal.
+    pub test_auc: Option<f64>,
+    /// Mean log-loss on the test rows.
+    pub test_logloss: f64,
+    /// The same over the entropy of the share of clicks.
+    pub test_normalised_entropy: Option<f64>,
+    /// Mean loss over the last epoch, each row before the model learned from it.
+    pub train_logloss: f64,
+    /// For generated rows: the AUC of the logits that the labels were drawn from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub best_possible_auc: Option<f64>,
+    /// Rows and sketch.
+    pub embedding_bytes: u64,
+    /// The sketch's part.
+    pub sketch_bytes: u64,
+    /// What the embedding was allowed.
+    pub budget_bytes: u64,
+    /// A table with a row for every feature of the data set.
+    pub full_bytes: u64,
+    /// `full_bytes` over `embedding_bytes`.
+    pub compression_ratio: f64,
+    /// Rows, sketch, maps, free list, optimizer state.
+    pub embedding_total_bytes: u64,
+    /// Parameters of the dense network.
+    pub dense_parameters: u64,
+    /// Features that own a hot row at the end.
+    pub hot_rows: u64,
+    /// Promotions over the run.
+    pub promoted: u64,
+    /// Demotions over the run.
+    pub demoted: u64,
+    /// Threads of the dense network.
+    pub threads: usize,
+    /// Training rows over training time, evaluation apart.
+    pub samples_per_second: f64,
+    /// From the start of the program to this report.
+    pub wall_seconds: f64,
+    /// Evaluation's part of it.
+    pub evaluation_seconds: f64,
+    /// The most memory the process held; absent where the system does not say.
+    pub peak_rss_bytes: Option<u64>,
+}
+
+impl Report {
+    /// The table at the end of a run.
+    #[must_use]
+    pub fn table(&self) -> String {
+        let mut rows = vec![
+            ("run", format!("{} ({}, {}, seed {})", self.name, self.method, self.model, self.seed)),
+            (
+                "data",
+                format!("{}: {} rows train, {} test", self.data, grouped(self.train_rows), grouped(self.test_rows)),
+            ),
+            (
+                "test AUC",
+                self.test_auc.map_or_else(|| "none: all labels are equal".to_owned(), |auc| format!("{auc:.5}")),
+            ),
+        ];
+        if let Some(best) = self.best_possible_auc {
+            rows.push((
+                "  best possible",
+                format!("{best:.5} (generated data: not comparable with published numbers)"),
+            ));
+        }
+        let normalised = self.test_normalised_entropy.map_or_else(String::new, |ne| format!(" (normalised {ne:.4})"));
+        rows.push(("test log-loss", format!("{:.5}{normalised}", self.test_logloss)));
+        rows.push(("train log-loss", format!("{:.5}", self.train_logloss)));
+        rows.push(("embedding", format!("{} of {} allowed", bytes(self.embedding_bytes), bytes(self.budget_bytes))));
+        if self.sketch_bytes > 0 {
+            rows.push(("  sketch", bytes(self.sketch_bytes)));
+            let moved = format!("{} promoted, {} demoted", grouped(self.promoted), grouped(self.demoted));
+            rows.push(("  hot rows", format!("{} ({moved})", grouped(self.hot_rows))));
+        }
+        rows.push(("full table", format!("{}: {:.1} times as much", bytes(self.full_bytes), self.compression_ratio)));
+        rows.push(("  all counted", bytes(self.embedding_total_bytes)));
+        let speed = format!("{} samples/s, {:.1} s in all", grouped(self.samples_per_second as u64), self.wall_seconds);
+        rows.push(("speed", speed));
+        if let Some(peak) = self.peak_rss_bytes {
+            rows.push(("peak memory", bytes(peak)));
+        }
+        table(&rows)
+    }
+}
+
+/// Lines of a label and a value, aligned.
+#[must_use]
+pub fn table(rows: &[(&str, String)]) -> String {
+    let width = rows.iter().map(|(label, _)| label.len()).max().unwrap_or(0);
+    rows.iter().fold(String::new(), |mut out, (label, value)| {
+        let _ = writeln!(out, "{label:width$}  {value}");
+        out
+    })
+}
+
+/// A number with its thousands apart.
+#[must_use]
+pub fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let groups: Vec<_> =
+        digits.as_bytes().rchunks(3).rev().map(|group| group.iter().map(|&d| d as char).collect::<String>()).collect();
+    groups.join(",")
+}
+
+/// Bytes, exact and in a unit that can be read.
+#[must_use]
+pub fn bytes(n: u64) -> String {
+    let (unit, factor) = match n {
+        1_000_000_000.. => ("GB", 1e9),
+        1_000_000.. => ("MB", 1e6),
+        _ => ("kB", 1e3),
+    };
+    format!("{} B ({:.1} {unit})", grouped(n), n as f64 / factor)
+}
+
+/// The most memory that this process has held resident, where the system tells.
+#[must_use]
+pub fn peak_rss_bytes() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kib * 1024)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_can_be_read() {
+        assert_eq!(grouped(0), "0");
+        assert_eq!(grouped(999), "999");
+        assert_eq!(grouped(1_234_567), "1,234,567");
+        assert_eq!(bytes(217_408), "217,408 B (217.4 kB)");
+        assert_eq!(bytes(2_160_804_928), "2,160,804,928 B (2.2 GB)");
+    }
+}

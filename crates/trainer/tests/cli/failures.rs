@@ -1,0 +1,127 @@
+//! What goes wrong, and what the user is told: exit code and message.
+
+use std::fs;
+
+use crate::support::{Bench, failure, root, synth};
+
+fn fails(bench: &Bench, overrides: &[&str]) -> (i32, String) {
+    let mut args = vec!["--config", "small.toml", "--run-dir", "failed"];
+    args.extend(overrides.iter().flat_map(|text| ["--set", *text]));
+    let failed = failure(&bench.trainer(&args));
+    assert!(!bench.path("failed/report.json").exists(), "a failed run looks finished");
+    failed
+}
+
+/// `small.toml` reading `path`.
+fn fails_on(bench: &Bench, path: &str) -> (i32, String) {
+    let text = crate::support::SMALL
+        .replace("synthetic = { rows = 7000, seed = 5, rows_per_day = 1000 }", &format!("path = {path:?}"));
+    fs::write(bench.path("files.toml"), text).expect("written");
+    failure(&bench.trainer(&["--config", "files.toml", "--run-dir", "failed"]))
+}
+
+#[test]
+fn a_missing_data_file_says_where_data_are_and_what_works_without() {
+    let bench = Bench::new();
+    let config = root().join("configs/kaggle_10000x.toml");
+    let (code, message) = failure(&bench.trainer(&["--config", config.to_str().expect("UTF-8")]));
+    assert_eq!(code, 66);
+    for part in
+        ["data/train.txt: no such file", "data/README.md", "scripts/get_kaggle.sh", "--config configs/quickstart.toml"]
+    {
+        assert!(message.contains(part), "no {part} in {message}");
+    }
+    assert!(root().join("data/README.md").exists() && root().join("scripts/get_kaggle.sh").exists());
+}
+
+#[test]
+fn malformed_rows_stop_with_their_place() {
+    let bench = Bench::new();
+    synth(&bench, 2000, "rows.tsv");
+    let good = fs::read_to_string(bench.path("rows.tsv")).expect("written");
+    let mut lines: Vec<_> = good.lines().map(str::to_owned).collect();
+    let mut columns: Vec<_> = lines[1499].split('\t').map(str::to_owned).collect();
+    columns[5] = "0x1f".into();
+    let column = columns[..5].iter().map(|c| c.len() + 1).sum::<usize>() + 1;
+    lines[1499] = columns.join("\t");
+    fs::write(bench.path("bad.tsv"), lines.join("\n")).expect("written");
+    let (code, message) = fails_on(&bench, "bad.tsv");
+    assert_eq!(code, 65);
+    let expected = format!(
+        "error: bad.tsv:1500:{column}: field I5: expected an integer or nothing, got `0x1f`; mend or drop line 1500"
+    );
+    assert_eq!(message, expected);
+}
+
+#[test]
+fn unreadable_inputs_have_their_codes() {
+    let bench = Bench::new();
+    synth(&bench, 3000, "rows.tsv.gz");
+    let gzip = fs::read(bench.path("rows.tsv.gz")).expect("written");
+    fs::write(bench.path("cut.gz"), &gzip[..gzip.len() / 2]).expect("written");
+    fs::write(bench.path("empty.tsv"), "").expect("written");
+    fs::write(bench.path("plain.gz"), "1\t2\n").expect("written");
+    fs::create_dir(bench.path("dir")).expect("made");
+    for (path, code, part) in [
+        ("cut.gz", 65, "cut.gz: the gzip data end too early"),
+        ("empty.tsv", 65, "empty.tsv: is empty"),
+        ("plain.gz", 65, "plain.gz: named .gz but not gzip"),
+        ("dir", 66, "dir: is a directory"),
+        ("absent.tsv", 66, "absent.tsv: no such file"),
+    ] {
+        let (got, message) = fails_on(&bench, path);
+        assert_eq!(got, code, "{message}");
+        assert!(message.contains(part), "no {part} in {message}");
+    }
+}
+
+#[test]
+fn configurations_that_cannot_work_exit_with_78() {
+    let bench = Bench::new();
+    for (overrides, part) in [
+        (&["train.bacth=3"][..], "--set train.bacth=3: unknown field `bacth`, expected one of"),
+        (&["embedding.compression=0.1"], "embedding.compression: expected at least 1, got 0.1"),
+        (&["embedding.budget=800"], "a budget of 800 bytes is too small"),
+        (&["model.bottom=[16, 4]"], "model.bottom: expected sizes of at least 1, the last 8"),
+        (&["device=tpu"], "device: "),
+    ] {
+        let (code, message) = fails(&bench, overrides);
+        assert_eq!(code, 78, "{message}");
+        assert!(message.contains(part), "no {part} in {message}");
+    }
+    fs::write(bench.path("broken.toml"), "name = \"x\"\nseed = \n").expect("written");
+    let (code, message) = failure(&bench.trainer(&["--config", "broken.toml"]));
+    assert_eq!(code, 78);
+    assert!(message.starts_with("error: broken.toml:2: "), "{message}");
+    assert_eq!(failure(&bench.trainer(&["--config", "absent.toml"])).0, 78);
+    assert_eq!(bench.trainer(&["--no-such-flag"]).status.code(), Some(2));
+}
+
+#[cfg(not(feature = "cuda"))]
+#[test]
+fn cuda_needs_a_build_with_it() {
+    let (code, message) = fails(&Bench::new(), &["device=cuda:0"]);
+    assert_eq!(code, 78);
+    assert!(message.contains("rebuild with `--features cuda`"), "{message}");
+}
+
+#[test]
+fn numbers_that_run_away_stop_with_the_step() {
+    let (code, message) = fails(&Bench::new(), &["train.lr=1e20"]);
+    assert_eq!(code, 70, "{message}");
+    assert!(message.starts_with("error: step ") && message.contains("train.lr"), "{message}");
+}
+
+#[test]
+fn a_stream_shorter_than_promised_is_an_error() {
+    let bench = Bench::new();
+    synth(&bench, 300, "rows.tsv");
+    let text = crate::support::SMALL
+        .replace("synthetic = { rows = 7000, seed = 5, rows_per_day = 1000 }", "path = \"-\"\nrows = 700");
+    fs::write(bench.path("files.toml"), text).expect("written");
+    let mut command = bench.command(&["--config", "files.toml", "--run-dir", "failed"]);
+    let output = command.stdin(fs::File::open(bench.path("rows.tsv")).expect("written")).output().expect("starts");
+    let (code, message) = failure(&output);
+    assert_eq!(code, 1);
+    assert!(message.contains("ended after 300 rows, but data.rows promises 700"), "{message}");
+}

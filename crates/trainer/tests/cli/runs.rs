@@ -1,0 +1,249 @@
+//! The program as users run it: from a file to a report.
+
+use std::fs;
+use std::io::Write;
+use std::process::Stdio;
+
+use crate::support::{Bench, SMALL, lasting, root, synth};
+
+#[test]
+fn a_run_leaves_a_configuration_metrics_and_a_report() {
+    let bench = Bench::new();
+    let (report, metrics) = bench.train("a", &["train.eval_every=50"]);
+    for key in [
+        "name",
+        "method",
+        "model",
+        "seed",
+        "train_rows",
+        "test_rows",
+        "test_auc",
+        "test_logloss",
+        "train_logloss",
+        "embedding_bytes",
+        "sketch_bytes",
+        "budget_bytes",
+        "full_bytes",
+        "compression_ratio",
+        "samples_per_second",
+        "wall_seconds",
+        "peak_rss_bytes",
+        "hot_rows",
+        "promoted",
+        "demoted",
+        "best_possible_auc",
+    ] {
+        assert!(!report[key].is_null(), "{key} is missing: {report:#}");
+    }
+    assert_eq!((report["train_rows"].as_u64(), report["test_rows"].as_u64()), (Some(6000), Some(1000)));
+    assert!(report["test_auc"].as_f64().expect("a number") > 0.55, "it learns: {report:#}");
+    assert!(report["embedding_bytes"].as_u64() <= report["budget_bytes"].as_u64());
+    assert!(report["hot_rows"].as_u64() > Some(5));
+    let lines: Vec<serde_json::Value> = metrics.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    assert_eq!(lines.iter().filter(|line| line["train_logloss"].is_f64()).count(), 94 / 20 + 1);
+    let evaluations: Vec<_> = lines.iter().filter(|line| line["test_auc"].is_f64()).collect();
+    assert_eq!(evaluations.len(), 2, "at step 50 and at the end");
+    assert_eq!(evaluations[1]["test_auc"], report["test_auc"]);
+
+    let resolved = bench.trainer(&["--config", "a/config.toml", "--run-dir", "b"]);
+    assert!(resolved.status.success());
+    assert_eq!(lasting(&bench.result("b").0, &[]), lasting(&report, &[]), "the resolved configuration says it all");
+}
+
+#[test]
+fn evaluating_in_between_changes_nothing() {
+    let bench = Bench::new();
+    let (often, _) = bench.train("a", &["train.eval_every=10"]);
+    let (once, _) = bench.train("b", &[]);
+    assert_eq!(lasting(&often, &[]), lasting(&once, &[]));
+}
+
+#[test]
+fn equal_runs_write_equal_files_whatever_the_number_of_threads() {
+    let bench = Bench::new();
+    for overrides in [&[][..], &["embedding.method=hash"], &["train.optimizer=adagrad", "train.lr=0.02"]] {
+        let mut runs = Vec::new();
+        for threads in ["1", "2", "4", "2"] {
+            let threads = format!("threads={threads}");
+            let run_dir = format!("run-{}-{}", runs.len(), overrides.join("-").replace(['=', '.'], "-"));
+            let (report, metrics) = bench.train(&run_dir, &[overrides, &[&threads]].concat());
+            runs.push((lasting(&report, &["threads"]), metrics));
+        }
+        assert!(runs.iter().all(|run| *run == runs[0]), "{overrides:?}: {runs:#?}");
+    }
+}
+
+#[test]
+fn seeds_differ() {
+    let bench = Bench::new();
+    let auc = |run: &str, set: &str| bench.train(run, &[set]).0["test_auc"].as_f64();
+    let aucs = [auc("a", "seed=1"), auc("b", "seed=2"), auc("c", "data.synthetic.seed=77")];
+    assert!(aucs[0] != aucs[1] && aucs[1] != aucs[2] && aucs[0] != aucs[2], "{aucs:?}");
+}
+
+/// The same bytes through every door give the same report to the last digit, and so do the
+/// generated rows that never were text.
+#[test]
+fn every_way_to_the_rows_gives_the_same_report() {
+    let bench = Bench::new();
+    for name in ["rows.tsv", "rows.tsv.gz", "rows.tsv.zst"] {
+        synth(&bench, 7000, name);
+    }
+    let text = fs::read_to_string(bench.path("rows.tsv")).expect("written");
+    let at = text.match_indices('\n').nth(2499).expect("a line").0 + 1;
+    fs::write(bench.path("part-1"), &text[..at]).expect("written");
+    fs::write(bench.path("part-2"), text[at..].trim_end()).expect("written");
+
+    let table: toml::Table = SMALL.parse().expect("TOML");
+    let mut from_files = table.clone();
+    from_files["data"].as_table_mut().expect("a table").remove("synthetic");
+    fs::write(bench.path("files.toml"), from_files.to_string()).expect("written");
+    let train = |run: &str, path: &str, more: &[&str]| {
+        let set = format!("data.path={path}");
+        let mut command = bench.command(&["--config", "files.toml", "--run-dir", run, "--set", &set]);
+        let mut child = command
+            .args(more)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("starts");
+        let mut stdin = child.stdin.take().expect("piped");
+        if path == "-" {
+            stdin.write_all(text.as_bytes()).expect("the program reads on");
+        }
+        drop(stdin);
+        let output = child.wait_with_output().expect("ends");
+        assert!(output.status.success(), "{path}: {}", String::from_utf8_lossy(&output.stderr));
+        let (report, metrics) = bench.result(run);
+        (lasting(&report, &["data", "best_possible_auc"]), metrics)
+    };
+    let (report, metrics) = bench.train("generated", &[]);
+    let expected = (lasting(&report, &["data", "best_possible_auc"]), metrics);
+    assert_eq!(train("plain", "rows.tsv", &[]), expected);
+    assert_eq!(train("gzip", "rows.tsv.gz", &[]), expected);
+    assert_eq!(train("zstd", "rows.tsv.zst", &[]), expected);
+    assert_eq!(train("parts", "[\"part-1\", \"part-2\"]", &[]), expected);
+    assert_eq!(train("stdin", "-", &["--set", "data.rows=7000"]), expected);
+
+    let head = text.match_indices('\n').nth(5999).expect("a line").0 + 1;
+    fs::write(bench.path("train"), &text[..head]).expect("written");
+    fs::write(bench.path("test"), &text[head..]).expect("written");
+    assert_eq!(train("test-path", "train", &["--set", "data.test_path=test"]), expected);
+}
+
+#[test]
+fn every_method_and_setting_trains_within_its_budget() {
+    let bench = Bench::new();
+    let settings: [&[&str]; 7] = [
+        &["embedding.method=full"],
+        &["embedding.method=hash"],
+        &["embedding.method=hash", "embedding.budget=300 KB"],
+        &["embedding.cafe.multi_level=true"],
+        &["embedding.cafe.victim=last-slot"],
+        &["embedding.cafe.victim=lightest-cold", "embedding.cafe.importance=frequency"],
+        &["train.optimizer=adagrad", "train.lr=0.02", "train.epochs=2"],
+    ];
+    for (number, overrides) in settings.iter().enumerate() {
+        let (report, _) = bench.train(&format!("run-{number}"), overrides);
+        assert!(report["test_auc"].as_f64().expect("a number") > 0.54, "{overrides:?}: {report:#}");
+        assert!(report["embedding_bytes"].as_u64() <= report["budget_bytes"].as_u64(), "{overrides:?}");
+        if overrides.contains(&"embedding.budget=300 KB") {
+            assert_eq!(report["budget_bytes"].as_u64(), Some(300_000));
+        }
+        let rows = if overrides.contains(&"train.epochs=2") { 12_000 } else { 6000 };
+        assert_eq!(report["train_rows"].as_u64(), Some(rows));
+    }
+}
+
+#[test]
+fn nothing_finished_is_overwritten() {
+    let bench = Bench::new();
+    bench.train("a", &["data.rows=700"]);
+    let again = bench.trainer(&["--config", "small.toml", "--run-dir", "a"]);
+    let (code, message) = crate::support::failure(&again);
+    assert_eq!(code, 1);
+    assert_eq!(message, "error: a: holds a finished run; give another --run-dir, or remove it");
+    for expected in ["small", "small-2"] {
+        let output = bench.trainer(&["--config", "small.toml", "--set", "data.rows=700"]);
+        assert!(output.status.success());
+        assert!(bench.path("runs").join(expected).join("report.json").exists());
+    }
+}
+
+#[test]
+fn plan_prints_the_official_sizes() {
+    let bench = Bench::new();
+    for (ratio, expected) in [
+        (10, ["964,645 rows", "1,688,128 rows", "206 rows", "46,302,960 B", "216,093,616 B"]),
+        (100, ["135,050 rows", "101,296 rows", "50 rows", "6,482,400 B", "21,611,744 B"]),
+        (1000, ["15,434 rows", "6,772 rows", "0 rows", "740,832 B", "2,162,016 B"]),
+        (10_000, ["1,736 rows", "359 rows", "0 rows", "83,328 B", "217,408 B"]),
+    ] {
+        let config = root().join(format!("configs/kaggle_{ratio}x.toml"));
+        let output = bench.trainer(&["plan", "--config", config.to_str().expect("UTF-8")]);
+        assert!(output.status.success());
+        let text = String::from_utf8(output.stdout).expect("UTF-8");
+        for number in expected.iter().chain(&["2,160,804,928 B", "475,985 parameters"]) {
+            assert!(text.contains(number), "CR {ratio}: no {number} in\n{text}");
+        }
+    }
+}
+
+#[test]
+fn every_configuration_in_the_repository_can_be_planned() {
+    let bench = Bench::new();
+    let mut n_configs = 0;
+    for entry in fs::read_dir(root().join("configs")).expect("it is there") {
+        let path = entry.expect("readable").path();
+        for method in ["cafe", "hash", "full"] {
+            let set = format!("embedding.method={method}");
+            let output = bench.trainer(&["plan", "--config", path.to_str().expect("UTF-8"), "--set", &set]);
+            assert!(output.status.success(), "{}: {}", path.display(), String::from_utf8_lossy(&output.stderr));
+        }
+        n_configs += 1;
+    }
+    assert!(n_configs >= 6);
+}
+
+#[test]
+fn sketch_shows_the_bound_beside_the_experiment() {
+    let bench = Bench::new();
+    let args = ["sketch", "--skew", "1.5", "--slots", "4", "--buckets", "200", "--share", "0.001"];
+    let output =
+        bench.trainer(&[&args[..], &["--features", "10000", "--observations", "50000", "--seeds", "2"]].concat());
+    let text = String::from_utf8(output.stdout).expect("UTF-8");
+    let number = |label: &str| -> f64 {
+        let line = text.lines().find(|line| line.starts_with(label)).expect("a line");
+        line[label.len()..].split_whitespace().next().expect("a word").parse().expect("a number")
+    };
+    assert!(number("held, measured") >= number("  for Zipf"), "{text}");
+    assert!(number("  for Zipf") > 0.5, "{text}");
+}
+
+#[test]
+fn a_closed_pipe_is_no_error() {
+    let bench = Bench::new();
+    let mut command = bench.command(&["synth", "--rows", "1000000", "--out", "-"]);
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("starts");
+    drop(child.stdout.take());
+    let output = child.wait_with_output().expect("ends");
+    assert_eq!((output.status.code(), String::from_utf8_lossy(&output.stderr).as_ref()), (Some(0), ""));
+}
+
+#[test]
+fn compressed_rows_are_the_rows() {
+    let bench = Bench::new();
+    for name in ["a.tsv", "a.tsv.gz", "a.tsv.zst"] {
+        synth(&bench, 500, name);
+    }
+    let plain = fs::read(bench.path("a.tsv")).expect("written");
+    assert_eq!(plain.split(|&b| b == b'\n').count() - 1, 500);
+    let stdout =
+        bench.trainer(&["synth", "--rows", "500", "--seed", "5", "--rows-per-day", "1000", "--out", "-"]).stdout;
+    assert_eq!(stdout, plain);
+    let open = |name: &str| fs::File::open(bench.path(name)).expect("written");
+    let gzip = std::io::read_to_string(flate2::read::GzDecoder::new(open("a.tsv.gz"))).expect("gzip");
+    assert_eq!(gzip.as_bytes(), plain);
+    assert_eq!(zstd::decode_all(open("a.tsv.zst")).expect("zstd"), plain);
+}

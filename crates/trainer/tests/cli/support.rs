@@ -1,0 +1,100 @@
+//! What the end-to-end tests share: a small experiment, and the program run on it.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// A network of toy size on generated rows: a run takes a second even without optimisation.
+pub(crate) const SMALL: &str = r#"
+name = "small"
+seed = 3
+threads = 2
+[data]
+synthetic = { rows = 7000, seed = 5, rows_per_day = 1000 }
+[model]
+dim = 8
+bottom = [16, 8]
+top = [16, 1]
+[embedding]
+compression = 2000
+[embedding.cafe]
+threshold = 20.0
+[train]
+batch = 64
+log_every = 20
+"#;
+
+/// A directory with a configuration in it.
+pub(crate) struct Bench {
+    pub(crate) dir: TempDir,
+}
+
+impl Bench {
+    pub(crate) fn new() -> Self {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        std::fs::write(dir.path().join("small.toml"), SMALL).expect("written");
+        Self { dir }
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// The program in this directory, without its input.
+    pub(crate) fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_trainer"));
+        command.args(args).current_dir(self.dir.path()).stdin(Stdio::null()).env("RUST_LOG", "info");
+        command
+    }
+
+    pub(crate) fn trainer(&self, args: &[&str]) -> Output {
+        self.command(args).output().expect("the program starts")
+    }
+
+    /// Trains `small.toml` with overrides; returns the report and the metrics file.
+    pub(crate) fn train(&self, run_dir: &str, overrides: &[&str]) -> (Value, String) {
+        let mut args = vec!["--config", "small.toml", "--run-dir", run_dir];
+        args.extend(overrides.iter().flat_map(|text| ["--set", *text]));
+        let output = self.trainer(&args);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        self.result(run_dir)
+    }
+
+    /// The report and the metrics file of a finished run.
+    pub(crate) fn result(&self, run_dir: &str) -> (Value, String) {
+        let read = |name: &str| std::fs::read_to_string(self.path(run_dir).join(name)).expect("it is there");
+        (serde_json::from_str(&read("report.json")).expect("JSON"), read("metrics.jsonl"))
+    }
+}
+
+/// Writes rows that the generator of the trainer makes.
+pub(crate) fn synth(bench: &Bench, rows: u64, name: &str) {
+    let rows = rows.to_string();
+    let output = bench.trainer(&["synth", "--rows", &rows, "--seed", "5", "--rows-per-day", "1000", "--out", name]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// A report without what differs between equal runs: times, memory and names.
+pub(crate) fn lasting(report: &Value, also_without: &[&str]) -> Value {
+    let mut report = report.clone();
+    let fields = report.as_object_mut().expect("an object");
+    for key in ["samples_per_second", "wall_seconds", "evaluation_seconds", "peak_rss_bytes"].iter().chain(also_without)
+    {
+        fields.remove(*key);
+    }
+    report
+}
+
+/// The exit code and the message of a command that must fail.
+pub(crate) fn failure(output: &Output) -> (i32, String) {
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    let message = stderr.lines().skip_while(|line| !line.starts_with("error: ")).collect::<Vec<_>>().join("\n");
+    (output.status.code().expect("an exit code"), message)
+}
+
+/// The repository's root.
+pub(crate) fn root() -> &'static Path {
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))
+}
