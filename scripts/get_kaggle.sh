@@ -10,11 +10,13 @@ if [ -e train.txt ]; then
 fi
 echo "fetching $url; a download that broke off goes on where it stopped"
 curl --fail --location --continue-at - --output kaggle.tar.gz "$url"
-tar --extract --gzip --file kaggle.tar.gz train.txt
-rows=$(wc -l < train.txt)
+# Under another name until it is known to be whole.
+tar --extract --gzip --to-stdout --file kaggle.tar.gz train.txt > train.txt.partial
+rows=$(wc -l < train.txt.partial)
 if [ "$rows" -ne 45840617 ]; then
-    echo "data/train.txt has $rows rows, expected 45840617: remove it and data/kaggle.tar.gz, and try again" >&2
+    echo "train.txt has $rows rows, expected 45840617: remove data/kaggle.tar.gz and try again" >&2
     exit 1
 fi
+mv train.txt.partial train.txt
 rm kaggle.tar.gz
 echo "data/train.txt is complete"

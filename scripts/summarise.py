@@ -29,7 +29,7 @@ def main(directory: str) -> None:
             f"| {max(report['embedding_bytes'] for report in reports):,} | {reports[0]['budget_bytes']:,} "
             f"| {mean(report['samples_per_second'] for report in reports):,.0f} | {len(reports)} |"
         )
-    best = [report["best_possible_auc"] for reports in groups.values() for report in reports]
+    best = [report.get("best_possible_auc") for reports in groups.values() for report in reports]
     if None not in best:
         print(f"\nBest possible AUC: {min(best):.4f} to {max(best):.4f} (the rows are generated).")
 

@@ -111,7 +111,8 @@ pub struct CafeSettings {
 }
 
 impl CafeSettings {
-    /// The paper's settings for a compression ratio on Criteo, of the nearest ratio that it lists.
+    /// The paper's settings for a compression ratio on Criteo, of the nearest ratio that it lists. Rows that features
+    /// own are spared when a bucket is full, as in the paper's published code ([`VictimPolicy::LightestCold`]).
     #[must_use]
     pub fn paper(compression: f64) -> Self {
         /// Compression ratio, K, h.
@@ -169,7 +170,9 @@ impl CafeConfig {
             }
         });
         let budget = Budget::Compression(compression).bytes(features, dim);
-        Self::assemble(dim, n_hot, fields.collect(), settings, budget)
+        let needed = (hot_bytes(dim, settings.slots) as f64 / (1.0 - settings.shared_share)).ceil() as u64;
+        Self::assemble(dim, n_hot, fields.collect(), settings)
+            .map_err(|error| error.unwrap_or(BudgetError::TooSmall { budget, needed, what: HOT_ROW }))
     }
 
     /// The sizes for a budget that is never overspent: `h` of the bytes for shared rows in
@@ -178,16 +181,11 @@ impl CafeConfig {
     /// # Errors
     /// If the budget can't hold a row for each field and one hot row, or the hot rows are more
     /// than the sketch can number.
-    pub fn within(
-        features: &[u64],
-        dim: usize,
-        budget_bytes: u64,
-        settings: &CafeSettings,
-    ) -> Result<Self, BudgetError> {
-        let compression = full_bytes(features, dim) as f64 / budget_bytes as f64;
-        let n_own = features.iter().copied().filter(|&n_f| is_small(n_f, compression)).sum::<u64>();
+    pub fn within(features: &[u64], dim: usize, budget: Budget, settings: &CafeSettings) -> Result<Self, BudgetError> {
+        let (compression, budget_bytes) = (budget.compression(features, dim), budget.bytes(features, dim));
+        let (small, large): (Vec<u64>, Vec<u64>) = features.iter().partition(|&&n_f| is_small(n_f, compression));
+        let n_own = small.iter().sum::<u64>();
         let own_bytes = n_own * row_bytes(dim) + OwnRows::bytes_for(n_own as usize);
-        let large: Vec<u64> = features.iter().copied().filter(|&n_f| !is_small(n_f, compression)).collect();
         let shared_bytes = (budget_bytes as f64 * settings.shared_share) as u64;
         // Every field needs a row, however small its share of the budget.
         let max_rows = (shared_bytes.saturating_sub(own_bytes) / row_bytes(dim)).max(large.len() as u64);
@@ -202,15 +200,9 @@ impl CafeConfig {
         });
         let spent = own_bytes + shared.iter().sum::<u64>() * row_bytes(dim);
         let n_hot = budget_bytes.saturating_sub(spent) / hot_bytes(dim, settings.slots);
-        if n_hot == 0 {
-            let needed = spent + hot_bytes(dim, settings.slots);
-            return Err(BudgetError::TooSmall {
-                budget: budget_bytes,
-                needed,
-                what: "a row for each field and one hot row",
-            });
-        }
-        Self::assemble(dim, n_hot, fields.collect(), settings, budget_bytes)
+        let needed = spent + hot_bytes(dim, settings.slots);
+        Self::assemble(dim, n_hot, fields.collect(), settings)
+            .map_err(|error| error.unwrap_or(BudgetError::TooSmall { budget: budget_bytes, needed, what: HOT_ROW }))
     }
 
     /// Bytes of rows and sketch: what [`crate::Memory::embedding_bytes`] will be.
@@ -225,26 +217,31 @@ impl CafeConfig {
         (self.n_buckets * self.slots * HotSketch::SLOT_BYTES) as u64
     }
 
+    /// Rows of small fields, each owned by a feature.
+    #[must_use]
+    pub fn n_own_rows(&self) -> u64 {
+        self.fields.iter().filter(|field| field.is_own()).map(FieldRows::n_rows).sum()
+    }
+
     /// Rows of all tiers.
     #[must_use]
     pub fn n_rows(&self) -> u64 {
         self.n_hot as u64 + self.fields.iter().map(FieldRows::n_rows).sum::<u64>()
     }
 
+    /// `Err(None)`: nothing was left for a hot row.
     fn assemble(
         dim: usize,
         n_hot: u64,
         fields: Vec<FieldRows>,
         settings: &CafeSettings,
-        budget: u64,
-    ) -> Result<Self, BudgetError> {
-        if n_hot == 0 {
-            let needed = budget + hot_bytes(dim, settings.slots);
-            return Err(BudgetError::TooSmall { budget, needed, what: "one hot row beside the shared ones" });
-        }
+    ) -> Result<Self, Option<BudgetError>> {
         let n_hot = n_hot as usize;
+        if n_hot == 0 {
+            return Err(None);
+        }
         if n_hot > HotSketch::MAX_ROWS {
-            return Err(BudgetError::TooManyHotRows { n_hot, limit: HotSketch::MAX_ROWS });
+            return Err(Some(BudgetError::TooManyHotRows { n_hot, limit: HotSketch::MAX_ROWS }));
         }
         // As the paper's code: a decay is due once the mass seen would fill every bucket to 10 K.
         let every = 10.0 * n_hot as f64 * f64::from(settings.threshold);
@@ -276,6 +273,8 @@ impl CafeConfig {
         })
     }
 }
+
+const HOT_ROW: &str = "a row for each field and one hot row";
 
 /// Fields of so few features get a row for each: hashing them would save nothing worth a collision.
 fn is_small(n_features: u64, compression: f64) -> bool {
@@ -321,11 +320,22 @@ mod tests {
             assert_eq!((settings.shared_share, settings.threshold), (h, k));
             let config = CafeConfig::paper(&KAGGLE, 16, ratio, &settings).expect("fits");
             assert_eq!((config.n_hot, config.n_buckets), (n_hot, n_hot));
-            let own_rows: u64 = config.fields.iter().filter(|f| f.is_own()).map(FieldRows::n_rows).sum();
+            let own_rows = config.n_own_rows();
             assert_eq!((config.n_rows() - n_hot as u64 - own_rows, own_rows), (shared, own));
             assert_eq!(config.sketch_bytes(), sketch);
             assert_eq!((n_hot as u64 * 64, shared * 64), (hot, hash));
             assert_eq!(config.embedding_bytes(), total);
+        }
+    }
+
+    /// A ratio decides which fields are small, not the bytes that it comes to, rounded down.
+    #[test]
+    fn small_fields_are_the_same_within_and_on_paper() {
+        for ratio in [10.0, 100.0, 200.0, 500.0, 1000.0] {
+            let settings = CafeSettings::paper(ratio);
+            let within = CafeConfig::within(&KAGGLE, 16, Budget::Compression(ratio), &settings).expect("fits");
+            let paper = CafeConfig::paper(&KAGGLE, 16, ratio, &settings).expect("fits");
+            assert_eq!(within.n_own_rows(), paper.n_own_rows(), "CR {ratio}");
         }
     }
 
@@ -338,7 +348,7 @@ mod tests {
 
     #[test]
     fn a_hopeless_budget_says_what_is_needed() {
-        let error = CafeConfig::within(&KAGGLE, 16, 26 * 64, &CafeSettings::paper(1e4)).unwrap_err();
+        let error = CafeConfig::within(&KAGGLE, 16, Budget::Bytes(26 * 64), &CafeSettings::paper(1e4)).unwrap_err();
         assert_eq!(
             error.to_string(),
             "a budget of 1664 bytes is too small: a row for each field and one hot row needs at least 1776 bytes"
@@ -355,7 +365,7 @@ mod tests {
             let budget = Budget::Compression(ratio).bytes(&features, dim);
             let mut settings = CafeSettings::paper(ratio);
             settings.medium = medium.then(Medium::default);
-            if let Ok(config) = CafeConfig::within(&features, dim, budget, &settings) {
+            if let Ok(config) = CafeConfig::within(&features, dim, Budget::Bytes(budget), &settings) {
                 prop_assert!(config.embedding_bytes() <= budget);
                 let memory = CafeEmbedding::new(config.clone()).memory();
                 prop_assert_eq!(memory.embedding_bytes(), config.embedding_bytes());

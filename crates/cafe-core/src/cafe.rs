@@ -57,10 +57,10 @@ pub enum Tier {
 /// Two fields, 16 KB instead of 3.2 MB; slices in, slices out.
 ///
 /// ```
-/// use cafe_core::{CafeConfig, CafeEmbedding, CafeSettings, Embedding, FeatureId};
+/// use cafe_core::{Budget, CafeConfig, CafeEmbedding, CafeSettings, Embedding, FeatureId};
 ///
 /// let (features, dim) = ([40_000, 10_000], 16);
-/// let config = CafeConfig::within(&features, dim, 16_000, &CafeSettings::paper(200.0))?;
+/// let config = CafeConfig::within(&features, dim, Budget::Bytes(16_000), &CafeSettings::paper(200.0))?;
 /// let mut embedding = CafeEmbedding::new(config);
 ///
 /// let ids = [FeatureId::new(0, 0x68fd_1e64), FeatureId::new(1, 7), FeatureId::missing(0)];
@@ -144,7 +144,7 @@ impl CafeEmbedding {
             victim: config.victim,
             seed: buckets,
         });
-        let n_own = config.fields.iter().filter(|f| f.is_own()).map(FieldRows::n_rows).sum::<u64>();
+        let n_own = config.n_own_rows();
         Self {
             layout,
             sketch,
@@ -278,14 +278,18 @@ impl Embedding for CafeEmbedding {
     fn restore(&mut self, state: &BTreeMap<&str, StateView<'_>>) -> Result<(), StateError> {
         let rows = self.rows.restored(self.rows.n_rows(), state)?;
         let sketch = self.sketch.restored(state)?;
-        let n_own = self.config.fields.iter().filter(|f| f.is_own()).map(FieldRows::n_rows).sum::<u64>();
-        let own = OwnRows::restored(n_own as usize, state)?;
+        let own = OwnRows::restored(self.config.n_own_rows() as usize, state)?;
         let layout = self.restored_layout(&own)?;
         let free = u32s(state, "free_rows")?.to_vec();
         check_ownership(&sketch, &free, self.config.n_hot)?;
         let mass = u64s(state, "mass_at_decay")?;
         check_len("mass_at_decay", mass.len(), 1)?;
-        self.mass_at_decay = f64::from_bits(mass[0]);
+        let mass_at_decay = f64::from_bits(mass[0]);
+        if !(0.0..=sketch.mass()).contains(&mass_at_decay) {
+            let why = format!("{mass_at_decay} of a mass of {}", sketch.mass());
+            return Err(StateError::Damaged { name: "mass_at_decay", why });
+        }
+        self.mass_at_decay = mass_at_decay;
         (self.rows, self.sketch, self.own, self.layout, self.free) = (rows, sketch, own, layout, free);
         Ok(())
     }

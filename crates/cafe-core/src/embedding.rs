@@ -55,7 +55,8 @@ pub struct UpdateStats {
     pub demoted: u64,
 }
 
-/// Bytes in use, by purpose.
+/// Bytes in use, by purpose. Not counted are the buffers of one batch, and the room that a growing full table keeps
+/// ahead.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Memory {
     /// Embedding values.

@@ -117,6 +117,13 @@ impl RowTable {
             RowOptimizer::RowWiseAdagrad { .. } => n_rows,
         };
         check_len("row_accumulators", accumulators.len(), n_accumulators)?;
+        let damaged = |name, value: &f32| Err(StateError::Damaged { name, why: format!("it holds {value}") });
+        if let Some(value) = values.iter().find(|value| !value.is_finite()) {
+            return damaged("rows", value);
+        }
+        if let Some(value) = accumulators.iter().find(|value| !(value.is_finite() && **value >= 0.0)) {
+            return damaged("row_accumulators", value);
+        }
         Ok(Self { values: values.to_vec(), accumulators: accumulators.to_vec(), ..fresh })
     }
 }

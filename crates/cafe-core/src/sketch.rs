@@ -9,9 +9,9 @@ use crate::{FeatureId, StateError, StateView, mix64, reduce};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum VictimPolicy {
     /// The slot of the smallest score, as the CAFE paper describes. If it owns a row, the row is freed.
-    #[default]
     Lightest,
     /// The slot of the smallest score among those that own no row; if all do, the newcomer is dropped.
+    #[default]
     LightestCold,
     /// As the paper's published code: always the last slot, unless it owns a row (then the newcomer
     /// is dropped); a slot whose score passes its left neighbour's moves up one place.
@@ -289,8 +289,15 @@ impl HotSketch {
             if !(slot.score >= 0.0 && slot.score.is_finite()) {
                 return damaged(format!("slot {at} has score {}", slot.score));
             }
-            if !slot.is_vacant() && self.bucket_start(slot.id()) != at - at % self.config.slots {
+            let bucket = at - at % self.config.slots;
+            if slot.is_vacant() {
+                if slot.score != 0.0 {
+                    return damaged(format!("slot {at} is vacant and has a score"));
+                }
+            } else if self.bucket_start(slot.id()) != bucket {
                 return damaged(format!("slot {at} holds {}, which belongs elsewhere", slot.id()));
+            } else if self.slots[bucket..at].iter().any(|other| other.holds(slot.id())) {
+                return damaged(format!("slot {at} holds {} a second time", slot.id()));
             }
         }
         Ok(())

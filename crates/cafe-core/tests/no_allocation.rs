@@ -7,8 +7,8 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use cafe_core::{
-    CafeConfig, CafeEmbedding, CafeSettings, Embedding, FeatureId, HashedConfig, HashedEmbedding, Medium, RowOptimizer,
-    mix64,
+    Budget, CafeConfig, CafeEmbedding, CafeSettings, Embedding, FeatureId, HashedConfig, HashedEmbedding, Medium,
+    RowOptimizer, mix64,
 };
 
 struct Counting;
@@ -49,7 +49,7 @@ fn fill(step: u64, ids: &mut [FeatureId], grads: &mut [f32]) {
 #[test]
 fn steps_do_not_allocate() {
     let settings = CafeSettings { threshold: 10.0, medium: Some(Medium::default()), ..CafeSettings::paper(100.0) };
-    let cafe = CafeConfig::within(&FEATURES, DIM, 20_000, &settings).expect("fits");
+    let cafe = CafeConfig::within(&FEATURES, DIM, Budget::Bytes(20_000), &settings).expect("fits");
     let hashed = HashedConfig::within(&FEATURES, DIM, 20_000, RowOptimizer::Sgd, 1).expect("fits");
     let embeddings: [Box<dyn Embedding>; 2] =
         [Box::new(CafeEmbedding::new(cafe)), Box::new(HashedEmbedding::new(&hashed))];

@@ -2,8 +2,8 @@
 
 use cafe_core::FeatureId;
 
+use crate::Record;
 use crate::encode::{encode_integer, encode_token};
-use crate::{Record, Schema};
 
 /// A number of rows, encoded, as a structure of arrays.
 ///
@@ -23,17 +23,6 @@ pub struct Batch {
 }
 
 impl Batch {
-    /// An empty batch with room for `n_rows` rows of `schema`.
-    #[must_use]
-    pub fn with_capacity(n_rows: usize, schema: &Schema) -> Self {
-        Self {
-            labels: Vec::with_capacity(n_rows),
-            dense: Vec::with_capacity(n_rows * schema.n_integers),
-            ids: Vec::with_capacity(n_rows * schema.n_fields),
-            true_logits: Vec::new(),
-        }
-    }
-
     /// The number of rows.
     #[must_use]
     pub fn len(&self) -> usize {

@@ -64,6 +64,7 @@ mod synth;
 pub use batch::Batch;
 pub use encode::{encode_integer, encode_token};
 pub use error::{Compression, Excerpt, ReadError, RowError, RowFault};
+pub use open::is_read_once;
 pub use parse::parse_line;
 pub use prefetch::{Prefetch, PrefetchConfig};
 pub use reader::{Reader, count_rows};

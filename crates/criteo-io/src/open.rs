@@ -48,8 +48,16 @@ pub(crate) fn check(path: &Path) -> Result<(), ReadError> {
     if is_regular(path)? { open(path).map(drop) } else { Ok(()) }
 }
 
+/// Whether what `path` names can be read only once: standard input (`-`), a pipe, a device.
+///
+/// # Errors
+/// If it is not there, a directory, or an empty file.
+pub fn is_read_once(path: &Path) -> Result<bool, ReadError> {
+    is_regular(path).map(|is_regular| !is_regular)
+}
+
 /// Whether the file at `path` can be read more than once.
-pub(crate) fn is_regular(path: &Path) -> Result<bool, ReadError> {
+fn is_regular(path: &Path) -> Result<bool, ReadError> {
     if path == Path::new(STDIN) {
         return Ok(false);
     }

@@ -75,7 +75,7 @@ impl RecordSource for Reader {
 /// If a file can't be read or decompressed, or is something that can be read only once.
 pub fn count_rows(paths: &[PathBuf], limit: Option<u64>) -> Result<u64, ReadError> {
     for path in paths {
-        if !open::is_regular(path)? {
+        if open::is_read_once(path)? {
             return Err(ReadError::ReadOnce { file: path.clone() });
         }
     }

@@ -72,3 +72,4 @@ pub use loss::{logit_loss, sigmoid};
 pub use model::{CandleModel, Inputs, ModelOptions, StepLoss, StepOutputs};
 pub use optim::OptimizerKind;
 pub use parameters::NamedTensor;
+pub use shard::n_training_shards;

@@ -1,5 +1,5 @@
 //! Cutting a batch into shards. The cuts depend on the size of the batch alone, never on the number of threads:
-//! this is what makes the results the same bits on any machine.
+//! this is what makes the results the same bits whatever their number.
 
 use std::ops::Range;
 
@@ -36,9 +36,19 @@ pub(crate) fn prediction<'a>(inputs: Inputs<'a>, logits: &'a mut [f32]) -> Vec<(
     split_inputs(inputs, &ranges).zip(logits).collect()
 }
 
+/// Shards that a training batch is cut into. Each has gradients as large as the model.
+#[must_use]
+pub fn n_training_shards(n_samples: usize) -> usize {
+    n_shards(n_samples, MAX_TRAINING_SHARDS)
+}
+
+fn n_shards(n_samples: usize, max_shards: usize) -> usize {
+    (n_samples / SHARD_SAMPLES).clamp(1, max_shards)
+}
+
 /// Ranges of samples as equal as can be.
 fn ranges(n_samples: usize, max_shards: usize) -> Vec<Range<usize>> {
-    let n_shards = (n_samples / SHARD_SAMPLES).clamp(1, max_shards);
+    let n_shards = n_shards(n_samples, max_shards);
     let start = |shard_idx| shard_idx * n_samples / n_shards;
     (0..n_shards).map(|shard_idx| start(shard_idx)..start(shard_idx + 1)).collect()
 }

@@ -1,7 +1,7 @@
 //! The command line: arguments in, exit code out.
 
 use std::ffi::OsString;
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
 
 use anyhow::Result;
@@ -10,6 +10,7 @@ use criteo_io::ReadError;
 use dlrm_model::ModelError;
 
 use crate::config::{Config, ConfigError};
+use crate::data::DataError;
 use crate::sketch::SketchArgs;
 use crate::synth::SynthArgs;
 
@@ -106,6 +107,7 @@ fn start_log() {
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
     let log =
         tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).without_time().with_target(false);
+    let log = log.with_ansi(io::stderr().is_terminal());
     // A second start, as in tests, keeps the first log.
     let _ = log.try_init();
 }
@@ -127,6 +129,9 @@ fn exit_code(error: &anyhow::Error) -> u8 {
                 ModelError::Config(_) | ModelError::Device(_) => exit::CONFIG,
                 _ => exit::FAILURE,
             };
+        }
+        if let Some(data) = cause.downcast_ref::<DataError>() {
+            return if matches!(data, DataError::ReadOnce { .. }) { exit::CONFIG } else { exit::DATA };
         }
         if cause.is::<ConfigError>() || cause.is::<cafe_core::BudgetError>() {
             return exit::CONFIG;

@@ -126,6 +126,16 @@ pub enum ModelKind {
     Dlrm,
 }
 
+impl ModelKind {
+    /// The name in configurations and reports.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Dlrm => "dlrm",
+        }
+    }
+}
+
 /// The embedding and what it may spend.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -2,16 +2,60 @@
 
 use std::path::PathBuf;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use criteo_io::{
-    Format, Prefetch, PrefetchConfig, ReadError, Reader, RecordSource, Synth, SynthConfig, count_rows, train_rows,
+    Format, Prefetch, PrefetchConfig, ReadError, Reader, RecordSource, Synth, SynthConfig, count_rows, is_read_once,
+    train_rows,
 };
 
-use crate::config::Config;
+use crate::config::{Config, Paths};
 use crate::setup;
 
 /// Batches that wait, read ahead.
 pub const PREFETCH_DEPTH: usize = 4;
+
+/// Why the rows there are don't make an experiment.
+#[derive(Debug, thiserror::Error)]
+pub enum DataError {
+    /// A split that leaves one side empty.
+    #[error(
+        "data.train_fraction: {n_rows} rows are too few to split at {fraction:.4}: {n_train} would train and {n_test} would test"
+    )]
+    TooFew {
+        /// Rows in all.
+        n_rows: u64,
+        /// The share that should train.
+        fraction: f64,
+        /// Rows that would.
+        n_train: u64,
+        /// The others.
+        n_test: u64,
+    },
+    /// A stream that could not be counted ended too early.
+    #[error(
+        "the input ended after {n_read} rows, but data.rows promises {n_rows}; set data.rows to the rows that there are"
+    )]
+    Short {
+        /// Rows that there were.
+        n_read: u64,
+        /// Rows that were promised.
+        n_rows: u64,
+    },
+    /// Nothing to train or test on.
+    #[error("{key}: there are no rows")]
+    NoRows {
+        /// Where they should come from.
+        key: &'static str,
+    },
+    /// A pipe would have to be read twice, or counted.
+    #[error("{key}: {why}")]
+    ReadOnce {
+        /// The setting that asks for it.
+        key: &'static str,
+        /// Why it can't be, and the way out.
+        why: &'static str,
+    },
+}
 
 /// The rows of an experiment.
 #[derive(Clone, Debug)]
@@ -49,14 +93,15 @@ impl DataSet {
             let split = position_split(n_rows, data.train_fraction)?;
             return Ok(Self { origin: Origin::Synthetic { synth, n_rows }, split });
         }
-        let paths = data.path.as_ref().map(crate::config::Paths::to_vec).unwrap_or_default();
+        let paths = data.path.as_ref().map(Paths::to_vec).unwrap_or_default();
+        let is_piped = check_pipes(config, &paths).map_err(with_advice)?;
         let format = setup::format(config)?;
         let split = match &data.test_path {
             Some(test) => Split::Files { test_paths: test.to_vec(), max_train: data.rows },
-            None if is_stdin(&paths) => position_split(limit, data.train_fraction)?,
+            None if is_piped => position_split(limit, data.train_fraction)?,
             None => {
                 tracing::info!("counting rows to place the split");
-                let n_rows = count_rows(&paths, data.rows).map_err(with_advice)?;
+                let n_rows = count_rows(&paths, data.rows)?;
                 position_split(n_rows, data.train_fraction)?
             }
         };
@@ -102,38 +147,32 @@ impl DataSet {
         Ok(Prefetch::spawn(source, PrefetchConfig { batch_size, max_rows, depth: PREFETCH_DEPTH }))
     }
 
-    /// Checks that an epoch delivered what was promised: standard input is the one stream whose
-    /// rows could not be counted.
+    /// Checks that an epoch delivered what was promised: rows of a pipe could not be counted.
     ///
     /// # Errors
     /// If rows were missing.
-    pub fn check_train_rows(&self, n_read: u64) -> Result<()> {
-        if let Split::Position { n_train, n_test } = self.split {
-            let n_rows = n_train + n_test;
-            anyhow::ensure!(
-                n_read == n_train,
-                "the input ended after {n_read} rows, but data.rows promises {n_rows}, of which {n_train} train; set data.rows to the rows that there are"
-            );
+    pub fn check_train_rows(&self, n_read: u64) -> Result<(), DataError> {
+        match self.split {
+            Split::Position { n_train, n_test } if n_read != n_train => {
+                Err(DataError::Short { n_read, n_rows: n_train + n_test })
+            }
+            _ if n_read == 0 => Err(DataError::NoRows { key: "data.path" }),
+            _ => Ok(()),
         }
-        anyhow::ensure!(n_read > 0, "there are no training rows; check data.path");
-        Ok(())
     }
 
     /// The same for an evaluation.
     ///
     /// # Errors
     /// If rows were missing.
-    pub fn check_test_rows(&self, n_read: u64) -> Result<()> {
-        if let Split::Position { n_train, n_test } = self.split {
-            anyhow::ensure!(
-                n_read == n_test,
-                "the input ended after {} rows, but data.rows promises {}; set data.rows to the rows that there are",
-                n_train + n_read,
-                n_train + n_test
-            );
+    pub fn check_test_rows(&self, n_read: u64) -> Result<(), DataError> {
+        match self.split {
+            Split::Position { n_train, n_test } if n_read != n_test => {
+                Err(DataError::Short { n_read: n_train + n_read, n_rows: n_train + n_test })
+            }
+            _ if n_read == 0 => Err(DataError::NoRows { key: "data.test_path" }),
+            _ => Ok(()),
         }
-        anyhow::ensure!(n_read > 0, "there are no test rows; check data.test_path");
-        Ok(())
     }
 
     fn rows(&self) -> Result<Box<dyn RecordSource>> {
@@ -145,17 +184,37 @@ impl DataSet {
 }
 
 fn open(paths: &[PathBuf], format: Format) -> Result<Box<dyn RecordSource>> {
-    Ok(Box::new(Reader::open(paths.to_vec(), format).map_err(with_advice)?))
+    Ok(Box::new(Reader::open(paths.to_vec(), format)?))
 }
 
-fn is_stdin(paths: &[PathBuf]) -> bool {
-    paths.iter().any(|path| path.as_os_str() == "-")
+/// Whether the training rows come through a pipe; and the rules for what can be read only once.
+fn check_pipes(config: &Config, paths: &[PathBuf]) -> Result<bool> {
+    let data = &config.data;
+    let piped =
+        |paths: &[PathBuf]| paths.iter().try_fold(false, |any, path| Ok::<_, ReadError>(any | is_read_once(path)?));
+    let test_paths = data.test_path.as_ref().map(Paths::to_vec).unwrap_or_default();
+    let (train, test) = (piped(paths)?, piped(&test_paths)?);
+    let evaluates = config.train.eval_every > 0;
+    let (key, why) = if train && config.train.epochs > 1 {
+        ("train.epochs", "what comes through a pipe can be read once only; save it to a file for more epochs")
+    } else if train && data.test_path.is_none() && data.rows.is_none() {
+        (
+            "data.path",
+            "rows that come through a pipe can't be counted ahead; set data.rows to their number, or data.test_path",
+        )
+    } else if train && data.test_path.is_none() && evaluates {
+        ("train.eval_every", "the test rows of a pipe come after its training rows; set it to 0, or set data.test_path")
+    } else if test && evaluates {
+        ("train.eval_every", "test rows that come through a pipe can be read once only; set it to 0")
+    } else {
+        return Ok(train);
+    };
+    Err(DataError::ReadOnce { key, why }.into())
 }
 
 /// A missing file is most often data that was never downloaded.
-fn with_advice(error: ReadError) -> anyhow::Error {
-    let is_missing = matches!(error, ReadError::Missing { .. });
-    let error = anyhow::Error::new(error);
+fn with_advice(error: anyhow::Error) -> anyhow::Error {
+    let is_missing = matches!(error.downcast_ref(), Some(ReadError::Missing { .. }));
     if !is_missing {
         return error;
     }
@@ -166,14 +225,11 @@ fn with_advice(error: ReadError) -> anyhow::Error {
     )
 }
 
-fn position_split(n_rows: u64, fraction: f64) -> Result<Split> {
+fn position_split(n_rows: u64, fraction: f64) -> Result<Split, DataError> {
     let n_train = train_rows(n_rows, fraction);
     let n_test = n_rows - n_train;
     if n_train == 0 || n_test == 0 {
-        return Err(anyhow::anyhow!(
-            "{n_rows} rows are too few to split at {fraction:.4}: {n_train} would train and {n_test} would test"
-        ))
-        .context("data.train_fraction");
+        return Err(DataError::TooFew { n_rows, fraction, n_train, n_test });
     }
     Ok(Split::Position { n_train, n_test })
 }

@@ -3,16 +3,19 @@
 use std::fmt::Write as _;
 
 use anyhow::Result;
-use cafe_core::{CafeConfig, FieldKind, FieldRows};
+use dlrm_model::{DlrmConfig, n_training_shards};
 
 use crate::config::{Config, Optimizer};
 use crate::data::PREFETCH_DEPTH;
 use crate::report::{bytes, grouped, table};
 use crate::run::EVAL_BATCH;
-use crate::setup::{self, EmbeddingPlan, Sizes};
+use crate::setup::{self, EmbeddingPlan};
 
-/// Bytes of the program itself with its threads: measured on x86-64 Linux with a run of one row.
-const PROGRAM_BYTES: u64 = 12_000_000;
+/// Bytes of the program itself with its threads and its allocator's slack, as measured with runs
+/// of a few rows on x86-64 Linux.
+const PROGRAM_BYTES: usize = 25_000_000;
+/// Bytes that a test row's score takes until the AUC is known.
+const SCORE_BYTES: u64 = 4;
 
 /// Sizes and bytes of every table, of the sketch, of the network, and the expected peak.
 ///
@@ -20,51 +23,26 @@ const PROGRAM_BYTES: u64 = 12_000_000;
 /// If the budget does not suffice.
 pub fn plan(config: &Config) -> Result<String> {
     let embedding = setup::plan_embedding(config)?;
+    let model = setup::model_config(config)?;
     let n_features: u64 = embedding.features.iter().sum();
-    let row_bytes = (config.model.dim * size_of::<f32>()) as u64;
-    let mut rows = vec![
+    let row_bytes = embedding.row_bytes();
+    let mut lines = vec![
         ("run", format!("{} ({})", config.name, config.embedding.method.name())),
         ("full table", format!("{} features x {row_bytes} B = {}", grouped(n_features), bytes(embedding.full_bytes))),
     ];
-    match &embedding.sizes {
-        Sizes::Full { .. } => rows.push(("rows", "one for each feature seen, up to the full table".to_owned())),
-        Sizes::Hash(sizes) => rows.push(("hash rows", rows_and_bytes(sizes.n_rows.iter().sum(), row_bytes))),
-        Sizes::Cafe(sizes) => cafe_rows(sizes, row_bytes, &mut rows),
-    }
-    let spent = embedding_bytes(&embedding);
-    rows.push(("embedding", budget_line(spent, &embedding)));
-    let n_parameters = setup::model_config(config)?.n_parameters() as u64;
-    rows.push(("network", format!("{} parameters, {}", grouped(n_parameters), bytes(4 * n_parameters))));
-    rows.push(("expected peak", format!("about {}", bytes(peak_bytes(config, spent, n_parameters)))));
-    Ok(table(&rows) + "\n" + &field_table(&embedding))
+    lines.extend(embedding.lines());
+    lines.push(("embedding", budget_line(&embedding)));
+    let n_parameters = model.n_parameters() as u64;
+    lines.push(("network", format!("{} parameters, {}", grouped(n_parameters), bytes(4 * n_parameters))));
+    let peak = format!("about {}, and {SCORE_BYTES} B a test row", bytes(peak_bytes(config, &embedding, &model)));
+    lines.push(("expected peak", peak));
+    Ok(table(&lines) + "\n" + &field_table(&embedding))
 }
 
-fn cafe_rows(sizes: &CafeConfig, row_bytes: u64, rows: &mut Vec<(&str, String)>) {
-    let kind_rows = |own: bool| sizes.fields.iter().filter(|f| f.is_own() == own).map(FieldRows::n_rows).sum::<u64>();
-    let buckets = format!(
-        "{} buckets of {} slots, {}",
-        grouped(sizes.n_buckets as u64),
-        sizes.slots,
-        bytes(sizes.sketch_bytes())
-    );
-    let decay = sizes
-        .decay
-        .map_or("never decays".to_owned(), |d| format!("scores x {} every {:.3e} of mass", d.factor, d.every));
-    rows.push(("sketch", buckets));
-    rows.push(("hot rows", rows_and_bytes(sizes.n_hot as u64, row_bytes)));
-    rows.push(("hash rows", rows_and_bytes(kind_rows(false), row_bytes)));
-    rows.push(("small rows", rows_and_bytes(kind_rows(true), row_bytes)));
-    rows.push(("hot from", format!("score {}; {decay}", sizes.threshold)));
-}
-
-fn rows_and_bytes(n_rows: u64, row_bytes: u64) -> String {
-    format!("{} rows, {}", grouped(n_rows), bytes(n_rows * row_bytes))
-}
-
-fn budget_line(spent: u64, plan: &EmbeddingPlan) -> String {
+fn budget_line(plan: &EmbeddingPlan) -> String {
+    let spent = plan.embedding_bytes();
     let over = spent as f64 / plan.budget_bytes as f64 - 1.0;
-    let budget = bytes(plan.budget_bytes);
-    let ratio = plan.full_bytes as f64 / spent as f64;
+    let (budget, ratio) = (bytes(plan.budget_bytes), plan.full_bytes as f64 / spent as f64);
     if over > 0.0 {
         let over = 100.0 * over;
         format!(
@@ -76,44 +54,33 @@ fn budget_line(spent: u64, plan: &EmbeddingPlan) -> String {
     }
 }
 
-/// Rows and sketch; for `full` what it can grow to.
-fn embedding_bytes(plan: &EmbeddingPlan) -> u64 {
-    match &plan.sizes {
-        Sizes::Full { .. } => plan.full_bytes,
-        Sizes::Hash(sizes) => sizes.embedding_bytes(),
-        Sizes::Cafe(sizes) => sizes.embedding_bytes(),
-    }
-}
-
 /// What a run will hold at most, on a CPU: an estimate, of the parts that grow with the settings.
-fn peak_bytes(config: &Config, embedding_bytes: u64, n_parameters: u64) -> u64 {
-    let has_state = u64::from(config.train.optimizer == Optimizer::Adagrad);
-    let model = &config.model;
-    let schema_widths = 13 + 26 * (model.dim + 2);
-    let widths: usize = model.bottom.iter().chain(&model.top).sum::<usize>() + 2 * model.dim * 27 + 27 * 27;
-    let n_shards = (config.train.batch / 64).clamp(1, 8) as u64;
-    let batches = (PREFETCH_DEPTH + 2) * EVAL_BATCH.max(config.train.batch) * schema_widths * 4;
-    let activations = EVAL_BATCH.max(2 * config.train.batch) * widths * 4;
-    let rows = 2 * EVAL_BATCH.max(config.train.batch) * 26 * model.dim * 4;
-    let network = 4 * n_parameters * (2 + has_state + n_shards);
-    let optimizer = has_state * embedding_bytes / model.dim as u64;
-    PROGRAM_BYTES + embedding_bytes + optimizer + network + (batches + activations + rows) as u64
+fn peak_bytes(config: &Config, embedding: &EmbeddingPlan, model: &DlrmConfig) -> u64 {
+    const FLOAT: usize = size_of::<f32>();
+    let has_state = usize::from(config.train.optimizer == Optimizer::Adagrad);
+    let batch = config.train.batch;
+    let (largest, n_ids) = (batch.max(EVAL_BATCH), model.n_fields);
+    // Labels, dense inputs and ids of the batches that go round; rows, their gradients.
+    let batches = (PREFETCH_DEPTH + 2) * largest * (FLOAT * (1 + model.n_dense) + 8 * n_ids);
+    let rows = 2 * largest * n_ids * model.dim * FLOAT;
+    // Sums by feature and by row, with keys and a hash table twice as large as can be filled.
+    let sums = 3 * batch * n_ids * (model.dim * FLOAT + 8 + 32);
+    let n_vectors = n_ids + 1;
+    let layers: usize = model.bottom.iter().chain(&model.top).sum::<usize>() + model.top_input();
+    let activations = largest.max(2 * batch) * FLOAT * (layers + 2 * n_vectors * model.dim + n_vectors * n_vectors);
+    let network = FLOAT * model.n_parameters() * (2 + has_state + n_training_shards(batch));
+    let optimizer = has_state as u64 * embedding.embedding_bytes() / model.dim as u64;
+    let buffers = PROGRAM_BYTES + batches + rows + sums + activations + network;
+    embedding.total_bytes() + optimizer + buffers as u64
 }
 
-/// Rows field by field.
+/// Rows and bytes field by field.
 fn field_table(plan: &EmbeddingPlan) -> String {
-    let mut out = String::from("field      features          rows\n");
+    let mut out = String::from("field      features              rows           bytes\n");
     for (field, &n) in plan.features.iter().enumerate() {
-        let rows = match &plan.sizes {
-            Sizes::Full { .. } => format!("up to {}", grouped(n)),
-            Sizes::Hash(sizes) => grouped(sizes.n_rows[field]),
-            Sizes::Cafe(sizes) => match sizes.fields[field].kind {
-                FieldKind::Own => format!("{} own", grouped(n)),
-                FieldKind::Shared { first, second: 0 } => grouped(first),
-                FieldKind::Shared { first, second } => format!("{} + {}", grouped(first), grouped(second)),
-            },
-        };
-        let _ = writeln!(out, "C{:<4} {:>13} {rows:>13}", field + 1, grouped(n));
+        let (n_rows, text) = plan.field_rows(field);
+        let field_bytes = grouped(n_rows * plan.row_bytes());
+        let _ = writeln!(out, "C{:<4} {:>13} {text:>17} {field_bytes:>15}", field + 1, grouped(n));
     }
     out
 }

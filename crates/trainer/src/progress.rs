@@ -65,6 +65,15 @@ impl Progress {
         }
     }
 
+    /// Says something in between.
+    pub fn note(&self, text: &str) {
+        if let Some(bar) = &self.bar {
+            bar.println(text);
+        } else {
+            tracing::info!("{text}");
+        }
+    }
+
     /// Takes the bar away.
     pub fn finish(self) {
         if let Some(bar) = self.bar {

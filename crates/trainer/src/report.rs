@@ -27,7 +27,7 @@ pub struct Report {
     pub test_rows: u64,
     /// Test rows that were clicked.
     pub test_positives: u64,
-    /// Area under the ROC curve on the test rows; absent if all labels are equal.
+    /// Area under the ROC curve on the test rows; null if all labels are equal.
     pub test_auc: Option<f64>,
     /// Mean log-loss on the test rows.
     pub test_logloss: f64,
@@ -35,7 +35,7 @@ pub struct Report {
     pub test_normalised_entropy: Option<f64>,
     /// Mean loss over the last epoch, each row before the model learned from it.
     pub train_logloss: f64,
-    /// For generated rows: the AUC of the logits that the labels were drawn from.
+    /// For generated rows, absent otherwise: the AUC of the logits that the labels were drawn from.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub best_possible_auc: Option<f64>,
     /// Rows and sketch.
@@ -62,11 +62,11 @@ pub struct Report {
     pub threads: usize,
     /// Training rows over training time, evaluation apart.
     pub samples_per_second: f64,
-    /// From the start of the program to this report.
+    /// From the configuration to this report.
     pub wall_seconds: f64,
     /// Evaluation's part of it.
     pub evaluation_seconds: f64,
-    /// The most memory the process held; absent where the system does not say.
+    /// The most memory the process held; null where the system does not say.
     pub peak_rss_bytes: Option<u64>,
 }
 

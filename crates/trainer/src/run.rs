@@ -16,8 +16,7 @@ use crate::run_dir::RunDir;
 use crate::setup::{self, EmbeddingPlan};
 use crate::step::Learner;
 
-/// Rows a batch in evaluation, at least: the network is faster on large batches, and a result
-/// must not depend on the batch size of training.
+/// Rows a batch in evaluation, whatever the batch of training.
 pub const EVAL_BATCH: usize = 2048;
 
 /// Trains and evaluates as `config` says; leaves everything in the run's directory.
@@ -33,7 +32,7 @@ pub fn run(config: &Config, run_dir: Option<PathBuf>) -> Result<(Report, PathBuf
     let dir = RunDir::create(run_dir, config)?;
     tracing::info!("writing to {}", dir.path().display());
     let learner = Learner::new(embedding, model, config.train.lr);
-    let mut run = Run { config, data, learner, dir, totals: Totals::default() };
+    let mut run = Run { config, data, learner, dir, totals: Totals::default(), last_evaluation: None };
     let after_training = run.train()?;
     let evaluation = run.evaluate(after_training)?;
     let report = run.report(&plan, evaluation, started);
@@ -48,6 +47,8 @@ struct Run<'a> {
     learner: Learner,
     dir: RunDir,
     totals: Totals,
+    /// The step after which it was, and what it found.
+    last_evaluation: Option<(u64, Evaluation)>,
 }
 
 /// What adds up over a run.
@@ -138,7 +139,7 @@ impl Run<'_> {
             // No step is a multiple of 0.
             if step.is_multiple_of(self.config.train.eval_every) {
                 self.totals.training += since.elapsed();
-                self.evaluate_between()?;
+                self.evaluate_between(progress)?;
                 since = Instant::now();
             }
         }
@@ -153,21 +154,28 @@ impl Run<'_> {
         self.dir.log(&TrainLine { step, rows, train_logloss: since_log.mean(), hot_rows, promoted, demoted })
     }
 
-    fn evaluate_between(&mut self) -> Result<()> {
+    fn evaluate_between(&mut self, progress: &Progress) -> Result<()> {
         let Evaluation { quality, .. } = self.evaluate_on(None)?;
         let auc = quality.auc.map_or_else(|| "none".to_owned(), |auc| format!("{auc:.5}"));
-        tracing::info!("step {}: test AUC {auc}, log-loss {:.5}", self.totals.step, quality.logloss);
+        let note = format!("step {}: test AUC {auc}, log-loss {:.5}", self.totals.step, quality.logloss);
+        progress.note(&note);
         Ok(())
     }
 
     fn evaluate(&mut self, after_training: Box<dyn RecordSource>) -> Result<Evaluation> {
+        // The last step may have been one to evaluate after.
+        if let Some((step, evaluation)) = self.last_evaluation
+            && step == self.totals.step
+        {
+            return Ok(evaluation);
+        }
         tracing::info!("evaluating");
         self.evaluate_on(Some(after_training))
     }
 
     fn evaluate_on(&mut self, after_training: Option<Box<dyn RecordSource>>) -> Result<Evaluation> {
         let since = Instant::now();
-        let test = self.data.test(self.config.train.batch.max(EVAL_BATCH), after_training)?;
+        let test = self.data.test(EVAL_BATCH, after_training)?;
         let evaluation = evaluate(&mut self.learner, test)?;
         self.totals.evaluation += since.elapsed();
         let quality = evaluation.quality;
@@ -179,6 +187,7 @@ impl Run<'_> {
             test_logloss: quality.logloss,
             test_normalised_entropy: quality.normalised_entropy,
         })?;
+        self.last_evaluation = Some((self.totals.step, evaluation));
         Ok(evaluation)
     }
 
@@ -189,7 +198,7 @@ impl Run<'_> {
         Report {
             name: config.name.clone(),
             method: config.embedding.method.name().to_owned(),
-            model: "dlrm".to_owned(),
+            model: config.model.kind.name().to_owned(),
             seed: config.seed,
             device: config.device.clone(),
             data: if is_generated { "generated".to_owned() } else { config.data.format.clone() },

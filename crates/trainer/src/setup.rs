@@ -2,13 +2,14 @@
 
 use anyhow::{Context, Result, anyhow};
 use cafe_core::{
-    Budget, CafeConfig, CafeEmbedding, CafeSettings, Embedding, FullEmbedding, HashedConfig, HashedEmbedding, Medium,
-    RowOptimizer, VictimPolicy, full_bytes, mix64,
+    Budget, CafeConfig, CafeEmbedding, CafeSettings, Embedding, FieldKind, FullEmbedding, HashedConfig,
+    HashedEmbedding, Medium, RowOptimizer, VictimPolicy, full_bytes, mix64,
 };
 use criteo_io::{Format, Schema};
 use dlrm_model::{CandleModel, DeviceSpec, DlrmConfig, ModelOptions, OptimizerKind};
 
 use crate::config::{CafeTable, Config, Importance, Method, ModelKind, Optimizer, Sizing, Victim};
+use crate::report::{bytes, grouped};
 
 /// PyTorch's default for Adagrad.
 const ADAGRAD_EPSILON: f32 = 1e-10;
@@ -38,6 +39,86 @@ pub enum Sizes {
     Hash(HashedConfig),
     /// Sketch, hot rows, shared rows.
     Cafe(CafeConfig),
+}
+
+impl EmbeddingPlan {
+    /// Bytes of one row.
+    #[must_use]
+    pub fn row_bytes(&self) -> u64 {
+        let dim = match &self.sizes {
+            Sizes::Full { dim } => *dim,
+            Sizes::Hash(sizes) => sizes.dim,
+            Sizes::Cafe(sizes) => sizes.dim,
+        };
+        (dim * size_of::<f32>()) as u64
+    }
+
+    /// Rows and sketch; for `full` what it can grow to.
+    #[must_use]
+    pub fn embedding_bytes(&self) -> u64 {
+        match &self.sizes {
+            Sizes::Full { .. } => self.full_bytes,
+            Sizes::Hash(sizes) => sizes.embedding_bytes(),
+            Sizes::Cafe(sizes) => sizes.embedding_bytes(),
+        }
+    }
+
+    /// The same with maps and free list: about 40 B a feature where a map grows.
+    #[must_use]
+    pub fn total_bytes(&self) -> u64 {
+        let beside = match &self.sizes {
+            Sizes::Full { .. } => 40 * self.features.iter().sum::<u64>(),
+            Sizes::Hash(_) => 0,
+            Sizes::Cafe(sizes) => 40 * sizes.n_own_rows() + 4 * sizes.n_hot as u64,
+        };
+        self.embedding_bytes() + beside
+    }
+
+    /// What the method consists of, as labels and values.
+    #[must_use]
+    pub fn lines(&self) -> Vec<(&'static str, String)> {
+        let rows_and_bytes = |n_rows: u64| format!("{} rows, {}", grouped(n_rows), bytes(n_rows * self.row_bytes()));
+        match &self.sizes {
+            Sizes::Full { .. } => vec![("rows", "one for each feature seen, up to the full table".to_owned())],
+            Sizes::Hash(sizes) => vec![("hash rows", rows_and_bytes(sizes.n_rows.iter().sum()))],
+            Sizes::Cafe(sizes) => {
+                let n_buckets = grouped(sizes.n_buckets as u64);
+                let n_own = sizes.n_own_rows();
+                let decay = sizes.decay.map_or_else(
+                    || "they never decay".to_owned(),
+                    |decay| format!("all scores x {} every {:.3e} of mass", decay.factor, decay.every),
+                );
+                vec![
+                    (
+                        "sketch",
+                        format!("{n_buckets} buckets of {} slots, {}", sizes.slots, bytes(sizes.sketch_bytes())),
+                    ),
+                    ("hot rows", rows_and_bytes(sizes.n_hot as u64)),
+                    ("hash rows", rows_and_bytes(sizes.n_rows() - sizes.n_hot as u64 - n_own)),
+                    ("small rows", rows_and_bytes(n_own)),
+                    ("hot from", format!("score {}; {decay}", sizes.threshold)),
+                ]
+            }
+        }
+    }
+
+    /// Rows of a field, beside the hot ones: their number, and in words.
+    #[must_use]
+    pub fn field_rows(&self, field: usize) -> (u64, String) {
+        let n_features = self.features[field];
+        match &self.sizes {
+            Sizes::Full { .. } => (n_features, format!("up to {}", grouped(n_features))),
+            Sizes::Hash(sizes) => (sizes.n_rows[field], grouped(sizes.n_rows[field])),
+            Sizes::Cafe(sizes) => {
+                let text = match sizes.fields[field].kind {
+                    FieldKind::Own => format!("{} own", grouped(n_features)),
+                    FieldKind::Shared { first, second: 0 } => grouped(first),
+                    FieldKind::Shared { first, second } => format!("{} + {}", grouped(first), grouped(second)),
+                };
+                (sizes.fields[field].n_rows(), text)
+            }
+        }
+    }
 }
 
 /// The dialect of the rows.
@@ -82,7 +163,7 @@ pub fn plan_embedding(config: &Config) -> Result<EmbeddingPlan> {
             let ratio = budget.compression(&features, dim);
             let settings = cafe_settings(&config.embedding.cafe, ratio, optimizer, seed);
             match config.embedding.cafe.sizing {
-                Sizing::Within => CafeConfig::within(&features, dim, budget_bytes, &settings),
+                Sizing::Within => CafeConfig::within(&features, dim, budget, &settings),
                 Sizing::Paper => CafeConfig::paper(&features, dim, ratio, &settings),
             }
             .map(Sizes::Cafe)

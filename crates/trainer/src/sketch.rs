@@ -1,6 +1,6 @@
 //! `trainer sketch`: the theory's bound on HotSketch beside an experiment on a Zipf stream.
 
-use anyhow::{Result, ensure};
+use anyhow::Result;
 use cafe_core::{FeatureId, HotSketch, SketchConfig, VictimPolicy, mix64, theory};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -12,40 +12,35 @@ use crate::report::{bytes, grouped, table};
 #[derive(Clone, Copy, Debug, clap::Args)]
 pub struct SketchArgs {
     /// Exponent of the Zipf distribution that the stream follows
-    #[arg(long, value_name = "Z")]
+    #[arg(long, value_name = "Z", value_parser = positive)]
     pub skew: f64,
     /// Slots a bucket
-    #[arg(long, value_name = "C")]
-    pub slots: usize,
+    #[arg(long, value_name = "C", value_parser = clap::value_parser!(u32).range(1..=1024))]
+    pub slots: u32,
     /// Buckets
-    #[arg(long, value_name = "W")]
-    pub buckets: usize,
+    #[arg(long, value_name = "W", value_parser = clap::value_parser!(u32).range(1..=1 << 28))]
+    pub buckets: u32,
     /// Watch the features with more than this share of the stream
-    #[arg(long, value_name = "G")]
+    #[arg(long, value_name = "G", value_parser = proper_share)]
     pub share: f64,
     /// Different features
-    #[arg(long, default_value_t = 1_000_000)]
+    #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(1..=1 << 32))]
     pub features: u64,
     /// Length of a stream
-    #[arg(long, default_value_t = 2_000_000)]
+    #[arg(long, default_value_t = 2_000_000, value_parser = clap::value_parser!(u64).range(1..=u64::from(u32::MAX)))]
     pub observations: u64,
     /// Streams, each with a seed of its own
-    #[arg(long, default_value_t = 5)]
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..))]
     pub seeds: u64,
 }
 
 /// Measures and computes; returns the table.
 ///
 /// # Errors
-/// If an argument is out of range.
+/// If the distribution does not exist; arguments from the command line have been checked.
 pub fn sketch(args: SketchArgs) -> Result<String> {
     let SketchArgs { skew, slots, buckets, share, features, observations, seeds } = args;
-    ensure!(skew > 0.0 && skew.is_finite(), "--skew: expected a positive number, got {skew}");
-    ensure!(slots > 0 && buckets > 0, "--slots and --buckets: expected at least 1");
-    ensure!(buckets.checked_mul(slots).is_some_and(|n| n <= 1 << 31), "--buckets times --slots: expected at most 2^31");
-    ensure!(share > 0.0 && share < 1.0, "--share: expected a number between 0 and 1, got {share}");
-    ensure!((1..=1 << 32).contains(&features), "--features: expected 1 to 2^32, got {features}");
-    ensure!(observations > 0 && seeds > 0, "--observations and --seeds: expected at least 1");
+    let (slots, buckets) = (slots as usize, buckets as usize);
     let zipf = Zipf::new(features as f64, skew)?;
     let (mut above, mut held) = (0_u64, 0_u64);
     for seed in 0..seeds {
@@ -84,7 +79,7 @@ pub fn sketch(args: SketchArgs) -> Result<String> {
 /// The features above the share in one stream, and how many of them are held at its end.
 fn one_stream(args: SketchArgs, zipf: Zipf<f64>, seed: u64) -> (u64, u64) {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
-    let (n_buckets, slots) = (args.buckets, args.slots);
+    let (n_buckets, slots) = (args.buckets as usize, args.slots as usize);
     let mut sketch = HotSketch::new(SketchConfig { n_buckets, slots, victim: VictimPolicy::Lightest, seed });
     let id = |rank: u64| FeatureId::from_raw(mix64(rank, seed) >> (u64::BITS - FeatureId::BITS));
     let mut counts = vec![0_u32; args.features as usize + 1];
@@ -96,4 +91,16 @@ fn one_stream(args: SketchArgs, zipf: Zipf<f64>, seed: u64) -> (u64, u64) {
     let least = args.share * args.observations as f64;
     let above = (1..=args.features).filter(|&rank| f64::from(counts[rank as usize]) > least);
     above.fold((0, 0), |(above, held), rank| (above + 1, held + u64::from(sketch.get(id(rank)).is_some())))
+}
+
+fn positive(text: &str) -> Result<f64, String> {
+    in_range(text, f64::MAX, "a positive number")
+}
+
+fn proper_share(text: &str) -> Result<f64, String> {
+    in_range(text, 1.0 - f64::EPSILON, "a number between 0 and 1")
+}
+
+fn in_range(text: &str, high: f64, expected: &str) -> Result<f64, String> {
+    text.parse().ok().filter(|&value: &f64| value > 0.0 && value <= high).ok_or_else(|| format!("expected {expected}"))
 }

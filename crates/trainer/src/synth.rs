@@ -17,7 +17,7 @@ pub struct SynthArgs {
     #[arg(long, default_value_t = 1)]
     pub seed: u64,
     /// Rows from one change of the popular values to the next
-    #[arg(long, default_value_t = SynthConfig::default().rows_per_day)]
+    #[arg(long, default_value_t = SynthConfig::default().rows_per_day, value_parser = clap::value_parser!(u64).range(1..))]
     pub rows_per_day: u64,
     /// The file; `.gz` and `.zst` are compressed, `-` is standard output
     #[arg(long)]
@@ -29,7 +29,6 @@ pub struct SynthArgs {
 /// # Errors
 /// If it can't be written.
 pub fn synth(args: &SynthArgs) -> Result<()> {
-    anyhow::ensure!(args.rows_per_day > 0, "--rows-per-day: expected at least 1");
     if args.out.as_os_str() == "-" {
         let mut out = BufWriter::with_capacity(1 << 16, io::stdout().lock());
         write_rows(args, &mut out)?;

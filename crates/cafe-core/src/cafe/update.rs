@@ -11,7 +11,7 @@ pub(super) struct Scratch {
     by_id: Coalescer,
     by_row: Coalescer,
     /// For each distinct id: its gradient norms summed, and where its gradient went.
-    importance: Vec<f32>,
+    importance: Vec<f64>,
     routes: Vec<Route>,
     /// Distinct ids that reached the threshold without owning a row.
     candidates: Vec<u32>,
@@ -20,7 +20,8 @@ pub(super) struct Scratch {
 }
 
 impl CafeEmbedding {
-    /// Step 1: every gradient to the rows that its lookup read.
+    /// Step 1: every gradient to the rows that its lookup read. One exception: where features fill a small field
+    /// past its declared number within a batch, the surplus read rows of its own that can't be stored any more.
     pub(super) fn step_rows(&mut self, scratch: &mut Scratch, learning_rate: f32) {
         scratch.routes.clear();
         scratch.by_row.clear(2 * scratch.by_id.keys().len());
@@ -69,8 +70,8 @@ impl CafeEmbedding {
             }
             let (total, occurrences) = scratch.field_totals[id.field()];
             let score = match self.config.importance {
-                Importance::Frequency => *importance,
-                Importance::GradientNorm => (f64::from(*importance) * occurrences / total) as f32,
+                Importance::Frequency => *importance as f32,
+                Importance::GradientNorm => (importance * occurrences / total) as f32,
             };
             let observed = self.sketch.observe(id, score);
             if let Some(row_idx) = observed.freed_row {
@@ -152,7 +153,8 @@ impl Scratch {
         self.field_totals.fill((0.0, 0.0));
         for (&id, grad) in ids.iter().zip(grads.chunks_exact(config.dim)) {
             let importance = match config.importance {
-                Importance::GradientNorm => grad.iter().map(|g| g * g).sum::<f32>().sqrt(),
+                // In f64 no finite gradient's square overflows.
+                Importance::GradientNorm => grad.iter().map(|&g| f64::from(g).powi(2)).sum::<f64>().sqrt(),
                 Importance::Frequency => 1.0,
             };
             let position = self.by_id.add(id.raw(), grad);
@@ -161,7 +163,7 @@ impl Scratch {
             }
             self.importance[position] += importance;
             let (total, occurrences) = &mut self.field_totals[id.field()];
-            *total += f64::from(importance);
+            *total += importance;
             *occurrences += 1.0;
         }
     }

@@ -1,16 +1,18 @@
 //! Ranges, and rules between keys: everything that can be said before data is touched.
 
-use std::path::Path;
-
 use criteo_io::Format;
 use dlrm_model::DeviceSpec;
 
-use super::{CafeTable, Config, Method, Paths};
+use super::{CafeTable, Config, Method};
 
 impl Config {
     /// Every problem, each naming its key, what was expected and what was there.
     pub(super) fn problems(&self) -> Vec<String> {
         let mut problems = Vec::new();
+        if self.name.is_empty() || self.name.contains(['/', '\\']) || self.name.starts_with('.') {
+            // It becomes a directory below runs/.
+            problems.push(format!("name: expected a name without `/` and not starting with `.`, got {:?}", self.name));
+        }
         self.check_data(&mut problems);
         self.check_model(&mut problems);
         self.check_embedding(&mut problems);
@@ -29,6 +31,9 @@ impl Config {
                 if data.test_path.is_some() {
                     problems.push("data.test_path: generated rows are split by data.train_fraction; remove it".into());
                 }
+                if data.format != "criteo-kaggle" {
+                    problems.push("data.format: generated rows are shaped like criteo-kaggle; remove it".into());
+                }
                 if synthetic.rows == 0 || synthetic.rows_per_day == 0 {
                     problems.push("data.synthetic: rows and rows_per_day are at least 1".into());
                 }
@@ -44,33 +49,6 @@ impl Config {
         }
         if data.rows == Some(0) {
             problems.push("data.rows: expected at least 1 row".into());
-        }
-        self.check_stdin(problems);
-    }
-
-    /// Standard input can be read once and not counted.
-    fn check_stdin(&self, problems: &mut Vec<String>) {
-        let is_stdin =
-            |paths: &Option<Paths>| paths.as_ref().is_some_and(|p| p.to_vec().iter().any(|p| p == Path::new("-")));
-        let (train, test) = (is_stdin(&self.data.path), is_stdin(&self.data.test_path));
-        if train && test {
-            problems.push("data.path and data.test_path: standard input (`-`) can only be one of them".into());
-        }
-        if train && self.train.epochs > 1 {
-            problems.push("train.epochs: standard input (`-`) can be read once only".into());
-        }
-        if train && self.data.test_path.is_none() {
-            if self.data.rows.is_none() {
-                problems.push("data.path: rows of standard input (`-`) can't be counted ahead; set data.rows to their number, or data.test_path".into());
-            }
-            if self.train.eval_every > 0 {
-                problems.push("train.eval_every: the test rows of standard input (`-`) come after the training rows; set it to 0, or set data.test_path".into());
-            }
-        }
-        if test && self.train.eval_every > 0 {
-            problems.push(
-                "train.eval_every: test rows from standard input (`-`) can be read once only; set it to 0".into(),
-            );
         }
     }
 
@@ -136,6 +114,12 @@ impl Config {
 }
 
 fn check_cafe(cafe: &CafeTable, problems: &mut Vec<String>) {
+    if !cafe.multi_level && (cafe.medium_share.is_some() || cafe.medium_threshold_ratio.is_some()) {
+        problems.push(
+            "embedding.cafe.multi_level: false, so medium_share and medium_threshold_ratio do nothing; set it to true"
+                .into(),
+        );
+    }
     let mut check = |key: &str, value: Option<f64>, low: f64, high: f64| {
         if let Some(value) = value.filter(|value| !(*value > low && *value <= high)) {
             problems.push(format!("embedding.cafe.{key}: expected a number over {low} and up to {high}, got {value}"));
@@ -151,6 +135,8 @@ fn check_cafe(cafe: &CafeTable, problems: &mut Vec<String>) {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
 
     fn problems(text: &str) -> String {
@@ -178,14 +164,5 @@ mod tests {
             ],
             "{all}"
         );
-    }
-
-    #[test]
-    fn standard_input_is_read_once() {
-        let base = "[embedding]\ncompression = 10\n[data]\npath = \"-\"\n";
-        assert!(problems(base).starts_with("data.path: rows of standard input"));
-        assert!(problems(&format!("{base}rows = 10\n[train]\nepochs = 2\n")).starts_with("train.epochs"));
-        assert!(problems(&format!("{base}rows = 10\n[train]\neval_every = 2\n")).starts_with("train.eval_every"));
-        assert!(Config::parse(&format!("{base}rows = 10\n"), Path::new("a.toml"), &[]).is_ok());
     }
 }

@@ -66,15 +66,9 @@ impl Config {
         };
         // The file by itself first: only there do positions exist.
         let _: Self = toml::from_str(text).map_err(|error| syntax(&error))?;
-        let mut table: Table = toml::from_str(text).map_err(|error| syntax(&error))?;
-        for text in overrides {
-            apply(&mut table, text).map_err(|message| ConfigError::Override { text: text.clone(), message })?;
-            let _: Self = table.clone().try_into().map_err(|error: toml::de::Error| ConfigError::Override {
-                text: text.clone(),
-                message: error.message().to_owned(),
-            })?;
-        }
-        let mut config: Self = table.try_into().map_err(|error| syntax(&error))?;
+        let table: Table = toml::from_str(text).map_err(|error| syntax(&error))?;
+        let overrides = overrides.iter().map(|text| Override::parse(text)).collect::<Result<Vec<_>, _>>()?;
+        let mut config = merge(&table, &overrides)?;
         config.complete();
         let problems = config.problems();
         if problems.is_empty() { Ok(config) } else { Err(ConfigError::Values { problems }) }
@@ -91,29 +85,89 @@ impl Config {
     }
 }
 
-/// Sets the value at a dotted key: TOML where it parses as such, else a plain string.
-fn apply(table: &mut Table, text: &str) -> Result<(), String> {
-    let (path, value) = text.split_once('=').ok_or("expected key.path=value")?;
-    let value = value.trim();
-    let value = toml::from_str::<Table>(&format!("value = {value}"))
-        .ok()
-        .and_then(|mut parsed| parsed.remove("value"))
-        .unwrap_or_else(|| Value::String(value.to_owned()));
-    let mut keys: Vec<&str> = path.split('.').map(str::trim).collect();
-    let last = keys.pop().filter(|key| !key.is_empty()).ok_or("expected key.path=value")?;
-    let mut at = table;
-    for key in keys {
-        let entry = at.entry(key).or_insert_with(|| Value::Table(Table::new()));
-        at = entry.as_table_mut().ok_or_else(|| format!("`{key}` is a value, not a section"))?;
+/// One `--set`.
+#[derive(Clone)]
+struct Override {
+    text: String,
+    path: Vec<String>,
+    value: Value,
+}
+
+impl Override {
+    /// `key.path=value`: TOML where the value parses as such, else a plain string.
+    fn parse(text: &str) -> Result<Self, ConfigError> {
+        let error = || ConfigError::Override { text: text.to_owned(), message: "expected key.path=value".to_owned() };
+        let (path, plain) = text.split_once('=').ok_or_else(error)?;
+        let path: Vec<String> = path.split('.').map(|key| key.trim().to_owned()).collect();
+        if path.iter().any(String::is_empty) {
+            return Err(error());
+        }
+        let parsed = toml::from_str::<Table>(&format!("value = {plain}")).ok();
+        let value = parsed.and_then(|mut table| table.remove("value"));
+        let value = value.unwrap_or_else(|| Value::String(plain.trim().to_owned()));
+        Ok(Self { text: text.to_owned(), path, value })
     }
-    // The two ways to say the budget exclude each other: the later one wins.
-    match (path.trim(), last) {
-        ("embedding.compression", _) => drop(at.remove("budget")),
-        ("embedding.budget", _) => drop(at.remove("compression")),
-        _ => {}
+
+    /// The same with its value as text, for keys that want text which looks like a number.
+    fn as_text(&self) -> Self {
+        let plain = self.text.split_once('=').map_or("", |(_, plain)| plain.trim());
+        Self { value: Value::String(plain.to_owned()), ..self.clone() }
     }
-    at.insert(last.to_owned(), value);
-    Ok(())
+
+    fn apply(&self, table: &mut Table) -> Result<(), ConfigError> {
+        let (last, sections) = self.path.split_last().expect("a path has a key");
+        // Of settings that exclude each other the later one wins.
+        for (mine, other) in [
+            (&["embedding", "compression"][..], ["embedding", "budget"]),
+            (&["embedding", "budget"], ["embedding", "compression"]),
+            (&["data", "path"], ["data", "synthetic"]),
+            (&["data", "synthetic"], ["data", "path"]),
+        ] {
+            if self.path.iter().zip(mine).filter(|(a, b)| a == b).count() == mine.len()
+                && let Some(section) = table.get_mut(other[0]).and_then(Value::as_table_mut)
+            {
+                section.remove(other[1]);
+            }
+        }
+        let mut at = table;
+        for key in sections {
+            let entry = at.entry(key).or_insert_with(|| Value::Table(Table::new()));
+            at = entry.as_table_mut().ok_or_else(|| ConfigError::Override {
+                text: self.text.clone(),
+                message: format!("`{key}` is a value, not a section"),
+            })?;
+        }
+        at.insert(last.clone(), self.value.clone());
+        Ok(())
+    }
+}
+
+/// The table with all overrides, as a configuration. Positions are lost here, so what is wrong is
+/// pinned on the override without which it would not be.
+fn merge(table: &Table, overrides: &[Override]) -> Result<Config, ConfigError> {
+    let attempt = |overrides: &mut dyn Iterator<Item = Override>| -> Result<Result<Config, String>, ConfigError> {
+        let mut table = table.clone();
+        for one in overrides {
+            one.apply(&mut table)?;
+        }
+        Ok(table.try_into().map_err(|error: toml::de::Error| error.message().to_owned()))
+    };
+    let message = match attempt(&mut overrides.iter().cloned())? {
+        Ok(config) => return Ok(config),
+        Err(message) => message,
+    };
+    for (number, suspect) in overrides.iter().enumerate() {
+        let as_text = |(i, one): (usize, &Override)| if i == number { one.as_text() } else { one.clone() };
+        if let Ok(config) = attempt(&mut overrides.iter().enumerate().map(as_text))? {
+            return Ok(config);
+        }
+        let others = overrides.iter().enumerate().filter(|(i, _)| *i != number).map(|(_, one)| one.clone());
+        if attempt(&mut { others })?.is_ok() {
+            return Err(ConfigError::Override { text: suspect.text.clone(), message });
+        }
+    }
+    let text = overrides.iter().map(|one| one.text.as_str()).collect::<Vec<_>>().join(" --set ");
+    Err(ConfigError::Override { text, message })
 }
 
 #[cfg(test)]
@@ -140,24 +194,24 @@ mod tests {
 
     #[test]
     fn overrides_win_and_make_sections() {
-        let config = parse(
-            SMALL,
-            &[
-                "embedding.method=hash",
-                "embedding.budget=2 MiB",
-                "model.dim = 8",
-                "data.path=[\"a\", \"b\"]",
-                "data.synthetic.rows=900",
-                "name=other",
-            ],
-        );
-        let problems = config.expect_err("path and synthetic exclude each other").to_string();
-        assert_eq!(problems, "data.path and data.synthetic: give one of the two");
         let config =
             parse(SMALL, &["embedding.method=hash", "embedding.budget=2 MiB", "model.dim = 8"]).expect("valid");
         assert_eq!(config.embedding.method, Method::Hash);
         assert_eq!((config.embedding.budget, config.embedding.compression), (Some(ByteSize(2 << 20)), None));
         assert_eq!(config.model.bottom, [512, 256, 64, 8]);
+    }
+
+    #[test]
+    fn the_later_source_of_rows_wins_and_order_does_not_matter_otherwise() {
+        let config = parse(SMALL, &["data.path=[\"a\", \"b\"]", "name=1000"]).expect("valid");
+        assert!(config.data.synthetic.is_none() && config.data.path.is_some_and(|paths| paths.to_vec().len() == 2));
+        assert_eq!(config.name, "1000", "text that looks like a number stays text where text is wanted");
+        let file = "[data]\npath = \"a\"\n[embedding]\ncompression = 100\n";
+        let config = parse(file, &["data.synthetic.seed=3", "data.synthetic.rows=10"]).expect("valid");
+        assert!(config.data.path.is_none() && config.data.synthetic.is_some_and(|s| (s.rows, s.seed) == (10, 3)));
+        let both = "[data]\npath = \"a\"\nsynthetic = { rows = 9 }\n[embedding]\ncompression = 100\n";
+        let problems = parse(both, &[]).expect_err("they exclude each other").to_string();
+        assert_eq!(problems, "data.path and data.synthetic: give one of the two");
     }
 
     #[test]

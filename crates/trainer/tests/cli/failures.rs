@@ -84,6 +84,10 @@ fn configurations_that_cannot_work_exit_with_78() {
         (&["embedding.budget=800"], "a budget of 800 bytes is too small"),
         (&["model.bottom=[16, 4]"], "model.bottom: expected sizes of at least 1, the last 8"),
         (&["device=tpu"], "device: "),
+        (&["name=../elsewhere"], "name: expected a name without `/`"),
+        (&["name="], "name: expected a name"),
+        (&["data.format=criteo-terabyte"], "data.format: generated rows are shaped like criteo-kaggle"),
+        (&["embedding.cafe.medium_share=0.5"], "embedding.cafe.multi_level: false"),
     ] {
         let (code, message) = fails(&bench, overrides);
         assert_eq!(code, 78, "{message}");
@@ -94,7 +98,14 @@ fn configurations_that_cannot_work_exit_with_78() {
     assert_eq!(code, 78);
     assert!(message.starts_with("error: broken.toml:2: "), "{message}");
     assert_eq!(failure(&bench.trainer(&["--config", "absent.toml"])).0, 78);
-    assert_eq!(bench.trainer(&["--no-such-flag"]).status.code(), Some(2));
+    for arguments in [
+        "--no-such-flag",
+        "synth --rows 5 --rows-per-day 0 --out a",
+        "sketch --skew -1 --slots 4 --buckets 9 --share 0.1",
+    ] {
+        let arguments: Vec<_> = arguments.split(' ').collect();
+        assert_eq!(bench.trainer(&arguments).status.code(), Some(2), "{arguments:?}");
+    }
 }
 
 #[cfg(not(feature = "cuda"))]
@@ -105,11 +116,15 @@ fn cuda_needs_a_build_with_it() {
     assert!(message.contains("rebuild with `--features cuda`"), "{message}");
 }
 
+/// From gradients whose squares overflow to logits that do.
 #[test]
 fn numbers_that_run_away_stop_with_the_step() {
-    let (code, message) = fails(&Bench::new(), &["train.lr=1e20"]);
-    assert_eq!(code, 70, "{message}");
-    assert!(message.starts_with("error: step ") && message.contains("train.lr"), "{message}");
+    let bench = Bench::new();
+    for lr in ["1e5", "1e6", "1e7", "1e8", "1e12", "1e20"] {
+        let (code, message) = fails(&bench, &[&format!("train.lr={lr}")]);
+        assert_eq!(code, 70, "{lr}: {message}");
+        assert!(message.starts_with("error: step ") && message.contains("train.lr"), "{lr}: {message}");
+    }
 }
 
 #[test]
@@ -122,6 +137,39 @@ fn a_stream_shorter_than_promised_is_an_error() {
     let mut command = bench.command(&["--config", "files.toml", "--run-dir", "failed"]);
     let output = command.stdin(fs::File::open(bench.path("rows.tsv")).expect("written")).output().expect("starts");
     let (code, message) = failure(&output);
-    assert_eq!(code, 1);
+    assert_eq!(code, 65);
     assert!(message.contains("ended after 300 rows, but data.rows promises 700"), "{message}");
+}
+
+#[test]
+fn too_few_rows_to_split_are_named() {
+    let (code, message) = fails(&Bench::new(), &["data.rows=1"]);
+    assert_eq!(code, 65);
+    assert_eq!(
+        message,
+        "error: data.train_fraction: 1 rows are too few to split at 0.8571: 0 would train and 1 would test"
+    );
+}
+
+#[cfg(unix)]
+#[test]
+fn what_can_be_read_once_is_not_read_twice() {
+    let bench = Bench::new();
+    assert!(std::process::Command::new("mkfifo").arg(bench.path("pipe")).status().expect("mkfifo runs").success());
+    for path in ["-", "pipe"] {
+        let text = crate::support::SMALL
+            .replace("synthetic = { rows = 7000, seed = 5, rows_per_day = 1000 }", &format!("path = {path:?}"));
+        fs::write(bench.path("pipe.toml"), text).expect("written");
+        for (overrides, part) in [
+            (&[][..], "data.path: rows that come through a pipe can't be counted ahead; set data.rows"),
+            (&["data.rows=10", "train.epochs=2"], "train.epochs: what comes through a pipe can be read once only"),
+            (&["data.rows=10", "train.eval_every=2"], "train.eval_every: the test rows of a pipe come after"),
+        ] {
+            let mut args = vec!["--config", "pipe.toml", "--run-dir", "failed"];
+            args.extend(overrides.iter().flat_map(|text| ["--set", *text]));
+            let (code, message) = failure(&bench.trainer(&args));
+            assert_eq!(code, 78, "{path}: {message}");
+            assert!(message.contains(part), "{path}: no {part} in {message}");
+        }
+    }
 }
