@@ -19,7 +19,7 @@ test:
 ci:
     .ci/run
 
-# CAFE, hash and full on generated rows over three seeds: the README's table (about half an hour on 2 cores)
+# CAFE, hash and full on generated rows over three seeds: the README's table (about a quarter of an hour on 2 cores)
 sweep-methods rows="2000000" out="runs/methods":
     scripts/sweep_methods.sh {{rows}} {{out}}
 

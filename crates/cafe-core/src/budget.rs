@@ -1,8 +1,8 @@
 //! From bytes or a compression ratio to sizes: everything that a method stores is counted here.
 
-use crate::cafe::{CafeConfig, Decay, FieldRows, Importance, Medium};
+use crate::HotSketch;
+use crate::cafe::{CafeConfig, CafeSettings, Decay, FieldRows};
 use crate::own_rows::OwnRows;
-use crate::{HotSketch, RowOptimizer, VictimPolicy};
 
 /// What an embedding may occupy.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -85,66 +85,6 @@ pub fn proportional_rows(features: &[u64], dim: usize, max_rows: u64) -> Result<
         if rows(middle).iter().sum::<u64>() <= max_rows { low = middle } else { high = middle }
     }
     Ok(rows(low))
-}
-
-/// The settings of CAFE that don't depend on the data set.
-#[derive(Clone, Debug, PartialEq)]
-pub struct CafeSettings {
-    /// `h`: the share of the budget that the shared rows get; the rest is for sketch and hot rows.
-    pub shared_share: f64,
-    /// `K`: the score from which a feature is hot.
-    pub threshold: f32,
-    /// Slots a bucket.
-    pub slots: usize,
-    /// Who makes room in a full bucket.
-    pub victim: VictimPolicy,
-    /// What a score measures.
-    pub importance: Importance,
-    /// Each decay multiplies the scores by this; `None` never decays.
-    pub decay_factor: Option<f32>,
-    /// The middle tier of the multi-level embedding.
-    pub medium: Option<Medium>,
-    /// How rows follow their gradients.
-    pub optimizer: RowOptimizer,
-    /// Seeds every hash and the initial rows.
-    pub seed: u64,
-}
-
-impl CafeSettings {
-    /// The paper's settings for a compression ratio on Criteo, of the nearest ratio that it lists. Rows that features
-    /// own are spared when a bucket is full, as in the paper's published code ([`VictimPolicy::LightestCold`]).
-    #[must_use]
-    pub fn paper(compression: f64) -> Self {
-        /// Compression ratio, K, h.
-        const LISTED: [(f64, f32, f64); 12] = [
-            (2.0, 10.0, 0.7),
-            (5.0, 10.0, 0.5),
-            (10.0, 20.0, 0.5),
-            (20.0, 30.0, 0.5),
-            (50.0, 50.0, 0.3),
-            (100.0, 100.0, 0.3),
-            (200.0, 200.0, 0.2),
-            (500.0, 500.0, 0.2),
-            (1000.0, 500.0, 0.2),
-            (2000.0, 500.0, 0.1),
-            (5000.0, 500.0, 0.1),
-            (10_000.0, 500.0, 0.1),
-        ];
-        let distance = |ratio: f64| (ratio / compression).ln().abs();
-        let nearest = LISTED.into_iter().min_by(|a, b| distance(a.0).total_cmp(&distance(b.0)));
-        let (_, threshold, shared_share) = nearest.unwrap_or(LISTED[0]);
-        Self {
-            shared_share,
-            threshold,
-            slots: 4,
-            victim: VictimPolicy::default(),
-            importance: Importance::GradientNorm,
-            decay_factor: Some(0.99),
-            medium: None,
-            optimizer: RowOptimizer::Sgd,
-            seed: 0,
-        }
-    }
 }
 
 impl CafeConfig {
@@ -299,7 +239,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::{CafeEmbedding, Embedding};
+    use crate::{CafeEmbedding, Embedding, Medium};
 
     const KAGGLE: [u64; 26] = [
         1460, 583, 10_131_227, 2_202_608, 305, 24, 12_517, 633, 3, 93_145, 5683, 8_351_593, 3194, 27, 14_992,

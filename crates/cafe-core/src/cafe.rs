@@ -15,7 +15,7 @@ use crate::{Embedding, FeatureId, HotSketch, Memory, SketchConfig, StateError, S
 use restore::check_ownership;
 use update::Scratch;
 
-pub use config::{CafeConfig, Decay, FieldKind, FieldRows, Importance, Medium};
+pub use config::{CafeConfig, CafeSettings, Decay, FieldKind, FieldRows, Importance, Medium};
 
 /// Where a feature's vector comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

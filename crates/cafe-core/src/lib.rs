@@ -34,8 +34,8 @@ mod state;
 pub mod theory;
 
 pub use baseline::{FullEmbedding, HashedConfig, HashedEmbedding};
-pub use budget::{Budget, BudgetError, CafeSettings, full_bytes, proportional_rows};
-pub use cafe::{CafeConfig, CafeEmbedding, Decay, FieldKind, FieldRows, Importance, Medium, Tier};
+pub use budget::{Budget, BudgetError, full_bytes, proportional_rows};
+pub use cafe::{CafeConfig, CafeEmbedding, CafeSettings, Decay, FieldKind, FieldRows, Importance, Medium, Tier};
 pub use embedding::{Embedding, Memory, UpdateStats};
 pub use feature::FeatureId;
 pub use hash::{mix64, reduce, unit_f64};

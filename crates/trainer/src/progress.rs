@@ -74,6 +74,11 @@ impl Progress {
         }
     }
 
+    /// Leaves time that was not spent on training out of the rate.
+    pub fn exclude(&mut self, spent: Duration) {
+        self.started += spent;
+    }
+
     /// Takes the bar away.
     pub fn finish(self) {
         if let Some(bar) = self.bar {

@@ -139,7 +139,9 @@ impl Run<'_> {
             // No step is a multiple of 0.
             if step.is_multiple_of(self.config.train.eval_every) {
                 self.totals.training += since.elapsed();
+                let paused = Instant::now();
                 self.evaluate_between(progress)?;
+                progress.exclude(paused.elapsed());
                 since = Instant::now();
             }
         }

@@ -1,6 +1,5 @@
 //! What a CAFE embedding is made of: sizes, tiers, thresholds.
 
-use crate::budget::CafeSettings;
 use crate::{RowOptimizer, VictimPolicy};
 
 /// Sizes and settings of a [`crate::CafeEmbedding`]; [`CafeConfig::within`] makes them from a budget.
@@ -30,6 +29,66 @@ pub struct CafeConfig {
     pub optimizer: RowOptimizer,
     /// Seeds every hash and the initial rows.
     pub seed: u64,
+}
+
+/// The settings of CAFE that don't depend on the data set.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CafeSettings {
+    /// `h`: the share of the budget that the shared rows get; the rest is for sketch and hot rows.
+    pub shared_share: f64,
+    /// `K`: the score from which a feature is hot.
+    pub threshold: f32,
+    /// Slots a bucket.
+    pub slots: usize,
+    /// Who makes room in a full bucket.
+    pub victim: VictimPolicy,
+    /// What a score measures.
+    pub importance: Importance,
+    /// Each decay multiplies the scores by this; `None` never decays.
+    pub decay_factor: Option<f32>,
+    /// The middle tier of the multi-level embedding.
+    pub medium: Option<Medium>,
+    /// How rows follow their gradients.
+    pub optimizer: RowOptimizer,
+    /// Seeds every hash and the initial rows.
+    pub seed: u64,
+}
+
+impl CafeSettings {
+    /// The paper's settings for a compression ratio on Criteo, of the nearest ratio that it lists. Rows that features
+    /// own are spared when a bucket is full, as in the paper's published code ([`VictimPolicy::LightestCold`]).
+    #[must_use]
+    pub fn paper(compression: f64) -> Self {
+        /// Compression ratio, K, h.
+        const LISTED: [(f64, f32, f64); 12] = [
+            (2.0, 10.0, 0.7),
+            (5.0, 10.0, 0.5),
+            (10.0, 20.0, 0.5),
+            (20.0, 30.0, 0.5),
+            (50.0, 50.0, 0.3),
+            (100.0, 100.0, 0.3),
+            (200.0, 200.0, 0.2),
+            (500.0, 500.0, 0.2),
+            (1000.0, 500.0, 0.2),
+            (2000.0, 500.0, 0.1),
+            (5000.0, 500.0, 0.1),
+            (10_000.0, 500.0, 0.1),
+        ];
+        let distance = |ratio: f64| (ratio / compression).ln().abs();
+        let nearest = LISTED.into_iter().min_by(|a, b| distance(a.0).total_cmp(&distance(b.0)));
+        let (_, threshold, shared_share) = nearest.unwrap_or(LISTED[0]);
+        Self {
+            shared_share,
+            threshold,
+            slots: 4,
+            victim: VictimPolicy::default(),
+            importance: Importance::GradientNorm,
+            decay_factor: Some(0.99),
+            medium: None,
+            optimizer: RowOptimizer::Sgd,
+            seed: 0,
+        }
+    }
 }
 
 /// What a score measures.
