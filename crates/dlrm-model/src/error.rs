@@ -64,6 +64,14 @@ pub enum DeviceError {
         /// The GPU asked for.
         ordinal: usize,
     },
+    /// The native engine has no GPU.
+    #[error(
+        "device `{device}` needs the engine `candle`: the engine `native` runs on `cpu` alone; change one of the two"
+    )]
+    NativeIsCpu {
+        /// The device asked for.
+        device: crate::DeviceSpec,
+    },
     /// CUDA is built in, but the GPU did not open.
     #[error("cannot open device `cuda:{ordinal}`: check that `nvidia-smi` lists it")]
     Cuda {
@@ -72,6 +80,14 @@ pub enum DeviceError {
         /// What candle said.
         source: candle_core::Error,
     },
+}
+
+/// An engine that nobody knows.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("unknown engine `{text}`: expected `native` or `candle`")]
+pub struct UnknownEngine {
+    /// What was given.
+    pub text: String,
 }
 
 /// Parameters that do not belong to this model.

@@ -13,24 +13,30 @@
 //!                                        └──► dense gradients, summed over shards ──► SGD or Adagrad
 //! ```
 //!
-//! The network is a [candle](candle_core) graph, and the only thing that candle computes. Three decisions shape it:
+//! There are two engines with the same calls, and [`Model`] is either of them:
+//!
+//! * [`CandleModel`], a [candle](candle_core) graph, is the specification: autograd on it says what the gradients are.
+//!   It runs on a GPU, and on a CPU to check the other one.
+//! * [`NativeModel`] is what runs on a CPU: the same blocks with a hand-written way forward and back on plain slices.
+//!
+//! Three decisions shape both:
 //!
 //! * **Rows are a leaf.** A table inside the graph would get a gradient of its own size in every step.
-//! * **The loss is outside.** [`logit_loss`] is finite for every finite logit, its derivative is exact, and the graph
+//! * **The loss is outside.** [`logit_loss`] is finite for every finite logit, its derivative is exact, and the network
 //!   is differentiated from that derivative.
-//! * **The batch is cut, not the products.** Every shard has a graph of its own on one thread, and the cuts do not
-//!   depend on the number of threads, so neither do the results: same seed and data, same bits.
+//! * **The batch is cut, not the products.** Every shard runs on one thread, and the cuts do not depend on the number
+//!   of threads, so neither do the results: same seed and data, same bits.
 //!
 //! Initial weights come from a seeded generator of our own: `weight ~ N(0, sqrt(2 / (in + out)))`,
 //! `bias ~ N(0, sqrt(1 / out))`. Gradients are checked against PyTorch (`scripts/golden_dlrm.py`), against central
 //! differences, and against plain loops in `f64`.
 //!
 //! ```
-//! use dlrm_model::{CandleModel, DeviceSpec, DlrmConfig, Inputs, ModelOptions, OptimizerKind, StepOutputs};
+//! use dlrm_model::{DeviceSpec, DlrmConfig, EngineKind, Inputs, Model, ModelOptions, OptimizerKind, StepOutputs};
 //!
 //! let config = DlrmConfig { n_dense: 2, n_fields: 3, dim: 4, bottom: vec![8, 4], top: vec![8, 1] };
 //! let options = ModelOptions { optimizer: OptimizerKind::Sgd, seed: 1, device: DeviceSpec::Cpu, n_threads: 2 };
-//! let mut model = CandleModel::new(config, options)?;
+//! let mut model = Model::new(EngineKind::Native, config, options)?;
 //!
 //! // Two samples: their numeric inputs, their rows as looked up in some table, their labels.
 //! let (dense, mut rows, labels) = ([0.5, 1.0, 0.0, 2.0], [0.1; 2 * 3 * 4], [1.0, 0.0]);
@@ -53,6 +59,7 @@ mod bridge;
 mod config;
 mod device;
 mod dlrm;
+mod engine;
 mod error;
 mod fused_mlp;
 mod init;
@@ -67,7 +74,8 @@ mod workers;
 
 pub use config::DlrmConfig;
 pub use device::DeviceSpec;
-pub use error::{ConfigError, DeviceError, ModelError, ParameterError};
+pub use engine::{EngineKind, Model, NativeModel};
+pub use error::{ConfigError, DeviceError, ModelError, ParameterError, UnknownEngine};
 pub use loss::{logit_loss, sigmoid};
 pub use model::{CandleModel, Inputs, ModelOptions, StepLoss, StepOutputs};
 pub use optim::OptimizerKind;

@@ -30,13 +30,14 @@ pub fn sigmoid(logit: f32) -> f64 {
     if logit < 0.0 { exp / (1.0 + exp) } else { 1.0 / (1.0 + exp) }
 }
 
-/// Derivative of the mean loss over `n_samples` by each logit: `(σ(x) - y) / n_samples`.
+/// Writes the derivative of the mean loss over `n_samples` by each logit: `(σ(x) - y) / n_samples`.
 ///
 /// The logits may be a part of the batch; `n_samples` is the whole.
-pub(crate) fn logit_gradients(logits: &[f32], labels: &[f32], n_samples: usize) -> Vec<f32> {
+pub(crate) fn logit_gradients(logits: &[f32], labels: &[f32], n_samples: usize, gradients: &mut [f32]) {
     let scale = 1.0 / n_samples as f64;
-    let gradient = |(&logit, &label): (&f32, &f32)| ((sigmoid(logit) - f64::from(label)) * scale) as f32;
-    logits.iter().zip(labels).map(gradient).collect()
+    for ((gradient, &logit), &label) in gradients.iter_mut().zip(logits).zip(labels) {
+        *gradient = ((sigmoid(logit) - f64::from(label)) * scale) as f32;
+    }
 }
 
 /// Sum of the losses in the order of the samples, or the first sample that has none.
@@ -84,7 +85,9 @@ mod tests {
     #[test]
     fn gradients_are_the_slopes_of_the_mean_loss() {
         let (logits, labels) = ([-3.0_f32, -0.5, 0.0, 0.25, 4.0], [1.0_f32, 0.0, 1.0, 0.0, 1.0]);
-        for (sample_idx, gradient) in logit_gradients(&logits, &labels, 10).into_iter().enumerate() {
+        let mut gradients = [f32::NAN; 5];
+        logit_gradients(&logits, &labels, 10, &mut gradients);
+        for (sample_idx, gradient) in gradients.into_iter().enumerate() {
             let (logit, label, step) = (logits[sample_idx], labels[sample_idx], 1.0 / 1024.0);
             let slope = (logit_loss(logit + step, label) - logit_loss(logit - step, label)) / f64::from(2.0 * step);
             assert!((f64::from(gradient) - slope / 10.0).abs() < 1e-7);

@@ -49,6 +49,40 @@ pub struct StepOutputs<'a> {
     pub logits: &'a mut [f32],
 }
 
+impl Inputs<'_> {
+    pub(crate) fn assert_lengths(&self, config: &DlrmConfig, n_samples: usize) {
+        assert_eq!(self.dense.len(), n_samples * config.n_dense, "length of `dense`");
+        assert_eq!(self.rows.len(), n_samples * config.row_floats(), "length of `rows`");
+    }
+}
+
+impl StepOutputs<'_> {
+    pub(crate) fn assert_lengths(&self, inputs: Inputs<'_>) {
+        assert_eq!(self.row_grads.len(), inputs.rows.len(), "length of `row_grads`");
+        assert_eq!(self.logits.len(), inputs.labels.len(), "length of `logits`");
+    }
+}
+
+/// Names the first logit of a prediction that is not finite.
+pub(crate) fn check_logits(logits: &[f32]) -> Result<(), ModelError> {
+    match logits.iter().position(|logit| !logit.is_finite()) {
+        Some(sample_idx) => Err(ModelError::NonFiniteLogit { sample_idx, logit: logits[sample_idx], label: f32::NAN }),
+        None => Ok(()),
+    }
+}
+
+/// Names the first gradient that is not finite.
+pub(crate) fn check_gradients(row_grads: &[f32], row_floats: usize) -> Result<(), ModelError> {
+    match row_grads.iter().position(|gradient| !gradient.is_finite()) {
+        Some(idx) => Err(ModelError::NonFiniteGradient {
+            sample_idx: idx / row_floats,
+            value_idx: idx % row_floats,
+            value: row_grads[idx],
+        }),
+        None => Ok(()),
+    }
+}
+
 /// Loss of one training step, before the update.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct StepLoss {
@@ -149,18 +183,20 @@ impl CandleModel {
     ) -> Result<StepLoss, ModelError> {
         let n_samples = inputs.labels.len();
         assert!(n_samples > 0, "expected at least one sample to train on");
-        self.assert_lengths(inputs, n_samples);
+        inputs.assert_lengths(&self.config, n_samples);
+        outputs.assert_lengths(inputs);
         let StepOutputs { row_grads, logits } = outputs;
-        assert_eq!(row_grads.len(), inputs.rows.len(), "length of `row_grads`");
-        assert_eq!(logits.len(), n_samples, "length of `logits`");
 
         let outputs = StepOutputs { row_grads: &mut *row_grads, logits: &mut *logits };
-        let shards =
-            if self.workers.is_empty() { vec![Shard { inputs, outputs }] } else { shard::training(inputs, outputs) };
+        let shards = if self.workers.is_empty() {
+            vec![Shard { inputs, outputs }]
+        } else {
+            shard::training(inputs, outputs).collect()
+        };
         let gradients = self.workers.map(shards, |shard| self.backward(shard, n_samples));
         let gradients = gradients.into_iter().collect::<Result<Vec<_>, _>>()?;
         let loss_sum = loss_sum(logits, inputs.labels)?;
-        self.check_gradients(row_grads)?;
+        check_gradients(row_grads, self.config.row_floats())?;
         self.update(&gradients, learning_rate)?;
         Ok(StepLoss { loss_sum, n_samples })
     }
@@ -173,18 +209,13 @@ impl CandleModel {
     /// # Panics
     /// If a slice has another length than its shape says; the length of `logits` is the number of samples.
     pub fn predict(&self, inputs: Inputs<'_>, logits: &mut [f32]) -> Result<(), ModelError> {
-        self.assert_lengths(inputs, logits.len());
+        inputs.assert_lengths(&self.config, logits.len());
         let inputs = Inputs { labels: &[], ..inputs };
-        let shards =
-            if self.workers.is_empty() { vec![(inputs, &mut *logits)] } else { shard::prediction(inputs, logits) };
-        let results = self.workers.map(shards, |(inputs, logits)| self.forward(inputs, logits));
+        let shards = shard::prediction(inputs, logits, if self.workers.is_empty() { 1 } else { usize::MAX });
+        let results =
+            self.workers.map(shards.collect(), |shard: Shard<'_>| self.forward(shard.inputs, shard.outputs.logits));
         results.into_iter().collect::<Result<(), _>>()?;
-        match logits.iter().position(|logit| !logit.is_finite()) {
-            Some(sample_idx) => {
-                Err(ModelError::NonFiniteLogit { sample_idx, logit: logits[sample_idx], label: f32::NAN })
-            }
-            None => Ok(()),
-        }
+        check_logits(logits)
     }
 
     /// Copies of the weights and biases, sorted by name.
@@ -229,11 +260,6 @@ impl CandleModel {
         parameters.filter_map(|parameter| Some((parameter.name.as_str(), parameter.accumulator.as_ref()?)))
     }
 
-    fn assert_lengths(&self, inputs: Inputs<'_>, n_samples: usize) {
-        assert_eq!(inputs.dense.len(), n_samples * self.config.n_dense, "length of `dense`");
-        assert_eq!(inputs.rows.len(), n_samples * self.config.row_floats(), "length of `rows`");
-    }
-
     fn forward(&self, inputs: Inputs<'_>, logits: &mut [f32]) -> candle_core::Result<()> {
         let tapes = self.is_fused.then(Tapes::default);
         let inputs = ShardInputs::new(&self.config, inputs.dense, inputs.rows, &self.device)?;
@@ -247,24 +273,13 @@ impl CandleModel {
         let leaves = ShardInputs::new(&self.config, inputs.dense, inputs.rows, &self.device)?;
         let slopes = |logits: &Tensor| {
             bridge::copy_out(logits, outputs.logits)?;
-            Ok(logit_gradients(outputs.logits, inputs.labels, n_samples))
+            let mut slopes = vec![0.0; outputs.logits.len()];
+            logit_gradients(outputs.logits, inputs.labels, n_samples, &mut slopes);
+            Ok(slopes)
         };
         let gradients = self.graph.backward(&leaves, tapes.as_ref(), slopes)?;
         bridge::copy_out(&gradients.rows, outputs.row_grads)?;
         Ok(gradients.parameters)
-    }
-
-    /// Names the first gradient that is not finite.
-    fn check_gradients(&self, row_grads: &[f32]) -> Result<(), ModelError> {
-        let row_floats = self.config.row_floats();
-        match row_grads.iter().position(|gradient| !gradient.is_finite()) {
-            Some(idx) => Err(ModelError::NonFiniteGradient {
-                sample_idx: idx / row_floats,
-                value_idx: idx % row_floats,
-                value: row_grads[idx],
-            }),
-            None => Ok(()),
-        }
     }
 
     /// One optimizer step for each parameter; `gradients` has a list for each shard.

@@ -34,26 +34,36 @@ pub(crate) fn import<'a>(
     vars: impl Iterator<Item = (&'a str, &'a Var)>,
     tensors: &[NamedTensor],
 ) -> Result<(), ModelError> {
-    let mut by_name = BTreeMap::new();
-    for tensor in tensors {
-        if by_name.insert(tensor.name.as_str(), tensor).is_some() {
-            return Err(ParameterError::Duplicate { name: tensor.name.clone() }.into());
-        }
-    }
-    let mut pairs = Vec::new();
-    for (name, var) in vars {
-        let missing = || ParameterError::Missing { name: name.to_owned() };
-        let tensor = by_name.remove(name).ok_or_else(missing)?;
-        check(tensor, var.dims())?;
-        pairs.push((var, tensor));
-    }
-    if let Some(name) = by_name.into_keys().next() {
-        return Err(ParameterError::Unknown { name: name.to_owned() }.into());
-    }
-    for (var, tensor) in pairs {
+    let vars: Vec<(&str, &Var)> = vars.collect();
+    let found = find(vars.iter().map(|(name, var)| (*name, var.dims())), tensors)?;
+    for ((_, var), tensor) in vars.into_iter().zip(found) {
         var.set(&Tensor::from_slice(&tensor.values, tensor.shape.as_slice(), var.device())?)?;
     }
     Ok(())
+}
+
+/// The tensors in the order of their expected names and shapes; each must be there, and none beside them.
+pub(crate) fn find<'a, 't>(
+    expected: impl Iterator<Item = (&'a str, &'a [usize])>,
+    tensors: &'t [NamedTensor],
+) -> Result<Vec<&'t NamedTensor>, ParameterError> {
+    let mut by_name = BTreeMap::new();
+    for tensor in tensors {
+        if by_name.insert(tensor.name.as_str(), tensor).is_some() {
+            return Err(ParameterError::Duplicate { name: tensor.name.clone() });
+        }
+    }
+    let mut found = Vec::new();
+    for (name, shape) in expected {
+        let missing = || ParameterError::Missing { name: name.to_owned() };
+        let tensor = by_name.remove(name).ok_or_else(missing)?;
+        check(tensor, shape)?;
+        found.push(tensor);
+    }
+    match by_name.into_keys().next() {
+        Some(name) => Err(ParameterError::Unknown { name: name.to_owned() }),
+        None => Ok(found),
+    }
 }
 
 fn check(tensor: &NamedTensor, expected: &[usize]) -> Result<(), ParameterError> {

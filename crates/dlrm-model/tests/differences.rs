@@ -2,9 +2,12 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
+mod common;
+
 use std::collections::BTreeMap;
 
-use dlrm_model::{CandleModel, DeviceSpec, DlrmConfig, Inputs, ModelOptions, OptimizerKind, StepOutputs};
+use common::Engine;
+use dlrm_model::{DeviceSpec, DlrmConfig, Inputs, ModelOptions, OptimizerKind, StepOutputs};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -75,11 +78,10 @@ fn assert_close(what: &str, gradient: f64, slope: f64) {
     assert!((gradient - slope).abs() <= 1e-6 + 1e-4 * slope.abs(), "{what}: {gradient}, expected {slope}");
 }
 
-fn check(config: &DlrmConfig, n_samples: usize, seed: u64, plain: bool) {
+fn check(config: &DlrmConfig, n_samples: usize, seed: u64, engine: Engine) {
     const RATE: f32 = 256.0;
     let options = ModelOptions { optimizer: OptimizerKind::Sgd, seed, device: DeviceSpec::Cpu, n_threads: 2 };
-    let model = CandleModel::new(config.clone(), options).unwrap();
-    let mut model = if plain { model.plain() } else { model };
+    let mut model = engine.build(config.clone(), options);
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let mut draw = |n: usize| (0..n).map(|_| rng.random_range(-1.0..1.0f32)).collect::<Vec<f32>>();
     let (dense, rows) = (draw(n_samples * config.n_dense), draw(n_samples * config.row_floats()));
@@ -127,8 +129,9 @@ fn all_gradients_are_slopes_of_the_loss() {
     let without_dense = DlrmConfig { n_dense: 0, n_fields: 3, dim: 2, bottom: vec![], top: vec![5, 1] };
     for config in [with_dense, single_layers, without_dense] {
         for (n_samples, seed) in [(1, 11), (3, 12), (7, 13)] {
-            check(&config, n_samples, seed, false);
-            check(&config, n_samples, seed, true);
+            for engine in Engine::ALL {
+                check(&config, n_samples, seed, engine);
+            }
         }
     }
 }
@@ -136,6 +139,7 @@ fn all_gradients_are_slopes_of_the_loss() {
 #[test]
 fn shards_add_up_to_the_batch() {
     let config = DlrmConfig { n_dense: 2, n_fields: 2, dim: 2, bottom: vec![2], top: vec![2, 1] };
-    check(&config, 131, 14, false);
-    check(&config, 131, 14, true);
+    for engine in Engine::ALL {
+        check(&config, 131, 14, engine);
+    }
 }

@@ -2,8 +2,11 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
+mod common;
+
+use common::Engine;
 use dlrm_model::{
-    CandleModel, DeviceSpec, DlrmConfig, Inputs, ModelOptions, NamedTensor, OptimizerKind, StepLoss, StepOutputs,
+    DeviceSpec, DlrmConfig, Inputs, Model, ModelOptions, NamedTensor, OptimizerKind, StepLoss, StepOutputs,
 };
 use serde::Deserialize;
 
@@ -53,7 +56,7 @@ struct Step {
 }
 
 impl Case {
-    fn model(&self, optimizer: OptimizerKind, plain: bool) -> CandleModel {
+    fn model(&self, optimizer: OptimizerKind, engine: Engine) -> Model {
         let config = DlrmConfig {
             n_dense: self.n_dense,
             n_fields: self.n_fields,
@@ -62,14 +65,13 @@ impl Case {
             top: self.top.clone(),
         };
         let options = ModelOptions { optimizer, seed: 0, device: DeviceSpec::Cpu, n_threads: 1 };
-        let model = CandleModel::new(config, options).unwrap();
-        let mut model = if plain { model.plain() } else { model };
+        let mut model = engine.build(config, options);
         let parameters: Vec<NamedTensor> = self.parameters.iter().map(Named::to_tensor).collect();
         model.load_parameters(&parameters).unwrap();
         model
     }
 
-    fn step(&self, model: &mut CandleModel, learning_rate: f32) -> Step {
+    fn step(&self, model: &mut Model, learning_rate: f32) -> Step {
         let (mut row_grads, mut logits) = (vec![f32::NAN; self.rows.len()], vec![f32::NAN; self.labels.len()]);
         let inputs = Inputs { dense: &self.dense, rows: &self.rows, labels: &self.labels };
         let outputs = StepOutputs { row_grads: &mut row_grads, logits: &mut logits };
@@ -84,12 +86,13 @@ impl Named {
     }
 }
 
-/// Runs a check on every case, with the fused graph and with the plain one.
-fn for_each_case(check: impl Fn(&Golden, &Case, bool)) {
+/// Runs a check on every case, with every engine.
+fn for_each_case(check: impl Fn(&Golden, &Case, Engine)) {
     let golden: Golden = serde_json::from_str(include_str!("golden/dlrm.json")).unwrap();
     for case in &golden.cases {
-        check(&golden, case, false);
-        check(&golden, case, true);
+        for engine in Engine::ALL {
+            check(&golden, case, engine);
+        }
     }
 }
 
@@ -111,12 +114,12 @@ fn assert_all_close(what: &str, ours: &[NamedTensor], expected: &[Named]) {
 
 #[test]
 fn logits_loss_and_row_gradients() {
-    for_each_case(|_, case, plain| {
-        let mut model = case.model(OptimizerKind::Sgd, plain);
+    for_each_case(|_, case, engine| {
+        let mut model = case.model(OptimizerKind::Sgd, engine);
         let mut predicted = vec![f32::NAN; case.labels.len()];
         model.predict(Inputs { dense: &case.dense, rows: &case.rows, labels: &[] }, &mut predicted).unwrap();
         let step = case.step(&mut model, 0.0);
-        let name = &case.name;
+        let name = format!("{engine:?}, {}", case.name);
         assert_eq!(predicted, step.logits, "{name}");
         assert_close(&format!("{name} logits"), &step.logits, &case.logits);
         assert_close(&format!("{name} loss"), &[step.loss.mean() as f32], &[case.loss]);
@@ -129,8 +132,8 @@ fn logits_loss_and_row_gradients() {
 #[test]
 fn parameter_gradients() {
     const RATE: f32 = 1024.0;
-    for_each_case(|_, case, plain| {
-        let mut model = case.model(OptimizerKind::Sgd, plain);
+    for_each_case(|_, case, engine| {
+        let mut model = case.model(OptimizerKind::Sgd, engine);
         case.step(&mut model, RATE);
         let mut gradients = model.parameters().unwrap();
         for (gradient, before) in gradients.iter_mut().zip(&case.parameters) {
@@ -140,28 +143,28 @@ fn parameter_gradients() {
                 .zip(&before.values)
                 .for_each(|(value, before)| *value = (before - *value) / RATE);
         }
-        assert_all_close(&format!("{} gradient of", case.name), &gradients, &case.gradients);
+        assert_all_close(&format!("{engine:?}, {} gradient of", case.name), &gradients, &case.gradients);
     });
 }
 
 #[test]
 fn ten_steps_of_sgd() {
-    for_each_case(|golden, case, plain| {
-        let mut model = case.model(OptimizerKind::Sgd, plain);
+    for_each_case(|golden, case, engine| {
+        let mut model = case.model(OptimizerKind::Sgd, engine);
         for _ in 0..golden.steps {
             case.step(&mut model, case.learning_rate);
         }
-        assert_all_close(&format!("{} sgd", case.name), &model.parameters().unwrap(), &case.sgd);
+        assert_all_close(&format!("{engine:?}, {} sgd", case.name), &model.parameters().unwrap(), &case.sgd);
     });
 }
 
 #[test]
 fn ten_steps_of_adagrad() {
-    for_each_case(|golden, case, plain| {
-        let mut model = case.model(OptimizerKind::Adagrad { epsilon: golden.adagrad_epsilon }, plain);
+    for_each_case(|golden, case, engine| {
+        let mut model = case.model(OptimizerKind::Adagrad { epsilon: golden.adagrad_epsilon }, engine);
         for _ in 0..golden.steps {
             case.step(&mut model, case.learning_rate);
         }
-        assert_all_close(&format!("{} adagrad", case.name), &model.parameters().unwrap(), &case.adagrad);
+        assert_all_close(&format!("{engine:?}, {} adagrad", case.name), &model.parameters().unwrap(), &case.adagrad);
     });
 }

@@ -2,8 +2,11 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
+mod common;
+
+use common::Engine;
 use dlrm_model::{
-    CandleModel, DeviceError, DeviceSpec, DlrmConfig, Inputs, ModelError, ModelOptions, NamedTensor, OptimizerKind,
+    DeviceError, DeviceSpec, DlrmConfig, Inputs, Model, ModelError, ModelOptions, NamedTensor, OptimizerKind,
     ParameterError, StepLoss, StepOutputs,
 };
 use rand::{RngExt, SeedableRng};
@@ -19,8 +22,11 @@ fn options(optimizer: OptimizerKind, n_threads: usize) -> ModelOptions {
     ModelOptions { optimizer, seed: 7, device: DeviceSpec::Cpu, n_threads }
 }
 
-fn model(optimizer: OptimizerKind, n_threads: usize) -> CandleModel {
-    CandleModel::new(config(), options(optimizer, n_threads)).unwrap()
+/// Without the plain graph: it makes the same promises, but takes its time.
+const ENGINES: [Engine; 2] = [Engine::Native, Engine::Fused];
+
+fn model(engine: Engine, optimizer: OptimizerKind, n_threads: usize) -> Model {
+    engine.build(config(), options(optimizer, n_threads))
 }
 
 struct Batch {
@@ -40,12 +46,12 @@ impl Batch {
         Self { row_grads: vec![0.0; rows.len()], logits: vec![0.0; n_samples], dense, rows, labels }
     }
 
-    fn train(&mut self, model: &mut CandleModel) -> Result<StepLoss, ModelError> {
+    fn train(&mut self, model: &mut Model) -> Result<StepLoss, ModelError> {
         let Self { dense, rows, labels, row_grads, logits } = self;
         model.train_step(Inputs { dense, rows, labels }, 0.05, StepOutputs { row_grads, logits })
     }
 
-    fn predict(&mut self, model: &CandleModel) -> Result<(), ModelError> {
+    fn predict(&mut self, model: &Model) -> Result<(), ModelError> {
         model.predict(Inputs { dense: &self.dense, rows: &self.rows, labels: &[] }, &mut self.logits)
     }
 }
@@ -56,24 +62,26 @@ fn bits(values: &[f32]) -> Vec<u32> {
 
 #[test]
 fn the_same_bits_for_any_number_of_threads() {
-    let run = |optimizer, n_threads, n_samples| {
-        let mut model = model(optimizer, n_threads);
-        let mut trace = Vec::new();
-        for seed in 0..3 {
-            let mut batch = Batch::new(n_samples, seed);
-            let loss = batch.train(&mut model).unwrap();
-            trace.push((loss.loss_sum.to_bits(), bits(&batch.row_grads), bits(&batch.logits)));
-            batch.predict(&model).unwrap();
-            trace.push((0, vec![], bits(&batch.logits)));
-        }
-        let weights = model.parameters().unwrap();
-        (trace, weights.iter().map(|weight| bits(&weight.values)).collect::<Vec<_>>())
-    };
-    for optimizer in [OptimizerKind::Sgd, ADAGRAD] {
-        for n_samples in [1, 129, 700] {
-            let one = run(optimizer, 1, n_samples);
-            for n_threads in [2, 3, 4] {
-                assert!(run(optimizer, n_threads, n_samples) == one, "{n_threads} threads, {n_samples} samples");
+    for engine in ENGINES {
+        let run = |optimizer, n_threads, n_samples| {
+            let mut model = model(engine, optimizer, n_threads);
+            let mut trace = Vec::new();
+            for seed in 0..3 {
+                let mut batch = Batch::new(n_samples, seed);
+                let loss = batch.train(&mut model).unwrap();
+                trace.push((loss.loss_sum.to_bits(), bits(&batch.row_grads), bits(&batch.logits)));
+                batch.predict(&model).unwrap();
+                trace.push((0, vec![], bits(&batch.logits)));
+            }
+            let weights = model.parameters().unwrap();
+            (trace, weights.iter().map(|weight| bits(&weight.values)).collect::<Vec<_>>())
+        };
+        for optimizer in [OptimizerKind::Sgd, ADAGRAD] {
+            for n_samples in [1, 129, 700, 2100] {
+                let one = run(optimizer, 1, n_samples);
+                for n_threads in [2, 3, 4] {
+                    assert!(run(optimizer, n_threads, n_samples) == one, "{n_threads} threads, {n_samples} samples");
+                }
             }
         }
     }
@@ -81,144 +89,176 @@ fn the_same_bits_for_any_number_of_threads() {
 
 #[test]
 fn a_resumed_model_goes_on_bit_for_bit() {
-    for optimizer in [OptimizerKind::Sgd, ADAGRAD] {
-        let mut original = model(optimizer, 2);
-        Batch::new(130, 1).train(&mut original).unwrap();
-        let other_seed = ModelOptions { seed: 8, ..options(optimizer, 1) };
-        let mut resumed = CandleModel::new(config(), other_seed).unwrap();
-        resumed.load_parameters(&original.parameters().unwrap()).unwrap();
-        resumed.load_optimizer_state(&original.optimizer_state().unwrap()).unwrap();
-        for model in [&mut original, &mut resumed] {
-            Batch::new(130, 2).train(model).unwrap();
+    for engine in ENGINES {
+        for optimizer in [OptimizerKind::Sgd, ADAGRAD] {
+            let mut original = model(engine, optimizer, 2);
+            Batch::new(130, 1).train(&mut original).unwrap();
+            let other_seed = ModelOptions { seed: 8, ..options(optimizer, 1) };
+            let mut resumed = engine.build(config(), other_seed);
+            resumed.load_parameters(&original.parameters().unwrap()).unwrap();
+            resumed.load_optimizer_state(&original.optimizer_state().unwrap()).unwrap();
+            for model in [&mut original, &mut resumed] {
+                Batch::new(130, 2).train(model).unwrap();
+            }
+            assert_eq!(original.parameters().unwrap(), resumed.parameters().unwrap());
+            assert_eq!(original.optimizer_state().unwrap(), resumed.optimizer_state().unwrap());
         }
-        assert_eq!(original.parameters().unwrap(), resumed.parameters().unwrap());
-        assert_eq!(original.optimizer_state().unwrap(), resumed.optimizer_state().unwrap());
     }
 }
 
 #[test]
 fn training_learns_and_repeats() {
-    let mut losses = Vec::new();
-    for _ in 0..2 {
-        let mut model = model(OptimizerKind::Sgd, 2);
-        let mut batch = Batch::new(128, 3);
-        losses.push((0..400).map(|_| batch.train(&mut model).unwrap().mean()).collect::<Vec<_>>());
+    for engine in ENGINES {
+        let mut losses = Vec::new();
+        for _ in 0..2 {
+            let mut model = model(engine, OptimizerKind::Sgd, 2);
+            let mut batch = Batch::new(128, 3);
+            losses.push((0..400).map(|_| batch.train(&mut model).unwrap().mean()).collect::<Vec<_>>());
+        }
+        assert_eq!(losses[0], losses[1]);
+        assert!(losses[0][399] < 0.5 * losses[0][0], "{} to {}", losses[0][0], losses[0][399]);
     }
-    assert_eq!(losses[0], losses[1]);
-    assert!(losses[0][399] < 0.5 * losses[0][0], "{} to {}", losses[0][0], losses[0][399]);
 }
 
 #[test]
 fn prediction_sees_the_logits_of_the_step_before_its_update() {
-    let (mut model, mut batch) = (model(OptimizerKind::Sgd, 2), Batch::new(300, 4));
-    batch.predict(&model).unwrap();
-    let predicted = batch.logits.clone();
-    batch.train(&mut model).unwrap();
-    assert_eq!(predicted, batch.logits);
-    assert!(model.predict(Inputs { dense: &[], rows: &[], labels: &[] }, &mut []).is_ok());
+    for engine in ENGINES {
+        let (mut model, mut batch) = (model(engine, OptimizerKind::Sgd, 2), Batch::new(300, 4));
+        batch.predict(&model).unwrap();
+        let predicted = batch.logits.clone();
+        batch.train(&mut model).unwrap();
+        assert_eq!(predicted, batch.logits);
+        assert!(model.predict(Inputs { dense: &[], rows: &[], labels: &[] }, &mut []).is_ok());
+    }
 }
 
 #[test]
 fn parameters_are_named_like_torch_and_sorted() {
-    let model = model(ADAGRAD, 1);
-    let parameters = model.parameters().unwrap();
-    let names_and_shapes = |tensors: &[NamedTensor]| {
-        tensors.iter().map(|tensor| (tensor.name.clone(), tensor.shape.clone())).collect::<Vec<_>>()
-    };
-    let expected = [
-        ("bottom.0.bias", vec![32]),
-        ("bottom.0.weight", vec![32, 5]),
-        ("bottom.1.bias", vec![8]),
-        ("bottom.1.weight", vec![8, 32]),
-        ("top.0.bias", vec![24]),
-        ("top.0.weight", vec![24, 29]),
-        ("top.1.bias", vec![1]),
-        ("top.1.weight", vec![1, 24]),
-    ];
-    let expected: Vec<_> = expected.map(|(name, shape)| (name.to_owned(), shape)).into();
-    assert_eq!(names_and_shapes(&parameters), expected);
-    assert_eq!(names_and_shapes(&model.optimizer_state().unwrap()), expected);
-    assert_eq!(parameters.iter().map(|p| p.values.len()).sum::<usize>(), model.n_parameters());
+    for engine in ENGINES {
+        let model = model(engine, ADAGRAD, 1);
+        let parameters = model.parameters().unwrap();
+        let names_and_shapes = |tensors: &[NamedTensor]| {
+            tensors.iter().map(|tensor| (tensor.name.clone(), tensor.shape.clone())).collect::<Vec<_>>()
+        };
+        let expected = [
+            ("bottom.0.bias", vec![32]),
+            ("bottom.0.weight", vec![32, 5]),
+            ("bottom.1.bias", vec![8]),
+            ("bottom.1.weight", vec![8, 32]),
+            ("top.0.bias", vec![24]),
+            ("top.0.weight", vec![24, 29]),
+            ("top.1.bias", vec![1]),
+            ("top.1.weight", vec![1, 24]),
+        ];
+        let expected: Vec<_> = expected.map(|(name, shape)| (name.to_owned(), shape)).into();
+        assert_eq!(names_and_shapes(&parameters), expected);
+        assert_eq!(names_and_shapes(&model.optimizer_state().unwrap()), expected);
+        assert_eq!(parameters.iter().map(|p| p.values.len()).sum::<usize>(), model.n_parameters());
+    }
 }
 
 #[test]
 fn a_sample_that_is_not_finite_is_named_and_changes_nothing() {
-    let (mut model, mut batch) = (model(ADAGRAD, 2), Batch::new(200, 5));
-    let before = model.parameters().unwrap();
-    for (bad, dense_idx) in [(f32::NAN, 150 * 5), (f32::INFINITY, 70 * 5 + 1)] {
-        batch.dense[dense_idx] = bad;
-        let sample = format!("sample {} of the batch", dense_idx / 5);
-        for error in [batch.train(&mut model).unwrap_err(), batch.predict(&model).unwrap_err()] {
-            assert!(matches!(error, ModelError::NonFiniteLogit { .. }));
-            assert!(error.to_string().starts_with(&sample), "{error}");
+    for engine in ENGINES {
+        let (mut model, mut batch) = (model(engine, ADAGRAD, 2), Batch::new(200, 5));
+        let before = model.parameters().unwrap();
+        for (bad, dense_idx) in [(f32::NAN, 150 * 5), (f32::INFINITY, 70 * 5 + 1)] {
+            batch.dense[dense_idx] = bad;
+            let sample = format!("sample {} of the batch", dense_idx / 5);
+            for error in [batch.train(&mut model).unwrap_err(), batch.predict(&model).unwrap_err()] {
+                assert!(matches!(error, ModelError::NonFiniteLogit { .. }));
+                assert!(error.to_string().starts_with(&sample), "{error}");
+            }
         }
+        assert_eq!(model.parameters().unwrap(), before);
+        assert!(model.optimizer_state().unwrap().iter().all(|state| state.values.iter().all(|&v| v == 0.0)));
     }
-    assert_eq!(model.parameters().unwrap(), before);
-    assert!(model.optimizer_state().unwrap().iter().all(|state| state.values.iter().all(|&v| v == 0.0)));
 }
 
 /// One weight `w`: the logit is `w · row_0 · row_1`, 0 here, and its slope by `row_1` is `w · row_0`, beyond `f32`.
 #[test]
 fn a_row_gradient_that_is_not_finite_is_named() {
-    let config = DlrmConfig { n_dense: 0, n_fields: 2, dim: 1, bottom: vec![], top: vec![1] };
-    let mut model = CandleModel::new(config, options(OptimizerKind::Sgd, 1)).unwrap();
-    let mut parameters = model.parameters().unwrap();
-    parameters[1].values.fill(1e30);
-    model.load_parameters(&parameters).unwrap();
-    let (mut row_grads, mut logits) = ([0.0; 4], [0.0; 2]);
-    let inputs = Inputs { dense: &[], rows: &[0.0, 1.0, 1e20, 0.0], labels: &[0.0, 0.0] };
-    let outputs = StepOutputs { row_grads: &mut row_grads, logits: &mut logits };
-    let error = model.train_step(inputs, 0.1, outputs).unwrap_err();
-    assert!(matches!(error, ModelError::NonFiniteGradient { sample_idx: 1, value_idx: 1, .. }), "{error}");
-    assert_eq!(model.parameters().unwrap(), parameters);
+    for engine in ENGINES {
+        let config = DlrmConfig { n_dense: 0, n_fields: 2, dim: 1, bottom: vec![], top: vec![1] };
+        let mut model = engine.build(config, options(OptimizerKind::Sgd, 1));
+        let mut parameters = model.parameters().unwrap();
+        parameters[1].values.fill(1e30);
+        model.load_parameters(&parameters).unwrap();
+        let (mut row_grads, mut logits) = ([0.0; 4], [0.0; 2]);
+        let inputs = Inputs { dense: &[], rows: &[0.0, 1.0, 1e20, 0.0], labels: &[0.0, 0.0] };
+        let outputs = StepOutputs { row_grads: &mut row_grads, logits: &mut logits };
+        let error = model.train_step(inputs, 0.1, outputs).unwrap_err();
+        assert!(matches!(error, ModelError::NonFiniteGradient { sample_idx: 1, value_idx: 1, .. }), "{error}");
+        assert_eq!(model.parameters().unwrap(), parameters);
+    }
 }
 
 #[test]
 fn parameters_that_do_not_fit_are_refused_and_change_nothing() {
-    let mut model = model(OptimizerKind::Sgd, 1);
-    let good = model.parameters().unwrap();
-    let refusal = |model: &mut CandleModel, change: &dyn Fn(&mut Vec<NamedTensor>)| {
-        let mut tensors = good.clone();
-        for tensor in &mut tensors {
-            tensor.values.fill(0.25);
-        }
-        change(&mut tensors);
-        match model.load_parameters(&tensors) {
-            Err(ModelError::Parameter(error)) => error,
-            other => panic!("expected a refusal, got {other:?}"),
-        }
-    };
-    let name = "bottom.0.bias".to_owned();
-    assert_eq!(refusal(&mut model, &|t| drop(t.remove(0))), ParameterError::Missing { name: name.clone() });
-    assert_eq!(refusal(&mut model, &|t| t.push(t[0].clone())), ParameterError::Duplicate { name: name.clone() });
-    let mut extra = good[0].clone();
-    extra.name = "top.9.bias".to_owned();
-    assert_eq!(refusal(&mut model, &|t| t.push(extra.clone())), ParameterError::Unknown { name: extra.name.clone() });
-    let shape = ParameterError::Shape { name: name.clone(), expected: vec![32], got: vec![4, 8] };
-    assert_eq!(refusal(&mut model, &|t| t[0].shape = vec![4, 8]), shape);
-    let length = ParameterError::Length { name: name.clone(), expected: 32, got: 31 };
-    assert_eq!(refusal(&mut model, &|t| t[0].values.truncate(31)), length);
-    let message = refusal(&mut model, &|t| t[0].values[3] = f32::INFINITY).to_string();
-    assert!(message.contains("`bottom.0.bias` holds inf at position 3"), "{message}");
-    assert_eq!(model.parameters().unwrap(), good);
-    assert!(model.load_optimizer_state(&good).is_err(), "SGD remembers nothing");
+    for engine in ENGINES {
+        let mut model = model(engine, OptimizerKind::Sgd, 1);
+        let good = model.parameters().unwrap();
+        let refusal = |model: &mut Model, change: &dyn Fn(&mut Vec<NamedTensor>)| {
+            let mut tensors = good.clone();
+            for tensor in &mut tensors {
+                tensor.values.fill(0.25);
+            }
+            change(&mut tensors);
+            match model.load_parameters(&tensors) {
+                Err(ModelError::Parameter(error)) => error,
+                other => panic!("expected a refusal, got {other:?}"),
+            }
+        };
+        let name = "bottom.0.bias".to_owned();
+        assert_eq!(refusal(&mut model, &|t| drop(t.remove(0))), ParameterError::Missing { name: name.clone() });
+        assert_eq!(refusal(&mut model, &|t| t.push(t[0].clone())), ParameterError::Duplicate { name: name.clone() });
+        let mut extra = good[0].clone();
+        extra.name = "top.9.bias".to_owned();
+        assert_eq!(
+            refusal(&mut model, &|t| t.push(extra.clone())),
+            ParameterError::Unknown { name: extra.name.clone() }
+        );
+        let shape = ParameterError::Shape { name: name.clone(), expected: vec![32], got: vec![4, 8] };
+        assert_eq!(refusal(&mut model, &|t| t[0].shape = vec![4, 8]), shape);
+        let length = ParameterError::Length { name: name.clone(), expected: 32, got: 31 };
+        assert_eq!(refusal(&mut model, &|t| t[0].values.truncate(31)), length);
+        let message = refusal(&mut model, &|t| t[0].values[3] = f32::INFINITY).to_string();
+        assert!(message.contains("`bottom.0.bias` holds inf at position 3"), "{message}");
+        assert_eq!(model.parameters().unwrap(), good);
+        assert!(model.load_optimizer_state(&good).is_err(), "SGD remembers nothing");
+    }
 }
 
 #[test]
 fn what_cannot_be_built_is_refused() {
-    let broken = DlrmConfig { top: vec![2], ..config() };
-    assert!(matches!(CandleModel::new(broken, options(ADAGRAD, 1)), Err(ModelError::Config(_))));
+    for engine in ENGINES {
+        let broken = DlrmConfig { top: vec![2], ..config() };
+        assert!(matches!(engine.try_build(broken, options(ADAGRAD, 1)), Err(ModelError::Config(_))));
+    }
+    let on_gpu = ModelOptions { device: DeviceSpec::Cuda(0), ..options(ADAGRAD, 1) };
     if !cfg!(feature = "cuda") {
-        let on_gpu = ModelOptions { device: DeviceSpec::Cuda(0), ..options(ADAGRAD, 1) };
-        let refused = CandleModel::new(config(), on_gpu);
+        let refused = Engine::Fused.try_build(config(), on_gpu);
         assert!(matches!(refused, Err(ModelError::Device(DeviceError::CudaNotBuilt { ordinal: 0 }))));
     }
+    let refused = Engine::Native.try_build(config(), on_gpu).unwrap_err();
+    assert_eq!(
+        refused.to_string(),
+        "device `cuda:0` needs the engine `candle`: the engine `native` runs on `cpu` alone; change one of the two"
+    );
 }
 
 #[test]
 #[should_panic(expected = "length of `rows`")]
 fn a_slice_of_another_length_is_a_bug_of_the_caller() {
-    let (mut model, mut batch) = (model(ADAGRAD, 1), Batch::new(4, 6));
+    let (mut model, mut batch) = (model(Engine::Native, ADAGRAD, 1), Batch::new(4, 6));
+    batch.rows.pop();
+    let _ = batch.train(&mut model);
+}
+
+#[test]
+#[should_panic(expected = "length of `rows`")]
+fn for_candle_too_a_slice_of_another_length_is_a_bug_of_the_caller() {
+    let (mut model, mut batch) = (model(Engine::Fused, ADAGRAD, 1), Batch::new(4, 6));
     batch.rows.pop();
     let _ = batch.train(&mut model);
 }

@@ -23,6 +23,9 @@ pub struct Config {
     /// `cpu`, or `cuda:0` in a build with `--features cuda`.
     #[serde(default = "default_device")]
     pub device: String,
+    /// What computes the dense network: `candle`, on any device, or `native`, faster and on a CPU only.
+    #[serde(default = "default_engine")]
+    pub engine: String,
     /// Threads of the dense network; 0 is one for each core. Results don't depend on it.
     #[serde(default)]
     pub threads: usize,
@@ -368,6 +371,10 @@ fn default_name() -> String {
 
 fn default_seed() -> u64 {
     1
+}
+
+fn default_engine() -> String {
+    dlrm_model::EngineKind::Candle.to_string()
 }
 
 fn default_device() -> String {

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use anyhow::Result;
-use dlrm_model::{DlrmConfig, n_training_shards};
+use dlrm_model::{DlrmConfig, EngineKind, n_training_shards};
 
 use crate::config::{Config, Optimizer};
 use crate::data::PREFETCH_DEPTH;
@@ -68,7 +68,10 @@ fn peak_bytes(config: &Config, embedding: &EmbeddingPlan, model: &DlrmConfig) ->
     let n_vectors = n_ids + 1;
     let layers: usize = model.bottom.iter().chain(&model.top).sum::<usize>() + model.top_input();
     let activations = largest.max(2 * batch) * FLOAT * (layers + 2 * n_vectors * model.dim + n_vectors * n_vectors);
-    let network = FLOAT * model.n_parameters() * (2 + has_state + n_training_shards(batch));
+    // candle has a gradient for each shard, the native engine one for all of them.
+    let is_native = config.engine.parse() == Ok(EngineKind::Native);
+    let n_gradients = if is_native { 1 } else { n_training_shards(batch) };
+    let network = FLOAT * model.n_parameters() * (2 + has_state + n_gradients);
     let optimizer = has_state as u64 * embedding.embedding_bytes() / model.dim as u64;
     let buffers = PROGRAM_BYTES + batches + rows + sums + activations + network;
     embedding.total_bytes() + optimizer + buffers as u64

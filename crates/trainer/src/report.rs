@@ -19,6 +19,8 @@ pub struct Report {
     pub seed: u64,
     /// `device`.
     pub device: String,
+    /// `engine`.
+    pub engine: String,
     /// Where the rows came from: `criteo-kaggle`, `criteo-terabyte`, or `generated`.
     pub data: String,
     /// Training rows over all epochs.

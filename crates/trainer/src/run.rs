@@ -203,6 +203,7 @@ impl Run<'_> {
             model: config.model.kind.name().to_owned(),
             seed: config.seed,
             device: config.device.clone(),
+            engine: config.engine.clone(),
             data: if is_generated { "generated".to_owned() } else { config.data.format.clone() },
             train_rows: totals.rows,
             test_rows: quality.rows,

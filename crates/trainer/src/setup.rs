@@ -6,7 +6,7 @@ use cafe_core::{
     HashedEmbedding, Medium, RowOptimizer, VictimPolicy, full_bytes, mix64,
 };
 use criteo_io::{Format, Schema};
-use dlrm_model::{CandleModel, DeviceSpec, DlrmConfig, ModelOptions, OptimizerKind};
+use dlrm_model::{DeviceSpec, DlrmConfig, EngineKind, Model, ModelOptions, OptimizerKind};
 
 use crate::config::{CafeTable, Config, Importance, Method, ModelKind, Optimizer, Sizing, Victim};
 use crate::report::{bytes, grouped};
@@ -205,14 +205,15 @@ pub fn model_config(config: &Config) -> Result<DlrmConfig> {
 ///
 /// # Errors
 /// If the device can't be had, or the shape does not fit together.
-pub fn build_model(config: &Config) -> Result<CandleModel> {
+pub fn build_model(config: &Config) -> Result<Model> {
     let device: DeviceSpec = config.device.parse().map_err(|error| anyhow!("device: {error}"))?;
     let optimizer = match config.train.optimizer {
         Optimizer::Sgd => OptimizerKind::Sgd,
         Optimizer::Adagrad => OptimizerKind::Adagrad { epsilon: ADAGRAD_EPSILON },
     };
     let options = ModelOptions { optimizer, seed: mix64(config.seed, 0x0de1), device, n_threads: config.threads };
-    Ok(CandleModel::new(model_config(config)?, options)?)
+    let engine: EngineKind = config.engine.parse().map_err(|error| anyhow!("engine: {error}"))?;
+    Ok(Model::new(engine, model_config(config)?, options)?)
 }
 
 fn embedding_seed(config: &Config) -> u64 {

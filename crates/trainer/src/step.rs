@@ -3,14 +3,14 @@
 use anyhow::{Context, Result};
 use cafe_core::{Embedding, UpdateStats};
 use criteo_io::Batch;
-use dlrm_model::{CandleModel, Inputs, StepOutputs};
+use dlrm_model::{Inputs, Model, StepOutputs};
 
 /// The two halves of a model, and the buffers between them.
 pub struct Learner {
     /// Features to rows.
     pub embedding: Box<dyn Embedding>,
     /// Rows to logits.
-    pub model: CandleModel,
+    pub model: Model,
     learning_rate: f32,
     rows: Vec<f32>,
     row_grads: Vec<f32>,
@@ -29,7 +29,7 @@ pub struct StepReport {
 impl Learner {
     /// A learner of fresh halves.
     #[must_use]
-    pub fn new(embedding: Box<dyn Embedding>, model: CandleModel, learning_rate: f32) -> Self {
+    pub fn new(embedding: Box<dyn Embedding>, model: Model, learning_rate: f32) -> Self {
         Self { embedding, model, learning_rate, rows: Vec::new(), row_grads: Vec::new(), logits: Vec::new() }
     }
 

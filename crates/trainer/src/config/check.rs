@@ -1,7 +1,7 @@
 //! Ranges, and rules between keys: everything that can be said before data is touched.
 
 use criteo_io::Format;
-use dlrm_model::DeviceSpec;
+use dlrm_model::{DeviceSpec, EngineKind};
 
 use super::{CafeTable, Config, Method};
 
@@ -64,8 +64,13 @@ impl Config {
                 problems.push(format!("{key}: expected sizes of at least 1, the last {last} ({why}), got {layers:?}"));
             }
         }
-        if let Err(error) = self.device.parse::<DeviceSpec>() {
-            problems.push(format!("device: {error}"));
+        match (self.device.parse::<DeviceSpec>(), self.engine.parse::<EngineKind>()) {
+            (Err(error), _) => problems.push(format!("device: {error}")),
+            (_, Err(error)) => problems.push(format!("engine: {error}")),
+            (Ok(DeviceSpec::Cuda(_)), Ok(EngineKind::Native)) => {
+                problems.push("engine: `native` runs on a CPU; set it to `candle`, or device to `cpu`".into());
+            }
+            _ => {}
         }
     }
 

@@ -84,6 +84,8 @@ fn configurations_that_cannot_work_exit_with_78() {
         (&["embedding.budget=800"], "a budget of 800 bytes is too small"),
         (&["model.bottom=[16, 4]"], "model.bottom: expected sizes of at least 1, the last 8"),
         (&["device=tpu"], "device: "),
+        (&["engine=torch"], "engine: "),
+        (&["engine=native", "device=cuda:0"], "engine: `native` runs on a CPU"),
         (&["name=../elsewhere"], "name: expected a name without `/`"),
         (&["name="], "name: expected a name"),
         (&["data.format=criteo-terabyte"], "data.format: generated rows are shaped like criteo-kaggle"),

@@ -68,6 +68,7 @@ fn equal_runs_write_equal_files_whatever_the_number_of_threads() {
         &["train.batch=256"][..],
         &["embedding.method=hash"],
         &["train.optimizer=adagrad", "train.lr=0.02", "train.batch=300"],
+        &["engine=native", "train.batch=256"],
     ] {
         let mut runs = Vec::new();
         for threads in ["1", "2", "4", "2"] {
@@ -151,7 +152,8 @@ fn every_way_to_the_rows_gives_the_same_report() {
 #[test]
 fn every_method_and_setting_trains_within_its_budget() {
     let bench = Bench::new();
-    let settings: [&[&str]; 7] = [
+    let settings: [&[&str]; 8] = [
+        &["engine=native"],
         &["embedding.method=full"],
         &["embedding.method=hash"],
         &["embedding.method=hash", "embedding.budget=300 KB"],

@@ -1,0 +1,15 @@
+//! The engine for CPUs: blocks with a hand-written way forward and back on plain slices, and the model that runs them.
+//! Nothing in here knows a tensor; the candle graph says what it has to compute.
+
+mod any;
+mod dlrm;
+mod interaction;
+mod kernels;
+mod layer;
+mod mlp;
+mod native;
+mod product;
+mod team;
+
+pub use any::{EngineKind, Model};
+pub use native::NativeModel;

@@ -1,0 +1,179 @@
+//! A model of either engine, for whoever reads the engine's name from a file.
+
+use std::fmt;
+use std::str::FromStr;
+
+use super::native::NativeModel;
+use crate::config::DlrmConfig;
+use crate::error::{ModelError, UnknownEngine};
+use crate::model::{CandleModel, Inputs, ModelOptions, StepLoss, StepOutputs};
+use crate::parameters::NamedTensor;
+
+/// An engine by name: `native` or `candle`.
+///
+/// ```
+/// use dlrm_model::EngineKind;
+/// assert_eq!("candle".parse::<EngineKind>().unwrap(), EngineKind::Candle);
+/// assert_eq!(EngineKind::default().to_string(), "native");
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum EngineKind {
+    /// Hand-written, for CPUs.
+    #[default]
+    Native,
+    /// candle's graph and its derivatives: for GPUs, and to check the other one.
+    Candle,
+}
+
+impl FromStr for EngineKind {
+    type Err = UnknownEngine;
+
+    fn from_str(text: &str) -> Result<Self, UnknownEngine> {
+        match text {
+            "native" => Ok(Self::Native),
+            "candle" => Ok(Self::Candle),
+            _ => Err(UnknownEngine { text: text.to_owned() }),
+        }
+    }
+}
+
+impl fmt::Display for EngineKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Native => "native",
+            Self::Candle => "candle",
+        })
+    }
+}
+
+/// A model of either engine. Both compute the same and keep the same promises; their last bits differ.
+#[derive(Debug)]
+pub enum Model {
+    /// Hand-written, for CPUs.
+    Native(Box<NativeModel>),
+    /// candle's graph.
+    Candle(Box<CandleModel>),
+}
+
+/// Hands a call to the engine.
+macro_rules! dispatch {
+    ($self:ident, $model:ident => $call:expr) => {
+        match $self {
+            Model::Native($model) => $call,
+            Model::Candle($model) => $call,
+        }
+    };
+}
+
+impl Model {
+    /// A model with freshly drawn weights, the same for both engines.
+    ///
+    /// # Errors
+    /// A configuration that does not fit together, a device that cannot be had or is not the engine's, threads that
+    /// do not start.
+    ///
+    /// # Panics
+    /// If `n_threads` is 0.
+    pub fn new(engine: EngineKind, config: DlrmConfig, options: ModelOptions) -> Result<Self, ModelError> {
+        match engine {
+            EngineKind::Native => NativeModel::new(config, options).map(|model| Self::Native(Box::new(model))),
+            EngineKind::Candle => CandleModel::new(config, options).map(|model| Self::Candle(Box::new(model))),
+        }
+    }
+
+    /// Which engine it is.
+    #[must_use]
+    pub fn engine(&self) -> EngineKind {
+        match self {
+            Self::Native(_) => EngineKind::Native,
+            Self::Candle(_) => EngineKind::Candle,
+        }
+    }
+
+    /// The shape it was built with.
+    #[must_use]
+    pub fn config(&self) -> &DlrmConfig {
+        dispatch!(self, model => model.config())
+    }
+
+    /// Weights and biases in all.
+    #[must_use]
+    pub fn n_parameters(&self) -> usize {
+        dispatch!(self, model => model.n_parameters())
+    }
+
+    /// Forward pass, loss, backward pass, and one step of the optimizer.
+    ///
+    /// # Errors
+    /// The first sample whose logit, loss or row gradient is not finite, or a failure of the device; then nothing has
+    /// changed but the outputs.
+    ///
+    /// # Panics
+    /// If the batch is empty, or a slice has another length than its shape says.
+    pub fn train_step(
+        &mut self,
+        inputs: Inputs<'_>,
+        learning_rate: f32,
+        outputs: StepOutputs<'_>,
+    ) -> Result<StepLoss, ModelError> {
+        dispatch!(self, model => model.train_step(inputs, learning_rate, outputs))
+    }
+
+    /// Writes the logit of every sample; the labels are not looked at.
+    ///
+    /// # Errors
+    /// The first sample whose logit is not finite, or a failure of the device.
+    ///
+    /// # Panics
+    /// If a slice has another length than its shape says; the length of `logits` is the number of samples.
+    pub fn predict(&self, inputs: Inputs<'_>, logits: &mut [f32]) -> Result<(), ModelError> {
+        dispatch!(self, model => model.predict(inputs, logits))
+    }
+
+    /// Copies of the weights and biases, sorted by name.
+    ///
+    /// # Errors
+    /// A failure of the device.
+    pub fn parameters(&self) -> Result<Vec<NamedTensor>, ModelError> {
+        dispatch!(self, model => model.parameters())
+    }
+
+    /// Sets all weights and biases, given in any order, from whichever engine.
+    ///
+    /// # Errors
+    /// A name that is missing, unknown or given twice, a shape that differs, a value that is not finite; then nothing
+    /// has changed.
+    pub fn load_parameters(&mut self, tensors: &[NamedTensor]) -> Result<(), ModelError> {
+        dispatch!(self, model => model.load_parameters(tensors))
+    }
+
+    /// Copies of what the optimizer remembers of each parameter, under the parameter's name; empty for SGD.
+    ///
+    /// # Errors
+    /// A failure of the device.
+    pub fn optimizer_state(&self) -> Result<Vec<NamedTensor>, ModelError> {
+        dispatch!(self, model => model.optimizer_state())
+    }
+
+    /// Sets what the optimizer remembers, so that training goes on as if it had not stopped.
+    ///
+    /// # Errors
+    /// As [`load_parameters`](Self::load_parameters).
+    pub fn load_optimizer_state(&mut self, tensors: &[NamedTensor]) -> Result<(), ModelError> {
+        dispatch!(self, model => model.load_optimizer_state(tensors))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_round_trip_and_others_are_refused() {
+        for kind in [EngineKind::Native, EngineKind::Candle] {
+            assert_eq!(kind.to_string().parse(), Ok(kind));
+        }
+        let message = "torch".parse::<EngineKind>().unwrap_err().to_string();
+        assert_eq!(message, "unknown engine `torch`: expected `native` or `candle`");
+    }
+}

@@ -1,0 +1,230 @@
+//! A fully connected layer that owns its weights, their gradient and what the optimizer remembers, cut into tiles that
+//! threads work on at the same time.
+
+use std::ops::Range;
+
+use super::kernels::{self, Step};
+use super::product::{Matrix, MatrixMut, Place, multiply};
+use crate::init::LinearInit;
+use crate::optim::OptimizerKind;
+use crate::shard::take;
+
+/// Inputs of a tile: a multiple of what the micro-kernels of `gemm` compute at once (6 with AVX2).
+const TILE_INPUTS: usize = 96;
+
+/// Weights of a tile at least: what is smaller is not worth a product of its own.
+const TILE_WEIGHTS: usize = 16_384;
+
+/// `y = activation(x · weight + bias)`.
+#[derive(Debug)]
+pub(crate) struct Layer {
+    pub(crate) n_input: usize,
+    pub(crate) n_output: usize,
+    /// Whether the activation is `max(0, ·)`, else there is none.
+    pub(crate) has_relu: bool,
+    /// `[n_input, n_output]`: the transpose of what the model gives out. So the forward pass and the gradient read and
+    /// write it row by row, and only the way back has to transpose it, while it packs a block for its cache.
+    weight: Group,
+    bias: Group,
+}
+
+/// Parameters, their gradient, and Adagrad's sums of squares (empty for SGD).
+#[derive(Debug)]
+struct Group {
+    values: Vec<f32>,
+    gradient: Vec<f32>,
+    squares: Vec<f32>,
+}
+
+/// Some of the [`Group`], to be changed by one thread.
+#[derive(Debug)]
+pub(crate) struct GroupMut<'a> {
+    values: &'a mut [f32],
+    gradient: &'a mut [f32],
+    squares: &'a mut [f32],
+}
+
+/// The weights of consecutive inputs; the first tile of a layer also has the biases.
+#[derive(Debug)]
+pub(crate) struct Tile<'a> {
+    inputs: Range<usize>,
+    n_input: usize,
+    n_output: usize,
+    weight: GroupMut<'a>,
+    bias: Option<GroupMut<'a>>,
+}
+
+/// What a shard of the batch says about the gradient of a layer.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct LayerRecord<'a> {
+    /// `[n, n_input]`
+    pub(crate) input: &'a [f32],
+    /// `[n, n_output]`: gradient before the activation.
+    pub(crate) gradient: &'a [f32],
+    /// `[n_output]`: its sum over the samples.
+    pub(crate) bias_gradient: &'a [f32],
+}
+
+impl Group {
+    fn new(values: Vec<f32>, optimizer: OptimizerKind) -> Self {
+        let n_squares = if optimizer == OptimizerKind::Sgd { 0 } else { values.len() };
+        Self { gradient: vec![0.0; values.len()], squares: vec![0.0; n_squares], values }
+    }
+
+    fn as_mut(&mut self) -> GroupMut<'_> {
+        let Self { values, gradient, squares } = self;
+        GroupMut { values, gradient, squares }
+    }
+}
+
+impl<'a> GroupMut<'a> {
+    /// Splits off the first `n`.
+    fn take(&mut self, n: usize) -> GroupMut<'a> {
+        let n_squares = n.min(self.squares.len());
+        let (values, gradient) = (take(&mut self.values, n), take(&mut self.gradient, n));
+        GroupMut { values, gradient, squares: take(&mut self.squares, n_squares) }
+    }
+
+    fn step(&mut self, step: Step) {
+        step.apply(self.values, self.squares, self.gradient);
+    }
+}
+
+impl Layer {
+    pub(crate) fn new(init: &LinearInit, n_input: usize, has_relu: bool, optimizer: OptimizerKind) -> Self {
+        let n_output = init.bias.len();
+        let weight = Group::new(vec![0.0; n_input * n_output], optimizer);
+        let bias = Group::new(vec![0.0; n_output], optimizer);
+        let mut layer = Self { n_input, n_output, has_relu, weight, bias };
+        layer.set_parameters(&init.weight, &init.bias);
+        layer
+    }
+
+    /// `[n_output, n_input]` and `[n_output]`.
+    pub(crate) fn parameters(&self) -> [Vec<f32>; 2] {
+        [self.outputs_first(&self.weight.values), self.bias.values.clone()]
+    }
+
+    pub(crate) fn set_parameters(&mut self, weight: &[f32], bias: &[f32]) {
+        kernels::transpose(weight, self.n_input, &mut self.weight.values);
+        self.bias.values.copy_from_slice(bias);
+    }
+
+    /// Sums of squares like [`parameters`](Self::parameters), or nothing for SGD.
+    pub(crate) fn optimizer_state(&self) -> Option<[Vec<f32>; 2]> {
+        let has_state = !self.bias.squares.is_empty();
+        has_state.then(|| [self.outputs_first(&self.weight.squares), self.bias.squares.clone()])
+    }
+
+    pub(crate) fn set_optimizer_state(&mut self, weight: &[f32], bias: &[f32]) {
+        kernels::transpose(weight, self.n_input, &mut self.weight.squares);
+        self.bias.squares.copy_from_slice(bias);
+    }
+
+    fn outputs_first(&self, values: &[f32]) -> Vec<f32> {
+        let mut swapped = vec![0.0; values.len()];
+        kernels::transpose(values, self.n_output, &mut swapped);
+        swapped
+    }
+
+    /// `[n, n_input]` to `[n, n_output]`.
+    pub(crate) fn forward(&self, x: &[f32], y: &mut [f32]) {
+        let (x, weight) = (Matrix::new(x, self.n_input), Matrix::new(&self.weight.values, self.n_output));
+        multiply(x, weight, MatrixMut::new(y, self.n_output), Place::Fresh);
+        kernels::add_bias(y, &self.bias.values, self.has_relu);
+    }
+
+    /// Gradient before the activation `[n, n_output]` to gradient of the input `[n, n_input]`.
+    pub(crate) fn input_gradient(&self, gradient: &[f32], to: &mut [f32]) {
+        let gradient = Matrix::new(gradient, self.n_output);
+        let weight = Matrix::new(&self.weight.values, self.n_output).transposed();
+        multiply(gradient, weight, MatrixMut::new(to, self.n_input), Place::Fresh);
+    }
+
+    /// All parameters, cut by the shape of the layer alone.
+    pub(crate) fn tiles(&mut self) -> impl Iterator<Item = Tile<'_>> + Send {
+        let (n_input, n_output, step) = (self.n_input, self.n_output, tile_inputs(self.n_output));
+        let (mut weight, mut bias) = (self.weight.as_mut(), Some(self.bias.as_mut()));
+        (0..n_input).step_by(step).map(move |start| {
+            let inputs = start..n_input.min(start + step);
+            let weight = weight.take(inputs.len() * n_output);
+            Tile { inputs, n_input, n_output, weight, bias: bias.take() }
+        })
+    }
+}
+
+/// Inputs of each tile but the last.
+fn tile_inputs(n_output: usize) -> usize {
+    TILE_WEIGHTS.div_ceil(n_output).next_multiple_of(TILE_INPUTS)
+}
+
+impl Tile<'_> {
+    /// Sums the gradient over the shards in their order, from what there is or from nothing.
+    pub(crate) fn accumulate<'r>(&mut self, shards: impl Iterator<Item = LayerRecord<'r>>, place: Place) {
+        let mut place = place;
+        for LayerRecord { input, gradient, bias_gradient } in shards {
+            let input = Matrix::new(input, self.n_input).columns(&self.inputs).transposed();
+            let sum = MatrixMut::new(self.weight.gradient, self.n_output);
+            multiply(input, Matrix::new(gradient, self.n_output), sum, place);
+            if let Some(bias) = &mut self.bias {
+                match place {
+                    Place::Fresh => bias.gradient.copy_from_slice(bias_gradient),
+                    Place::Sum => kernels::add(bias.gradient, bias_gradient),
+                }
+            }
+            place = Place::Sum;
+        }
+    }
+
+    /// One step along the gradient.
+    pub(crate) fn step(&mut self, step: Step) {
+        self.weight.step(step);
+        if let Some(bias) = &mut self.bias {
+            bias.step(step);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Two samples through `y = relu(x · weightᵀ + bias)` with two inputs, three outputs.
+    #[test]
+    fn forward_backward_and_step_on_paper() {
+        let init = LinearInit { weight: vec![1.0, 2.0, -1.0, 0.0, 0.5, 0.5], bias: vec![0.0, 1.0, -2.0] };
+        let mut layer = Layer::new(&init, 2, true, OptimizerKind::Sgd);
+        let (x, mut y) = ([1.0, 2.0, 3.0, 4.0], [f32::NAN; 6]);
+        layer.forward(&x, &mut y);
+        assert_eq!(y, [5.0, 0.0, 0.0, 11.0, 0.0, 1.5]);
+        let (gradient, mut to) = ([1.0, 0.0, 0.0, 2.0, 0.0, 4.0], [f32::NAN; 4]);
+        layer.input_gradient(&gradient, &mut to);
+        assert_eq!(to, [1.0, 2.0, 4.0, 6.0]);
+        let shards = [(&x[..2], &gradient[..3], [1.0, 0.0, 0.0]), (&x[2..], &gradient[3..], [2.0, 0.0, 4.0])];
+        for mut tile in layer.tiles() {
+            let records =
+                shards.iter().map(|(input, gradient, bias_gradient)| LayerRecord { input, gradient, bias_gradient });
+            tile.accumulate(records, Place::Fresh);
+            tile.step(Step { optimizer: OptimizerKind::Sgd, learning_rate: 0.5 });
+        }
+        assert_eq!(layer.parameters(), [vec![-2.5, -3.0, -1.0, 0.0, -5.5, -7.5], vec![-1.5, 1.0, -4.0]]);
+        layer.input_gradient(&gradient, &mut to);
+        assert_eq!(to, [-2.5, -3.0, -27.0, -36.0], "the way back reads the new weights");
+    }
+
+    #[test]
+    fn tiles_cover_the_layer_in_order() {
+        for (n_input, n_output) in [(1, 1), (13, 512), (367, 512), (512, 256), (300, 64), (20_000, 1)] {
+            let init = LinearInit { weight: vec![0.5; n_input * n_output], bias: vec![0.0; n_output] };
+            let mut layer = Layer::new(&init, n_input, false, OptimizerKind::Adagrad { epsilon: 0.0 });
+            let (mut next, mut n_biases) = (0, 0);
+            for tile in layer.tiles() {
+                assert_eq!(tile.inputs.start, next);
+                assert_eq!(tile.weight.values.len(), tile.inputs.len() * n_output);
+                assert_eq!(tile.weight.squares.len(), tile.weight.values.len());
+                (next, n_biases) = (tile.inputs.end, n_biases + tile.bias.map_or(0, |bias| bias.values.len()));
+            }
+            assert_eq!((next, n_biases), (n_input, n_output));
+        }
+    }
+}

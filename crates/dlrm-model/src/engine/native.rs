@@ -1,0 +1,249 @@
+//! The model that runs on the blocks: the same calls as `model.rs`, with buffers that are kept from step to step.
+
+use std::fmt;
+use std::sync::{Mutex, PoisonError};
+
+use super::dlrm::{Dlrm, Pass};
+use super::kernels::Step;
+use super::product::Place;
+use super::team::Team;
+use crate::config::DlrmConfig;
+use crate::device::DeviceSpec;
+use crate::error::{DeviceError, ModelError};
+use crate::loss::loss_sum;
+use crate::model::{Inputs, ModelOptions, StepLoss, StepOutputs, check_gradients, check_logits};
+use crate::optim::OptimizerKind;
+use crate::parameters::{self, NamedTensor};
+use crate::shard::{self, Pieces, Shard};
+
+/// Samples whose activations are kept at a time. A larger batch is worked off chunk by chunk, so that memory has a
+/// limit and what the way back reads is still in a cache.
+const CHUNK_SAMPLES: usize = 2048;
+
+/// A DLRM whose dense part is hand-written, for CPUs.
+///
+/// # How it works
+/// A batch is cut into shards whose number depends on the size of the batch alone. Threads take the shards, forward
+/// and backward, and keep the activations. Then they take the weights, cut into tiles by the shape of the model: each
+/// sums the gradient of its tile over the shards in their order, and steps the optimizer while the tile is in its
+/// cache. So there is one gradient, no gradient a shard, and the results are the same bits for any number of threads.
+///
+/// # Costs
+/// Weights, one gradient, Adagrad's squares, and the activations of at most 2,048 samples with their gradients. After the first step of the largest batch nothing is allocated here; the
+/// `gemm` crate allocates scratch space at each product, and rayon a few bytes for each helping thread.
+///
+/// # Errors leave the model as it was
+/// A logit or a row gradient that is not finite is reported before any parameter changes. The outputs of a step that
+/// failed are unspecified.
+pub struct NativeModel {
+    config: DlrmConfig,
+    optimizer: OptimizerKind,
+    network: Dlrm,
+    team: Team,
+    /// One for each shard of a chunk; locked by a prediction.
+    passes: Mutex<Vec<Pass>>,
+}
+
+impl NativeModel {
+    /// A model with freshly drawn weights: for one seed the same as those of [`CandleModel`](crate::CandleModel).
+    ///
+    /// # Errors
+    /// A configuration that does not fit together, a device that is not the CPU, threads that do not start.
+    ///
+    /// # Panics
+    /// If `n_threads` is 0.
+    pub fn new(config: DlrmConfig, options: ModelOptions) -> Result<Self, ModelError> {
+        let ModelOptions { optimizer, seed, device, n_threads } = options;
+        assert!(n_threads > 0, "expected at least one thread");
+        config.validate()?;
+        if device != DeviceSpec::Cpu {
+            return Err(DeviceError::NativeIsCpu { device }.into());
+        }
+        let team = Team::new(n_threads)?;
+        let network = Dlrm::new(&config, seed, optimizer);
+        Ok(Self { config, optimizer, network, team, passes: Mutex::default() })
+    }
+
+    /// The shape it was built with.
+    #[must_use]
+    pub fn config(&self) -> &DlrmConfig {
+        &self.config
+    }
+
+    /// Weights and biases in all.
+    #[must_use]
+    pub fn n_parameters(&self) -> usize {
+        self.config.n_parameters()
+    }
+
+    /// Forward pass, loss, backward pass, and one step of the optimizer.
+    ///
+    /// # Errors
+    /// The first sample whose logit, loss or row gradient is not finite.
+    ///
+    /// # Panics
+    /// If the batch is empty, or a slice has another length than its shape says.
+    pub fn train_step(
+        &mut self,
+        inputs: Inputs<'_>,
+        learning_rate: f32,
+        outputs: StepOutputs<'_>,
+    ) -> Result<StepLoss, ModelError> {
+        let n_samples = inputs.labels.len();
+        assert!(n_samples > 0, "expected at least one sample to train on");
+        inputs.assert_lengths(&self.config, n_samples);
+        outputs.assert_lengths(inputs);
+        let StepOutputs { row_grads, logits } = outputs;
+
+        let n_chunks = n_samples.div_ceil(CHUNK_SAMPLES);
+        let (mut n_shards, mut place, mut is_finite) = (0, Place::Fresh, true);
+        for chunk_idx in 0..n_chunks {
+            if chunk_idx > 0 {
+                self.update(n_shards, place, None);
+                place = Place::Sum;
+            }
+            let outputs = StepOutputs { row_grads: &mut *row_grads, logits: &mut *logits };
+            let chunk = Pieces::new(Shard { inputs, outputs }, n_chunks).nth(chunk_idx);
+            n_shards = self.backward(chunk.expect("an index below the number of chunks"), n_samples);
+            is_finite &= self.passes_mut()[..n_shards].iter().all(|pass| pass.is_finite);
+        }
+        let loss_sum = loss_sum(logits, inputs.labels)?;
+        if !is_finite {
+            check_gradients(row_grads, self.config.row_floats())?;
+        }
+        self.update(n_shards, place, Some(Step { optimizer: self.optimizer, learning_rate }));
+        Ok(StepLoss { loss_sum, n_samples })
+    }
+
+    /// Writes the logit of every sample; the labels are not looked at.
+    ///
+    /// # Errors
+    /// The first sample whose logit is not finite.
+    ///
+    /// # Panics
+    /// If a slice has another length than its shape says; the length of `logits` is the number of samples.
+    pub fn predict(&self, inputs: Inputs<'_>, logits: &mut [f32]) -> Result<(), ModelError> {
+        inputs.assert_lengths(&self.config, logits.len());
+        let mut passes = self.passes.lock().unwrap_or_else(PoisonError::into_inner);
+        let inputs = Inputs { labels: &[], ..inputs };
+        let batch = Shard { inputs, outputs: StepOutputs { row_grads: &mut [], logits: &mut *logits } };
+        let n_chunks = batch.outputs.logits.len().div_ceil(CHUNK_SAMPLES);
+        for chunk in Pieces::new(batch, n_chunks) {
+            let shards = shard::native(chunk);
+            self.network.prepare(&mut passes, shards.len());
+            self.team.for_each(shards.zip(&mut *passes), |(shard, pass)| {
+                self.network.forward(shard.inputs, shard.outputs.logits, pass);
+            });
+        }
+        check_logits(logits)
+    }
+
+    /// Copies of the weights and biases, sorted by name.
+    ///
+    /// # Errors
+    /// None; the candle engine's device may fail.
+    pub fn parameters(&self) -> Result<Vec<NamedTensor>, ModelError> {
+        let layers = self.network.layers();
+        Ok(named(layers.map(|(name, layer)| (name, layer.n_input, layer.parameters()))))
+    }
+
+    /// Sets all weights and biases, given in any order.
+    ///
+    /// # Errors
+    /// A name that is missing, unknown or given twice, a shape that differs, a value that is not finite; then nothing
+    /// has changed.
+    pub fn load_parameters(&mut self, tensors: &[NamedTensor]) -> Result<(), ModelError> {
+        let found = self.find(tensors)?;
+        for (layer, pair) in self.network.layers_mut().zip(found.chunks_exact(2)) {
+            layer.set_parameters(&pair[0].values, &pair[1].values);
+        }
+        Ok(())
+    }
+
+    /// Copies of what the optimizer remembers of each parameter, under the parameter's name; empty for SGD.
+    ///
+    /// # Errors
+    /// As [`parameters`](Self::parameters).
+    pub fn optimizer_state(&self) -> Result<Vec<NamedTensor>, ModelError> {
+        let layers = self.network.layers();
+        Ok(named(layers.filter_map(|(name, layer)| Some((name, layer.n_input, layer.optimizer_state()?)))))
+    }
+
+    /// Sets what the optimizer remembers, so that training goes on as if it had not stopped.
+    ///
+    /// # Errors
+    /// As [`load_parameters`](Self::load_parameters).
+    pub fn load_optimizer_state(&mut self, tensors: &[NamedTensor]) -> Result<(), ModelError> {
+        if self.optimizer == OptimizerKind::Sgd {
+            parameters::find(std::iter::empty(), tensors)?;
+            return Ok(());
+        }
+        let found = self.find(tensors)?;
+        for (layer, pair) in self.network.layers_mut().zip(found.chunks_exact(2)) {
+            layer.set_optimizer_state(&pair[0].values, &pair[1].values);
+        }
+        Ok(())
+    }
+
+    /// Weight and bias of each layer in turn.
+    fn find<'t>(&self, tensors: &'t [NamedTensor]) -> Result<Vec<&'t NamedTensor>, ModelError> {
+        let shapes = self.network.layers().flat_map(|(name, layer)| {
+            [
+                (format!("{name}.weight"), vec![layer.n_output, layer.n_input]),
+                (format!("{name}.bias"), vec![layer.n_output]),
+            ]
+        });
+        let shapes: Vec<(String, Vec<usize>)> = shapes.collect();
+        let expected = shapes.iter().map(|(name, shape)| (name.as_str(), shape.as_slice()));
+        Ok(parameters::find(expected, tensors)?)
+    }
+
+    fn passes_mut(&mut self) -> &mut Vec<Pass> {
+        self.passes.get_mut().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Logits and row gradients of a chunk; returns the number of its shards.
+    fn backward(&mut self, chunk: Shard<'_>, n_samples: usize) -> usize {
+        let shards = shard::native(chunk);
+        let n_shards = shards.len();
+        let passes = self.passes.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let network = &self.network;
+        network.prepare(passes, n_shards);
+        self.team.for_each(shards.zip(passes), |(shard, pass)| network.backward(shard, n_samples, pass));
+        n_shards
+    }
+
+    /// Adds the gradient of a chunk to that of the chunks before; with a step, changes the parameters.
+    fn update(&mut self, n_shards: usize, place: Place, step: Option<Step>) {
+        let passes = &self.passes.get_mut().unwrap_or_else(PoisonError::into_inner)[..n_shards];
+        self.team.for_each(self.network.tiles(), |(position, mut tile)| {
+            tile.accumulate(passes.iter().map(|pass| pass.record(position)), place);
+            if let Some(step) = step {
+                tile.step(step);
+            }
+        });
+    }
+}
+
+/// Weights `[n_output, n_input]` and biases with their names, sorted by name.
+fn named(layers: impl Iterator<Item = (String, usize, [Vec<f32>; 2])>) -> Vec<NamedTensor> {
+    let tensors = layers.flat_map(|(name, n_input, [weight, bias])| {
+        let n_output = bias.len();
+        [
+            NamedTensor { name: format!("{name}.weight"), shape: vec![n_output, n_input], values: weight },
+            NamedTensor { name: format!("{name}.bias"), shape: vec![n_output], values: bias },
+        ]
+    });
+    let mut tensors: Vec<NamedTensor> = tensors.collect();
+    tensors.sort_by(|a, b| a.name.cmp(&b.name));
+    tensors
+}
+
+impl fmt::Debug for NativeModel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("NativeModel")
+            .field("config", &self.config)
+            .field("optimizer", &self.optimizer)
+            .finish_non_exhaustive()
+    }
+}

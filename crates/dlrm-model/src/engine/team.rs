@@ -1,0 +1,97 @@
+//! Threads that work through a queue together with the thread that asks. Apart from `workers.rs`, whose pools candle
+//! needs and whose results are lists: here nothing is allocated but rayon's own few bytes for each helper.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use rayon::{ThreadPool, ThreadPoolBuilder};
+
+use crate::error::ModelError;
+
+/// Looks of an idle caller at its helpers before it sleeps: about as long as one task of a step.
+const PATIENCE: usize = 20_000;
+
+/// The calling thread and its helpers.
+pub(crate) struct Team {
+    /// `None` if the calling thread works alone.
+    helpers: Option<ThreadPool>,
+}
+
+impl Team {
+    /// `n_threads` threads, one of which is the caller's.
+    pub(crate) fn new(n_threads: usize) -> Result<Self, ModelError> {
+        let n_helpers = n_threads - 1;
+        if n_helpers == 0 {
+            return Ok(Self { helpers: None });
+        }
+        let builder = ThreadPoolBuilder::new().num_threads(n_helpers).thread_name(|idx| format!("dlrm-native-{idx}"));
+        let helpers = builder.build().map_err(|source| ModelError::Threads { n_threads, source })?;
+        Ok(Self { helpers: Some(helpers) })
+    }
+
+    /// Applies `task` to every item: each thread takes the next one when it is free.
+    ///
+    /// Who does what is chance; so a task writes only to what its own item borrows.
+    pub(crate) fn for_each<I: Iterator + Send>(&self, items: I, task: impl Fn(I::Item) + Sync) {
+        let Some(helpers) = &self.helpers else { return items.for_each(task) };
+        let queue = Mutex::new(items);
+        let work = || {
+            loop {
+                let next = queue.lock().unwrap_or_else(PoisonError::into_inner).next();
+                let Some(item) = next else { break };
+                task(item);
+            }
+        };
+        let n_done = AtomicUsize::new(0);
+        let n_helpers = helpers.current_num_threads();
+        helpers.in_place_scope(|scope| {
+            for _ in 0..n_helpers {
+                scope.spawn(|_| {
+                    work();
+                    n_done.fetch_add(1, Ordering::Release);
+                });
+            }
+            work();
+            // The last tasks of the helpers end within moments: shorter than falling asleep and being woken.
+            for _ in 0..PATIENCE {
+                if n_done.load(Ordering::Acquire) == n_helpers {
+                    break;
+                }
+                std::hint::spin_loop();
+            }
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Barrier;
+
+    #[test]
+    fn every_item_is_done_once() {
+        for n_threads in [1, 2, 5] {
+            let team = Team::new(n_threads).unwrap();
+            for n_items in [0, 1, 37] {
+                let mut items = vec![0; n_items];
+                team.for_each(items.iter_mut().enumerate(), |(idx, item)| *item += idx);
+                assert!(items.iter().enumerate().all(|(idx, &item)| item == idx));
+            }
+        }
+    }
+
+    #[test]
+    fn the_caller_and_its_helpers_work_at_the_same_time() {
+        let (barrier, leaders) = (Barrier::new(3), AtomicUsize::new(0));
+        Team::new(3).unwrap().for_each(0..3, |_| {
+            leaders.fetch_add(usize::from(barrier.wait().is_leader()), Ordering::Relaxed);
+        });
+        assert_eq!(leaders.into_inner(), 1);
+    }
+
+    #[test]
+    #[should_panic(expected = "a task that fails")]
+    fn a_panic_of_a_task_reaches_the_caller() {
+        Team::new(2).unwrap().for_each(0..8, |idx| assert!(idx != 5, "a task that fails"));
+    }
+}

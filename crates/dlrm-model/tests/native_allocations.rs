@@ -1,0 +1,70 @@
+//! A step of the native engine allocates nothing of its own once its buffers have seen the largest batch.
+//!
+//! A binary of its own: the counting allocator is global, and nothing else may run beside it.
+#![allow(unsafe_code, reason = "a global allocator can't be written without; it forwards to the system's")]
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use dlrm_model::{DeviceSpec, DlrmConfig, Inputs, ModelOptions, NativeModel, OptimizerKind, StepOutputs};
+
+struct Counting;
+
+static ALLOCATIONS: AtomicUsize = AtomicUsize::new(0);
+
+// SAFETY: every call goes to the system allocator unchanged; counting touches no memory of theirs.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
+        // SAFETY: the caller's contract is the system's.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, ptr: *mut u8, layout: Layout) {
+        // SAFETY: the caller's contract is the system's.
+        unsafe { System.dealloc(ptr, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// Allocations of a step of `n_samples`, once everything is warm.
+fn count(config: &DlrmConfig, n_threads: usize, n_samples: usize) -> usize {
+    const STEPS: usize = 64;
+    let adagrad = OptimizerKind::Adagrad { epsilon: 1e-10 };
+    let options = ModelOptions { optimizer: adagrad, seed: 1, device: DeviceSpec::Cpu, n_threads };
+    let mut model = NativeModel::new(config.clone(), options).expect("a model");
+    let (dense, rows) = (vec![0.5; n_samples * config.n_dense], vec![0.1; n_samples * config.row_floats()]);
+    let (labels, mut logits, mut row_grads) = (vec![1.0; n_samples], vec![0.0; n_samples], rows.clone());
+    let inputs = Inputs { dense: &dense, rows: &rows, labels: &labels };
+    let mut step = || {
+        let outputs = StepOutputs { row_grads: &mut row_grads, logits: &mut logits };
+        model.train_step(inputs, 0.01, outputs).expect("a step");
+    };
+    (0..STEPS).for_each(|_| step());
+    let before = ALLOCATIONS.load(Ordering::Relaxed);
+    (0..STEPS).for_each(|_| step());
+    let in_steps = ALLOCATIONS.load(Ordering::Relaxed) - before;
+    let before = ALLOCATIONS.load(Ordering::Relaxed);
+    (0..STEPS).for_each(|_| model.predict(inputs, &mut logits).expect("a prediction"));
+    in_steps.max(ALLOCATIONS.load(Ordering::Relaxed) - before).div_ceil(STEPS)
+}
+
+#[test]
+fn steps_do_not_allocate() {
+    // Products of vectors: `gemm` needs no scratch space for them, so whatever is counted is ours.
+    let vectors = DlrmConfig { n_dense: 1, n_fields: 5, dim: 1, bottom: vec![1], top: vec![1] };
+    for n_samples in [1, 200, 5000] {
+        assert_eq!(count(&vectors, 1, n_samples), 0, "{n_samples} samples");
+    }
+    // Rayon boxes one job for each helper and each of two phases, and its queue grows by a block now and then.
+    assert!(count(&vectors, 3, 200) <= 5);
+
+    // `gemm` allocates at most twice a product: scratch space, and a list of what it has packed there. Here a shard of
+    // a step has four products forward, three back and, with one tile a layer, four for the weights.
+    let matrices = DlrmConfig { n_dense: 13, n_fields: 26, dim: 16, bottom: vec![32, 16], top: vec![32, 1] };
+    let n_shards = 3;
+    let allocations = count(&matrices, 1, n_shards * 64);
+    assert!(allocations <= 2 * 11 * n_shards, "{allocations}");
+}
