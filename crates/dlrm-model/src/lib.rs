@@ -16,8 +16,8 @@
 //! There are two engines with the same calls, and [`Model`] is either of them:
 //!
 //! * [`CandleModel`], a [candle](candle_core) graph, is the specification: autograd on it says what the gradients are.
-//!   It runs on a GPU, and on a CPU to check the other one.
-//! * [`NativeModel`] is what runs on a CPU: the same blocks with a hand-written way forward and back on plain slices.
+//!   It runs on a CPU and on a GPU.
+//! * [`NativeModel`] runs on a CPU, faster: the same blocks with a hand-written way forward and back on plain slices.
 //!
 //! Three decisions shape both:
 //!

@@ -374,7 +374,7 @@ fn default_seed() -> u64 {
 }
 
 fn default_engine() -> String {
-    dlrm_model::EngineKind::Candle.to_string()
+    dlrm_model::EngineKind::default().to_string()
 }
 
 fn default_device() -> String {

@@ -2,8 +2,8 @@
 
 use std::process::ExitCode;
 
-/// candle takes and gives back tensors at every step; the system's allocator returns those pages to
-/// the kernel each time, which costs a third of the speed.
+/// candle takes and gives back tensors at every step; the system's allocator would return their pages
+/// to the kernel each time.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

@@ -13,15 +13,15 @@ use crate::parameters::NamedTensor;
 ///
 /// ```
 /// use dlrm_model::EngineKind;
-/// assert_eq!("candle".parse::<EngineKind>().unwrap(), EngineKind::Candle);
-/// assert_eq!(EngineKind::default().to_string(), "native");
+/// assert_eq!("native".parse::<EngineKind>().unwrap(), EngineKind::Native);
+/// assert_eq!(EngineKind::default().to_string(), "candle");
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum EngineKind {
-    /// Hand-written, for CPUs.
-    #[default]
+    /// Hand-written, for CPUs: faster.
     Native,
-    /// candle's graph and its derivatives: for GPUs, and to check the other one.
+    /// candle's graph and its derivatives: the specification, for any device.
+    #[default]
     Candle,
 }
 
