@@ -122,8 +122,10 @@ impl Override {
             (&["embedding", "budget"], ["embedding", "compression"]),
             (&["data", "path"], ["data", "synthetic"]),
             (&["data", "synthetic"], ["data", "path"]),
+            (&["data", "synthetic"], ["data", "test_path"]),
         ] {
-            if self.path.iter().zip(mine).filter(|(a, b)| a == b).count() == mine.len()
+            if self.path.len() >= mine.len()
+                && self.path.iter().zip(mine).all(|(a, b)| a == b)
                 && let Some(section) = table.get_mut(other[0]).and_then(Value::as_table_mut)
             {
                 section.remove(other[1]);
@@ -206,9 +208,10 @@ mod tests {
         let config = parse(SMALL, &["data.path=[\"a\", \"b\"]", "name=1000"]).expect("valid");
         assert!(config.data.synthetic.is_none() && config.data.path.is_some_and(|paths| paths.to_vec().len() == 2));
         assert_eq!(config.name, "1000", "text that looks like a number stays text where text is wanted");
-        let file = "[data]\npath = \"a\"\n[embedding]\ncompression = 100\n";
+        let file = "[data]\npath = \"a\"\ntest_path = \"b\"\n[embedding]\ncompression = 100\n";
         let config = parse(file, &["data.synthetic.seed=3", "data.synthetic.rows=10"]).expect("valid");
-        assert!(config.data.path.is_none() && config.data.synthetic.is_some_and(|s| (s.rows, s.seed) == (10, 3)));
+        assert!(config.data.path.is_none() && config.data.test_path.is_none());
+        assert!(config.data.synthetic.is_some_and(|s| (s.rows, s.seed) == (10, 3)));
         let both = "[data]\npath = \"a\"\nsynthetic = { rows = 9 }\n[embedding]\ncompression = 100\n";
         let problems = parse(both, &[]).expect_err("they exclude each other").to_string();
         assert_eq!(problems, "data.path and data.synthetic: give one of the two");
