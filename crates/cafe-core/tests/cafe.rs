@@ -82,6 +82,28 @@ fn a_hot_row_learns_alone() {
     assert_eq!(others.iter().map(|&id| vector(&embedding, id)).collect::<Vec<_>>(), before);
 }
 
+/// A row that had an owner before starts anew: a step of the accumulator's first gradient moves it by the rate.
+#[test]
+fn a_promoted_row_forgets_the_optimizer_of_its_last_owner() {
+    let mut settings = config(false);
+    settings.optimizer = RowOptimizer::RowWiseAdagrad { epsilon: 0.0 };
+    settings.decay = Some(Decay { factor: 0.5, every: 15.0 });
+    settings.n_hot = 1;
+    let (first, second) = (FeatureId::new(0, 42), FeatureId::new(1, 7));
+    let mut embedding = CafeEmbedding::new(settings);
+    for id in [first, second] {
+        let grad = [100.0, 0.0, 0.0];
+        while embedding.tier(id) != Tier::Hot {
+            embedding.update(&[id], &grad, 0.0);
+        }
+        let before = vector(&embedding, id);
+        embedding.update(&[id], &grad, 0.1);
+        // a = 100^2 / 3, so the step is 0.1 * 100 / sqrt(a) = 0.1 sqrt(3).
+        let moved = before[0] - vector(&embedding, id)[0];
+        assert!((moved - 0.1 * 3.0_f32.sqrt()).abs() < 1e-6, "{id}: {moved}");
+    }
+}
+
 #[test]
 fn decay_demotes_to_the_shared_row() {
     let mut settings = config(false);
@@ -98,6 +120,12 @@ fn decay_demotes_to_the_shared_row() {
     assert_eq!((demoted, embedding.tier(id)), (1, Tier::Cold));
     assert_eq!(vector(&embedding, id), shared);
     assert!((embedding.sketch().estimate(id) - 5.5).abs() < 1e-5);
+    for _ in 0..15 {
+        embedding.update(&[filler], &[1.0, 0.0, 0.0], 0.0);
+    }
+    assert!((embedding.sketch().estimate(id) - 5.5).abs() < 1e-5, "the next decay is due past a mass of 15 more");
+    embedding.update(&[filler], &[1.0, 0.0, 0.0], 0.0);
+    assert!((embedding.sketch().estimate(id) - 2.75).abs() < 1e-5);
 }
 
 #[test]

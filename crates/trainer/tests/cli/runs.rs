@@ -41,8 +41,12 @@ fn a_run_leaves_a_configuration_metrics_and_a_report() {
     assert!(report["hot_rows"].as_u64() > Some(5));
     let lines: Vec<serde_json::Value> = metrics.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
     assert_eq!(lines.iter().filter(|line| line["train_logloss"].is_f64()).count(), 94 / 20 + 1);
-    let once: Vec<_> = bench.train("at-the-end", &["train.eval_every=94"]).1.lines().map(str::to_owned).collect();
-    assert_eq!(once.iter().filter(|line| line.contains("test_auc")).count(), 1, "the last step is evaluated once");
+    let (at_the_end, once) = bench.train("at-the-end", &["train.eval_every=94"]);
+    assert_eq!(once.lines().filter(|line| line.contains("test_auc")).count(), 1, "the last step is evaluated once");
+    // One evaluation opened the rows anew and skipped to the test rows, the other read on from the training rows.
+    assert_eq!(lasting(&at_the_end, &[]), lasting(&report, &[]));
+    let best = report["best_possible_auc"].as_f64().expect("generated rows");
+    assert!((0.75..0.9).contains(&best) && report["test_auc"].as_f64() < Some(best), "{best}");
     let evaluations: Vec<_> = lines.iter().filter(|line| line["test_auc"].is_f64()).collect();
     assert_eq!(evaluations.len(), 2, "at step 50 and at the end");
     assert_eq!(evaluations[1]["test_auc"], report["test_auc"]);
