@@ -1,7 +1,9 @@
 //! CAFE: features that matter own rows, the rest share them, and a sketch decides while training.
 
 mod config;
+mod field_step;
 mod restore;
+mod route;
 mod update;
 
 use std::borrow::Cow;
@@ -10,9 +12,11 @@ use std::collections::BTreeMap;
 use crate::own_rows::OwnRows;
 use crate::rows::{RowTable, init_bound, init_row};
 use crate::state::{check_len, u32s, u64s};
-use crate::{Embedding, FeatureId, HotSketch, Memory, SketchConfig, StateError, StateView, UpdateStats, mix64, reduce};
+use crate::workers::{for_batch, lookup_parts};
+use crate::{Embedding, FeatureId, HotSketch, Memory, SketchConfig, StateError, StateView, UpdateStats, Workers};
 
 use restore::check_ownership;
+use route::{Route, SharedRows};
 use update::Scratch;
 
 pub use config::{CafeConfig, CafeSettings, Decay, FieldKind, FieldRows, Importance, Medium};
@@ -37,8 +41,8 @@ pub enum Tier {
 /// score, where the multi-level setting is on, gets the sum of two shared rows (medium); the rest
 /// get one shared row, by hash (cold). `update` then, in this order:
 ///
-/// 1. sums the gradients of each feature, routes them to the rows that `lookup` read, and takes one
-///    optimizer step a row;
+/// 1. field by field, in parallel where there are threads: sums the gradients of each feature, routes them to the
+///    rows that `lookup` read, and takes one optimizer step a row;
 /// 2. adds each feature's importance to the sketch: its gradient norms, scaled so that the mean
 ///    over the field's occurrences in the batch is one (a batch whose gradients are all zero adds
 ///    nothing). A victim that owned a row loses it;
@@ -96,20 +100,7 @@ pub struct CafeEmbedding {
 #[derive(Clone, Copy, Debug)]
 enum FieldLayout {
     Own { start: u32, n: usize, used: usize, bound: f32 },
-    Shared { first_start: u32, first_n: usize, second_start: u32, second_n: usize },
-}
-
-/// The rows that a feature's vector is made of.
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum Route {
-    Hot(u32),
-    Medium(u32, u32),
-    Cold(u32),
-    Own(u32),
-    /// A feature of a small field before its first update: its row is yet to be stored.
-    Unseen {
-        bound: f32,
-    },
+    Shared(SharedRows),
 }
 
 impl CafeEmbedding {
@@ -127,7 +118,7 @@ impl CafeEmbedding {
         let mut start = config.n_hot as u32;
         for field in &config.fields {
             layout.push(field_layout(field, start));
-            if let FieldLayout::Shared { first_start, first_n, .. } = layout[layout.len() - 1] {
+            if let FieldLayout::Shared(SharedRows { first_start, first_n, .. }) = layout[layout.len() - 1] {
                 assert!(first_n > 0, "every field needs a row");
                 // The second table stays at zero, so that a feature's step from cold to medium
                 // begins where it was.
@@ -177,54 +168,12 @@ impl CafeEmbedding {
             Route::Medium(..) => Tier::Medium,
             Route::Cold(_) => Tier::Cold,
             Route::Own(_) | Route::Unseen { .. } => Tier::Own,
+            Route::Unknown => unreachable!("every id has a route"),
         }
     }
 
     fn hot_rows(&self) -> u64 {
         (self.config.n_hot - self.free.len()) as u64
-    }
-
-    #[inline]
-    fn route(&self, id: FeatureId) -> Route {
-        match self.layout[id.field()] {
-            FieldLayout::Own { start, n, used, bound } => match self.own.get(id) {
-                Some(row_idx) => Route::Own(row_idx),
-                None if used < n => Route::Unseen { bound },
-                // More features than were declared: the surplus shares the field's rows.
-                None => Route::Cold(start + reduce(mix64(id.raw(), SketchSeeds::of(self.config.seed).first), n) as u32),
-            },
-            FieldLayout::Shared { .. } => match self.sketch.get(id) {
-                Some(held) => held.row.map_or_else(|| self.shared_route(id, held.score), Route::Hot),
-                None => self.shared_route(id, 0.0),
-            },
-        }
-    }
-
-    fn shared_route(&self, id: FeatureId, score: f32) -> Route {
-        let FieldLayout::Shared { first_start, first_n, second_start, second_n } = self.layout[id.field()] else {
-            unreachable!("small fields share no rows");
-        };
-        let seeds = SketchSeeds::of(self.config.seed);
-        let first = first_start + reduce(mix64(id.raw(), seeds.first), first_n) as u32;
-        match self.config.medium {
-            Some(medium) if second_n > 0 && score >= medium.threshold_ratio * self.config.threshold => {
-                Route::Medium(first, second_start + reduce(mix64(id.raw(), seeds.second), second_n) as u32)
-            }
-            _ => Route::Cold(first),
-        }
-    }
-
-    #[inline]
-    fn read(&self, id: FeatureId, route: Route, out: &mut [f32]) {
-        match route {
-            Route::Hot(row) | Route::Cold(row) | Route::Own(row) => out.copy_from_slice(self.rows.row(row)),
-            Route::Medium(first, second) => {
-                for ((out, a), b) in out.iter_mut().zip(self.rows.row(first)).zip(self.rows.row(second)) {
-                    *out = a + b;
-                }
-            }
-            Route::Unseen { bound } => init_row(out, id.raw(), self.config.seed, bound),
-        }
     }
 }
 
@@ -233,22 +182,24 @@ impl Embedding for CafeEmbedding {
         self.config.dim
     }
 
-    fn lookup(&self, ids: &[FeatureId], out: &mut [f32]) {
-        let dim = self.config.dim;
-        assert_eq!(out.len(), ids.len() * dim, "lookup writes dim values for each id");
-        for (&id, out) in ids.iter().zip(out.chunks_exact_mut(dim)) {
-            self.read(id, self.route(id), out);
-        }
+    fn lookup_on(&self, ids: &[FeatureId], out: &mut [f32], workers: &dyn Workers) {
+        lookup_parts((ids, out, self.config.dim), workers, |ids, out| self.read_each(ids, out));
     }
 
-    fn update(&mut self, ids: &[FeatureId], grads: &[f32], learning_rate: f32) -> UpdateStats {
-        let dim = self.config.dim;
-        assert_eq!(grads.len(), ids.len() * dim, "update takes dim gradients for each id");
+    fn update_on(
+        &mut self,
+        ids: &[FeatureId],
+        grads: &[f32],
+        learning_rate: f32,
+        workers: &dyn Workers,
+    ) -> UpdateStats {
+        assert_eq!(grads.len(), ids.len() * self.config.dim, "update takes dim gradients for each id");
         let mut scratch = std::mem::take(&mut self.scratch);
-        scratch.gather(ids, grads, &self.config);
+        scratch.sort(ids);
         let mut stats = UpdateStats::default();
-        self.step_rows(&mut scratch, learning_rate);
-        self.observe(&mut scratch, &mut stats);
+        self.step_fields(&mut scratch, (ids, grads, learning_rate), for_batch(workers, ids.len()));
+        self.step_own_fields(&mut scratch, learning_rate);
+        self.observe(&mut scratch, learning_rate, &mut stats);
         self.decay_if_due(&mut stats);
         self.promote(&scratch, &mut stats);
         self.scratch = scratch;
@@ -314,11 +265,11 @@ fn field_layout(field: &FieldRows, start: u32) -> FieldLayout {
         FieldKind::Own => {
             FieldLayout::Own { start, n: field.n_features as usize, used: 0, bound: init_bound(field.n_features) }
         }
-        FieldKind::Shared { first, second } => FieldLayout::Shared {
+        FieldKind::Shared { first, second } => FieldLayout::Shared(SharedRows {
             first_start: start,
             first_n: first as usize,
             second_start: start + first as u32,
             second_n: second as usize,
-        },
+        }),
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::{FeatureId, StateError, StateView};
+use crate::{Alone, FeatureId, StateError, StateView, Workers};
 
 /// A trainable map from feature ids to vectors, of whatever memory a method spends on it.
 ///
@@ -20,7 +20,16 @@ pub trait Embedding: Send {
     ///
     /// # Panics
     /// If `out.len() != ids.len() * dim`, or an id is of a field that the embedding lacks.
-    fn lookup(&self, ids: &[FeatureId], out: &mut [f32]);
+    fn lookup(&self, ids: &[FeatureId], out: &mut [f32]) {
+        self.lookup_on(ids, out, &Alone);
+    }
+
+    /// [`lookup`](Embedding::lookup) with the help of `workers`, where the batch is large enough to pay for it.
+    /// The result is the same to the bit.
+    ///
+    /// # Panics
+    /// As `lookup`.
+    fn lookup_on(&self, ids: &[FeatureId], out: &mut [f32], workers: &dyn Workers);
 
     /// Takes one optimizer step with `grads[i * dim .. (i + 1) * dim]` as the gradient of the loss
     /// with respect to the vector of `ids[i]`, then lets memory follow importance.
@@ -28,7 +37,17 @@ pub trait Embedding: Send {
     /// # Panics
     /// If `grads.len() != ids.len() * dim`, or an id is of a field that the embedding lacks. A
     /// gradient that is not finite is the caller's to stop; methods that measure importance panic.
-    fn update(&mut self, ids: &[FeatureId], grads: &[f32], learning_rate: f32) -> UpdateStats;
+    fn update(&mut self, ids: &[FeatureId], grads: &[f32], learning_rate: f32) -> UpdateStats {
+        self.update_on(ids, grads, learning_rate, &Alone)
+    }
+
+    /// [`update`](Embedding::update) with the help of `workers`, where the batch is large enough to pay for it.
+    /// What comes out, the state included, is the same to the bit.
+    ///
+    /// # Panics
+    /// As `update`.
+    fn update_on(&mut self, ids: &[FeatureId], grads: &[f32], learning_rate: f32, workers: &dyn Workers)
+    -> UpdateStats;
 
     /// What it occupies now.
     fn memory(&self) -> Memory;

@@ -22,16 +22,19 @@
 
 mod baseline;
 mod budget;
+mod by_field;
 mod cafe;
 mod coalesce;
 mod embedding;
 mod feature;
 mod hash;
 mod own_rows;
+mod prefetch;
 mod rows;
 mod sketch;
 mod state;
 pub mod theory;
+mod workers;
 
 pub use baseline::{FullEmbedding, HashedConfig, HashedEmbedding};
 pub use budget::{Budget, BudgetError, full_bytes, proportional_rows};
@@ -42,3 +45,4 @@ pub use hash::{mix64, reduce, unit_f64};
 pub use rows::RowOptimizer;
 pub use sketch::{Held, HotSketch, Observed, SketchConfig, VictimPolicy};
 pub use state::{StateError, StateView};
+pub use workers::{Alone, Workers};

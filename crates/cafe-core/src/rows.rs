@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use crate::by_field::take;
+use crate::prefetch::prefetch;
 use crate::state::{StateMap, check_len, f32s};
 use crate::{StateError, StateView, mix64, unit_f64};
 
@@ -71,17 +73,20 @@ impl RowTable {
     /// One optimizer step of one row.
     #[inline]
     pub(crate) fn step(&mut self, row_idx: u32, grad: &[f32], learning_rate: f32) {
-        let scale = match self.optimizer {
-            RowOptimizer::Sgd => learning_rate,
-            RowOptimizer::RowWiseAdagrad { epsilon } => {
-                let accumulator = &mut self.accumulators[row_idx as usize];
-                *accumulator += grad.iter().map(|g| g * g).sum::<f32>() / grad.len() as f32;
-                learning_rate / (accumulator.sqrt() + epsilon)
-            }
-        };
-        for (value, g) in self.row_mut(row_idx).iter_mut().zip(grad) {
-            *value -= scale * g;
-        }
+        self.all_mut().step(row_idx, grad, learning_rate);
+    }
+
+    /// All rows, to be cut up.
+    #[inline]
+    pub(crate) fn all_mut(&mut self) -> RowsMut<'_> {
+        let Self { dim, optimizer, values, accumulators } = self;
+        RowsMut { dim: *dim, optimizer: *optimizer, values, accumulators }
+    }
+
+    /// Starts to load a row.
+    #[inline]
+    pub(crate) fn prefetch(&self, row_idx: u32) {
+        prefetch(&self.values, row_idx as usize * self.dim, self.dim);
     }
 
     /// Forgets what the optimizer knew of a row: it changes hands.
@@ -125,6 +130,61 @@ impl RowTable {
             return damaged("row_accumulators", value);
         }
         Ok(Self { values: values.to_vec(), accumulators: accumulators.to_vec(), ..fresh })
+    }
+}
+
+/// Consecutive rows of a [`RowTable`]; the first has number 0 here.
+#[derive(Debug)]
+pub(crate) struct RowsMut<'a> {
+    dim: usize,
+    optimizer: RowOptimizer,
+    values: &'a mut [f32],
+    accumulators: &'a mut [f32],
+}
+
+impl<'a> RowsMut<'a> {
+    /// Cuts the first `n_rows` rows off.
+    pub(crate) fn take(&mut self, n_rows: usize) -> RowsMut<'a> {
+        let n_accumulators = n_rows.min(self.accumulators.len());
+        let values = take(&mut self.values, n_rows * self.dim);
+        RowsMut { values, accumulators: take(&mut self.accumulators, n_accumulators), ..*self }
+    }
+
+    /// One optimizer step of one row.
+    #[inline]
+    pub(crate) fn step(&mut self, row_idx: u32, grad: &[f32], learning_rate: f32) {
+        let scale = match self.optimizer {
+            RowOptimizer::Sgd => learning_rate,
+            RowOptimizer::RowWiseAdagrad { epsilon } => {
+                let accumulator = &mut self.accumulators[row_idx as usize];
+                *accumulator += grad.iter().map(|g| g * g).sum::<f32>() / grad.len() as f32;
+                learning_rate / (accumulator.sqrt() + epsilon)
+            }
+        };
+        let start = row_idx as usize * self.dim;
+        let (row_chunks, row_rest) = self.values[start..start + self.dim].as_chunks_mut::<8>();
+        let (grad_chunks, grad_rest) = grad.as_chunks::<8>();
+        for (row, grad) in row_chunks.iter_mut().zip(grad_chunks) {
+            for (value, g) in row.iter_mut().zip(grad) {
+                *value -= scale * g;
+            }
+        }
+        for (value, g) in row_rest.iter_mut().zip(grad_rest) {
+            *value -= scale * g;
+        }
+    }
+}
+
+/// Copies a row: chunks of a known length save the call that a copy of any length is.
+#[inline]
+pub(crate) fn copy(out: &mut [f32], row: &[f32]) {
+    let (out_chunks, out_rest) = out.as_chunks_mut::<8>();
+    let (row_chunks, row_rest) = row.as_chunks::<8>();
+    for (out, row) in out_chunks.iter_mut().zip(row_chunks) {
+        *out = *row;
+    }
+    for (out, value) in out_rest.iter_mut().zip(row_rest) {
+        *out = *value;
     }
 }
 

@@ -1,6 +1,14 @@
 //! From what the log says to what a model takes: integers to dense values, tokens to ids.
 
+use std::sync::LazyLock;
+
 use cafe_core::FeatureId;
+
+/// Counts below this are looked up, which spares their logarithms.
+const N_SMALL: usize = 4096;
+
+/// The dense values of the small counts, as [`logarithm`] gives them, to the bit.
+static SMALL: LazyLock<[f32; N_SMALL]> = LazyLock::new(|| std::array::from_fn(|count| logarithm(count as i64)));
 
 /// The dense value of an integer: ln(x + 1) where x is positive, else 0, as for a missing one.
 ///
@@ -9,10 +17,14 @@ use cafe_core::FeatureId;
 #[must_use]
 pub fn encode_integer(integer: Option<i64>) -> f32 {
     match integer {
-        // In f64, because f32 can't tell neighbouring counts apart past 16 million.
-        Some(count) if count > 0 => ((count as f64) + 1.0).ln() as f32,
+        Some(count) if count > 0 => SMALL.get(count as usize).copied().unwrap_or_else(|| logarithm(count)),
         _ => 0.0,
     }
+}
+
+/// In f64, because f32 can't tell neighbouring counts apart past 16 million.
+fn logarithm(count: i64) -> f32 {
+    ((count as f64) + 1.0).ln() as f32
 }
 
 /// The feature that a token of `field` is; a missing one is a feature of its own.
@@ -39,6 +51,14 @@ mod tests {
         for (integer, expected) in cases {
             let got = encode_integer(integer);
             assert!((got - expected).abs() <= 1e-5, "{integer:?}: {got} against {expected}");
+        }
+    }
+
+    #[test]
+    fn looked_up_or_not_the_value_is_that_of_the_formula_to_the_bit() {
+        for count in (1..3 * N_SMALL as i64).chain((12..63).map(|bit| 1 << bit)) {
+            let expected = ((count as f64) + 1.0).ln() as f32;
+            assert_eq!(encode_integer(Some(count)).to_bits(), expected.to_bits(), "{count}");
         }
     }
 

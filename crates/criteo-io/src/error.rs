@@ -6,6 +6,8 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::CacheFault;
+
 /// Why rows could not be read.
 ///
 /// Errors are of two kinds, told apart by [`ReadError::is_data_error`]: the bytes arrived and are
@@ -136,6 +138,14 @@ pub enum ReadError {
         /// What is wrong in it.
         error: RowError,
     },
+    /// A cache was right when it was opened and is no longer.
+    #[error("{}: the cache changed while it was read ({fault}); run again, and it is built anew", shown(file))]
+    Cache {
+        /// The cache.
+        file: PathBuf,
+        /// What is wrong with it.
+        fault: CacheFault,
+    },
 }
 
 impl ReadError {
@@ -150,7 +160,8 @@ impl ReadError {
             | Self::TrailingGarbage { .. }
             | Self::ByteOrderMark { .. }
             | Self::LineTooLong { .. }
-            | Self::Row { .. } => true,
+            | Self::Row { .. }
+            | Self::Cache { .. } => true,
             Self::NoFiles
             | Self::Missing { .. }
             | Self::Directory { .. }

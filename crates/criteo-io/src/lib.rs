@@ -6,8 +6,8 @@
 //! ```
 //!
 //! *Opening* looks at the first bytes of a file, not at its name: gzip (all members) and zstd (all
-//! frames) are decompressed as a stream, anything else is taken as text. Nothing seeks, so pipes
-//! and `-` for standard input work as files do.
+//! frames) are decompressed as a stream, on a thread of its own; anything else is taken as text.
+//! Nothing seeks, so pipes and `-` for standard input work as files do.
 //!
 //! A [`Reader`] takes several files in order as one stream of rows. It slices lines out of one
 //! fixed buffer and parses them where they lie, in one pass, with no allocation. A [`Record`] is
@@ -17,6 +17,9 @@
 //! A [`Batch`] holds encoded rows: integers become ln(x + 1), tokens become
 //! [`FeatureId`](cafe_core::FeatureId)s, a missing token is an ordinary feature of its field.
 //! [`Prefetch`] fills batches ahead on its own thread, and the buffers go round.
+//!
+//! A [`Cache`] keeps parsed rows in a file, so that later runs and epochs skip decompression and
+//! parsing; it gives back the same records, or is noticed to be stale or damaged and built anew.
 //!
 //! What the reader promises: rows come in file order; none is dropped or repaired silently; every
 //! malformed byte is an error with file, line and column ([`ReadError`]); a truncated file is an
@@ -48,9 +51,12 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod ahead;
 mod batch;
+mod cache;
 mod encode;
 mod error;
+mod input;
 mod lines;
 mod open;
 mod parse;
@@ -62,6 +68,7 @@ mod split;
 mod synth;
 
 pub use batch::Batch;
+pub use cache::{Cache, CacheError, CacheFault, CachePlan, CachedRows};
 pub use encode::{encode_integer, encode_token};
 pub use error::{Compression, Excerpt, ReadError, RowError, RowFault};
 pub use open::is_read_once;

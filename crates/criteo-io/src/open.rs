@@ -21,25 +21,32 @@ const ZSTD_SKIPPABLE_MAGIC: [u8; 3] = [0x2a, 0x4d, 0x18];
 /// The path that stands for standard input.
 pub(crate) const STDIN: &str = "-";
 
-type Bytes = Box<dyn Read + Send>;
+/// A stream of bytes.
+pub(crate) type Bytes = Box<dyn Read + Send>;
+
+/// What a file holds.
+pub(crate) struct Opened {
+    /// The bytes, decompressed as they are read.
+    pub(crate) bytes: Bytes,
+    /// Whether reading them decompresses.
+    pub(crate) is_compressed: bool,
+}
 
 /// The decompressed bytes of the file at `path`; of standard input for `-`.
 ///
 /// Damage found while reading comes as an [`io::Error`] for [`ReadError::reading`].
-pub(crate) fn open(path: &Path) -> Result<Bytes, ReadError> {
+pub(crate) fn open(path: &Path) -> Result<Opened, ReadError> {
     let mut raw = open_raw(path)?;
     let head = read_head(&mut raw).map_err(|error| ReadError::reading(path, error))?;
     let compression = compression_of(&head);
     check_name(path, &head, compression)?;
     let whole: Bytes = Box::new(Cursor::new(head).chain(raw));
-    match compression {
-        None => Ok(whole),
-        Some(Compression::Gzip) => Ok(Box::new(Gzip::new(whole))),
-        Some(Compression::Zstd) => {
-            let zstd = Zstd::new(whole).map_err(|error| ReadError::reading(path, error))?;
-            Ok(Box::new(zstd))
-        }
-    }
+    let bytes: Bytes = match compression {
+        None => whole,
+        Some(Compression::Gzip) => Box::new(Gzip::new(whole)),
+        Some(Compression::Zstd) => Box::new(Zstd::new(whole).map_err(|error| ReadError::reading(path, error))?),
+    };
+    Ok(Opened { bytes, is_compressed: compression.is_some() })
 }
 
 /// Refuses what can't be opened, before hours are spent on the files in front of it. Pipes are
@@ -204,7 +211,7 @@ mod tests {
         let path = directory.path().join(name);
         std::fs::write(&path, content).unwrap();
         let mut bytes = Vec::new();
-        let mut stream = open(&path).map_err(|e| e.to_string())?;
+        let mut stream = open(&path).map_err(|e| e.to_string())?.bytes;
         match stream.read_to_end(&mut bytes) {
             Ok(_) => Ok(bytes),
             Err(error) => Err(ReadError::reading(Path::new("f"), error).to_string()),

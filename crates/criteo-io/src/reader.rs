@@ -1,9 +1,10 @@
 //! From several files to one stream of rows.
 
-use std::io::Read;
 use std::ops::Range;
 use std::path::PathBuf;
 
+use crate::ahead::Ahead;
+use crate::input::Input;
 use crate::lines::{LINE_LIMIT, Lines};
 use crate::open;
 use crate::parse::parse_line;
@@ -11,12 +12,15 @@ use crate::{Format, ReadError, Record, RecordSource, Schema};
 
 /// The rows of several files, in order, as one stream.
 ///
-/// Files are opened one at a time, each when the one before it has ended; plain, gzip and zstd mix
-/// freely, and `-` is standard input. Rows are lines: a line feed ends them, with or without a
+/// Files are read one after another; plain, gzip and zstd mix freely, and `-` is standard input. A
+/// thread of its own decompresses ahead, and opens the next file while the end of the one before it
+/// is still read; what it finds wrong is said in its turn. What can be read only once, a pipe say, is
+/// opened in its turn too. Rows are lines: a line feed ends them, with or without a
 /// carriage return before it, and the last one needs none.
 ///
 /// Memory is fixed at construction, whatever the input: a buffer of 256 KiB for lines, which are
-/// parsed where they lie, and the decompressor's own. Reading a row allocates nothing.
+/// parsed where they lie, and of a compressed file 512 KiB that are decompressed ahead, and the
+/// decompressor's own. Reading a row allocates nothing.
 ///
 /// After [`ReadError::Row`] the next call goes on with the line after the bad one, so that a caller
 /// may count bad rows and go on. After any other error the stream is over.
@@ -87,7 +91,9 @@ struct Files {
     paths: Vec<PathBuf>,
     /// Files opened so far; the one in use is the last of them.
     n_opened: usize,
-    input: Option<Box<dyn Read + Send>>,
+    input: Option<Input>,
+    /// The file after the one that ended, as far as it was opened ahead.
+    ahead: Option<Ahead>,
     lines: Lines,
     /// The line last passed in the file in use, from 1.
     line: u64,
@@ -100,7 +106,7 @@ impl Files {
         }
         paths.iter().try_for_each(|path| open::check(path))?;
         let lines = Lines::new(Lines::DEFAULT_BYTES);
-        Ok(Self { paths, n_opened: 0, input: None, lines, line: 0 })
+        Ok(Self { paths, n_opened: 0, input: None, ahead: None, lines, line: 0 })
     }
 
     /// The file in use.
@@ -122,7 +128,7 @@ impl Files {
 
     fn end_on_error<T>(&mut self, result: Result<T, ReadError>) -> Result<T, ReadError> {
         if result.is_err() {
-            self.input = None;
+            (self.input, self.ahead) = (None, None);
             self.n_opened = self.paths.len();
         }
         result
@@ -138,7 +144,7 @@ impl Files {
             };
             let line = self.lines.next(input);
             let Some(range) = line.map_err(|error| ReadError::reading(&self.file(), error))? else {
-                self.input = None;
+                self.end_file();
                 continue;
             };
             self.line += 1;
@@ -164,10 +170,14 @@ impl Files {
             self.line += n_skipped;
             n_left -= n_skipped;
             if n_left > 0 {
-                self.input = None;
+                self.end_file();
             }
         }
         Ok(n_lines - n_left)
+    }
+
+    fn end_file(&mut self) {
+        self.ahead = self.input.take().and_then(Input::into_next);
     }
 
     /// Opens the next file, if there is one, and looks at its first bytes.
@@ -176,7 +186,8 @@ impl Files {
         let Some(path) = self.paths.get(self.n_opened) else { return Ok(false) };
         self.n_opened += 1;
         self.line = 0;
-        let mut input = open::open(path)?;
+        let following = self.paths.get(self.n_opened).map(PathBuf::as_path);
+        let mut input = Input::open(path, self.ahead.take(), following)?;
         self.lines.restart();
         let head = self.lines.peek(&mut input, BYTE_ORDER_MARK.len());
         let head = head.map_err(|error| ReadError::reading(path, error))?;
@@ -289,6 +300,70 @@ mod tests {
         let mut reader = Reader::open(paths.to_vec(), Format::CriteoKaggle).unwrap();
         assert!(matches!(reader.skip_records(1), Err(ReadError::ByteOrderMark { .. })));
         assert_eq!(numbers(&mut reader), Vec::<i64>::new());
+    }
+
+    fn compress(path: &Path) {
+        let text = fs::read(path).unwrap();
+        let mut encoder = flate2::write::GzEncoder::new(fs::File::create(path).unwrap(), flate2::Compression::fast());
+        std::io::Write::write_all(&mut encoder, &text).unwrap();
+        encoder.finish().unwrap();
+    }
+
+    #[test]
+    fn an_error_of_the_next_file_waits_for_its_turn() {
+        let directory = tempfile::tempdir().unwrap();
+        let paths = write_files(directory.path(), &[3, 2, 1], "\n", true);
+        for is_compressed in [false, true] {
+            if is_compressed {
+                compress(&paths[0]);
+            }
+            let mut reader = Reader::open(paths.clone(), Format::CriteoKaggle).unwrap();
+            // Gone after the check: that shows while the first file is read.
+            fs::rename(&paths[1], directory.path().join("away")).unwrap();
+            let mut record = Record::default();
+            for number in 0..3 {
+                assert!(reader.read_record(&mut record).unwrap());
+                assert_eq!(record.integers[0], Some(number));
+            }
+            let error = reader.read_record(&mut record).unwrap_err();
+            assert!(matches!(error, ReadError::Missing { ref file } if *file == paths[1]));
+            assert!(!reader.read_record(&mut record).unwrap());
+            fs::rename(directory.path().join("away"), &paths[1]).unwrap();
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_file_opened_ahead_waits_for_its_turn() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut paths = write_files(directory.path(), &[3, 1], "\n", true);
+        paths[1].set_extension("gz");
+        fs::rename(directory.path().join("day_1"), &paths[1]).unwrap();
+        for path in &paths {
+            compress(path);
+        }
+        let mut reader = Reader::open(paths.clone(), Format::CriteoKaggle).unwrap();
+        fs::write(&paths[1], "<html>").unwrap();
+        let mut record = Record::default();
+        for _ in 0..3 {
+            assert!(reader.read_record(&mut record).unwrap());
+        }
+        let error = reader.read_record(&mut record).unwrap_err();
+        assert!(matches!(error, ReadError::Misnamed { ref file, .. } if *file == paths[1]));
+        assert!(!reader.read_record(&mut record).unwrap());
+    }
+
+    #[test]
+    fn plain_and_compressed_files_mix() {
+        let directory = tempfile::tempdir().unwrap();
+        let paths = write_files(directory.path(), &[400, 1, 30, 2], "\n", true);
+        for idx in [0, 1, 3] {
+            compress(&paths[idx]);
+        }
+        let mut reader = Reader::open(paths.clone(), Format::CriteoKaggle).unwrap();
+        assert!(numbers(&mut reader).into_iter().eq(0..433));
+        let mut reader = Reader::open(paths, Format::CriteoKaggle).unwrap().with_buffer_bytes(300);
+        assert_eq!(reader.skip_records(399).unwrap(), 399);
+        assert!(numbers(&mut reader).into_iter().eq(399..433));
     }
 
     #[cfg(unix)]

@@ -9,7 +9,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use criteo_io::{Batch, Format, Prefetch, PrefetchConfig, Reader, Record, RecordSource};
+use criteo_io::{Batch, CachePlan, Format, Prefetch, PrefetchConfig, Reader, Record, RecordSource};
 
 /// The system's allocator, counting calls of every thread.
 struct Counting;
@@ -69,7 +69,16 @@ fn count(mut step: impl FnMut()) -> u64 {
 }
 
 fn read_directly(path: &Path) -> u64 {
-    let mut reader = Reader::open(vec![path.to_owned()], Format::CriteoKaggle).unwrap();
+    read_from(&mut Reader::open(vec![path.to_owned()], Format::CriteoKaggle).unwrap())
+}
+
+fn read_cached(path: &Path) -> u64 {
+    let n_rows = (BATCH_SIZE * (N_WARM_UP + N_BATCHES)) as u64;
+    let plan = CachePlan::new(vec![path.to_owned()], Format::CriteoKaggle, Some(n_rows), None).unwrap();
+    read_from(&mut plan.build(&mut |_| {}).unwrap().rows())
+}
+
+fn read_from(reader: &mut dyn RecordSource) -> u64 {
     let (mut record, mut batch) = (Record::default(), Batch::default());
     count(|| {
         batch.clear();
@@ -112,6 +121,7 @@ fn ten_thousand_rows_allocate_nothing() {
     let zstd = write_rows(&path, zstd::Encoder::new(file, 1).unwrap().auto_finish());
     for path in [plain, gzip, zstd] {
         assert_eq!(read_directly(&path), 0, "{}", path.display());
+        assert_eq!(read_cached(&path), 0, "{}, cached", path.display());
         // The channel allocates where a thread waits for the first time, and there are two.
         let n_ahead = read_ahead(&path);
         assert!(n_ahead < 8, "{n_ahead} for {} ahead", path.display());

@@ -2,6 +2,7 @@
 //! Nothing in here knows a tensor; the candle graph says what it has to compute.
 
 mod any;
+pub mod bench;
 mod dlrm;
 mod interaction;
 mod kernels;
@@ -10,6 +11,8 @@ mod mlp;
 mod native;
 mod product;
 mod team;
+mod wide;
 
 pub use any::{EngineKind, Model};
 pub use native::NativeModel;
+pub use team::Team;

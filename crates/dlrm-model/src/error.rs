@@ -90,6 +90,32 @@ pub struct UnknownEngine {
     pub text: String,
 }
 
+/// A precision that nobody knows.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("unknown precision `{text}`: expected `f32`, `bf16` or `bf16-emulated`")]
+pub struct UnknownPrecision {
+    /// What was given.
+    pub text: String,
+}
+
+/// A precision that cannot be had.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PrecisionError {
+    /// candle computes in `f32`.
+    #[error(
+        "precision `{precision}` needs the engine `native`: the engine `candle` computes in `f32` alone; change one of the two"
+    )]
+    CandleIsF32 {
+        /// The precision asked for.
+        precision: crate::Precision,
+    },
+    /// A CPU without the instructions.
+    #[error(
+        "precision `bf16` needs a CPU with AVX512_BF16 (AMD Zen 4, Intel Cooper Lake or Sapphire Rapids, and later), which this one lacks: use `f32`; `bf16-emulated` gives the same numbers, slowly"
+    )]
+    NoBf16,
+}
+
 /// Parameters that do not belong to this model.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum ParameterError {
@@ -152,6 +178,9 @@ pub enum ModelError {
     /// The device.
     #[error(transparent)]
     Device(#[from] DeviceError),
+    /// The precision.
+    #[error(transparent)]
+    Precision(#[from] PrecisionError),
     /// The parameters.
     #[error(transparent)]
     Parameter(#[from] ParameterError),

@@ -17,7 +17,8 @@
 //!
 //! * [`CandleModel`], a [candle](candle_core) graph, is the specification: autograd on it says what the gradients are.
 //!   It runs on a CPU and on a GPU.
-//! * [`NativeModel`] runs on a CPU, faster: the same blocks with a hand-written way forward and back on plain slices.
+//! * [`NativeModel`] runs on a CPU, faster: the same blocks with a hand-written way forward and back on plain slices,
+//!   in `f32` or with the operands of its products in bf16 ([`Precision`]).
 //!
 //! Three decisions shape both:
 //!
@@ -69,15 +70,22 @@ mod mlp;
 mod model;
 mod optim;
 mod parameters;
+mod precision;
 mod shard;
 mod workers;
 
+#[doc(hidden)]
+pub use engine::bench;
+
 pub use config::DlrmConfig;
 pub use device::DeviceSpec;
-pub use engine::{EngineKind, Model, NativeModel};
-pub use error::{ConfigError, DeviceError, ModelError, ParameterError, UnknownEngine};
+pub use engine::{EngineKind, Model, NativeModel, Team};
+pub use error::{
+    ConfigError, DeviceError, ModelError, ParameterError, PrecisionError, UnknownEngine, UnknownPrecision,
+};
 pub use loss::{logit_loss, sigmoid};
 pub use model::{CandleModel, Inputs, ModelOptions, StepLoss, StepOutputs};
 pub use optim::OptimizerKind;
 pub use parameters::NamedTensor;
+pub use precision::{Kernel, Precision};
 pub use shard::n_training_shards;

@@ -37,6 +37,12 @@ pub(crate) fn native(batch: Shard<'_>) -> Pieces<'_> {
     Pieces::new(batch, small.max(large).max(1))
 }
 
+/// Cuts a batch into shards whose activations stay in the cache of a core, however many.
+pub(crate) fn small(batch: Shard<'_>) -> Pieces<'_> {
+    let n_shards = n_shards(batch.outputs.logits.len(), usize::MAX);
+    Pieces::new(batch, n_shards)
+}
+
 /// Cuts a batch to predict into at most so many shards, which have no place for gradients.
 pub(crate) fn prediction<'a>(inputs: Inputs<'a>, logits: &'a mut [f32], max_shards: usize) -> Pieces<'a> {
     let n_shards = n_shards(logits.len(), max_shards);
@@ -107,7 +113,7 @@ impl ExactSizeIterator for Pieces<'_> {}
 
 /// Splits off the first `n`, of which there must be as many.
 #[allow(clippy::mut_mut, reason = "what is left of a slice has to be put back")]
-pub(crate) fn take<'a>(values: &mut &'a mut [f32], n: usize) -> &'a mut [f32] {
+pub(crate) fn take<'a, T>(values: &mut &'a mut [T], n: usize) -> &'a mut [T] {
     values.split_off_mut(..n).expect("there are as many values")
 }
 

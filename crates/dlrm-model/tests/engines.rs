@@ -4,7 +4,9 @@
 
 mod common;
 
-use common::Engine;
+use std::collections::BTreeMap;
+
+use common::{Engine, distance};
 use dlrm_model::{DeviceSpec, DlrmConfig, Inputs, Model, ModelOptions, NamedTensor, OptimizerKind, StepOutputs};
 use proptest::prelude::*;
 use proptest::sample::select;
@@ -178,5 +180,67 @@ fn engines_exchange_their_states() {
         assert_eq!(from.optimizer_state().unwrap(), to.optimizer_state().unwrap());
         let (ours, theirs) = (step(&mut from, 64, 2), step(&mut to, 64, 2));
         assert_close("logits", &ours.logits, &theirs.logits);
+    }
+}
+
+/// What one step gives out and the gradients of the parameters, with bf16 and as specified, by name.
+type Pairs = BTreeMap<String, [Vec<f32>; 2]>;
+
+/// Adds one step to the pairs.
+fn compare(config: &DlrmConfig, n_samples: usize, seed: u64, pairs: &mut Pairs) {
+    let engines = [Engine::NativeBf16, Engine::Plain];
+    for (side, engine) in engines.into_iter().enumerate() {
+        let mut add = |what: String, values: &[f32]| pairs.entry(what).or_default()[side].extend_from_slice(values);
+        let mut model = engine.build(config.clone(), options(OptimizerKind::Sgd, seed));
+        let before = model.parameters().unwrap();
+        let trace = step(&mut model, n_samples, seed);
+        add("loss".to_owned(), &[trace.loss as f32]);
+        add("logits".to_owned(), &trace.logits);
+        add("predictions".to_owned(), &trace.predicted);
+        add("row gradients".to_owned(), &trace.row_grads);
+        for (before, after) in before.iter().zip(model.parameters().unwrap()) {
+            let steps: Vec<f32> =
+                before.values.iter().zip(&after.values).map(|(before, after)| before - after).collect();
+            add(format!("gradient of {}", after.name), &steps);
+        }
+    }
+}
+
+/// Operands are rounded to 8 bits, by at most 2^-9 of each; where no unit is near the kink of its `ReLU`, so that none
+/// falls to the other side, everything is right to a hundredth of its size.
+#[test]
+fn bf16_follows_the_specification_to_a_hundredth() {
+    let dense = DlrmConfig { n_dense: 13, n_fields: 26, dim: 16, bottom: vec![16], top: vec![16, 1] };
+    let odd = DlrmConfig { n_dense: 7, n_fields: 5, dim: 3, bottom: vec![9, 3], top: vec![17, 5, 1] };
+    let without_dense = DlrmConfig { n_dense: 0, n_fields: 9, dim: 8, bottom: vec![], top: vec![33, 1] };
+    for config in [dense, odd, without_dense] {
+        let (mut n_checked, mut pairs) = (0, Pairs::new());
+        for seed in 0..60 {
+            let plain = Engine::Plain.build(config.clone(), options(OptimizerKind::Sgd, seed));
+            if distance_from_kinks(&plain, 1, seed) > 0.02 {
+                compare(&config, 1, seed, &mut pairs);
+                n_checked += 1;
+            }
+        }
+        assert!(n_checked >= 20, "{n_checked} of {config:?}");
+        for (what, [ours, expected]) in pairs {
+            let distance = distance(&ours, &expected);
+            assert!(distance < 1e-2, "{what} of {config:?}: {distance}");
+        }
+    }
+}
+
+/// In the published shapes some of 768 units a sample are near their kink and fall to the other side, each with all of
+/// its gradient: half a hundredth of the units are 7 hundredths of the length of a gradient.
+#[test]
+fn bf16_in_the_published_shapes() {
+    let config = DlrmConfig { n_dense: 13, n_fields: 26, dim: 16, bottom: vec![64, 16], top: vec![512, 256, 1] };
+    for (n_samples, seed) in [(129, 1), (300, 2)] {
+        let mut pairs = Pairs::new();
+        compare(&config, n_samples, seed, &mut pairs);
+        for (what, [ours, expected]) in pairs {
+            let (distance, is_gradient) = (distance(&ours, &expected), what.contains("gradient"));
+            assert!(distance < if is_gradient { 0.1 } else { 1e-2 }, "{what}, {n_samples} samples: {distance}");
+        }
     }
 }

@@ -4,7 +4,7 @@
 
 mod common;
 
-use common::Engine;
+use common::{Engine, distance};
 use dlrm_model::{
     DeviceSpec, DlrmConfig, Inputs, Model, ModelOptions, NamedTensor, OptimizerKind, StepLoss, StepOutputs,
 };
@@ -12,6 +12,10 @@ use serde::Deserialize;
 
 const RELATIVE: f32 = 1e-5;
 const ABSOLUTE: f32 = 1e-6;
+/// Of the length of a list, with operands in bf16: small layers leave few errors to average over.
+const BF16: f64 = 2e-2;
+/// Adagrad divides a gradient by its own size at first, so that a small gradient moves a weight as far as a large one.
+const BF16_ADAGRAD: f64 = 1e-1;
 
 #[derive(Deserialize)]
 struct Golden {
@@ -167,4 +171,30 @@ fn ten_steps_of_adagrad() {
         }
         assert_all_close(&format!("{engine:?}, {} adagrad", case.name), &model.parameters().unwrap(), &case.adagrad);
     });
+}
+
+/// With operands in bf16 the same goldens, each list as a whole.
+#[test]
+fn bf16_stays_near() {
+    let golden: Golden = serde_json::from_str(include_str!("golden/dlrm.json")).unwrap();
+    for case in &golden.cases {
+        let check = |what: &str, ours: &[f32], expected: &[f32], tolerance: f64| {
+            let distance = distance(ours, expected);
+            assert!(distance < tolerance, "{}, {what}: {distance}", case.name);
+        };
+        let mut model = case.model(OptimizerKind::Sgd, Engine::NativeBf16);
+        let step = case.step(&mut model, 0.0);
+        check("logits", &step.logits, &case.logits, BF16);
+        check("row gradients", &step.row_grads, &case.row_grads, BF16);
+        let adagrad = OptimizerKind::Adagrad { epsilon: golden.adagrad_epsilon };
+        for (optimizer, expected, tolerance) in
+            [(OptimizerKind::Sgd, &case.sgd, BF16), (adagrad, &case.adagrad, BF16_ADAGRAD)]
+        {
+            let mut model = case.model(optimizer, Engine::NativeBf16);
+            (0..golden.steps).for_each(|_| drop(case.step(&mut model, case.learning_rate)));
+            for (ours, expected) in model.parameters().unwrap().iter().zip(expected) {
+                check(&format!("{} after {optimizer:?}", ours.name), &ours.values, &expected.values, tolerance);
+            }
+        }
+    }
 }

@@ -6,8 +6,8 @@ mod common;
 
 use common::Engine;
 use dlrm_model::{
-    DeviceError, DeviceSpec, DlrmConfig, Inputs, Model, ModelError, ModelOptions, NamedTensor, OptimizerKind,
-    ParameterError, StepLoss, StepOutputs,
+    DeviceError, DeviceSpec, DlrmConfig, EngineKind, Inputs, Kernel, Model, ModelError, ModelOptions, NamedTensor,
+    OptimizerKind, ParameterError, Precision, PrecisionError, StepLoss, StepOutputs,
 };
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -23,7 +23,7 @@ fn options(optimizer: OptimizerKind, n_threads: usize) -> ModelOptions {
 }
 
 /// Without the plain graph: it makes the same promises, but takes its time.
-const ENGINES: [Engine; 2] = [Engine::Native, Engine::Fused];
+const ENGINES: [Engine; 3] = [Engine::Native, Engine::NativeBf16, Engine::Fused];
 
 fn model(engine: Engine, optimizer: OptimizerKind, n_threads: usize) -> Model {
     engine.build(config(), options(optimizer, n_threads))
@@ -245,6 +245,35 @@ fn what_cannot_be_built_is_refused() {
         refused.to_string(),
         "device `cuda:0` needs the engine `candle`: the engine `native` runs on `cpu` alone; change one of the two"
     );
+}
+
+#[test]
+fn a_precision_comes_with_its_kernel_or_is_refused() {
+    let build = |engine, precision| Model::with_precision(engine, config(), options(ADAGRAD, 1), precision);
+    for precision in [Precision::Bf16, Precision::Bf16Emulated] {
+        let refused = build(EngineKind::Candle, precision).unwrap_err();
+        let expected = format!(
+            "precision `{precision}` needs the engine `native`: the engine `candle` computes in `f32` alone; change one of the two"
+        );
+        assert_eq!(refused.to_string(), expected);
+    }
+    let of = |model: Model| (model.precision(), model.kernel(), model.kernel().to_string());
+    let candle = build(EngineKind::Candle, Precision::F32).unwrap();
+    assert_eq!(of(candle), (Precision::F32, Kernel::Candle, "candle".to_owned()));
+    let emulated = build(EngineKind::Native, Precision::Bf16Emulated).unwrap();
+    assert_eq!(of(emulated), (Precision::Bf16Emulated, Kernel::EmulatedBf16, "emulated bf16".to_owned()));
+    let (_, kernel, name) = of(build(EngineKind::Native, Precision::F32).unwrap());
+    assert!(matches!(kernel, Kernel::Gemm | Kernel::Avx512F) && ["gemm", "avx512f"].contains(&&*name));
+    match build(EngineKind::Native, Precision::Bf16) {
+        Ok(model) => assert_eq!(of(model), (Precision::Bf16, Kernel::Avx512Bf16, "avx512_bf16".to_owned())),
+        Err(error) => {
+            assert!(matches!(error, ModelError::Precision(PrecisionError::NoBf16)));
+            let message = error.to_string();
+            for part in ["`bf16` needs a CPU with AVX512_BF16", "use `f32`", "`bf16-emulated`"] {
+                assert!(message.contains(part), "{message:?} should say {part:?}");
+            }
+        }
+    }
 }
 
 #[test]

@@ -9,6 +9,7 @@ use clap::{Parser, Subcommand};
 use criteo_io::ReadError;
 use dlrm_model::ModelError;
 
+use crate::bench::BenchArgs;
 use crate::config::{Config, ConfigError};
 use crate::data::DataError;
 use crate::sketch::SketchArgs;
@@ -27,8 +28,9 @@ struct Cli {
     run_dir: Option<PathBuf>,
 }
 
-#[derive(Debug, clap::Args)]
-struct Experiment {
+/// A configuration and its overrides.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Experiment {
     /// The experiment, a TOML file; see configs/
     #[arg(long, value_name = "FILE")]
     config: PathBuf,
@@ -45,6 +47,8 @@ enum Command {
     Synth(SynthArgs),
     /// Compares HotSketch's proven hold rate with an experiment on a Zipf stream
     Sketch(SketchArgs),
+    /// Times training and prediction of a configuration on rows in memory; writes nothing
+    Bench(BenchArgs),
 }
 
 /// Exit codes, after `sysexits.h`; the README has the table.
@@ -84,6 +88,7 @@ fn dispatch(cli: Cli) -> Result<()> {
         (Some(Command::Synth(args)), _) => return crate::synth::synth(&args),
         (Some(Command::Plan(experiment)), _) => crate::plan::plan(&experiment.load()?)?,
         (Some(Command::Sketch(args)), _) => crate::sketch::sketch(args)?,
+        (Some(Command::Bench(args)), _) => crate::bench::bench(&args)?,
         (None, Some(experiment)) => {
             let (report, path) = crate::run::run(&experiment.load()?, cli.run_dir)?;
             format!("{}written      {}\n", report.table(), path.display())
@@ -96,7 +101,11 @@ fn dispatch(cli: Cli) -> Result<()> {
 }
 
 impl Experiment {
-    fn load(&self) -> Result<Config, ConfigError> {
+    /// The checked configuration.
+    ///
+    /// # Errors
+    /// As [`Config::load`].
+    pub fn load(&self) -> Result<Config, ConfigError> {
         Config::load(&self.config, &self.overrides)
     }
 }
@@ -126,7 +135,7 @@ fn exit_code(error: &anyhow::Error) -> u8 {
         if let Some(model) = cause.downcast_ref::<ModelError>() {
             return match model {
                 ModelError::NonFiniteLogit { .. } | ModelError::NonFiniteGradient { .. } => exit::NOT_FINITE,
-                ModelError::Config(_) | ModelError::Device(_) => exit::CONFIG,
+                ModelError::Config(_) | ModelError::Device(_) | ModelError::Precision(_) => exit::CONFIG,
                 _ => exit::FAILURE,
             };
         }

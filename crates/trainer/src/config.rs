@@ -23,9 +23,12 @@ pub struct Config {
     /// `cpu`, or `cuda:0` in a build with `--features cuda`.
     #[serde(default = "default_device")]
     pub device: String,
-    /// What computes the dense network: `candle`, on any device, or `native`, faster and on a CPU only.
-    #[serde(default = "default_engine")]
+    /// What computes the dense network: `native`, on a CPU only and the default there, or `candle`, on any device.
+    #[serde(default)]
     pub engine: String,
+    /// Operands of the network's products: `f32`, `bf16` (native engine, CPUs with `AVX512_BF16`), `bf16-emulated`.
+    #[serde(default = "default_precision")]
+    pub precision: String,
     /// Threads of the dense network; 0 is one for each core. Results don't depend on it.
     #[serde(default)]
     pub threads: usize,
@@ -62,6 +65,13 @@ pub struct DataConfig {
     /// Reads no more than this many rows of `path`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rows: Option<u64>,
+    /// Keeps the parsed rows of the files in a cache, so that further epochs and runs read them from
+    /// there. It has 164 bytes a row; with `rows` only so many are cached.
+    #[serde(default)]
+    pub cache: bool,
+    /// Where caches are; by default beside the first file of `path`, and beside that of `test_path`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cache_dir: Option<PathBuf>,
     /// Generated rows instead of files.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub synthetic: Option<SyntheticConfig>,
@@ -341,6 +351,8 @@ impl Default for DataConfig {
             format: default_format(),
             train_fraction: default_train_fraction(),
             rows: None,
+            cache: false,
+            cache_dir: None,
             synthetic: None,
         }
     }
@@ -373,8 +385,8 @@ fn default_seed() -> u64 {
     1
 }
 
-fn default_engine() -> String {
-    dlrm_model::EngineKind::default().to_string()
+fn default_precision() -> String {
+    dlrm_model::Precision::default().to_string()
 }
 
 fn default_device() -> String {

@@ -1,11 +1,13 @@
 //! Which rows train and which test, and the streams of both.
 
+mod cache;
+
 use std::path::PathBuf;
 
 use anyhow::Result;
 use criteo_io::{
-    Format, Prefetch, PrefetchConfig, ReadError, Reader, RecordSource, Synth, SynthConfig, count_rows, is_read_once,
-    train_rows,
+    Cache, Format, Prefetch, PrefetchConfig, ReadError, Reader, RecordSource, Synth, SynthConfig, count_rows,
+    is_read_once, train_rows,
 };
 
 use crate::config::{Config, Paths};
@@ -67,7 +69,15 @@ pub struct DataSet {
 #[derive(Clone, Debug)]
 enum Origin {
     Synthetic { synth: SynthConfig, n_rows: u64 },
-    Files { paths: Vec<PathBuf>, format: Format },
+    Files(Files),
+}
+
+/// Files read as one stream, and their rows in a cache if there is one.
+#[derive(Clone, Debug)]
+struct Files {
+    paths: Vec<PathBuf>,
+    format: Format,
+    cache: Option<Cache>,
 }
 
 #[derive(Clone, Debug)]
@@ -75,15 +85,16 @@ enum Split {
     /// The first rows train, those after them test.
     Position { n_train: u64, n_test: u64 },
     /// Files of their own; their rows are not counted ahead.
-    Files { test_paths: Vec<PathBuf>, max_train: Option<u64> },
+    Files { test: Files, max_train: Option<u64> },
 }
 
 impl DataSet {
     /// Finds out where training ends. A split by position counts the rows of the files first,
-    /// without parsing them.
+    /// without parsing them. With `data.cache` this is where caches are opened or built; they know
+    /// their number of rows.
     ///
     /// # Errors
-    /// If a file can't be read, or there are too few rows to split.
+    /// If a file can't be read, there are too few rows to split, or there is no place for a cache.
     pub fn open(config: &Config) -> Result<Self> {
         let data = &config.data;
         let limit = data.rows.unwrap_or(u64::MAX);
@@ -96,16 +107,24 @@ impl DataSet {
         let paths = data.path.as_ref().map(Paths::to_vec).unwrap_or_default();
         let is_piped = check_pipes(config, &paths).map_err(with_advice)?;
         let format = setup::format(config)?;
+        let files = Files::new(config, paths, format, data.rows)?;
+        let n_cached = files.cache.as_ref().map(Cache::n_rows);
         let split = match &data.test_path {
-            Some(test) => Split::Files { test_paths: test.to_vec(), max_train: data.rows },
+            Some(test) => {
+                let test = Files::new(config, test.to_vec(), format, None)?;
+                Split::Files { test, max_train: n_cached.or(data.rows) }
+            }
             None if is_piped => position_split(limit, data.train_fraction)?,
             None => {
-                tracing::info!("counting rows to place the split");
-                let n_rows = count_rows(&paths, data.rows)?;
+                let count = || {
+                    tracing::info!("counting rows to place the split");
+                    count_rows(&files.paths, data.rows)
+                };
+                let n_rows = n_cached.map_or_else(count, Ok)?;
                 position_split(n_rows, data.train_fraction)?
             }
         };
-        Ok(Self { origin: Origin::Files { paths, format }, split })
+        Ok(Self { origin: Origin::Files(files), split })
     }
 
     /// Training rows of one epoch, where they are known before they are read.
@@ -133,10 +152,7 @@ impl DataSet {
     /// If a file can't be opened.
     pub fn test(&self, batch_size: usize, after_training: Option<Box<dyn RecordSource>>) -> Result<Prefetch> {
         let (source, max_rows) = match (&self.split, after_training) {
-            (Split::Files { test_paths, .. }, _) => {
-                let Origin::Files { format, .. } = &self.origin else { unreachable!("test files belong to files") };
-                (open(test_paths, *format)?, None)
-            }
+            (Split::Files { test, .. }, _) => (test.rows()?, None),
             (Split::Position { n_test, .. }, Some(source)) => (source, Some(*n_test)),
             (Split::Position { n_train, n_test }, None) => {
                 let mut source = self.rows()?;
@@ -178,13 +194,27 @@ impl DataSet {
     fn rows(&self) -> Result<Box<dyn RecordSource>> {
         match &self.origin {
             Origin::Synthetic { synth, n_rows } => Ok(Box::new(Synth::new(*synth, 0..*n_rows))),
-            Origin::Files { paths, format } => open(paths, *format),
+            Origin::Files(files) => files.rows(),
         }
     }
 }
 
-fn open(paths: &[PathBuf], format: Format) -> Result<Box<dyn RecordSource>> {
-    Ok(Box::new(Reader::open(paths.to_vec(), format)?))
+impl Files {
+    /// Takes `paths`, and with `data.cache` opens or builds the cache of their first `max_rows` rows.
+    fn new(config: &Config, paths: Vec<PathBuf>, format: Format, max_rows: Option<u64>) -> Result<Self> {
+        let data = &config.data;
+        let cache =
+            if data.cache { cache::open_or_build(&paths, format, max_rows, data.cache_dir.as_deref())? } else { None };
+        Ok(Self { paths, format, cache })
+    }
+
+    /// The rows from the first on.
+    fn rows(&self) -> Result<Box<dyn RecordSource>> {
+        match &self.cache {
+            Some(cache) => Ok(Box::new(cache.rows())),
+            None => Ok(Box::new(Reader::open(self.paths.clone(), self.format)?)),
+        }
+    }
 }
 
 /// Whether the training rows come through a pipe; and the rules for what can be read only once.
@@ -195,7 +225,9 @@ fn check_pipes(config: &Config, paths: &[PathBuf]) -> Result<bool> {
     let test_paths = data.test_path.as_ref().map(Paths::to_vec).unwrap_or_default();
     let (train, test) = (piped(paths)?, piped(&test_paths)?);
     let evaluates = config.train.eval_every > 0;
-    let (key, why) = if train && config.train.epochs > 1 {
+    let (key, why) = if data.cache && (train || test) {
+        ("data.cache", "what comes through a pipe is not cached; save it to a file, or set data.cache to false")
+    } else if train && config.train.epochs > 1 {
         ("train.epochs", "what comes through a pipe can be read once only; save it to a file for more epochs")
     } else if train && data.test_path.is_none() && data.rows.is_none() {
         (

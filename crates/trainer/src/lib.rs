@@ -8,9 +8,10 @@
 //! ```
 //!
 //! A library with a thin binary, so that tests and benchmarks call what users run. `cli.rs` has the
-//! arguments and exit codes; `plan.rs`, `synth.rs` and `sketch.rs` are its other commands. The only
+//! arguments and exit codes; `plan.rs`, `synth.rs`, `sketch.rs` and `bench.rs` are its other commands. The only
 //! crate that prints.
 
+pub mod bench;
 pub mod cli;
 pub mod config;
 pub mod data;

@@ -1,12 +1,15 @@
 //! What a run leaves behind: `report.json`, and the table at its end.
 
 use std::fmt::Write as _;
+use std::time::Duration;
 
 use serde::Serialize;
 
+use crate::step::Phases;
+
 /// Everything that is known of a finished run. Counts are plain, sizes in bytes, losses in nats.
 ///
-/// For the same configuration, data and build all fields are equal but the last five.
+/// For the same configuration, data and build all fields are equal but the last six.
 #[derive(Clone, Debug, Serialize)]
 pub struct Report {
     /// `name` of the configuration.
@@ -21,6 +24,10 @@ pub struct Report {
     pub device: String,
     /// `engine`.
     pub engine: String,
+    /// `precision`.
+    pub precision: String,
+    /// What computed the products, on this CPU: `gemm`, `avx512f`, `avx512_bf16`, `candle`, ...
+    pub kernel: String,
     /// Where the rows came from: `criteo-kaggle`, `criteo-terabyte`, or `generated`.
     pub data: String,
     /// Training rows over all epochs.
@@ -64,12 +71,50 @@ pub struct Report {
     pub threads: usize,
     /// Training rows over training time, evaluation apart.
     pub samples_per_second: f64,
+    /// Where the time of training went.
+    pub phase_seconds: PhaseSeconds,
     /// From the configuration to this report.
     pub wall_seconds: f64,
     /// Evaluation's part of it.
     pub evaluation_seconds: f64,
     /// The most memory the process held; null where the system does not say.
     pub peak_rss_bytes: Option<u64>,
+}
+
+/// Seconds of the training loop, by what it did. What is missing from their sum is progress and metrics.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct PhaseSeconds {
+    /// No batch was ready yet.
+    pub waiting: f64,
+    /// Rows looked up.
+    pub lookup: f64,
+    /// The dense network stepped.
+    pub network: f64,
+    /// The embedding stepped.
+    pub update: f64,
+}
+
+impl PhaseSeconds {
+    /// In seconds.
+    #[must_use]
+    pub fn new(waiting: Duration, Phases { lookup, network, update }: Phases) -> Self {
+        let [waiting, lookup, network, update] = [waiting, lookup, network, update].map(|phase| phase.as_secs_f64());
+        Self { waiting, lookup, network, update }
+    }
+
+    /// Shares of the whole.
+    #[must_use]
+    pub fn line(self) -> String {
+        let Self { waiting, lookup, network, update } = self;
+        let percent = |part: f64| 100.0 * part / (waiting + lookup + network + update);
+        format!(
+            "network {:.0} %, lookup {:.0} %, update {:.0} %, waiting for rows {:.0} %",
+            percent(network),
+            percent(lookup),
+            percent(update),
+            percent(waiting)
+        )
+    }
 }
 
 impl Report {
@@ -106,6 +151,11 @@ impl Report {
         rows.push(("  all counted", bytes(self.embedding_total_bytes)));
         let speed = format!("{} samples/s, {:.1} s in all", grouped(self.samples_per_second as u64), self.wall_seconds);
         rows.push(("speed", speed));
+        rows.push(("  of it", self.phase_seconds.line()));
+        rows.push((
+            "  on",
+            format!("{} threads, {} engine, {} ({})", self.threads, self.engine, self.precision, self.kernel),
+        ));
         if let Some(peak) = self.peak_rss_bytes {
             rows.push(("peak memory", bytes(peak)));
         }

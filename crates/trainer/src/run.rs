@@ -4,14 +4,14 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use criteo_io::RecordSource;
+use criteo_io::{Batch, Prefetch, ReadError, RecordSource};
 use serde::Serialize;
 
 use crate::config::Config;
 use crate::data::DataSet;
 use crate::eval::{Evaluation, evaluate};
 use crate::progress::Progress;
-use crate::report::{Report, peak_rss_bytes};
+use crate::report::{PhaseSeconds, Report, peak_rss_bytes};
 use crate::run_dir::RunDir;
 use crate::setup::{self, EmbeddingPlan};
 use crate::step::Learner;
@@ -31,7 +31,7 @@ pub fn run(config: &Config, run_dir: Option<PathBuf>) -> Result<(Report, PathBuf
     let embedding = setup::build_embedding(&plan, config);
     let dir = RunDir::create(run_dir, config)?;
     tracing::info!("writing to {}", dir.path().display());
-    let learner = Learner::new(embedding, model, config.train.lr);
+    let learner = Learner::new(embedding, model, config.train.lr, config.threads)?;
     let mut run = Run { config, data, learner, dir, totals: Totals::default(), last_evaluation: None };
     let after_training = run.train()?;
     let evaluation = run.evaluate(after_training)?;
@@ -62,6 +62,8 @@ struct Totals {
     epoch: Window,
     since_log: Window,
     training: Duration,
+    /// The part of `training` in which no batch was ready.
+    waiting: Duration,
     evaluation: Duration,
 }
 
@@ -124,7 +126,7 @@ impl Run<'_> {
     fn train_epoch(&mut self, progress: &mut Progress) -> Result<Box<dyn RecordSource>> {
         let mut since = Instant::now();
         let mut batches = self.data.train(self.config.train.batch)?;
-        while let Some(batch) = batches.next_batch()? {
+        while let Some(batch) = self.totals.wait_for(&mut batches)? {
             let step = self.totals.step + 1;
             let first_row = self.totals.rows + 1;
             let report = self.learner.train(&batch).with_context(|| {
@@ -204,6 +206,8 @@ impl Run<'_> {
             seed: config.seed,
             device: config.device.clone(),
             engine: config.engine.clone(),
+            precision: config.precision.clone(),
+            kernel: learner.model.kernel().to_string(),
             data: if is_generated { "generated".to_owned() } else { config.data.format.clone() },
             train_rows: totals.rows,
             test_rows: quality.rows,
@@ -225,6 +229,7 @@ impl Run<'_> {
             demoted: totals.demoted,
             threads: config.threads,
             samples_per_second: totals.rows as f64 / totals.training.as_secs_f64(),
+            phase_seconds: PhaseSeconds::new(totals.waiting, learner.phases()),
             wall_seconds: started.elapsed().as_secs_f64(),
             evaluation_seconds: totals.evaluation.as_secs_f64(),
             peak_rss_bytes: peak_rss_bytes(),
@@ -233,6 +238,13 @@ impl Run<'_> {
 }
 
 impl Totals {
+    fn wait_for(&mut self, batches: &mut Prefetch) -> Result<Option<Batch>, ReadError> {
+        let since = Instant::now();
+        let batch = batches.next_batch();
+        self.waiting += since.elapsed();
+        batch
+    }
+
     fn add(&mut self, report: &crate::step::StepReport, rows: usize) {
         self.step += 1;
         self.rows += rows as u64;

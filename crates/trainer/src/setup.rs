@@ -6,7 +6,7 @@ use cafe_core::{
     HashedEmbedding, Medium, RowOptimizer, VictimPolicy, full_bytes, mix64,
 };
 use criteo_io::{Format, Schema};
-use dlrm_model::{DeviceSpec, DlrmConfig, EngineKind, Model, ModelOptions, OptimizerKind};
+use dlrm_model::{DeviceSpec, DlrmConfig, EngineKind, Model, ModelOptions, OptimizerKind, Precision};
 
 use crate::config::{CafeTable, Config, Importance, Method, ModelKind, Optimizer, Sizing, Victim};
 use crate::report::{bytes, grouped};
@@ -213,7 +213,8 @@ pub fn build_model(config: &Config) -> Result<Model> {
     };
     let options = ModelOptions { optimizer, seed: mix64(config.seed, 0x0de1), device, n_threads: config.threads };
     let engine: EngineKind = config.engine.parse().map_err(|error| anyhow!("engine: {error}"))?;
-    Ok(Model::new(engine, model_config(config)?, options)?)
+    let precision: Precision = config.precision.parse().map_err(|error| anyhow!("precision: {error}"))?;
+    Ok(Model::with_precision(engine, model_config(config)?, options, precision)?)
 }
 
 fn embedding_seed(config: &Config) -> u64 {

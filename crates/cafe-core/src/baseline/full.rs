@@ -2,11 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use crate::coalesce::Coalescer;
+use crate::by_field::ByField;
+use crate::coalesce::Positions;
 use crate::own_rows::OwnRows;
-use crate::rows::{RowTable, init_bound, init_row};
+use crate::prefetch::AHEAD;
+use crate::rows::{RowTable, copy, init_bound, init_row};
 use crate::state::u64s;
-use crate::{Embedding, FeatureId, Memory, RowOptimizer, StateError, StateView, UpdateStats};
+use crate::workers::{Buffers, for_batch, for_each, lookup_parts};
+use crate::{Embedding, FeatureId, Memory, RowOptimizer, StateError, StateView, UpdateStats, Workers};
 
 /// A row for every feature: the ceiling that compression is measured against.
 ///
@@ -20,7 +23,8 @@ pub struct FullEmbedding {
     bounds: Vec<f32>,
     own: OwnRows,
     rows: RowTable,
-    by_id: Coalescer,
+    batch: ByField,
+    buffers: Buffers<Positions>,
 }
 
 impl FullEmbedding {
@@ -32,7 +36,8 @@ impl FullEmbedding {
             bounds: features.iter().copied().map(init_bound).collect(),
             own: OwnRows::with_capacity(0),
             rows: RowTable::new(0, dim, optimizer),
-            by_id: Coalescer::new(dim),
+            batch: ByField::new(features.len(), dim),
+            buffers: Buffers::default(),
         }
     }
 
@@ -58,29 +63,55 @@ impl Embedding for FullEmbedding {
         self.rows.dim()
     }
 
-    fn lookup(&self, ids: &[FeatureId], out: &mut [f32]) {
+    fn lookup_on(&self, ids: &[FeatureId], out: &mut [f32], workers: &dyn Workers) {
         let dim = self.dim();
-        assert_eq!(out.len(), ids.len() * dim, "lookup writes dim values for each id");
-        for (&id, out) in ids.iter().zip(out.chunks_exact_mut(dim)) {
-            match self.own.get(id) {
-                Some(row_idx) => out.copy_from_slice(self.rows.row(row_idx)),
-                None => init_row(out, id.raw(), self.seed, self.bounds[id.field()]),
+        lookup_parts((ids, out, dim), workers, |ids, out| {
+            for (ids, out) in ids.chunks(AHEAD).zip(out.chunks_mut(AHEAD * dim)) {
+                let mut rows = [None; AHEAD];
+                for (row, &id) in rows.iter_mut().zip(ids) {
+                    *row = self.own.get(id);
+                    if let Some(row_idx) = *row {
+                        self.rows.prefetch(row_idx);
+                    }
+                }
+                for ((row, &id), out) in rows.iter().zip(ids).zip(out.chunks_exact_mut(dim)) {
+                    match *row {
+                        Some(row_idx) => copy(out, self.rows.row(row_idx)),
+                        None => init_row(out, id.raw(), self.seed, self.bounds[id.field()]),
+                    }
+                }
             }
-        }
+        });
     }
 
-    fn update(&mut self, ids: &[FeatureId], grads: &[f32], learning_rate: f32) -> UpdateStats {
+    fn update_on(
+        &mut self,
+        ids: &[FeatureId],
+        grads: &[f32],
+        learning_rate: f32,
+        workers: &dyn Workers,
+    ) -> UpdateStats {
         let dim = self.dim();
         assert_eq!(grads.len(), ids.len() * dim, "update takes dim gradients for each id");
-        self.by_id.clear(ids.len());
-        for (&id, grad) in ids.iter().zip(grads.chunks_exact(dim)) {
-            self.by_id.add(id.raw(), grad);
+        let mut batch = std::mem::take(&mut self.batch);
+        batch.sort(ids);
+        let buffers = &self.buffers;
+        for_each(for_batch(workers, ids.len()), batch.parts(), |mut part| {
+            buffers.with(|positions| part.coalesce(positions, (ids, grads, dim), FeatureId::raw, |_, _| ()));
+        });
+        // Rows are given out in the order of the batch, whoever summed.
+        batch.order();
+        for places in batch.in_order().chunks(AHEAD) {
+            let mut rows = [0; AHEAD];
+            for (row_idx, &place) in rows.iter_mut().zip(places) {
+                *row_idx = self.stored_row(FeatureId::from_raw(batch.key(place as usize)));
+                self.rows.prefetch(*row_idx);
+            }
+            for (&row_idx, &place) in rows.iter().zip(places) {
+                self.rows.step(row_idx, batch.sum(place as usize), learning_rate);
+            }
         }
-        for position in 0..self.by_id.keys().len() {
-            let id = FeatureId::from_raw(self.by_id.keys()[position]);
-            let row_idx = self.stored_row(id);
-            self.rows.step(row_idx, self.by_id.sum(position), learning_rate);
-        }
+        self.batch = batch;
         UpdateStats::default()
     }
 

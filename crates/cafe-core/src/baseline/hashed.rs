@@ -3,10 +3,13 @@
 use std::collections::BTreeMap;
 
 use crate::budget::proportional_rows;
-use crate::coalesce::Coalescer;
-use crate::rows::{RowTable, init_bound, init_row};
+use crate::by_field::ByField;
+use crate::coalesce::Positions;
+use crate::prefetch::AHEAD;
+use crate::rows::{RowTable, copy, init_bound, init_row};
+use crate::workers::{Buffers, for_batch, for_each, lookup_parts};
 use crate::{
-    BudgetError, Embedding, FeatureId, Memory, RowOptimizer, StateError, StateView, UpdateStats, mix64, reduce,
+    BudgetError, Embedding, FeatureId, Memory, RowOptimizer, StateError, StateView, UpdateStats, Workers, mix64, reduce,
 };
 
 /// Sizes and settings of a [`HashedEmbedding`].
@@ -58,7 +61,8 @@ pub struct HashedEmbedding {
     /// First row and number of rows of each field.
     fields: Vec<(u32, usize)>,
     rows: RowTable,
-    by_row: Coalescer,
+    batch: ByField,
+    buffers: Buffers<Positions>,
 }
 
 impl HashedEmbedding {
@@ -83,7 +87,7 @@ impl HashedEmbedding {
             }
             start += n as u32;
         }
-        Self { seed: *seed, fields, by_row: Coalescer::new(*dim), rows }
+        Self { seed: *seed, batch: ByField::new(fields.len(), *dim), fields, rows, buffers: Buffers::default() }
     }
 
     #[inline]
@@ -98,25 +102,45 @@ impl Embedding for HashedEmbedding {
         self.rows.dim()
     }
 
-    fn lookup(&self, ids: &[FeatureId], out: &mut [f32]) {
+    fn lookup_on(&self, ids: &[FeatureId], out: &mut [f32], workers: &dyn Workers) {
         let dim = self.dim();
-        assert_eq!(out.len(), ids.len() * dim, "lookup writes dim values for each id");
-        for (&id, out) in ids.iter().zip(out.chunks_exact_mut(dim)) {
-            out.copy_from_slice(self.rows.row(self.row_idx(id)));
-        }
+        lookup_parts((ids, out, dim), workers, |ids, out| {
+            let mut row_idxs = [0; AHEAD];
+            for (ids, out) in ids.chunks(AHEAD).zip(out.chunks_mut(AHEAD * dim)) {
+                for (row_idx, &id) in row_idxs.iter_mut().zip(ids) {
+                    *row_idx = self.row_idx(id);
+                    self.rows.prefetch(*row_idx);
+                }
+                for (&row_idx, out) in row_idxs.iter().zip(out.chunks_exact_mut(dim)) {
+                    copy(out, self.rows.row(row_idx));
+                }
+            }
+        });
     }
 
-    fn update(&mut self, ids: &[FeatureId], grads: &[f32], learning_rate: f32) -> UpdateStats {
+    fn update_on(
+        &mut self,
+        ids: &[FeatureId],
+        grads: &[f32],
+        learning_rate: f32,
+        workers: &dyn Workers,
+    ) -> UpdateStats {
         let dim = self.dim();
         assert_eq!(grads.len(), ids.len() * dim, "update takes dim gradients for each id");
-        self.by_row.clear(ids.len());
-        for (&id, grad) in ids.iter().zip(grads.chunks_exact(dim)) {
-            let row_idx = self.row_idx(id);
-            self.by_row.add(u64::from(row_idx), grad);
-        }
-        for (row_idx, grad) in self.by_row.iter() {
-            self.rows.step(row_idx as u32, grad, learning_rate);
-        }
+        let Self { seed, fields, rows, batch, buffers } = self;
+        batch.sort(ids);
+        let mut rest = rows.all_mut();
+        let parts = batch.parts().map(|part| {
+            let n_rows = fields[part.field].1;
+            (part, n_rows, rest.take(n_rows))
+        });
+        for_each(for_batch(workers, ids.len()), parts, |(mut part, n_rows, mut rows)| {
+            let row = |id: FeatureId| reduce(mix64(id.raw(), *seed), n_rows) as u64;
+            buffers.with(|positions| part.coalesce(positions, (ids, grads, dim), row, |_, _| ()));
+            for (row_idx, grad) in part.iter(dim) {
+                rows.step(row_idx as u32, grad, learning_rate);
+            }
+        });
         UpdateStats::default()
     }
 

@@ -1,55 +1,98 @@
 //! One training step of the tiers: gradients to rows, importance to the sketch, rows to those who earned them.
 
-use super::{CafeConfig, CafeEmbedding, FieldLayout, Importance, Route};
-use crate::coalesce::Coalescer;
+use super::field_step::{FieldBuffers, FieldStep, NO_SCORE};
+use super::{CafeConfig, CafeEmbedding, FieldLayout, Route};
+use crate::by_field::{ByField, take};
+use crate::coalesce::RowSums;
+use crate::prefetch::AHEAD;
 use crate::rows::init_row;
-use crate::{FeatureId, UpdateStats};
+use crate::workers::{Buffers, for_each};
+use crate::{FeatureId, UpdateStats, Workers};
 
-/// Buffers of one update, kept from step to step.
+/// Buffers of one update, kept from step to step. What there is of each distinct feature lies at its place in `batch`.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Scratch {
-    by_id: Coalescer,
-    by_row: Coalescer,
-    /// For each distinct id: its gradient norms summed, and where its gradient went.
+    batch: ByField,
+    /// Gradient norms summed.
     importance: Vec<f64>,
+    /// What the sketch is to be told, or `NO_SCORE`.
+    scores: Vec<f32>,
+    /// Buckets of the sketch.
+    buckets: Vec<u32>,
+    /// Where gradients went.
     routes: Vec<Route>,
-    /// Distinct ids that reached the threshold without owning a row.
+    /// Places of the features that reached the threshold without owning a row.
     candidates: Vec<u32>,
-    /// For each field: the sum of importance, and occurrences.
-    field_totals: Vec<(f64, f64)>,
+    buffers: Buffers<FieldBuffers>,
+    own_sums: RowSums,
 }
 
 impl CafeEmbedding {
-    /// Step 1: every gradient to the rows that its lookup read. One exception: where features fill a small field
-    /// past its declared number within a batch, the surplus read rows of its own that can't be stored any more.
-    pub(super) fn step_rows(&mut self, scratch: &mut Scratch, learning_rate: f32) {
-        scratch.routes.clear();
-        scratch.by_row.clear(2 * scratch.by_id.keys().len());
-        for (raw, grad) in scratch.by_id.iter() {
-            let id = FeatureId::from_raw(raw);
-            let route = match self.route(id) {
-                Route::Unseen { bound } => self.store(id, bound),
-                route => route,
+    /// Step 1: every gradient to the rows that its lookup read, but for hot rows and fields of own rows, which come
+    /// after; and what each feature's score is. Fields share nothing here, so threads may take one each.
+    pub(super) fn step_fields(
+        &mut self,
+        scratch: &mut Scratch,
+        (ids, grads, learning_rate): (&[FeatureId], &[f32], f32),
+        workers: &dyn Workers,
+    ) {
+        let Self { config, layout, sketch, rows, .. } = self;
+        let mut rows = rows.all_mut();
+        rows.take(config.n_hot);
+        let Scratch { batch, importance, scores, buckets, routes, buffers, .. } = scratch;
+        let (mut importance, mut scores) = (importance.as_mut_slice(), scores.as_mut_slice());
+        let (mut buckets, mut routes) = (buckets.as_mut_slice(), routes.as_mut_slice());
+        let (config, sketch) = (&*config, &*sketch);
+        let steps = batch.parts().zip(&*layout).map(|(part, layout)| {
+            let n = part.occurrences.len();
+            let (n_rows, shared) = match layout {
+                FieldLayout::Own { n, .. } => (*n, None),
+                FieldLayout::Shared(rows) => (rows.n_rows(), Some(rows)),
             };
-            scratch.routes.push(route);
-            match route {
-                Route::Hot(row) | Route::Cold(row) | Route::Own(row) => {
-                    scratch.by_row.add(u64::from(row), grad);
-                }
-                Route::Medium(first, second) => {
-                    scratch.by_row.add(u64::from(first), grad);
-                    scratch.by_row.add(u64::from(second), grad);
-                }
-                Route::Unseen { .. } => unreachable!("it was stored"),
+            FieldStep {
+                config,
+                sketch,
+                shared,
+                part,
+                rows: rows.take(n_rows),
+                importance: take(&mut importance, n),
+                scores: take(&mut scores, n),
+                buckets: take(&mut buckets, n),
+                routes: take(&mut routes, n),
             }
-        }
-        for (row_idx, grad) in scratch.by_row.iter() {
-            self.rows.step(row_idx as u32, grad, learning_rate);
+        });
+        for_each(workers, steps, |mut step| {
+            buffers.with(|buffers| step.run(buffers, ids, grads, learning_rate));
+        });
+    }
+
+    /// Step 1 for small fields. One exception: where features fill such a field past its declared number within a
+    /// batch, the surplus read rows of its own that can't be stored any more.
+    pub(super) fn step_own_fields(&mut self, scratch: &mut Scratch, learning_rate: f32) {
+        let Scratch { batch, own_sums, .. } = scratch;
+        for field in 0..self.layout.len() {
+            if matches!(self.layout[field], FieldLayout::Shared(_)) {
+                continue;
+            }
+            let places = batch.places(field);
+            own_sums.clear(places.len(), self.config.dim);
+            for place in places {
+                let id = FeatureId::from_raw(batch.key(place));
+                let row_idx = match self.route(id) {
+                    Route::Unseen { bound } => self.store(id, bound),
+                    Route::Own(row_idx) | Route::Cold(row_idx) => row_idx,
+                    Route::Hot(_) | Route::Medium(..) | Route::Unknown => unreachable!("the sketch does not see it"),
+                };
+                own_sums.add(row_idx, batch.sum(place));
+            }
+            for (row_idx, grad) in own_sums.iter(self.config.dim) {
+                self.rows.step(row_idx, grad, learning_rate);
+            }
         }
     }
 
     /// Gives a feature of a small field its row.
-    fn store(&mut self, id: FeatureId, bound: f32) -> Route {
+    fn store(&mut self, id: FeatureId, bound: f32) -> u32 {
         let FieldLayout::Own { start, used, .. } = &mut self.layout[id.field()] else {
             unreachable!("only small fields have unseen features");
         };
@@ -57,29 +100,38 @@ impl CafeEmbedding {
         *used += 1;
         init_row(self.rows.row_mut(row_idx), id.raw(), self.config.seed, bound);
         self.own.insert(id, row_idx);
-        Route::Own(row_idx)
+        row_idx
     }
 
-    /// Step 2: importance into the sketch.
-    pub(super) fn observe(&mut self, scratch: &mut Scratch, stats: &mut UpdateStats) {
-        scratch.candidates.clear();
-        for (position, (raw, importance)) in scratch.by_id.keys().iter().zip(&scratch.importance).enumerate() {
-            let id = FeatureId::from_raw(*raw);
-            if matches!(self.layout[id.field()], FieldLayout::Own { .. }) || *importance == 0.0 {
-                continue;
+    /// Step 1 for hot rows, and step 2: importance into the sketch; in the order in which the batch names features.
+    pub(super) fn observe(&mut self, scratch: &mut Scratch, learning_rate: f32, stats: &mut UpdateStats) {
+        let Scratch { batch, scores, buckets, routes, candidates, .. } = scratch;
+        candidates.clear();
+        batch.order();
+        for places in batch.in_order().chunks(AHEAD) {
+            for &place in places {
+                self.sketch.prefetch(buckets[place as usize] as usize);
+                if let Route::Hot(row_idx) = routes[place as usize] {
+                    self.rows.prefetch(row_idx);
+                }
             }
-            let (total, occurrences) = scratch.field_totals[id.field()];
-            let score = match self.config.importance {
-                Importance::Frequency => *importance as f32,
-                Importance::GradientNorm => (importance * occurrences / total) as f32,
-            };
-            let observed = self.sketch.observe(id, score);
-            if let Some(row_idx) = observed.freed_row {
-                self.free.push(row_idx);
-                stats.demoted += 1;
-            }
-            if observed.held.is_some_and(|held| held.row.is_none() && held.score >= self.config.threshold) {
-                scratch.candidates.push(position as u32);
+            for &candidate in places {
+                let place = candidate as usize;
+                if let Route::Hot(row_idx) = routes[place] {
+                    self.rows.step(row_idx, batch.sum(place), learning_rate);
+                }
+                if scores[place] == NO_SCORE {
+                    continue;
+                }
+                let id = FeatureId::from_raw(batch.key(place));
+                let observed = self.sketch.observe_in(buckets[place] as usize, id, scores[place]);
+                if let Some(row_idx) = observed.freed_row {
+                    self.free.push(row_idx);
+                    stats.demoted += 1;
+                }
+                if observed.held.is_some_and(|held| held.row.is_none() && held.score >= self.config.threshold) {
+                    candidates.push(candidate);
+                }
             }
         }
     }
@@ -101,15 +153,15 @@ impl CafeEmbedding {
 
     /// Step 4: rows for those who earned one.
     pub(super) fn promote(&mut self, scratch: &Scratch, stats: &mut UpdateStats) {
-        for &position in &scratch.candidates {
+        for &place in &scratch.candidates {
             let Some(&row_idx) = self.free.last() else { return };
-            let id = FeatureId::from_raw(scratch.by_id.keys()[position as usize]);
+            let id = FeatureId::from_raw(scratch.batch.key(place as usize));
             // A later feature of the batch may have taken the slot, or a decay the score.
             let Some(held) = self.sketch.get(id) else { continue };
             if held.row.is_some() || held.score < self.config.threshold {
                 continue;
             }
-            let source = match scratch.routes[position as usize] {
+            let source = match scratch.routes[place as usize] {
                 // It was hot, lost its row to a newcomer in this very step, and came back.
                 Route::Hot(_) => self.shared_route(id, held.score),
                 route => route,
@@ -122,12 +174,19 @@ impl CafeEmbedding {
         }
     }
 
+    fn shared_route(&self, id: FeatureId, score: f32) -> Route {
+        let FieldLayout::Shared(rows) = &self.layout[id.field()] else {
+            unreachable!("small fields share no rows");
+        };
+        rows.route(&self.config, id, score)
+    }
+
     fn copy_shared(&mut self, source: Route, row_idx: u32) {
         for k in 0..self.config.dim {
             let value = match source {
                 Route::Cold(first) => self.rows.row(first)[k],
                 Route::Medium(first, second) => self.rows.row(first)[k] + self.rows.row(second)[k],
-                Route::Hot(_) | Route::Own(_) | Route::Unseen { .. } => {
+                Route::Hot(_) | Route::Own(_) | Route::Unseen { .. } | Route::Unknown => {
                     unreachable!("only shared vectors are copied")
                 }
             };
@@ -138,33 +197,15 @@ impl CafeEmbedding {
 
 impl Scratch {
     pub(super) fn new(config: &CafeConfig) -> Self {
-        Self {
-            by_id: Coalescer::new(config.dim),
-            by_row: Coalescer::new(config.dim),
-            field_totals: vec![(0.0, 0.0); config.fields.len()],
-            ..Self::default()
-        }
+        Self { batch: ByField::new(config.fields.len(), config.dim), ..Self::default() }
     }
 
-    /// Sums gradients and importance by id, and importance by field.
-    pub(super) fn gather(&mut self, ids: &[FeatureId], grads: &[f32], config: &CafeConfig) {
-        self.by_id.clear(ids.len());
-        self.importance.clear();
-        self.field_totals.fill((0.0, 0.0));
-        for (&id, grad) in ids.iter().zip(grads.chunks_exact(config.dim)) {
-            let importance = match config.importance {
-                // In f64 no finite gradient's square overflows.
-                Importance::GradientNorm => grad.iter().map(|&g| f64::from(g).powi(2)).sum::<f64>().sqrt(),
-                Importance::Frequency => 1.0,
-            };
-            let position = self.by_id.add(id.raw(), grad);
-            if position == self.importance.len() {
-                self.importance.push(0.0);
-            }
-            self.importance[position] += importance;
-            let (total, occurrences) = &mut self.field_totals[id.field()];
-            *total += importance;
-            *occurrences += 1.0;
-        }
+    /// Sorts a batch by field and makes room for its features.
+    pub(super) fn sort(&mut self, ids: &[FeatureId]) {
+        self.batch.sort(ids);
+        self.importance.resize(ids.len(), 0.0);
+        self.scores.resize(ids.len(), 0.0);
+        self.buckets.resize(ids.len(), 0);
+        self.routes.resize(ids.len(), Route::Unknown);
     }
 }

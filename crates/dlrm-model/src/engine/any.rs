@@ -4,10 +4,12 @@ use std::fmt;
 use std::str::FromStr;
 
 use super::native::NativeModel;
+use super::team::Team;
 use crate::config::DlrmConfig;
-use crate::error::{ModelError, UnknownEngine};
+use crate::error::{ModelError, PrecisionError, UnknownEngine};
 use crate::model::{CandleModel, Inputs, ModelOptions, StepLoss, StepOutputs};
 use crate::parameters::NamedTensor;
+use crate::precision::{Kernel, Precision};
 
 /// An engine by name: `native` or `candle`.
 ///
@@ -66,7 +68,7 @@ macro_rules! dispatch {
 }
 
 impl Model {
-    /// A model with freshly drawn weights, the same for both engines.
+    /// A model in `f32` with freshly drawn weights, the same for both engines.
     ///
     /// # Errors
     /// A configuration that does not fit together, a device that cannot be had or is not the engine's, threads that
@@ -75,9 +77,31 @@ impl Model {
     /// # Panics
     /// If `n_threads` is 0.
     pub fn new(engine: EngineKind, config: DlrmConfig, options: ModelOptions) -> Result<Self, ModelError> {
-        match engine {
-            EngineKind::Native => NativeModel::new(config, options).map(|model| Self::Native(Box::new(model))),
-            EngineKind::Candle => CandleModel::new(config, options).map(|model| Self::Candle(Box::new(model))),
+        Self::with_precision(engine, config, options, Precision::F32)
+    }
+
+    /// The same model with the operands of its products in another precision.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new), and a precision that the engine or this CPU does not have.
+    ///
+    /// # Panics
+    /// If `n_threads` is 0.
+    pub fn with_precision(
+        engine: EngineKind,
+        config: DlrmConfig,
+        options: ModelOptions,
+        precision: Precision,
+    ) -> Result<Self, ModelError> {
+        match (engine, precision) {
+            (EngineKind::Native, _) => {
+                let model = NativeModel::with_precision(config, options, precision)?;
+                Ok(Self::Native(Box::new(model)))
+            }
+            (EngineKind::Candle, Precision::F32) => {
+                CandleModel::new(config, options).map(|model| Self::Candle(Box::new(model)))
+            }
+            (EngineKind::Candle, _) => Err(PrecisionError::CandleIsF32 { precision }.into()),
         }
     }
 
@@ -90,10 +114,37 @@ impl Model {
         }
     }
 
+    /// The precision it was built with.
+    #[must_use]
+    pub fn precision(&self) -> Precision {
+        match self {
+            Self::Native(model) => model.precision(),
+            Self::Candle(_) => Precision::F32,
+        }
+    }
+
+    /// What computes its products, for reports.
+    #[must_use]
+    pub fn kernel(&self) -> Kernel {
+        match self {
+            Self::Native(model) => model.kernel(),
+            Self::Candle(_) => Kernel::Candle,
+        }
+    }
+
     /// The shape it was built with.
     #[must_use]
     pub fn config(&self) -> &DlrmConfig {
         dispatch!(self, model => model.config())
+    }
+
+    /// The threads of a native model, idle between its calls; candle's can't be lent.
+    #[must_use]
+    pub fn team(&self) -> Option<&Team> {
+        match self {
+            Self::Native(model) => Some(model.team()),
+            Self::Candle(_) => None,
+        }
     }
 
     /// Weights and biases in all.

@@ -6,12 +6,11 @@ use rand_chacha::ChaCha8Rng;
 
 use super::interaction::{Gradients, Interaction, Scratch, Values};
 use super::kernels;
-use super::layer::{Layer, LayerRecord, Tile};
+use super::layer::{Layer, LayerRecord, Method, Tile};
 use super::mlp::{Mlp, Tape};
 use crate::config::DlrmConfig;
 use crate::loss::logit_gradients;
 use crate::model::Inputs;
-use crate::optim::OptimizerKind;
 use crate::shard::Shard;
 
 /// The network and its parameters.
@@ -46,10 +45,10 @@ pub(crate) enum Position {
 
 impl Dlrm {
     /// Draws all layers from one generator, in the order of the candle graph: the same seed, the same bits.
-    pub(crate) fn new(config: &DlrmConfig, seed: u64, optimizer: OptimizerKind) -> Self {
+    pub(crate) fn new(config: &DlrmConfig, seed: u64, method: Method) -> Self {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
-        let bottom = Mlp::new(&mut rng, config.n_dense, &config.bottom, true, optimizer);
-        let top = Mlp::new(&mut rng, config.top_input(), &config.top, false, optimizer);
+        let bottom = Mlp::new(&mut rng, config.n_dense, &config.bottom, true, method);
+        let top = Mlp::new(&mut rng, config.top_input(), &config.top, false, method);
         let interaction = Interaction { has_dense: config.has_dense(), n_rows: config.n_fields, dim: config.dim };
         Self { bottom, interaction, top }
     }
@@ -98,11 +97,11 @@ impl Dlrm {
         feature_gradient.resize(features.len(), 0.0);
 
         logit_gradients(outputs.logits, inputs.labels, n_samples, top.output_gradient_mut());
-        self.top.backward(top, Some(feature_gradient));
+        self.top.backward(features, top, Some(feature_gradient));
         let (x, to_x) = bottom.output_and_gradient_mut();
         let to = Gradients { dense: to_x, rows: &mut *outputs.row_grads };
         self.interaction.backward(Values { dense: x, rows: inputs.rows }, feature_gradient, to, scratch);
-        self.bottom.backward(bottom, None);
+        self.bottom.backward(dense, bottom, None);
         *is_finite = kernels::all_finite(outputs.row_grads);
     }
 

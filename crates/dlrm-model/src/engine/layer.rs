@@ -5,6 +5,7 @@ use std::ops::Range;
 
 use super::kernels::{self, Step};
 use super::product::{Matrix, MatrixMut, Place, multiply};
+use super::wide::{PackedWeights, PackedWeightsMut, SamplePanels, Wide, sum_gradient};
 use crate::init::LinearInit;
 use crate::optim::OptimizerKind;
 use crate::shard::take;
@@ -26,6 +27,8 @@ pub(crate) struct Layer {
     /// write it row by row, and only the way back has to transpose it, while it packs a block for its cache.
     weight: Group,
     bias: Group,
+    /// The same weights for our own kernel, packed whenever they change; `None` for the `gemm` crate.
+    packed: Option<PackedWeights>,
 }
 
 /// Parameters, their gradient, and Adagrad's sums of squares (empty for SGD).
@@ -52,6 +55,7 @@ pub(crate) struct Tile<'a> {
     n_output: usize,
     weight: GroupMut<'a>,
     bias: Option<GroupMut<'a>>,
+    packed: Option<PackedWeightsMut<'a>>,
 }
 
 /// What a shard of the batch says about the gradient of a layer.
@@ -63,6 +67,16 @@ pub(crate) struct LayerRecord<'a> {
     pub(crate) gradient: &'a [f32],
     /// `[n_output]`: its sum over the samples.
     pub(crate) bias_gradient: &'a [f32],
+    /// `input` and `gradient` again, for our own kernel.
+    pub(crate) panels: &'a SamplePanels,
+}
+
+/// How the layers of a model compute and learn.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Method {
+    pub(crate) optimizer: OptimizerKind,
+    /// Our own kernel, or `None` for the `gemm` crate.
+    pub(crate) wide: Option<Wide>,
 }
 
 impl Group {
@@ -91,11 +105,16 @@ impl<'a> GroupMut<'a> {
 }
 
 impl Layer {
-    pub(crate) fn new(init: &LinearInit, n_input: usize, has_relu: bool, optimizer: OptimizerKind) -> Self {
+    /// A layer of one output is a product with a vector, for which words and panels are no help: it stays `f32`, with
+    /// `gemm`.
+    pub(crate) fn new(init: &LinearInit, n_input: usize, has_relu: bool, method: Method) -> Self {
+        let Method { optimizer, wide } = method;
         let n_output = init.bias.len();
+        let wide = wide.filter(|_| n_output > 1);
+        let packed = wide.map(|wide| PackedWeights::new(wide, n_input, n_output, tile_inputs(n_output)));
         let weight = Group::new(vec![0.0; n_input * n_output], optimizer);
         let bias = Group::new(vec![0.0; n_output], optimizer);
-        let mut layer = Self { n_input, n_output, has_relu, weight, bias };
+        let mut layer = Self { n_input, n_output, has_relu, weight, bias, packed };
         layer.set_parameters(&init.weight, &init.bias);
         layer
     }
@@ -108,6 +127,7 @@ impl Layer {
     pub(crate) fn set_parameters(&mut self, weight: &[f32], bias: &[f32]) {
         kernels::transpose(weight, self.n_input, &mut self.weight.values);
         self.bias.values.copy_from_slice(bias);
+        self.tiles().for_each(|mut tile| tile.pack());
     }
 
     /// Sums of squares like [`parameters`](Self::parameters), or nothing for SGD.
@@ -127,15 +147,28 @@ impl Layer {
         swapped
     }
 
-    /// `[n, n_input]` to `[n, n_output]`.
-    pub(crate) fn forward(&self, x: &[f32], y: &mut [f32]) {
+    /// `[n, n_input]` to `[n, n_output]`; `words` is a buffer.
+    pub(crate) fn forward(&self, x: &[f32], y: &mut [f32], words: &mut Vec<u32>) {
+        if let Some(packed) = &self.packed {
+            return packed.forward(x, &self.bias.values, self.has_relu, y, words);
+        }
         let (x, weight) = (Matrix::new(x, self.n_input), Matrix::new(&self.weight.values, self.n_output));
         multiply(x, weight, MatrixMut::new(y, self.n_output), Place::Fresh);
         kernels::add_bias(y, &self.bias.values, self.has_relu);
     }
 
-    /// Gradient before the activation `[n, n_output]` to gradient of the input `[n, n_input]`.
-    pub(crate) fn input_gradient(&self, gradient: &[f32], to: &mut [f32]) {
+    /// Makes what the gradient of the weights needs of a shard; nothing for the `gemm` crate.
+    pub(crate) fn pack_samples(&self, input: &[f32], gradient: &[f32], to: &mut SamplePanels) {
+        if let Some(packed) = &self.packed {
+            packed.pack_samples(input, gradient, to);
+        }
+    }
+
+    /// Gradient before the activation `[n, n_output]` to gradient of the input `[n, n_input]`; `words` is a buffer.
+    pub(crate) fn input_gradient(&self, gradient: &[f32], to: &mut [f32], words: &mut Vec<u32>) {
+        if let Some(packed) = &self.packed {
+            return packed.input_gradient(gradient, to, words);
+        }
         let gradient = Matrix::new(gradient, self.n_output);
         let weight = Matrix::new(&self.weight.values, self.n_output).transposed();
         multiply(gradient, weight, MatrixMut::new(to, self.n_input), Place::Fresh);
@@ -145,10 +178,12 @@ impl Layer {
     pub(crate) fn tiles(&mut self) -> impl Iterator<Item = Tile<'_>> + Send {
         let (n_input, n_output, step) = (self.n_input, self.n_output, tile_inputs(self.n_output));
         let (mut weight, mut bias) = (self.weight.as_mut(), Some(self.bias.as_mut()));
+        let mut packed = self.packed.as_mut().map(PackedWeights::as_mut);
         (0..n_input).step_by(step).map(move |start| {
             let inputs = start..n_input.min(start + step);
             let weight = weight.take(inputs.len() * n_output);
-            Tile { inputs, n_input, n_output, weight, bias: bias.take() }
+            let packed = packed.as_mut().map(|packed| packed.take(inputs.len()));
+            Tile { inputs, n_input, n_output, weight, bias: bias.take(), packed }
         })
     }
 }
@@ -160,19 +195,24 @@ fn tile_inputs(n_output: usize) -> usize {
 
 impl Tile<'_> {
     /// Sums the gradient over the shards in their order, from what there is or from nothing.
-    pub(crate) fn accumulate<'r>(&mut self, shards: impl Iterator<Item = LayerRecord<'r>>, place: Place) {
-        let mut place = place;
-        for LayerRecord { input, gradient, bias_gradient } in shards {
-            let input = Matrix::new(input, self.n_input).columns(&self.inputs).transposed();
-            let sum = MatrixMut::new(self.weight.gradient, self.n_output);
-            multiply(input, Matrix::new(gradient, self.n_output), sum, place);
-            if let Some(bias) = &mut self.bias {
-                match place {
-                    Place::Fresh => bias.gradient.copy_from_slice(bias_gradient),
-                    Place::Sum => kernels::add(bias.gradient, bias_gradient),
-                }
+    pub(crate) fn accumulate<'r>(&mut self, shards: impl Iterator<Item = LayerRecord<'r>> + Clone, place: Place) {
+        let place_of = |shard_idx| if shard_idx == 0 { place } else { Place::Sum };
+        if let Some(packed) = &self.packed {
+            let sum = (&mut *self.weight.gradient, place == Place::Fresh);
+            sum_gradient(packed.wide(), shards.clone().map(|shard| shard.panels), &self.inputs, self.n_output, sum);
+        } else {
+            for (shard_idx, LayerRecord { input, gradient, .. }) in shards.clone().enumerate() {
+                let input = Matrix::new(input, self.n_input).columns(&self.inputs).transposed();
+                let sum = MatrixMut::new(self.weight.gradient, self.n_output);
+                multiply(input, Matrix::new(gradient, self.n_output), sum, place_of(shard_idx));
             }
-            place = Place::Sum;
+        }
+        let Some(bias) = &mut self.bias else { return };
+        for (shard_idx, LayerRecord { bias_gradient, .. }) in shards.enumerate() {
+            match place_of(shard_idx) {
+                Place::Fresh => bias.gradient.copy_from_slice(bias_gradient),
+                Place::Sum => kernels::add(bias.gradient, bias_gradient),
+            }
         }
     }
 
@@ -182,6 +222,14 @@ impl Tile<'_> {
         if let Some(bias) = &mut self.bias {
             bias.step(step);
         }
+        self.pack();
+    }
+
+    /// Packs the weights for our own kernel.
+    fn pack(&mut self) {
+        if let Some(packed) = &mut self.packed {
+            packed.pack(self.weight.values);
+        }
     }
 }
 
@@ -189,34 +237,45 @@ impl Tile<'_> {
 mod tests {
     use super::*;
 
-    /// Two samples through `y = relu(x · weightᵀ + bias)` with two inputs, three outputs.
+    fn method(optimizer: OptimizerKind, wide: Option<Wide>) -> Method {
+        Method { optimizer, wide }
+    }
+
+    /// Two samples through `y = relu(x · weightᵀ + bias)` with two inputs, three outputs: numbers that bf16 holds.
     #[test]
     fn forward_backward_and_step_on_paper() {
         let init = LinearInit { weight: vec![1.0, 2.0, -1.0, 0.0, 0.5, 0.5], bias: vec![0.0, 1.0, -2.0] };
-        let mut layer = Layer::new(&init, 2, true, OptimizerKind::Sgd);
-        let (x, mut y) = ([1.0, 2.0, 3.0, 4.0], [f32::NAN; 6]);
-        layer.forward(&x, &mut y);
-        assert_eq!(y, [5.0, 0.0, 0.0, 11.0, 0.0, 1.5]);
-        let (gradient, mut to) = ([1.0, 0.0, 0.0, 2.0, 0.0, 4.0], [f32::NAN; 4]);
-        layer.input_gradient(&gradient, &mut to);
-        assert_eq!(to, [1.0, 2.0, 4.0, 6.0]);
-        let shards = [(&x[..2], &gradient[..3], [1.0, 0.0, 0.0]), (&x[2..], &gradient[3..], [2.0, 0.0, 4.0])];
-        for mut tile in layer.tiles() {
-            let records =
-                shards.iter().map(|(input, gradient, bias_gradient)| LayerRecord { input, gradient, bias_gradient });
-            tile.accumulate(records, Place::Fresh);
-            tile.step(Step { optimizer: OptimizerKind::Sgd, learning_rate: 0.5 });
+        for wide in std::iter::once(None).chain(Wide::all_here().map(Some)) {
+            let mut layer = Layer::new(&init, 2, true, method(OptimizerKind::Sgd, wide));
+            let (x, mut y, mut words) = ([1.0, 2.0, 3.0, 4.0], [f32::NAN; 6], Vec::new());
+            layer.forward(&x, &mut y, &mut words);
+            assert_eq!(y, [5.0, 0.0, 0.0, 11.0, 0.0, 1.5], "{wide:?}");
+            let (gradient, mut to) = ([1.0, 0.0, 0.0, 2.0, 0.0, 4.0], [f32::NAN; 4]);
+            layer.input_gradient(&gradient, &mut to, &mut words);
+            assert_eq!(to, [1.0, 2.0, 4.0, 6.0], "{wide:?}");
+            let shards = [(&x[..2], &gradient[..3], [1.0, 0.0, 0.0]), (&x[2..], &gradient[3..], [2.0, 0.0, 4.0])];
+            let mut panels = [SamplePanels::default(), SamplePanels::default()];
+            for ((input, gradient, _), panels) in shards.iter().zip(&mut panels) {
+                layer.pack_samples(input, gradient, panels);
+            }
+            for mut tile in layer.tiles() {
+                let records = shards.iter().zip(&panels).map(|((input, gradient, bias_gradient), panels)| {
+                    LayerRecord { input, gradient, bias_gradient, panels }
+                });
+                tile.accumulate(records, Place::Fresh);
+                tile.step(Step { optimizer: OptimizerKind::Sgd, learning_rate: 0.5 });
+            }
+            assert_eq!(layer.parameters(), [vec![-2.5, -3.0, -1.0, 0.0, -5.5, -7.5], vec![-1.5, 1.0, -4.0]]);
+            layer.input_gradient(&gradient, &mut to, &mut words);
+            assert_eq!(to, [-2.5, -3.0, -27.0, -36.0], "{wide:?}: the way back reads the new weights");
         }
-        assert_eq!(layer.parameters(), [vec![-2.5, -3.0, -1.0, 0.0, -5.5, -7.5], vec![-1.5, 1.0, -4.0]]);
-        layer.input_gradient(&gradient, &mut to);
-        assert_eq!(to, [-2.5, -3.0, -27.0, -36.0], "the way back reads the new weights");
     }
 
     #[test]
     fn tiles_cover_the_layer_in_order() {
         for (n_input, n_output) in [(1, 1), (13, 512), (367, 512), (512, 256), (300, 64), (20_000, 1)] {
             let init = LinearInit { weight: vec![0.5; n_input * n_output], bias: vec![0.0; n_output] };
-            let mut layer = Layer::new(&init, n_input, false, OptimizerKind::Adagrad { epsilon: 0.0 });
+            let mut layer = Layer::new(&init, n_input, false, method(OptimizerKind::Adagrad { epsilon: 0.0 }, None));
             let (mut next, mut n_biases) = (0, 0);
             for tile in layer.tiles() {
                 assert_eq!(tile.inputs.start, next);

@@ -4,9 +4,9 @@
 use rand::Rng;
 
 use super::kernels;
-use super::layer::{Layer, LayerRecord, Tile};
+use super::layer::{Layer, LayerRecord, Method, Tile};
+use super::wide::SamplePanels;
 use crate::init;
-use crate::optim::OptimizerKind;
 
 /// A stack of layers; without any, it has neither inputs nor outputs.
 #[derive(Debug)]
@@ -23,21 +23,19 @@ pub(crate) struct Tape {
     gradients: Vec<Vec<f32>>,
     /// `[n_output]`
     bias_gradients: Vec<Vec<f32>>,
+    /// Inputs and gradients for the gradients of the weights, where our own kernel computes them.
+    panels: Vec<SamplePanels>,
+    /// What a product reads, while it does.
+    words: Vec<u32>,
 }
 
 impl Mlp {
     /// Draws the layers in order. `relu_at_end` is for a stack whose output feeds another one.
-    pub(crate) fn new<R: Rng>(
-        rng: &mut R,
-        n_input: usize,
-        sizes: &[usize],
-        relu_at_end: bool,
-        optimizer: OptimizerKind,
-    ) -> Self {
+    pub(crate) fn new<R: Rng>(rng: &mut R, n_input: usize, sizes: &[usize], relu_at_end: bool, method: Method) -> Self {
         let inputs = std::iter::once(&n_input).chain(sizes);
         let layer = |(layer_idx, (&n_input, &n_output)): (usize, (&usize, &usize))| {
             let has_relu = relu_at_end || layer_idx + 1 < sizes.len();
-            Layer::new(&init::linear(rng, n_input, n_output), n_input, has_relu, optimizer)
+            Layer::new(&init::linear(rng, n_input, n_output), n_input, has_relu, method)
         };
         Self { layers: inputs.zip(sizes).enumerate().map(layer).collect() }
     }
@@ -49,6 +47,8 @@ impl Mlp {
             outputs: vec![Vec::new(); self.layers.len()],
             gradients: vec![Vec::new(); self.layers.len()],
             bias_gradients,
+            panels: self.layers.iter().map(|_| SamplePanels::default()).collect(),
+            words: Vec::new(),
         }
     }
 
@@ -58,7 +58,7 @@ impl Mlp {
             let (before, from_here) = tape.outputs.split_at_mut(layer_idx);
             let y = &mut from_here[0];
             y.resize(n_samples * layer.n_output, 0.0);
-            layer.forward(before.last().map_or(x, |x| x), y);
+            layer.forward(before.last().map_or(x, |x| x), y, &mut tape.words);
         }
     }
 
@@ -69,17 +69,20 @@ impl Mlp {
         }
     }
 
-    /// From [`Tape::output_gradient_mut`], after the last activation, back to the input, if anybody wants its gradient.
-    pub(crate) fn backward(&self, tape: &mut Tape, mut input_gradient: Option<&mut [f32]>) {
-        let Tape { outputs, gradients, bias_gradients } = tape;
+    /// From [`Tape::output_gradient_mut`], after the last activation, back to the input `x`, if anybody wants its
+    /// gradient.
+    pub(crate) fn backward(&self, x: &[f32], tape: &mut Tape, mut input_gradient: Option<&mut [f32]>) {
+        let Tape { outputs, gradients, bias_gradients, panels, words } = tape;
         for (layer_idx, layer) in self.layers.iter().enumerate().rev() {
             let (before, from_here) = gradients.split_at_mut(layer_idx);
             let gradient = &mut from_here[0];
             let mask = layer.has_relu.then_some(&*outputs[layer_idx]);
             kernels::mask_and_sum(gradient, mask, &mut bias_gradients[layer_idx]);
+            let input = if layer_idx == 0 { x } else { &outputs[layer_idx - 1] };
+            layer.pack_samples(input, gradient, &mut panels[layer_idx]);
             let to = before.last_mut().map(Vec::as_mut_slice);
             if let Some(to) = to.or_else(|| input_gradient.take()) {
-                layer.input_gradient(gradient, to);
+                layer.input_gradient(gradient, to, words);
             }
         }
     }
@@ -112,6 +115,6 @@ impl Tape {
     pub(crate) fn record<'a>(&'a self, layer_idx: usize, x: &'a [f32]) -> LayerRecord<'a> {
         let input = if layer_idx == 0 { x } else { &self.outputs[layer_idx - 1] };
         let (gradient, bias_gradient) = (&self.gradients[layer_idx], &self.bias_gradients[layer_idx]);
-        LayerRecord { input, gradient, bias_gradient }
+        LayerRecord { input, gradient, bias_gradient, panels: &self.panels[layer_idx] }
     }
 }

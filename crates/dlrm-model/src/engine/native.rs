@@ -5,8 +5,10 @@ use std::sync::{Mutex, PoisonError};
 
 use super::dlrm::{Dlrm, Pass};
 use super::kernels::Step;
+use super::layer::Method;
 use super::product::Place;
 use super::team::Team;
+use super::wide::Wide;
 use crate::config::DlrmConfig;
 use crate::device::DeviceSpec;
 use crate::error::{DeviceError, ModelError};
@@ -14,6 +16,7 @@ use crate::loss::loss_sum;
 use crate::model::{Inputs, ModelOptions, StepLoss, StepOutputs, check_gradients, check_logits};
 use crate::optim::OptimizerKind;
 use crate::parameters::{self, NamedTensor};
+use crate::precision::{Kernel, Precision};
 use crate::shard::{self, Pieces, Shard};
 
 /// Samples whose activations are kept at a time. A larger batch is worked off chunk by chunk, so that memory has a
@@ -29,8 +32,10 @@ const CHUNK_SAMPLES: usize = 2048;
 /// cache. So there is one gradient, no gradient a shard, and the results are the same bits for any number of threads.
 ///
 /// # Costs
-/// Weights, one gradient, Adagrad's squares, and the activations of at most 2,048 samples with their gradients. After the first step of the largest batch nothing is allocated here; the
-/// `gemm` crate allocates scratch space at each product, and rayon a few bytes for each helping thread.
+/// Weights, one gradient, Adagrad's squares, and the activations of at most 2,048 samples with their gradients; where
+/// our own kernel computes, all but the squares once or twice more, in the order and precision of its operands. After
+/// the first step of the largest batch nothing is allocated here; the `gemm` crate allocates scratch space at each
+/// product, and rayon a few bytes for each helping thread.
 ///
 /// # Errors leave the model as it was
 /// A logit or a row gradient that is not finite is reported before any parameter changes. The outputs of a step that
@@ -38,6 +43,9 @@ const CHUNK_SAMPLES: usize = 2048;
 pub struct NativeModel {
     config: DlrmConfig,
     optimizer: OptimizerKind,
+    precision: Precision,
+    /// Our own kernel, or `None` for the `gemm` crate.
+    wide: Option<Wide>,
     network: Dlrm,
     team: Team,
     /// One for each shard of a chunk; locked by a prediction.
@@ -45,7 +53,8 @@ pub struct NativeModel {
 }
 
 impl NativeModel {
-    /// A model with freshly drawn weights: for one seed the same as those of [`CandleModel`](crate::CandleModel).
+    /// A model in `f32` with freshly drawn weights: for one seed the same as those of
+    /// [`CandleModel`](crate::CandleModel).
     ///
     /// # Errors
     /// A configuration that does not fit together, a device that is not the CPU, threads that do not start.
@@ -53,6 +62,27 @@ impl NativeModel {
     /// # Panics
     /// If `n_threads` is 0.
     pub fn new(config: DlrmConfig, options: ModelOptions) -> Result<Self, ModelError> {
+        Self::with_precision(config, options, Precision::F32)
+    }
+
+    /// The same model with the operands of its products in another precision.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new), and a precision that this CPU does not have.
+    ///
+    /// # Panics
+    /// If `n_threads` is 0.
+    pub fn with_precision(config: DlrmConfig, options: ModelOptions, precision: Precision) -> Result<Self, ModelError> {
+        let wide = Wide::choose(precision)?;
+        Self::with_kernel(config, options, precision, wide)
+    }
+
+    pub(crate) fn with_kernel(
+        config: DlrmConfig,
+        options: ModelOptions,
+        precision: Precision,
+        wide: Option<Wide>,
+    ) -> Result<Self, ModelError> {
         let ModelOptions { optimizer, seed, device, n_threads } = options;
         assert!(n_threads > 0, "expected at least one thread");
         config.validate()?;
@@ -60,14 +90,32 @@ impl NativeModel {
             return Err(DeviceError::NativeIsCpu { device }.into());
         }
         let team = Team::new(n_threads)?;
-        let network = Dlrm::new(&config, seed, optimizer);
-        Ok(Self { config, optimizer, network, team, passes: Mutex::default() })
+        let network = Dlrm::new(&config, seed, Method { optimizer, wide });
+        Ok(Self { config, optimizer, precision, wide, network, team, passes: Mutex::default() })
+    }
+
+    /// The precision it was built with.
+    #[must_use]
+    pub fn precision(&self) -> Precision {
+        self.precision
+    }
+
+    /// What computes its products.
+    #[must_use]
+    pub fn kernel(&self) -> Kernel {
+        self.wide.map_or(Kernel::Gemm, Wide::kernel)
     }
 
     /// The shape it was built with.
     #[must_use]
     pub fn config(&self) -> &DlrmConfig {
         &self.config
+    }
+
+    /// Its threads, idle between calls.
+    #[must_use]
+    pub fn team(&self) -> &Team {
+        &self.team
     }
 
     /// Weights and biases in all.
@@ -129,7 +177,7 @@ impl NativeModel {
         let batch = Shard { inputs, outputs: StepOutputs { row_grads: &mut [], logits: &mut *logits } };
         let n_chunks = batch.outputs.logits.len().div_ceil(CHUNK_SAMPLES);
         for chunk in Pieces::new(batch, n_chunks) {
-            let shards = shard::native(chunk);
+            let shards = self.shards(chunk);
             self.network.prepare(&mut passes, shards.len());
             self.team.for_each(shards.zip(&mut *passes), |(shard, pass)| {
                 self.network.forward(shard.inputs, shard.outputs.logits, pass);
@@ -202,9 +250,14 @@ impl NativeModel {
         self.passes.get_mut().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Cuts a chunk. `gemm` packs the weights again for every shard, our own kernel does not.
+    fn shards<'a>(&self, chunk: Shard<'a>) -> Pieces<'a> {
+        if self.wide.is_some() { shard::small(chunk) } else { shard::native(chunk) }
+    }
+
     /// Logits and row gradients of a chunk; returns the number of its shards.
     fn backward(&mut self, chunk: Shard<'_>, n_samples: usize) -> usize {
-        let shards = shard::native(chunk);
+        let shards = self.shards(chunk);
         let n_shards = shards.len();
         let passes = self.passes.get_mut().unwrap_or_else(PoisonError::into_inner);
         let network = &self.network;
@@ -244,6 +297,68 @@ impl fmt::Debug for NativeModel {
         f.debug_struct("NativeModel")
             .field("config", &self.config)
             .field("optimizer", &self.optimizer)
+            .field("precision", &self.precision)
+            .field("kernel", &self.kernel())
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Losses, row gradients, logits, weights and Adagrad's squares of three steps, as they come.
+    fn trace(wide: Option<Wide>, n_threads: usize, n_samples: usize) -> Vec<f32> {
+        let config = DlrmConfig { n_dense: 13, n_fields: 7, dim: 5, bottom: vec![33, 5], top: vec![130, 17, 1] };
+        let optimizer = OptimizerKind::Adagrad { epsilon: 1e-2 };
+        let options = ModelOptions { optimizer, seed: 3, device: DeviceSpec::Cpu, n_threads };
+        let mut model = NativeModel::with_kernel(config.clone(), options, Precision::F32, wide).unwrap();
+        let draw = |n: usize| (0..n).map(|idx| (idx * 7919 % 1009) as f32 / 504.5 - 1.0).collect::<Vec<f32>>();
+        let (dense, rows) = (draw(n_samples * config.n_dense), draw(n_samples * config.row_floats()));
+        let labels: Vec<f32> = (0..n_samples).map(|idx| f32::from(u8::from(idx % 3 == 0))).collect();
+        let (mut row_grads, mut logits) = (vec![0.0; rows.len()], vec![0.0; n_samples]);
+        let inputs = Inputs { dense: &dense, rows: &rows, labels: &labels };
+        let mut trace = Vec::new();
+        for _ in 0..3 {
+            let outputs = StepOutputs { row_grads: &mut row_grads, logits: &mut logits };
+            trace.push(model.train_step(inputs, 0.05, outputs).unwrap().mean() as f32);
+            trace.extend([&row_grads[..], &logits].concat());
+            model.predict(inputs, &mut logits).unwrap();
+            trace.extend(&logits);
+        }
+        let tensors = [model.parameters().unwrap(), model.optimizer_state().unwrap()].concat();
+        trace.extend(tensors.into_iter().flat_map(|tensor| tensor.values));
+        trace
+    }
+
+    fn bits(values: &[f32]) -> Vec<u32> {
+        values.iter().map(|value| value.to_bits()).collect()
+    }
+
+    #[test]
+    fn our_kernels_give_the_bits_of_their_twins_for_any_number_of_threads() {
+        for wide in Wide::all_here() {
+            for n_samples in [1, 129, 200] {
+                let twin = bits(&trace(Some(wide.twin()), 1, n_samples));
+                for n_threads in [1, 2, 4] {
+                    let ours = bits(&trace(Some(wide), n_threads, n_samples));
+                    assert!(ours == twin, "{}, {n_threads} threads, {n_samples} samples", wide.kernel());
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn our_kernel_in_f32_follows_gemm() {
+        for n_samples in [1, 129, 200] {
+            let (ours, expected) = (trace(Some(Wide::PortableF32), 1, n_samples), trace(None, 1, n_samples));
+            for (idx, (ours, expected)) in ours.iter().zip(&expected).enumerate() {
+                let tolerance = (1e-5 * expected.abs()).max(1e-6);
+                assert!(
+                    (ours - expected).abs() <= tolerance,
+                    "{n_samples} samples, {idx}: {ours}, expected {expected}"
+                );
+            }
+        }
     }
 }

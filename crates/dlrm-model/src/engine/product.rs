@@ -1,5 +1,5 @@
-//! Products of matrices by the `gemm` crate: the only `unsafe` of this library. Whatever reaches the crate is a slice
-//! whose every index has been checked.
+//! Products of matrices by the `gemm` crate: `unsafe`, as `wide/avx512.rs` is and nothing else here. Whatever reaches
+//! the crate is a slice whose every index has been checked.
 #![allow(unsafe_code, reason = "the interface of `gemm` is raw pointers; the one call is below, behind assertions")]
 
 use std::ops::Range;

@@ -1,6 +1,7 @@
 //! Threads that work through a queue together with the thread that asks. Apart from `workers.rs`, whose pools candle
 //! needs and whose results are lists: here nothing is allocated but rayon's own few bytes for each helper.
 
+use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
@@ -11,15 +12,31 @@ use crate::error::ModelError;
 /// Looks of an idle caller at its helpers before it sleeps: about as long as one task of a step.
 const PATIENCE: usize = 20_000;
 
-/// The calling thread and its helpers.
-pub(crate) struct Team {
+/// The calling thread and its helpers, which sleep between calls.
+///
+/// A native model has one, and lends it to whoever works between its steps ([`Model::team`](crate::Model::team)).
+pub struct Team {
     /// `None` if the calling thread works alone.
     helpers: Option<ThreadPool>,
 }
 
+impl fmt::Debug for Team {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let n_helpers = self.helpers.as_ref().map_or(0, ThreadPool::current_num_threads);
+        f.debug_struct("Team").field("n_threads", &(n_helpers + 1)).finish()
+    }
+}
+
 impl Team {
     /// `n_threads` threads, one of which is the caller's.
-    pub(crate) fn new(n_threads: usize) -> Result<Self, ModelError> {
+    ///
+    /// # Errors
+    /// If the system refuses threads.
+    ///
+    /// # Panics
+    /// If `n_threads` is 0.
+    pub fn new(n_threads: usize) -> Result<Self, ModelError> {
+        assert!(n_threads > 0, "expected at least one thread");
         let n_helpers = n_threads - 1;
         if n_helpers == 0 {
             return Ok(Self { helpers: None });
@@ -33,7 +50,9 @@ impl Team {
     ///
     /// Who does what is chance; so a task writes only to what its own item borrows.
     pub(crate) fn for_each<I: Iterator + Send>(&self, items: I, task: impl Fn(I::Item) + Sync) {
-        let Some(helpers) = &self.helpers else { return items.for_each(task) };
+        if self.helpers.is_none() {
+            return items.for_each(task);
+        }
         let queue = Mutex::new(items);
         let work = || {
             loop {
@@ -42,6 +61,12 @@ impl Team {
                 task(item);
             }
         };
+        self.run(&work);
+    }
+
+    /// Calls `work` on every thread at the same time; returns when all calls have. A panic of one reaches the caller.
+    pub fn run(&self, work: &(dyn Fn() + Sync)) {
+        let Some(helpers) = &self.helpers else { return work() };
         let n_done = AtomicUsize::new(0);
         let n_helpers = helpers.current_num_threads();
         helpers.in_place_scope(|scope| {

@@ -3,22 +3,26 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 #![allow(dead_code, reason = "each test binary is a crate of its own, and no one needs all of it")]
 
-use dlrm_model::{CandleModel, DlrmConfig, EngineKind, Model, ModelError, ModelOptions};
+use dlrm_model::{CandleModel, DlrmConfig, EngineKind, Model, ModelError, ModelOptions, Precision};
 
-/// The native engine, the candle graph with fused nodes, and the candle graph as the specification.
+/// The native engine in `f32` and with emulated bf16, the candle graph with fused nodes, and the candle graph as the
+/// specification.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Engine {
     Native,
+    NativeBf16,
     Fused,
     Plain,
 }
 
 impl Engine {
+    /// All in `f32`.
     pub(crate) const ALL: [Self; 3] = [Self::Native, Self::Fused, Self::Plain];
 
     pub(crate) fn try_build(self, config: DlrmConfig, options: ModelOptions) -> Result<Model, ModelError> {
         match self {
             Self::Native => Model::new(EngineKind::Native, config, options),
+            Self::NativeBf16 => Model::with_precision(EngineKind::Native, config, options, Precision::Bf16Emulated),
             Self::Fused => Model::new(EngineKind::Candle, config, options),
             Self::Plain => CandleModel::new(config, options).map(|model| Model::Candle(Box::new(model.plain()))),
         }
@@ -27,4 +31,14 @@ impl Engine {
     pub(crate) fn build(self, config: DlrmConfig, options: ModelOptions) -> Model {
         self.try_build(config, options).unwrap()
     }
+}
+
+/// The distance of two lists as a share of the length of the second.
+pub(crate) fn distance(ours: &[f32], expected: &[f32]) -> f64 {
+    assert_eq!(ours.len(), expected.len());
+    let square = |value: f64| value * value;
+    let pairs = ours.iter().zip(expected);
+    let error: f64 = pairs.map(|(&ours, &expected)| square(f64::from(ours) - f64::from(expected))).sum();
+    let length: f64 = expected.iter().map(|&expected| square(f64::from(expected))).sum();
+    error.sqrt() / length.sqrt()
 }

@@ -1,7 +1,7 @@
 //! Ranges, and rules between keys: everything that can be said before data is touched.
 
 use criteo_io::Format;
-use dlrm_model::{DeviceSpec, EngineKind};
+use dlrm_model::{DeviceSpec, EngineKind, Precision};
 
 use super::{CafeTable, Config, Method};
 
@@ -31,6 +31,9 @@ impl Config {
                 if data.test_path.is_some() {
                     problems.push("data.test_path: generated rows are split by data.train_fraction; remove it".into());
                 }
+                if data.cache {
+                    problems.push("data.cache: generated rows are not cached, only files are; remove it".into());
+                }
                 if data.format != "criteo-kaggle" {
                     problems.push("data.format: generated rows are shaped like criteo-kaggle; remove it".into());
                 }
@@ -46,6 +49,9 @@ impl Config {
         if !(data.train_fraction > 0.0 && data.train_fraction < 1.0) {
             let fraction = data.train_fraction;
             problems.push(format!("data.train_fraction: expected a number between 0 and 1, got {fraction}"));
+        }
+        if data.cache_dir.as_ref().is_some_and(|dir| dir.as_os_str().is_empty()) {
+            problems.push("data.cache_dir: expected a directory, got nothing; `.` is the current one".into());
         }
         if data.rows == Some(0) {
             problems.push("data.rows: expected at least 1 row".into());
@@ -64,13 +70,25 @@ impl Config {
                 problems.push(format!("{key}: expected sizes of at least 1, the last {last} ({why}), got {layers:?}"));
             }
         }
-        match (self.device.parse::<DeviceSpec>(), self.engine.parse::<EngineKind>()) {
+        self.check_engine(problems);
+    }
+
+    fn check_engine(&self, problems: &mut Vec<String>) {
+        let engine = self.engine.parse::<EngineKind>();
+        match (self.device.parse::<DeviceSpec>(), &engine) {
             (Err(error), _) => problems.push(format!("device: {error}")),
             (_, Err(error)) => problems.push(format!("engine: {error}")),
             (Ok(DeviceSpec::Cuda(_)), Ok(EngineKind::Native)) => {
                 problems.push("engine: `native` runs on a CPU; set it to `candle`, or device to `cpu`".into());
             }
             _ => {}
+        }
+        match self.precision.parse::<Precision>() {
+            Err(error) => problems.push(format!("precision: {error}")),
+            Ok(precision) if precision != Precision::F32 && engine == Ok(EngineKind::Candle) => {
+                problems.push(format!("precision: `{precision}` needs engine = \"native\"; `candle` computes in f32"));
+            }
+            Ok(_) => {}
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use dlrm_model::EngineKind;
 use toml::{Table, Value};
 
 use super::Config;
@@ -79,6 +80,10 @@ impl Config {
         if self.model.bottom.is_empty() {
             self.model.bottom = vec![512, 256, 64, self.model.dim];
         }
+        if self.engine.is_empty() {
+            let engine = if self.device == "cpu" { EngineKind::Native } else { EngineKind::Candle };
+            self.engine = engine.to_string();
+        }
         if self.threads == 0 {
             self.threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         }
@@ -123,6 +128,7 @@ impl Override {
             (&["data", "path"], ["data", "synthetic"]),
             (&["data", "synthetic"], ["data", "path"]),
             (&["data", "synthetic"], ["data", "test_path"]),
+            (&["data", "synthetic"], ["data", "cache"]),
         ] {
             if self.path.len() >= mine.len()
                 && self.path.iter().zip(mine).all(|(a, b)| a == b)
@@ -208,9 +214,9 @@ mod tests {
         let config = parse(SMALL, &["data.path=[\"a\", \"b\"]", "name=1000"]).expect("valid");
         assert!(config.data.synthetic.is_none() && config.data.path.is_some_and(|paths| paths.to_vec().len() == 2));
         assert_eq!(config.name, "1000", "text that looks like a number stays text where text is wanted");
-        let file = "[data]\npath = \"a\"\ntest_path = \"b\"\n[embedding]\ncompression = 100\n";
+        let file = "[data]\npath = \"a\"\ntest_path = \"b\"\ncache = true\n[embedding]\ncompression = 100\n";
         let config = parse(file, &["data.synthetic.seed=3", "data.synthetic.rows=10"]).expect("valid");
-        assert!(config.data.path.is_none() && config.data.test_path.is_none());
+        assert!(config.data.path.is_none() && config.data.test_path.is_none() && !config.data.cache);
         assert!(config.data.synthetic.is_some_and(|s| (s.rows, s.seed) == (10, 3)));
         let both = "[data]\npath = \"a\"\nsynthetic = { rows = 9 }\n[embedding]\ncompression = 100\n";
         let problems = parse(both, &[]).expect_err("they exclude each other").to_string();

@@ -85,6 +85,8 @@ fn configurations_that_cannot_work_exit_with_78() {
         (&["model.bottom=[16, 4]"], "model.bottom: expected sizes of at least 1, the last 8"),
         (&["device=tpu"], "device: "),
         (&["engine=torch"], "engine: "),
+        (&["precision=f16"], "precision: unknown precision `f16`"),
+        (&["precision=bf16", "engine=candle"], "precision: `bf16` needs engine = \"native\""),
         (&["engine=native", "device=cuda:0"], "engine: `native` runs on a CPU"),
         (&["name=../elsewhere"], "name: expected a name without `/`"),
         (&["name="], "name: expected a name"),

@@ -1,5 +1,6 @@
 //! The program as users run it: one binary of tests, so that it links once.
 
+mod cache;
 mod failures;
 mod runs;
 mod support;

@@ -4,7 +4,7 @@ use std::fs;
 use std::io::Write;
 use std::process::Stdio;
 
-use crate::support::{Bench, SMALL, lasting, root, synth};
+use crate::support::{Bench, SMALL, failure, lasting, root, synth};
 
 #[test]
 fn a_run_leaves_a_configuration_metrics_and_a_report() {
@@ -26,6 +26,7 @@ fn a_run_leaves_a_configuration_metrics_and_a_report() {
         "full_bytes",
         "compression_ratio",
         "samples_per_second",
+        "phase_seconds",
         "wall_seconds",
         "peak_rss_bytes",
         "hot_rows",
@@ -72,7 +73,8 @@ fn equal_runs_write_equal_files_whatever_the_number_of_threads() {
         &["train.batch=256"][..],
         &["embedding.method=hash"],
         &["train.optimizer=adagrad", "train.lr=0.02", "train.batch=300"],
-        &["engine=native", "train.batch=256"],
+        &["engine=candle", "train.batch=256"],
+        &["precision=bf16-emulated", "train.batch=256"],
     ] {
         let mut runs = Vec::new();
         for threads in ["1", "2", "4", "2"] {
@@ -156,8 +158,9 @@ fn every_way_to_the_rows_gives_the_same_report() {
 #[test]
 fn every_method_and_setting_trains_within_its_budget() {
     let bench = Bench::new();
-    let settings: [&[&str]; 8] = [
-        &["engine=native"],
+    let settings: [&[&str]; 9] = [
+        &["engine=candle"],
+        &["precision=bf16-emulated"],
         &["embedding.method=full"],
         &["embedding.method=hash"],
         &["embedding.method=hash", "embedding.budget=300 KB"],
@@ -226,6 +229,22 @@ fn every_configuration_in_the_repository_can_be_planned() {
         n_configs += 1;
     }
     assert!(n_configs >= 6);
+}
+
+#[test]
+fn bench_times_both_ways_and_writes_nothing() {
+    let bench = Bench::new();
+    let output = bench.trainer(&["bench", "--config", "small.toml", "--json", "--rows", "2000", "--seconds", "0.05"]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let measured: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    for key in ["train_samples_per_second", "predict_samples_per_second"] {
+        assert!(measured[key].as_f64() > Some(0.0), "{key}: {measured:#}");
+    }
+    assert_eq!(measured["rows"].as_u64().map(|rows| rows % 64), Some(0), "whole batches");
+    let too_few = bench.trainer(&["bench", "--config", "small.toml", "--rows", "20"]);
+    assert!(failure(&too_few).1.contains("the rows are too few for a batch of 64: give more --rows"));
+    assert_eq!(failure(&bench.trainer(&["bench", "--config", "small.toml", "--seconds", "-1"])).0, 2);
+    assert!(!bench.path("runs").exists());
 }
 
 #[test]

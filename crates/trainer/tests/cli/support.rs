@@ -80,8 +80,8 @@ pub(crate) fn synth(bench: &Bench, rows: u64, name: &str) {
 pub(crate) fn lasting(report: &Value, also_without: &[&str]) -> Value {
     let mut report = report.clone();
     let fields = report.as_object_mut().expect("an object");
-    for key in ["samples_per_second", "wall_seconds", "evaluation_seconds", "peak_rss_bytes"].iter().chain(also_without)
-    {
+    let times = ["samples_per_second", "phase_seconds", "wall_seconds", "evaluation_seconds", "peak_rss_bytes"];
+    for key in times.iter().chain(also_without) {
         fields.remove(*key);
     }
     report

@@ -1,0 +1,199 @@
+//! Rows parsed once, for runs and epochs to come.
+//!
+//! ```text
+//! header   magic, version, length of the header
+//!          format, columns, bytes of an integer, number of rows, whether these are all
+//!          each input: path, length, time of modification, checksums of its ends
+//!          CRC-32 of all this
+//! block 0  1024 rows of equal length, CRC-32
+//! block 1  ...
+//! block n  the rest, CRC-32
+//! ```
+//!
+//! A row takes 164 bytes (a Criteo row of text about 230): label and gaps in a bit each, integers
+//! and tokens as binary numbers. Integers are kept and not their logarithms, so that the cache gives
+//! back the [`Record`] that the parser gave, to the bit, and does not depend on how rows are encoded.
+//!
+//! # What it promises
+//! *The same rows.* Whatever is not as it was written is noticed before a row of it is used: the
+//! header and every block have a checksum, which finds any change of up to 32 bits in a row, and
+//! the length must be right. [`CachePlan::open`] checks all blocks that will be read, at the speed of
+//! memory or of the disk, so that damage is mended before training begins and not in its middle;
+//! each is checked once more whenever it is read.
+//!
+//! *Never half a cache.* It is written under another name, synced and renamed, and never changed
+//! afterwards.
+//!
+//! *Memory that does not depend on its length.* One block at a time is mapped.
+//!
+//! # When others meddle
+//! Removing or replacing a cache in use does no harm: the old file lives until it is closed. What
+//! another program overwrites or cuts in place is noticed at the next block ([`ReadError::Cache`]),
+//! and the run stops. The block in use, a thousand rows, is a map of the file: should it be cut off
+//! or the disk fail just then, the system ends the process with SIGBUS, the price of mapping.
+//! Caches are made read-only, so that nobody does this by mistake.
+
+mod build;
+mod fault;
+mod header;
+mod input;
+mod map;
+mod plan;
+mod row;
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use memmap2::Mmap;
+
+pub use self::fault::{CacheError, CacheFault};
+use self::header::Header;
+use self::map::map;
+pub use self::plan::CachePlan;
+use self::row::RowLayout;
+use crate::{ReadError, Record, RecordSource};
+
+/// Enough for a block (164 KiB) to cost little besides its bytes, few enough for a cache of the processor.
+const ROWS_PER_BLOCK: u64 = 1024;
+const CHECKSUM_BYTES: usize = 4;
+
+/// A file of rows that was found to be right. Clones share it.
+#[derive(Clone, Debug)]
+pub struct Cache {
+    file: Arc<File>,
+    path: PathBuf,
+    layout: RowLayout,
+    header_bytes: u64,
+    /// Rows in the file.
+    n_stored: u64,
+    /// Rows to read.
+    n_rows: u64,
+}
+
+impl Cache {
+    /// Takes `file` if it is what `plan` wants.
+    fn check(file: File, plan: &CachePlan) -> Result<Self, CacheFault> {
+        let (header, header_bytes) = Header::read(&file)?;
+        let Header { format, layout, n_rows: n_stored, is_whole, inputs } = header;
+        let paths_differ = !inputs.iter().map(|input| &input.path).eq(plan.inputs.iter().map(|input| &input.path));
+        if format != plan.format || paths_differ {
+            return Err(CacheFault::Foreign);
+        }
+        if let Some((input, _)) = plan.inputs.iter().zip(&inputs).find(|(now, then)| now != then) {
+            return Err(CacheFault::Stale { file: input.path.clone() });
+        }
+        if n_stored < plan.max_rows && !is_whole {
+            return Err(CacheFault::TooFewRows { n_rows: n_stored });
+        }
+        let path = plan.file().to_owned();
+        let n_rows = n_stored.min(plan.max_rows);
+        let cache = Self { file: Arc::new(file), path, layout, header_bytes, n_stored, n_rows };
+        cache.check_length()?;
+        (0..n_rows.div_ceil(ROWS_PER_BLOCK)).try_for_each(|block| cache.block(block).map(drop))?;
+        Ok(cache)
+    }
+
+    /// The number of rows: all, or as many as were wanted.
+    #[must_use]
+    pub fn n_rows(&self) -> u64 {
+        self.n_rows
+    }
+
+    /// Bytes of the file.
+    #[must_use]
+    pub fn n_bytes(&self) -> u64 {
+        let n_blocks = self.n_stored.div_ceil(ROWS_PER_BLOCK);
+        self.header_bytes + self.n_stored * self.layout.row_bytes() as u64 + n_blocks * CHECKSUM_BYTES as u64
+    }
+
+    /// Where it was when it was opened.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The rows from the first on. Skipping takes no time, whatever the number.
+    #[must_use]
+    pub fn rows(&self) -> CachedRows {
+        CachedRows { cache: self.clone(), next: 0, block: None }
+    }
+
+    fn check_length(&self) -> Result<(), CacheFault> {
+        let found = self.file.metadata().map_err(CacheFault::Unreadable)?.len();
+        let expected = self.n_bytes();
+        if found == expected { Ok(()) } else { Err(CacheFault::Length { found, expected }) }
+    }
+
+    /// The rows of a block, seen to be right.
+    fn block(&self, block: u64) -> Result<Mmap, CacheFault> {
+        let row_bytes = self.layout.row_bytes() as u64;
+        let first = block * ROWS_PER_BLOCK;
+        let n_rows = ROWS_PER_BLOCK.min(self.n_stored - first);
+        let offset = self.header_bytes + block * (ROWS_PER_BLOCK * row_bytes + CHECKSUM_BYTES as u64);
+        let n_bytes = (n_rows * row_bytes) as usize;
+        let mapped = map(&self.file, offset, n_bytes + CHECKSUM_BYTES).map_err(CacheFault::Unreadable)?;
+        let (rows, checksum) = mapped.split_at(n_bytes);
+        if block_checksum(block, rows).to_le_bytes() != checksum {
+            return Err(CacheFault::DamagedRows { first, last: first + n_rows - 1 });
+        }
+        Ok(mapped)
+    }
+}
+
+/// Of a block's rows and its place, so that a block can't stand in for another.
+fn block_checksum(block: u64, rows: &[u8]) -> u32 {
+    let mut checksum = crc32fast::Hasher::new();
+    checksum.update(&block.to_le_bytes());
+    checksum.update(rows);
+    checksum.finalize()
+}
+
+/// The rows of a [`Cache`], as they were parsed.
+#[derive(Debug)]
+pub struct CachedRows {
+    cache: Cache,
+    /// The row to be read next.
+    next: u64,
+    /// The block that was read last, and its number.
+    block: Option<(u64, Mmap)>,
+}
+
+impl CachedRows {
+    /// The bytes of the next row. There is one.
+    fn row(&mut self) -> Result<&[u8], CacheFault> {
+        let number = self.next / ROWS_PER_BLOCK;
+        if self.block.as_ref().is_none_or(|(current, _)| *current != number) {
+            self.block = Some((number, self.cache.block(number)?));
+        }
+        let row_bytes = self.cache.layout.row_bytes();
+        let start = (self.next % ROWS_PER_BLOCK) as usize * row_bytes;
+        let (_, rows) = self.block.as_ref().expect("it was just read");
+        Ok(&rows[start..start + row_bytes])
+    }
+}
+
+impl RecordSource for CachedRows {
+    fn read_record(&mut self, record: &mut Record) -> Result<bool, ReadError> {
+        if self.next >= self.cache.n_rows {
+            return Ok(false);
+        }
+        let layout = self.cache.layout;
+        match self.row() {
+            Ok(row) => layout.decode(row, record),
+            Err(fault) => {
+                // As after any error of this kind, the stream is over.
+                self.next = self.cache.n_rows;
+                return Err(ReadError::Cache { file: self.cache.path.clone(), fault });
+            }
+        }
+        self.next += 1;
+        Ok(true)
+    }
+
+    fn skip_records(&mut self, n_rows: u64) -> Result<u64, ReadError> {
+        let n_skipped = n_rows.min(self.cache.n_rows - self.next);
+        self.next += n_skipped;
+        Ok(n_skipped)
+    }
+}

@@ -1,0 +1,186 @@
+//! A cache written: complete under its name, or not there at all.
+
+use std::fs::{self, File};
+use std::io::{self, Seek, Write};
+use std::path::Path;
+use std::time::Duration;
+
+use tempfile::NamedTempFile;
+
+use super::header::Header;
+use super::row::{RowLayout, TooWide};
+use super::{Cache, CacheError, CachePlan, ROWS_PER_BLOCK, block_checksum};
+use crate::{ReadError, Reader, Record, RecordSource};
+
+/// A file in the making that nobody wrote to for so long is one that a crash left behind.
+const ABANDONED: Duration = Duration::from_secs(3600);
+
+impl CachePlan {
+    /// Reads the inputs once and writes the cache, in place of one that may be there.
+    ///
+    /// The rows go to a temporary file in the same directory, which is synced, checked, and then
+    /// renamed: a crash at any point leaves the old cache or the new one, and at worst a temporary
+    /// file, which a later build removes. Two processes that build the same cache write files of
+    /// their own; the later rename stays, and each goes on with what it wrote.
+    ///
+    /// `progress` is told the number of rows so far, now and then.
+    ///
+    /// # Errors
+    /// Where a row is malformed or an input can't be read; where no file can be made; where writing
+    /// fails; where an input changed meanwhile.
+    pub fn build(&self, progress: &mut dyn FnMut(u64)) -> Result<Cache, CacheError> {
+        let write_error = |source| CacheError::Write { file: self.file().to_owned(), source };
+        let unusable = |fault| CacheError::Unusable { file: self.file().to_owned(), fault };
+        let temporary = self.temporary()?;
+        self.write(temporary.as_file(), progress)?;
+        temporary.as_file().sync_all().map_err(write_error)?;
+        self.check_inputs().map_err(unusable)?;
+        let cache = Cache::check(File::open(temporary.path()).map_err(write_error)?, self).map_err(unusable)?;
+        temporary.persist(self.file()).map_err(|error| write_error(error.error))?;
+        sync_directory(self.dir()).map_err(write_error)?;
+        Ok(cache)
+    }
+
+    /// An empty file beside the cache, gone when it is dropped.
+    fn temporary(&self) -> Result<NamedTempFile, CacheError> {
+        let name = self.file().file_name().unwrap_or_default().to_string_lossy();
+        let (prefix, suffix) = (format!("{name}."), ".tmp");
+        let mut builder = tempfile::Builder::new();
+        builder.prefix(&prefix).suffix(suffix);
+        // Nobody is to write to it again. The umask narrows this down.
+        #[cfg(unix)]
+        builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o444));
+        let made = fs::create_dir_all(self.dir()).and_then(|()| {
+            remove_abandoned(self.dir(), &prefix, suffix);
+            builder.tempfile_in(self.dir())
+        });
+        made.map_err(|source| match source.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+                CacheError::Write { file: self.file().to_owned(), source }
+            }
+            _ => CacheError::Directory { dir: self.dir().to_owned(), source },
+        })
+    }
+
+    /// All rows, with integers of four bytes, or of eight where four are too few.
+    fn write(&self, file: &File, progress: &mut dyn FnMut(u64)) -> Result<(), CacheError> {
+        for integer_bytes in [size_of::<i32>(), size_of::<i64>()] {
+            let mut source = Reader::open(self.paths.clone(), self.format)?;
+            let layout = RowLayout::new(source.schema(), integer_bytes);
+            let header =
+                Header { format: self.format, layout, n_rows: 0, is_whole: false, inputs: self.inputs.clone() };
+            let written = Writer { file, header, block: Vec::new(), n_blocks: 0 };
+            match written.write(&mut source, self.max_rows, progress) {
+                Ok(()) => break,
+                Err(Stop::TooWide) => {}
+                Err(Stop::Input(error)) => return Err(error.into()),
+                Err(Stop::Output(source)) => return Err(CacheError::Write { file: self.file().to_owned(), source }),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What ends writing early.
+enum Stop {
+    TooWide,
+    Input(ReadError),
+    Output(io::Error),
+}
+
+impl From<TooWide> for Stop {
+    fn from(TooWide: TooWide) -> Self {
+        Self::TooWide
+    }
+}
+
+impl From<ReadError> for Stop {
+    fn from(error: ReadError) -> Self {
+        Self::Input(error)
+    }
+}
+
+impl From<io::Error> for Stop {
+    fn from(error: io::Error) -> Self {
+        Self::Output(error)
+    }
+}
+
+struct Writer<'a> {
+    file: &'a File,
+    header: Header,
+    /// Rows of the block in the making.
+    block: Vec<u8>,
+    n_blocks: u64,
+}
+
+impl Writer<'_> {
+    fn write(
+        mut self,
+        source: &mut dyn RecordSource,
+        max_rows: u64,
+        progress: &mut dyn FnMut(u64),
+    ) -> Result<(), Stop> {
+        self.file.set_len(0)?;
+        self.file.rewind()?;
+        // Its length stays the same; the number of rows is known at the end.
+        self.file.write_all(&self.header.to_bytes())?;
+        let mut record = Record::default();
+        while self.header.n_rows < max_rows {
+            if !source.read_record(&mut record)? {
+                self.header.is_whole = true;
+                break;
+            }
+            self.header.layout.encode(&record, &mut self.block)?;
+            self.header.n_rows += 1;
+            if self.header.n_rows.is_multiple_of(ROWS_PER_BLOCK) {
+                self.end_block()?;
+                progress(self.header.n_rows);
+            }
+        }
+        self.end_block()?;
+        self.file.rewind()?;
+        self.file.write_all(&self.header.to_bytes())?;
+        Ok(())
+    }
+
+    /// Writes what is in the block, if anything is, with its checksum.
+    fn end_block(&mut self) -> io::Result<()> {
+        if self.block.is_empty() {
+            return Ok(());
+        }
+        let checksum = block_checksum(self.n_blocks, &self.block);
+        self.block.extend_from_slice(&checksum.to_le_bytes());
+        self.file.write_all(&self.block)?;
+        self.block.clear();
+        self.n_blocks += 1;
+        Ok(())
+    }
+}
+
+/// Removes what builds of this cache left that were killed. A build that sleeps for an hour and
+/// wakes up without its file fails to rename it, and goes on without a cache.
+fn remove_abandoned(dir: &Path, prefix: &str, suffix: &str) {
+    let Ok(entries) = fs::read_dir(dir) else { return };
+    for entry in entries.flatten() {
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        let age =
+            entry.metadata().and_then(|metadata| metadata.modified()).map(|time| time.elapsed().unwrap_or_default());
+        if name.starts_with(prefix) && name.ends_with(suffix) && age.is_ok_and(|age| age > ABANDONED) {
+            // Whoever removes it first, it is gone.
+            let _ = fs::remove_file(entry.path());
+        }
+    }
+}
+
+/// A rename lasts when its directory has been written.
+#[cfg(unix)]
+fn sync_directory(dir: &Path) -> io::Result<()> {
+    File::open(dir)?.sync_all()
+}
+
+#[cfg(not(unix))]
+fn sync_directory(_: &Path) -> io::Result<()> {
+    Ok(())
+}

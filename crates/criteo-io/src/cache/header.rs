@@ -1,0 +1,137 @@
+//! The beginning of a cache, to bytes and back. Nothing in it is used before its checksum was seen
+//! to be right.
+
+use std::fs::File;
+use std::io::{self, Read};
+
+use super::input::{Input, Stamp};
+use super::row::RowLayout;
+use super::{CHECKSUM_BYTES, CacheFault};
+use crate::Format;
+
+const MAGIC: [u8; 8] = *b"\x89CTRROWS";
+/// Of the file format. To be raised whenever the bytes of the same rows change.
+pub(super) const VERSION: u32 = 1;
+/// Magic, version, and the length of the header.
+const START_BYTES: usize = 16;
+/// No list of inputs is longer; keeps a damaged length from asking for gigabytes.
+const MAX_BYTES: u32 = 16 << 20;
+/// No file is so long; keeps sums of lengths from running over.
+const MAX_ROWS: u64 = 1 << 48;
+
+/// What a cache says of itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Header {
+    pub(super) format: Format,
+    pub(super) layout: RowLayout,
+    pub(super) n_rows: u64,
+    /// Whether these are all rows of the inputs, and not just the first.
+    pub(super) is_whole: bool,
+    pub(super) inputs: Vec<Input>,
+}
+
+impl Header {
+    /// Its bytes; how many depends on the format and the inputs alone.
+    pub(super) fn to_bytes(&self) -> Vec<u8> {
+        let mut out = [&MAGIC[..], &VERSION.to_le_bytes(), &[0; 4]].concat();
+        push_text(self.format.name(), &mut out);
+        for number in [self.layout.n_integers, self.layout.n_fields, self.layout.integer_bytes, self.inputs.len()] {
+            out.extend_from_slice(&(number as u32).to_le_bytes());
+        }
+        out.extend_from_slice(&self.n_rows.to_le_bytes());
+        out.push(u8::from(self.is_whole));
+        for Input { path, stamp } in &self.inputs {
+            push_text(path, &mut out);
+            out.extend_from_slice(&stamp.n_bytes.to_le_bytes());
+            out.extend_from_slice(&stamp.modified.to_le_bytes());
+            out.extend_from_slice(&stamp.head.to_le_bytes());
+            out.extend_from_slice(&stamp.tail.to_le_bytes());
+        }
+        let n_bytes = (out.len() + CHECKSUM_BYTES) as u32;
+        out[START_BYTES - 4..START_BYTES].copy_from_slice(&n_bytes.to_le_bytes());
+        out.extend_from_slice(&crc32fast::hash(&out).to_le_bytes());
+        out
+    }
+
+    /// Reads it from the start of `file`; returns how many bytes it has, too.
+    pub(super) fn read(mut file: &File) -> Result<(Self, u64), CacheFault> {
+        let mut bytes = vec![0; START_BYTES];
+        read_exact(&mut file, &mut bytes)?;
+        let mut start = Fields(&bytes);
+        if start.take(MAGIC.len()) != Some(&MAGIC) {
+            return Err(CacheFault::NotACache);
+        }
+        let (version, n_bytes) = start.u32().zip(start.u32()).ok_or(CacheFault::DamagedHeader)?;
+        if version != VERSION {
+            return Err(CacheFault::Version { found: version, expected: VERSION });
+        }
+        if !(START_BYTES as u32 + CHECKSUM_BYTES as u32..=MAX_BYTES).contains(&n_bytes) {
+            return Err(CacheFault::DamagedHeader);
+        }
+        bytes.resize(n_bytes as usize, 0);
+        read_exact(&mut file, &mut bytes[START_BYTES..])?;
+        let (fields, checksum) = bytes.split_at(bytes.len() - CHECKSUM_BYTES);
+        if crc32fast::hash(fields).to_le_bytes() != checksum {
+            return Err(CacheFault::DamagedHeader);
+        }
+        let header = Self::parse(&mut Fields(&fields[START_BYTES..])).ok_or(CacheFault::Foreign)?;
+        Ok((header, u64::from(n_bytes)))
+    }
+
+    /// `None` where something stands that this version would not write.
+    fn parse(fields: &mut Fields<'_>) -> Option<Self> {
+        let format: Format = fields.text()?.parse().ok()?;
+        let (n_integers, n_fields) = (fields.u32()? as usize, fields.u32()? as usize);
+        let (integer_bytes, n_inputs) = (fields.u32()? as usize, fields.u32()?);
+        let layout = RowLayout { n_integers, n_fields, integer_bytes };
+        let n_rows = fields.u64()?;
+        let is_whole = fields.take(1)? == [1];
+        let input = |_| {
+            let path = fields.text()?;
+            let (n_bytes, modified) = (fields.u64()?, fields.u64()? as i64);
+            let (head, tail) = (fields.u32()?, fields.u32()?);
+            Some(Input { path, stamp: Stamp { n_bytes, modified, head, tail } })
+        };
+        let inputs = (0..n_inputs).map(input).collect::<Option<_>>()?;
+        // All is known to have been written on purpose, but perhaps for another schema.
+        let is_known = layout == RowLayout::new(&format.schema(), integer_bytes) && matches!(integer_bytes, 4 | 8);
+        (is_known && n_rows < MAX_ROWS).then_some(Self { format, layout, n_rows, is_whole, inputs })
+    }
+}
+
+fn push_text(text: &str, out: &mut Vec<u8>) {
+    out.extend_from_slice(&(text.len() as u32).to_le_bytes());
+    out.extend_from_slice(text.as_bytes());
+}
+
+/// The length has been looked at by no one yet, so a file that ends here is an ordinary case.
+fn read_exact(file: &mut &File, bytes: &mut [u8]) -> Result<(), CacheFault> {
+    file.read_exact(bytes).map_err(|error| match error.kind() {
+        io::ErrorKind::UnexpectedEof => CacheFault::DamagedHeader,
+        _ => CacheFault::Unreadable(error),
+    })
+}
+
+/// What is left of the fields; every step is checked.
+struct Fields<'a>(&'a [u8]);
+
+impl<'a> Fields<'a> {
+    fn take(&mut self, n_bytes: usize) -> Option<&'a [u8]> {
+        let (taken, rest) = self.0.split_at_checked(n_bytes)?;
+        self.0 = rest;
+        Some(taken)
+    }
+
+    fn u32(&mut self) -> Option<u32> {
+        Some(u32::from_le_bytes(self.take(4)?.try_into().ok()?))
+    }
+
+    fn u64(&mut self) -> Option<u64> {
+        Some(u64::from_le_bytes(self.take(8)?.try_into().ok()?))
+    }
+
+    fn text(&mut self) -> Option<String> {
+        let n_bytes = self.u32()? as usize;
+        String::from_utf8(self.take(n_bytes)?.to_vec()).ok()
+    }
+}

@@ -1,0 +1,90 @@
+//! Which cache belongs to which files: where it is, and whether what is there is right.
+
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use cafe_core::mix64;
+
+use super::input::Input;
+use super::{Cache, CacheFault};
+use crate::{Format, ReadError};
+
+/// A set of inputs, as it is now, and the cache that it would have.
+///
+/// There is one cache for each list of files (by resolved paths, in order) and format, whatever the
+/// state of the files: a new one takes the place of the old. Its name is that of the first file,
+/// with 64 bits of a hash of all: `train.txt.0123456789abcdef.rows`.
+#[derive(Clone, Debug)]
+pub struct CachePlan {
+    pub(super) paths: Vec<PathBuf>,
+    pub(super) format: Format,
+    pub(super) max_rows: u64,
+    pub(super) inputs: Vec<Input>,
+    file: PathBuf,
+}
+
+impl CachePlan {
+    /// Looks at the files. The cache is to be in `dir`, or beside the first of them.
+    ///
+    /// With `max_rows` the cache need not have more than so many rows.
+    ///
+    /// # Errors
+    /// If a file is missing, can't be read, is empty, or can be read only once.
+    pub fn new(
+        paths: Vec<PathBuf>,
+        format: Format,
+        max_rows: Option<u64>,
+        dir: Option<&Path>,
+    ) -> Result<Self, ReadError> {
+        let first = paths.first().ok_or(ReadError::NoFiles)?;
+        let inputs = paths.iter().map(|path| Input::look(path)).collect::<Result<Vec<_>, _>>()?;
+        let dir = dir.unwrap_or_else(|| first.parent().unwrap_or(Path::new("")));
+        let name = first.file_name().unwrap_or_default().to_string_lossy();
+        let file = dir.join(format!("{name}.{:016x}.rows", hash(format, &inputs)));
+        Ok(Self { paths, format, max_rows: max_rows.unwrap_or(u64::MAX), inputs, file })
+    }
+
+    /// Where the cache is, or would be.
+    #[must_use]
+    pub fn file(&self) -> &Path {
+        &self.file
+    }
+
+    /// The directory that it is in.
+    pub(super) fn dir(&self) -> &Path {
+        let dir = self.file.parent().unwrap_or(Path::new(""));
+        if dir == Path::new("") { Path::new(".") } else { dir }
+    }
+
+    /// Whether the inputs are still what they were.
+    pub(super) fn check_inputs(&self) -> Result<(), CacheFault> {
+        let is_same = |(path, then): (&PathBuf, &Input)| Input::look(path).is_ok_and(|now| now == *then);
+        match self.paths.iter().zip(&self.inputs).position(|pair| !is_same(pair)) {
+            Some(changed) => Err(CacheFault::Stale { file: self.inputs[changed].path.clone() }),
+            None => Ok(()),
+        }
+    }
+
+    /// Opens the cache, and checks every block that will be read.
+    ///
+    /// # Errors
+    /// With the reason if it can't be used; [`CachePlan::build`] then makes it.
+    pub fn open(&self) -> Result<Cache, CacheFault> {
+        let file = File::open(&self.file).map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => CacheFault::Absent,
+            _ => CacheFault::Unreadable(error),
+        })?;
+        Cache::check(file, self)
+    }
+}
+
+/// Of what a cache is of, and not of its state.
+fn hash(format: Format, inputs: &[Input]) -> u64 {
+    let texts = std::iter::once(format.name()).chain(inputs.iter().map(|input| input.path.as_str()));
+    texts.fold(0, |hash, text| {
+        let chunk = |bytes: &[u8]| bytes.iter().fold(0, |value, &byte| value << 8 | u64::from(byte));
+        // The length first, so that no two lists run together to the same bytes.
+        text.as_bytes().chunks(8).map(chunk).fold(mix64(text.len() as u64, hash), |hash, value| mix64(value, hash))
+    })
+}

@@ -1,0 +1,103 @@
+//! The file that is being read, and the one after it, opened ahead.
+
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use crate::ReadError;
+use crate::ahead::Ahead;
+use crate::open::{self, Bytes};
+
+/// The bytes of one file. Towards its end the next file is opened, and decompression begins there.
+///
+/// A compressed file has come that far when its thread has nothing left to do: so one thread at a
+/// time decompresses, and the memory of one decompressor is all that is needed. With a plain file
+/// in use the next one is opened at once.
+pub(crate) struct Input {
+    bytes: Current,
+    /// The next file, until it is opened.
+    following: Option<PathBuf>,
+    next: Option<Ahead>,
+}
+
+enum Current {
+    Plain(Bytes),
+    Inflated(Ahead),
+}
+
+impl Input {
+    /// Opens `path`, or takes what was opened ahead. `following` is the file after it, if any.
+    ///
+    /// # Errors
+    /// If it can't be opened.
+    pub(crate) fn open(path: &Path, ahead: Option<Ahead>, following: Option<&Path>) -> Result<Self, ReadError> {
+        let ahead = ahead.unwrap_or_else(|| Ahead::spawn(path));
+        let bytes = ahead.opened()?.map_or_else(Current::Plain, Current::Inflated);
+        // Opening a pipe may wait for its writer, or take from it what nobody will read.
+        let following = following.filter(|path| matches!(open::is_read_once(path), Ok(false)));
+        Ok(Self { bytes, following: following.map(Path::to_owned), next: None })
+    }
+
+    /// The next file as far as it was opened ahead, errors included.
+    pub(crate) fn into_next(self) -> Option<Ahead> {
+        self.next
+    }
+}
+
+impl Read for Input {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let (n_read, is_near_end) = match &mut self.bytes {
+            Current::Plain(bytes) => (bytes.read(buffer)?, true),
+            Current::Inflated(ahead) => (ahead.read(buffer)?, ahead.is_done()),
+        };
+        if is_near_end && let Some(path) = self.following.take() {
+            self.next = Some(Ahead::spawn(&path));
+        }
+        Ok(n_read)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    #[test]
+    fn the_next_file_is_opened_while_the_end_of_this_one_is_read() {
+        let directory = tempfile::tempdir().unwrap();
+        let paths = ["a", "b"].map(|name| directory.path().join(name));
+        fs::write(&paths[1], "next").unwrap();
+        let long = zstd::encode_all(&vec![7; 10 << 20][..], 1).unwrap();
+        for (content, is_long) in
+            [(b"plain".to_vec(), false), (zstd::encode_all(&b"short"[..], 1).unwrap(), false), (long, true)]
+        {
+            fs::write(&paths[0], content).unwrap();
+            let mut input = Input::open(&paths[0], None, Some(&paths[1])).unwrap();
+            let mut buffer = vec![0; 1 << 16];
+            assert!(input.next.is_none());
+            assert!(input.read(&mut buffer).unwrap() > 0);
+            // Ten megabytes are more than all blocks: their thread can't have come to its end.
+            if is_long {
+                assert!(input.next.is_none());
+            }
+            while input.read(&mut buffer).unwrap() > 0 {}
+            let next = Input::open(&paths[1], Some(input.into_next().unwrap()), None).unwrap();
+            assert_eq!(std::io::read_to_string(next).unwrap(), "next");
+        }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_pipe_is_not_opened_before_its_turn() {
+        use std::process::Command;
+        let directory = tempfile::tempdir().unwrap();
+        let (file, pipe) = (directory.path().join("a"), directory.path().join("pipe"));
+        assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+        for content in [b"plain".to_vec(), zstd::encode_all(&b"short"[..], 1).unwrap()] {
+            fs::write(&file, content).unwrap();
+            // It has no writer: opening it ahead would leave a thread behind.
+            let mut input = Input::open(&file, None, Some(&pipe)).unwrap();
+            assert!(!std::io::read_to_string(&mut input).unwrap().is_empty());
+            assert!(input.into_next().is_none());
+        }
+    }
+}

@@ -1,0 +1,92 @@
+//! The products of DLRM in the shapes of Criteo Kaggle against what one core can do on registers alone, and whole steps
+//! and predictions of both engines. A minute and a half. Set `RAYON_NUM_THREADS=1`, or candle counts the cores before
+//! each of its products.
+#![allow(missing_docs, reason = "the macros of criterion have none")]
+
+use std::time::Duration;
+
+use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use dlrm_model::bench::{LayerProducts, peak};
+use dlrm_model::{
+    DeviceSpec, DlrmConfig, EngineKind, Inputs, Model, ModelOptions, OptimizerKind, Precision, StepOutputs,
+};
+
+/// Inputs and outputs of all layers but the last; two are 512 x 256.
+const LAYERS: [[usize; 2]; 5] = [[13, 512], [512, 256], [256, 64], [64, 16], [367, 512]];
+
+const BATCHES: [usize; 3] = [128, 2048, 8192];
+
+/// What this CPU has.
+fn precisions() -> impl Iterator<Item = Precision> {
+    [Precision::F32, Precision::Bf16].into_iter().filter(|&precision| peak(precision, 1).is_ok())
+}
+
+/// Throughput in operations, two for each multiplication and addition: criterion's elements are FLOP.
+fn products(criterion: &mut Criterion) {
+    for precision in precisions() {
+        let (kernel, n_operations) = peak(precision, 1_000_000).expect("one of those that this CPU has");
+        let mut group = criterion.benchmark_group(format!("products/{kernel}"));
+        group.sample_size(10).warm_up_time(Duration::from_millis(100)).measurement_time(Duration::from_millis(400));
+        group.throughput(Throughput::Elements(n_operations as u64));
+        group.bench_function("limit of one core", |bencher| bencher.iter(|| peak(precision, 1_000_000)));
+        for n_samples in [64, 256] {
+            for [n_input, n_output] in LAYERS {
+                let shape = [n_samples, n_input, n_output];
+                let mut products = LayerProducts::new(precision, shape).expect("one of those that this CPU has");
+                group.throughput(Throughput::Elements((2 * n_samples * n_input * n_output) as u64));
+                let id = |name| BenchmarkId::new(name, format!("{n_samples}x{n_input}x{n_output}"));
+                group.bench_function(id("forward"), |bencher| bencher.iter(|| products.forward()));
+                group.bench_function(id("back"), |bencher| bencher.iter(|| products.back()));
+                group.bench_function(id("gradient"), |bencher| bencher.iter(|| products.gradient()));
+            }
+        }
+    }
+}
+
+struct Batch {
+    dense: Vec<f32>,
+    rows: Vec<f32>,
+    labels: Vec<f32>,
+    row_grads: Vec<f32>,
+    logits: Vec<f32>,
+}
+
+impl Batch {
+    fn new(config: &DlrmConfig, n_samples: usize) -> Self {
+        let draw = |n: usize| (0..n).map(|idx| (idx * 7919 % 1009) as f32 / 5045.0 - 0.1).collect::<Vec<f32>>();
+        let (dense, rows) = (draw(n_samples * config.n_dense), draw(n_samples * config.row_floats()));
+        let labels = (0..n_samples).map(|idx| f32::from(u8::from(idx % 4 == 0))).collect();
+        Self { row_grads: vec![0.0; rows.len()], logits: vec![0.0; n_samples], dense, rows, labels }
+    }
+}
+
+/// Throughput in samples, on all cores.
+fn steps(criterion: &mut Criterion) {
+    let config =
+        DlrmConfig { n_dense: 13, n_fields: 26, dim: 16, bottom: vec![512, 256, 64, 16], top: vec![512, 256, 1] };
+    let n_threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let options = ModelOptions { optimizer: OptimizerKind::Sgd, seed: 1, device: DeviceSpec::Cpu, n_threads };
+    let native = precisions().map(|precision| (EngineKind::Native, precision));
+    for (engine, precision) in native.chain([(EngineKind::Candle, Precision::F32)]) {
+        let mut model = Model::with_precision(engine, config.clone(), options, precision).expect("a model");
+        let mut group = criterion.benchmark_group(format!("step/{engine}/{}/{n_threads} threads", model.kernel()));
+        group.sample_size(10).warm_up_time(Duration::from_millis(500)).measurement_time(Duration::from_secs(3));
+        for n_samples in BATCHES {
+            let Batch { dense, rows, labels, mut row_grads, mut logits } = Batch::new(&config, n_samples);
+            let inputs = Inputs { dense: &dense, rows: &rows, labels: &labels };
+            group.throughput(Throughput::Elements(n_samples as u64));
+            group.bench_function(BenchmarkId::new("train", n_samples), |bencher| {
+                bencher.iter(|| {
+                    let outputs = StepOutputs { row_grads: &mut row_grads, logits: &mut logits };
+                    model.train_step(inputs, 0.001, outputs).expect("a step")
+                });
+            });
+            group.bench_function(BenchmarkId::new("predict", n_samples), |bencher| {
+                bencher.iter(|| model.predict(inputs, &mut logits).expect("a prediction"));
+            });
+        }
+    }
+}
+
+criterion_group!(benches, products, steps);
+criterion_main!(benches);

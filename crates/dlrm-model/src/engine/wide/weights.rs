@@ -1,0 +1,151 @@
+//! The weights of a layer as both right sides of its products, and the panels of the samples.
+
+use std::ops::Range;
+
+use super::Wide;
+use super::lanes::{LANES, Line};
+use super::pack;
+use super::product::{Left, Out, Panels, Rows, Start, multiply};
+use crate::shard::take;
+
+/// Weights `[n_input, n_output]`, packed for the way forward and the way back.
+///
+/// Both are cut along the inputs, tile by tile: a tile's lines follow each other, so that one thread packs them.
+#[derive(Debug)]
+pub(crate) struct PackedWeights {
+    wide: Wide,
+    n_input: usize,
+    n_output: usize,
+    /// Inputs of each tile but the last: a multiple of the lanes and of what a word holds.
+    tile_inputs: usize,
+    /// For each tile panels of 16 outputs, along its inputs.
+    forward: Vec<Line>,
+    /// Panels of 16 inputs, along the outputs.
+    backward: Vec<Line>,
+}
+
+/// Some of the [`PackedWeights`], to be packed by one thread.
+#[derive(Debug)]
+pub(crate) struct PackedWeightsMut<'a> {
+    wide: Wide,
+    n_output: usize,
+    forward: &'a mut [Line],
+    backward: &'a mut [Line],
+}
+
+/// What a layer saw in a shard, and its gradient, in panels along the samples.
+#[derive(Debug, Default)]
+pub(crate) struct SamplePanels {
+    input: Vec<Line>,
+    gradient: Vec<Line>,
+    n_samples: usize,
+}
+
+impl PackedWeights {
+    /// Zeros.
+    pub(crate) fn new(wide: Wide, n_input: usize, n_output: usize, tile_inputs: usize) -> Self {
+        assert_eq!(tile_inputs % (2 * LANES), 0, "whole panels and whole words a tile");
+        let forward = vec![Line::ZERO; pack::panel_lines(wide, n_input, n_output)];
+        let backward = vec![Line::ZERO; pack::panel_lines(wide, n_output, n_input)];
+        Self { wide, n_input, n_output, tile_inputs, forward, backward }
+    }
+
+    /// `max(0, x · weight + bias)`, or without the `max`; `x` `[n, n_input]`.
+    pub(crate) fn forward(&self, x: &[f32], bias: &[f32], has_relu: bool, y: &mut [f32], words: &mut Vec<u32>) {
+        let out = Out { values: y, n_columns: self.n_output };
+        if self.wide.per_word() == 1 {
+            let all = Rows { words: x, stride: self.n_input, start: 0, depth: self.n_input };
+            return multiply(self.wide, self.forward_parts(all), Start::Bias(bias), has_relu, out);
+        }
+        let all = pack_rows(self.wide, x, self.n_input, words);
+        multiply(self.wide, self.forward_parts(all), Start::Bias(bias), has_relu, out);
+    }
+
+    /// Gradient before the activation `[n, n_output]` to gradient of the input `[n, n_input]`.
+    pub(crate) fn input_gradient(&self, gradient: &[f32], to: &mut [f32], words: &mut Vec<u32>) {
+        let out = Out { values: to, n_columns: self.n_input };
+        let right = Panels { lines: &self.backward, depth: pack::n_words(self.wide, self.n_output) };
+        if self.wide.per_word() == 1 {
+            let left = Rows { words: gradient, stride: self.n_output, start: 0, depth: self.n_output };
+            return multiply(self.wide, std::iter::once((left, right)), Start::Zero, false, out);
+        }
+        let left = pack_rows(self.wide, gradient, self.n_output, words);
+        multiply(self.wide, std::iter::once((left, right)), Start::Zero, false, out);
+    }
+
+    /// The tiles of `x`, whose words `all` holds, and of the weights.
+    fn forward_parts<'a, T>(&'a self, all: Rows<'a, T>) -> impl Iterator<Item = (Rows<'a, T>, Panels<'a>)> + Clone
+    where
+        Rows<'a, T>: Left,
+    {
+        let (step, n_panels) = (self.tile_inputs / self.wide.per_word(), self.n_output.div_ceil(LANES));
+        (0..all.depth).step_by(step).map(move |start| {
+            let depth = step.min(all.depth - start);
+            let lines = &self.forward[start * n_panels..][..depth * n_panels];
+            (Rows { start, depth, ..all }, Panels { lines, depth })
+        })
+    }
+
+    /// Packs what a layer saw and its gradient, for the gradient of the weights.
+    pub(crate) fn pack_samples(&self, input: &[f32], gradient: &[f32], to: &mut SamplePanels) {
+        let Self { wide, n_input, n_output, .. } = *self;
+        to.n_samples = gradient.len() / n_output;
+        to.input.resize(pack::panel_lines(wide, to.n_samples, n_input), Line::ZERO);
+        to.gradient.resize(pack::panel_lines(wide, to.n_samples, n_output), Line::ZERO);
+        pack::panels(wide, input, n_input, &mut to.input);
+        pack::panels(wide, gradient, n_output, &mut to.gradient);
+    }
+
+    pub(crate) fn as_mut(&mut self) -> PackedWeightsMut<'_> {
+        let Self { wide, n_output, forward, backward, .. } = self;
+        PackedWeightsMut { wide: *wide, n_output: *n_output, forward, backward }
+    }
+}
+
+impl<'a> PackedWeightsMut<'a> {
+    /// Splits off the first tile, of `n_inputs`.
+    pub(crate) fn take(&mut self, n_inputs: usize) -> PackedWeightsMut<'a> {
+        let Self { wide, n_output, forward, backward } = self;
+        let forward = take(forward, pack::panel_lines(*wide, n_inputs, *n_output));
+        let backward = take(backward, pack::panel_lines(*wide, *n_output, n_inputs));
+        PackedWeightsMut { wide: *wide, n_output: *n_output, forward, backward }
+    }
+
+    /// Packs the weights of the tile, both ways.
+    pub(crate) fn pack(&mut self, weight: &[f32]) {
+        pack::panels(self.wide, weight, self.n_output, self.forward);
+        pack::transposed_panels(self.wide, weight, self.n_output, self.backward);
+    }
+
+    /// Which kernel it is for.
+    pub(crate) fn wide(&self) -> Wide {
+        self.wide
+    }
+}
+
+/// The gradient of the weights of some inputs, summed over the shards in their order, on top of what `sum` holds if
+/// asked. The first of the inputs begins a tile.
+pub(crate) fn sum_gradient<'a>(
+    wide: Wide,
+    shards: impl Iterator<Item = &'a SamplePanels> + Clone,
+    inputs: &Range<usize>,
+    n_output: usize,
+    (sum, is_fresh): (&mut [f32], bool),
+) {
+    let panels = inputs.start / LANES..inputs.end.div_ceil(LANES);
+    let parts = shards.map(|shard| {
+        let depth = pack::n_words(wide, shard.n_samples);
+        let input = Panels { lines: &shard.input[panels.start * depth..panels.end * depth], depth };
+        (input, Panels { lines: &shard.gradient, depth })
+    });
+    let start = if is_fresh { Start::Zero } else { Start::Sum };
+    multiply(wide, parts, start, false, Out { values: sum, n_columns: n_output });
+}
+
+/// Rows of words in a buffer that is kept.
+fn pack_rows<'a>(wide: Wide, from: &[f32], n_columns: usize, words: &'a mut Vec<u32>) -> Rows<'a, u32> {
+    let depth = pack::n_words(wide, n_columns);
+    words.resize(from.len() / n_columns * depth, 0);
+    pack::rows(wide, from, n_columns, words);
+    Rows { words, stride: depth, start: 0, depth }
+}
