@@ -27,6 +27,16 @@ sweep-methods rows="2000000" out="runs/methods":
 check-memory:
     scripts/check_memory.sh
 
+# benchmarks of all crates, then their table with shares of the limits
+bench:
+    RAYON_NUM_THREADS=1 cargo bench --workspace --benches
+    python3 scripts/bench_table.py
+
+# our step against PyTorch's, alternating (needs torch)
+bench-peer *args:
+    cargo build --release -p trainer
+    python3 scripts/bench_peer.py {{args}}
+
 # type check of the CUDA build; needs neither a GPU nor a CUDA toolkit
 check-cuda:
     scripts/check-cuda.sh
