@@ -1,4 +1,4 @@
-//! How fast the sketch and the embeddings are, beside plain random reads and a memcpy: `cargo bench -p cafe-core`.
+//! How fast the sketch and the embeddings are, beside random reads of one word and a memcpy: `cargo bench -p cafe-core`.
 //!
 //! Sketch: 4 slots, 2 MiB, a Zipf stream of exponent 1.05 over 30 million ids. Embeddings: Criteo Kaggle's fields, rows of
 //! 16 values, a thousandth of the full table; batches of 128 and 2048 samples, alone and with a second thread.
@@ -70,29 +70,19 @@ fn sketch(criterion: &mut Criterion) {
     group
         .bench_function("estimate_each", |bencher| bencher.iter(|| sketch.estimate_each(&ids, black_box(&mut scores))));
     group.bench_function("estimate", |bencher| bencher.iter(|| ids.iter().map(|&id| sketch.estimate(id)).sum::<f32>()));
+    limit(&mut group, &ids);
     group.finish();
-    random_reads(criterion, &ids);
 }
 
-/// For comparison: one read of a whole bucket where a hash says, nothing compared and nothing loaded ahead. So it is no
-/// bound on what loads ahead.
-fn random_reads(criterion: &mut Criterion, ids: &[FeatureId]) {
-    let mut group = group(criterion, "random reads");
-    group.throughput(Throughput::Elements(ids.len() as u64));
-    for (name, words) in [("read 48 bytes", 6), ("read 64 bytes", 8)] {
-        let table = vec![1_u64; SKETCH_BYTES / 8];
-        let n_buckets = table.len() / words;
-        group.bench_function(name, |bencher| {
-            bencher.iter(|| {
-                let read = |id: &FeatureId| {
-                    let at = reduce(mix64(id.raw(), 5), n_buckets) * words;
-                    table[at..at + words].iter().fold(0, |all, word| all ^ word)
-                };
-                ids.iter().fold(0, |all, id| all ^ read(id))
-            });
-        });
-    }
-    group.finish();
+/// One word of a bucket where a hash says, nothing compared: reads that don't wait for each other.
+fn limit(group: &mut BenchmarkGroup<'_, WallTime>, ids: &[FeatureId]) {
+    const WORDS: usize = 6;
+    let table = vec![1_u64; SKETCH_BYTES / 8];
+    let n_buckets = table.len() / WORDS;
+    let read = |id: &FeatureId| table[reduce(mix64(id.raw(), 5), n_buckets) * WORDS];
+    group.bench_function("limit: hash and read a word", |bencher| {
+        bencher.iter(|| ids.iter().fold(0, |all, id| all ^ read(id)));
+    });
 }
 
 fn id(rank: u64) -> FeatureId {
@@ -165,7 +155,7 @@ fn embeddings(criterion: &mut Criterion) {
             }
         }
         let source = rows.clone();
-        group.bench_function("memcpy of the rows", |bencher| {
+        group.bench_function("limit: copy of the rows", |bencher| {
             bencher.iter(|| black_box(&mut rows).copy_from_slice(black_box(&source)));
         });
         group.finish();

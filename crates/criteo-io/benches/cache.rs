@@ -77,7 +77,7 @@ fn cache(criterion: &mut Criterion) {
         bencher.iter(|| read_and_encode(&mut open()));
     });
     let (from, mut to) = (vec![1_u8; cache.n_bytes() as usize], vec![0_u8; cache.n_bytes() as usize]);
-    group.bench_function("copy the bytes", |bencher| {
+    group.bench_function("limit: copy the bytes", |bencher| {
         bencher.iter(|| std::hint::black_box(&mut to).copy_from_slice(std::hint::black_box(&from)));
     });
     group.finish();

@@ -125,21 +125,20 @@ fn group<'a>(criterion: &'a mut Criterion, name: &str, text: &[u8]) -> Benchmark
     group
 }
 
-fn limits(criterion: &mut Criterion) {
-    let from = text(|_| ());
-    let mut to = from.clone();
-    let mut group = group(criterion, "limit", &from);
-    group.bench_function("copy", |bencher| bencher.iter(|| black_box(&mut to).copy_from_slice(black_box(&from))));
-    group.bench_function("find line feeds", |bencher| {
-        bencher.iter(|| memchr::memchr_iter(b'\n', black_box(&from)).map(black_box).count());
+/// What memory allows: the bytes copied, and looked at once.
+fn limits(group: &mut BenchmarkGroup<'_, WallTime>, from: &[u8]) {
+    let mut to = from.to_vec();
+    group.bench_function("limit: copy", |bencher| bencher.iter(|| black_box(&mut to).copy_from_slice(black_box(from))));
+    group.bench_function("limit: find line feeds", |bencher| {
+        bencher.iter(|| memchr::memchr_iter(b'\n', black_box(from)).map(black_box).count());
     });
-    group.finish();
 }
 
 fn parse(criterion: &mut Criterion) {
     let (schema, mut record) = (Format::CriteoKaggle.schema(), Record::default());
     for (name, text) in [("parse", text(|_| ())), ("parse, nothing missing", text(fill_in))] {
         let mut group = group(criterion, name, &text);
+        limits(&mut group, &text);
         group.bench_function("parse_line", |bencher| bencher.iter(|| parse_all(&text, &schema, &mut record)));
         group.bench_function("csv", |bencher| bencher.iter(|| parse_by_csv(&text)));
         group.finish();
@@ -166,17 +165,18 @@ fn files(criterion: &mut Criterion) {
         [("gzip", &gzip, |path| Box::new(gunzip(path))), ("zstd", &zstd, |path| Box::new(unzstd(path)))];
     for (name, path, inflate) in compressed {
         let mut group = group(criterion, name, &text);
-        group.bench_function("decompress", |bencher| bencher.iter(|| drain(inflate(path))));
+        group.bench_function("limit: decompress", |bencher| bencher.iter(|| drain(inflate(path))));
         group.bench_function("parse, one thread", |bencher| bencher.iter(|| parse_stream(inflate(path), &schema)));
         group.bench_function("Reader", |bencher| bencher.iter(|| read_all(path)));
         group.bench_function("Prefetch", |bencher| bencher.iter(|| prefetch_all(path)));
         group.finish();
     }
     let mut group = group(criterion, "plain", &text);
+    limits(&mut group, &text);
     group.bench_function("Reader", |bencher| bencher.iter(|| read_all(&plain)));
     group.bench_function("Prefetch", |bencher| bencher.iter(|| prefetch_all(&plain)));
     group.finish();
 }
 
-criterion_group!(benches, limits, parse, files);
+criterion_group!(benches, parse, files);
 criterion_main!(benches);

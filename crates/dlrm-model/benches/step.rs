@@ -5,7 +5,8 @@
 
 use std::time::Duration;
 
-use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use criterion::measurement::WallTime;
+use criterion::{BenchmarkGroup, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use dlrm_model::bench::{LayerProducts, peak};
 use dlrm_model::{
     DeviceSpec, DlrmConfig, EngineKind, Inputs, Model, ModelOptions, OptimizerKind, Precision, StepOutputs,
@@ -69,23 +70,53 @@ fn steps(criterion: &mut Criterion) {
     let native = precisions().map(|precision| (EngineKind::Native, precision));
     for (engine, precision) in native.chain([(EngineKind::Candle, Precision::F32)]) {
         let mut model = Model::with_precision(engine, config.clone(), options, precision).expect("a model");
-        let mut group = criterion.benchmark_group(format!("step/{engine}/{}/{n_threads} threads", model.kernel()));
-        group.sample_size(10).warm_up_time(Duration::from_millis(500)).measurement_time(Duration::from_secs(3));
-        for n_samples in BATCHES {
-            let Batch { dense, rows, labels, mut row_grads, mut logits } = Batch::new(&config, n_samples);
-            let inputs = Inputs { dense: &dense, rows: &rows, labels: &labels };
-            group.throughput(Throughput::Elements(n_samples as u64));
-            group.bench_function(BenchmarkId::new("train", n_samples), |bencher| {
-                bencher.iter(|| {
-                    let outputs = StepOutputs { row_grads: &mut row_grads, logits: &mut logits };
-                    model.train_step(inputs, 0.001, outputs).expect("a step")
+        for is_training in [true, false] {
+            let what = if is_training { "train" } else { "predict" };
+            let mut group = criterion.benchmark_group(format!("{what}, {engine} on {}", model.kernel()));
+            group.sample_size(10).warm_up_time(Duration::from_millis(500)).measurement_time(Duration::from_secs(3));
+            limit(&mut group, n_threads, precision, flop_per_sample(is_training));
+            for n_samples in BATCHES {
+                let Batch { dense, rows, labels, mut row_grads, mut logits } = Batch::new(&config, n_samples);
+                let inputs = Inputs { dense: &dense, rows: &rows, labels: &labels };
+                group.throughput(Throughput::Elements(n_samples as u64));
+                group.bench_function(format!("{n_samples} samples"), |bencher| {
+                    bencher.iter(|| {
+                        if is_training {
+                            let outputs = StepOutputs { row_grads: &mut row_grads, logits: &mut logits };
+                            model.train_step(inputs, 0.001, outputs).expect("a step");
+                        } else {
+                            model.predict(inputs, &mut logits).expect("a prediction");
+                        }
+                    });
                 });
-            });
-            group.bench_function(BenchmarkId::new("predict", n_samples), |bencher| {
-                bencher.iter(|| model.predict(inputs, &mut logits).expect("a prediction"));
-            });
+            }
         }
     }
+}
+
+/// Multiplications and additions in the products of a sample: forward, and in training the gradients of all weights and
+/// of all inputs but the first layer's.
+fn flop_per_sample(is_training: bool) -> usize {
+    let weights: usize =
+        LAYERS.iter().chain([&[512, 256], &[256, 1]]).map(|[n_input, n_output]| n_input * n_output).sum();
+    if is_training { 6 * weights - 2 * 13 * 512 } else { 2 * weights }
+}
+
+/// As many operations as 2,048 samples have, on registers alone, on every core at the same time.
+fn limit(group: &mut BenchmarkGroup<'_, WallTime>, n_threads: usize, precision: Precision, flop: usize) {
+    const N_SAMPLES: usize = 2048;
+    let (_, n_operations) = peak(precision, 1).expect("one of those that this CPU has");
+    let n_rounds = N_SAMPLES * flop / n_operations / n_threads;
+    group.throughput(Throughput::Elements(N_SAMPLES as u64));
+    group.bench_function("limit: products on registers", |bencher| {
+        bencher.iter(|| {
+            std::thread::scope(|scope| {
+                for _ in 0..n_threads {
+                    scope.spawn(|| peak(precision, n_rounds));
+                }
+            });
+        });
+    });
 }
 
 criterion_group!(benches, products, steps);

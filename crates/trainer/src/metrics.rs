@@ -116,29 +116,32 @@ mod tests {
     }
 
     proptest! {
-            #[test]
-            fn auc_equals_counting_all_pairs(samples in prop::collection::vec((-4_i8..4, any::<bool>()), 1..60), fine: bool) {
-                let samples: Vec<_> = samples.iter().enumerate()
-                    .map(|(i, &(score, clicked))| (f32::from(score) / 3.0 * if fine { 1.0 + i as f32 * 1e-6 } else { 1.0 }, clicked))
-                    .collect();
-                let (mut won, mut pairs) = (0.0, 0.0);
-                for &(p, _) in samples.iter().filter(|s| s.1) {
-                    for &(n, _) in samples.iter().filter(|s| !s.1) {
-                        pairs += 1.0;
-                        won += if p > n { 1.0 } else if p < n { 0.0 } else { 0.5 };
-                    }
+        #[test]
+        fn auc_equals_counting_all_pairs(
+            samples in prop::collection::vec((-4_i8..4, any::<bool>()), 1..60),
+            fine: bool,
+        ) {
+            let nudge = |i: usize| if fine { 1.0 + i as f32 * 1e-6 } else { 1.0 };
+            let score = |i: usize, score: i8| f32::from(score) / 3.0 * nudge(i);
+            let samples: Vec<_> = samples.iter().enumerate().map(|(i, &(s, clicked))| (score(i, s), clicked)).collect();
+            let (mut won, mut pairs) = (0.0, 0.0);
+            for &(p, _) in samples.iter().filter(|s| s.1) {
+                for &(n, _) in samples.iter().filter(|s| !s.1) {
+                    pairs += 1.0;
+                    won += if p > n { 1.0 } else if p < n { 0.0 } else { 0.5 };
                 }
-                if let Some(auc) = quality(&samples).auc {
-    prop_assert!((auc - won / pairs).abs() < 1e-12, "{} {}", auc, won / pairs);
-    } else {
-    prop_assert_eq!(pairs, 0.0);
-    }
             }
-
-            #[test]
-            fn bits_sort_as_floats(a in any::<f32>(), b in any::<f32>()) {
-                prop_assume!(!a.is_nan() && !b.is_nan());
-                prop_assert_eq!(ordered_bits(a).cmp(&ordered_bits(b)), a.partial_cmp(&b).expect("ordered"));
+            if let Some(auc) = quality(&samples).auc {
+                prop_assert!((auc - won / pairs).abs() < 1e-12, "{} {}", auc, won / pairs);
+            } else {
+                prop_assert_eq!(pairs, 0.0);
             }
         }
+
+        #[test]
+        fn bits_sort_as_floats(a in any::<f32>(), b in any::<f32>()) {
+            prop_assume!(!a.is_nan() && !b.is_nan());
+            prop_assert_eq!(ordered_bits(a).cmp(&ordered_bits(b)), a.partial_cmp(&b).expect("ordered"));
+        }
+    }
 }
