@@ -21,7 +21,7 @@ def main():
         benchmark = json.loads(path.read_text())
         nanoseconds = json.loads((path.parent / "estimates.json").read_text())["median"]["point_estimate"]
         (unit, amount), = (benchmark["throughput"] or {"runs": 1}).items()
-        name = benchmark["function_id"] or benchmark["value_str"]
+        name = " ".join(filter(None, [benchmark["function_id"], benchmark["value_str"]]))
         groups[benchmark["group_id"]].append((name, nanoseconds, unit, amount / nanoseconds))
     if not groups:
         raise SystemExit("no results: run `cargo bench --workspace` first")
