@@ -27,7 +27,8 @@ def main():
     parser.add_argument("--seconds", type=float, default=4.0)
     parser.add_argument("--batches", default="128,2048")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
-    parser.add_argument("--ours", default="cafe:native:f32,hash:native:f32,cafe:candle:f32", help="METHOD:ENGINE:PRECISION,...")
+    parser.add_argument("--ours", default="cafe:native:f32,hash:native:f32,cafe:candle:f32",
+                        help="METHOD:ENGINE:PRECISION,...; add cafe:native:bf16 on a CPU with AVX512_BF16")
     args = parser.parse_args()
     ours = [tuple(spec.split(":")) for spec in args.ours.split(",")]
     print("| batch | step | samples/s | lowest to highest | ratio to PyTorch | peak MB |")
