@@ -11,8 +11,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use criteo_io::{
-    Format, Prefetch, PrefetchConfig, Reader, Record, RecordSource, Schema, Synth, SynthConfig, parse_line,
-    write_record,
+    Categorical, Columns, Dialect, Format, Kind, Label, Numeric, Prefetch, PrefetchConfig, Reader, Record,
+    RecordSource, RowWriter, Schema, Synth, SynthConfig, parse_line, write_record,
 };
 use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, Criterion, Throughput, criterion_group, criterion_main};
@@ -84,7 +84,11 @@ fn parse_by_csv(text: &[u8]) {
 }
 
 fn read_all(path: &Path) {
-    let mut reader = Reader::open(vec![path.to_owned()], Format::CriteoKaggle).expect("opened");
+    read_as(path, Format::CriteoKaggle);
+}
+
+fn read_as(path: &Path, dialect: impl Into<Dialect>) {
+    let mut reader = Reader::open(vec![path.to_owned()], dialect).expect("opened");
     let mut record = Record::default();
     while reader.read_record(&mut record).expect("good rows") {
         black_box(&record);
@@ -178,5 +182,60 @@ fn files(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, parse, files);
+/// Criteo's dialect by description, to be read by the `csv` crate's state machine.
+fn described() -> Dialect {
+    let names: Vec<String> = (1..=40).map(|column| format!("c{column}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let columns = Columns {
+        numeric: names[1..14].iter().map(|&name| Numeric::new(name)).collect(),
+        categorical: names[14..].iter().map(|&name| Categorical::new(name, Kind::Hex)).collect(),
+        ..Columns::tsv(&names, Label::binary(names[0]))
+    };
+    Dialect::delimited(columns).expect("a good description")
+}
+
+/// Rows as Avazu has them.
+fn avazu_text() -> Vec<u8> {
+    let mut rows = Synth::new(SynthConfig::default(), 0..N_ROWS);
+    let mut writer = RowWriter::new(Format::Avazu, SynthConfig::default(), 0);
+    let (mut record, mut text) = (Record::default(), Vec::new());
+    writer.write_header(&mut text);
+    while rows.read_record(&mut record).expect("generated rows can't fail") {
+        writer.write(&record, &mut text);
+    }
+    text
+}
+
+/// The splitter of described tables alone: the `csv` crate over a file.
+fn split_by_csv(path: &Path, delimiter: u8) {
+    let mut builder = csv::ReaderBuilder::new();
+    let builder = builder.delimiter(delimiter).has_headers(false).buffer_capacity(BUFFER_BYTES);
+    let mut reader = builder.from_path(path).expect("a file");
+    let mut row = csv::ByteRecord::new();
+    while reader.read_byte_record(&mut row).expect("good rows") {
+        black_box(&row);
+    }
+}
+
+fn tables(criterion: &mut Criterion) {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let tables = [
+        ("described: Criteo's columns", text(|_| ()), described(), b'\t'),
+        ("described: Avazu", avazu_text(), Format::Avazu.into(), b','),
+    ];
+    for (name, text, dialect, delimiter) in tables {
+        let path = directory.path().join("rows");
+        std::fs::write(&path, &text).expect("written");
+        let mut group = group(criterion, name, &text);
+        group.bench_function("limit: csv splits", |bencher| bencher.iter(|| split_by_csv(&path, delimiter)));
+        group.bench_function("Reader", |bencher| bencher.iter(|| read_as(&path, dialect.clone())));
+        let paths = [path.clone()];
+        group.bench_function("count_rows", |bencher| {
+            bencher.iter(|| dialect.count_rows(&paths, None).expect("good rows"));
+        });
+        group.finish();
+    }
+}
+
+criterion_group!(benches, parse, files, tables);
 criterion_main!(benches);

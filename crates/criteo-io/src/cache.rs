@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! header   magic, version, length of the header
-//!          format, columns, bytes of an integer, number of rows, whether these are all
+//!          format, digest of its description, columns, number of rows, whether these are all
 //!          each input: path, length, time of modification, checksums of its ends
 //!          CRC-32 of all this
 //! block 0  1024 rows of equal length, CRC-32
@@ -10,9 +10,11 @@
 //! block n  the rest, CRC-32
 //! ```
 //!
-//! A row takes 164 bytes (a Criteo row of text about 230): label and gaps in a bit each, integers
-//! and tokens as binary numbers. Integers are kept and not their logarithms, so that the cache gives
-//! back the [`Record`] that the parser gave, to the bit, and does not depend on how rows are encoded.
+//! A row of Criteo's takes 164 bytes (its text about 230): label and gaps in a bit each, integers
+//! and tokens as binary numbers, and four bytes more where files are days. Integers are kept and not
+//! their logarithms, so that the cache gives back the [`Record`] that the parser gave, to the bit,
+//! and does not depend on how rows are encoded. Of described tables the dense numbers are kept, as
+//! their records have them. Rows with fields of several values have no fixed length, and no cache.
 //!
 //! # What it promises
 //! *The same rows.* Whatever is not as it was written is noticed before a row of it is used: the
@@ -75,10 +77,14 @@ impl Cache {
     /// Takes `file` if it is what `plan` wants.
     fn check(file: File, plan: &CachePlan) -> Result<Self, CacheFault> {
         let (header, header_bytes) = Header::read(&file)?;
-        let Header { format, layout, n_rows: n_stored, is_whole, inputs } = header;
+        let Header { format, digest, layout, n_rows: n_stored, is_whole, inputs } = header;
         let paths_differ = !inputs.iter().map(|input| &input.path).eq(plan.inputs.iter().map(|input| &input.path));
-        if format != plan.format || paths_differ {
+        if format != plan.dialect.name() || paths_differ {
             return Err(CacheFault::Foreign);
+        }
+        let expected = RowLayout::new(&plan.dialect, plan.paths.len(), layout.integer_bytes);
+        if digest != plan.dialect.digest() || layout != expected {
+            return Err(CacheFault::Described);
         }
         if let Some((input, _)) = plan.inputs.iter().zip(&inputs).find(|(now, then)| now != then) {
             return Err(CacheFault::Stale { file: input.path.clone() });

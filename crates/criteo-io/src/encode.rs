@@ -17,14 +17,25 @@ static SMALL: LazyLock<[f32; N_SMALL]> = LazyLock::new(|| std::array::from_fn(|c
 #[must_use]
 pub fn encode_integer(integer: Option<i64>) -> f32 {
     match integer {
-        Some(count) if count > 0 => SMALL.get(count as usize).copied().unwrap_or_else(|| logarithm(count)),
-        _ => 0.0,
+        Some(count) => dense_integer(count),
+        None => 0.0,
     }
+}
+
+/// The same of one that is there.
+#[inline]
+pub(crate) fn dense_integer(count: i64) -> f32 {
+    if count > 0 { SMALL.get(count as usize).copied().unwrap_or_else(|| logarithm(count)) } else { 0.0 }
+}
+
+/// The same of a number that need not be whole.
+pub(crate) fn log1p(number: f64) -> f32 {
+    if number > 0.0 { (number + 1.0).ln() as f32 } else { 0.0 }
 }
 
 /// In f64, because f32 can't tell neighbouring counts apart past 16 million.
 fn logarithm(count: i64) -> f32 {
-    ((count as f64) + 1.0).ln() as f32
+    log1p(count as f64)
 }
 
 /// The feature that a token of `field` is; a missing one is a feature of its own.

@@ -6,7 +6,7 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::CacheFault;
+use crate::{CacheFault, ColumnsError};
 
 /// Why rows could not be read.
 ///
@@ -60,6 +60,20 @@ pub enum ReadError {
     ReadOnce {
         /// The path as given.
         file: PathBuf,
+    },
+    /// A cache was wanted of rows that have no fixed length.
+    #[error(
+        "rows whose fields hold several values can't be cached; read them without a cache, or drop the separators from \
+         their description"
+    )]
+    BagsInCache,
+    /// A Parquet file that is damaged, or holds what can't be taken.
+    #[error("{}: {detail}; check that it is a Parquet file, or get it again", shown(file))]
+    Parquet {
+        /// The path as given.
+        file: PathBuf,
+        /// What the reader said.
+        detail: String,
     },
     /// A file without a single row.
     #[error("{}: is empty; remove it from the list, or get it again", shown(file))]
@@ -128,6 +142,30 @@ pub enum ReadError {
         /// The longest line allowed, in bytes.
         limit: usize,
     },
+    /// A row of a described table is longer than any can be.
+    #[error(
+        "{}:{line}:1: expected a row, got one of over {limit} bytes; check that every quote is closed, or set quoting \
+         to false",
+        shown(file)
+    )]
+    RowTooLong {
+        /// The path as given.
+        file: PathBuf,
+        /// The line in this file where it starts, from 1.
+        line: u64,
+        /// The longest row allowed, in bytes.
+        limit: usize,
+    },
+    /// A file has other columns than its description.
+    #[error("{}:{line}:1: {error}", shown(file))]
+    Columns {
+        /// The path as given.
+        file: PathBuf,
+        /// The line of its header or first row.
+        line: u64,
+        /// What does not fit.
+        error: ColumnsError,
+    },
     /// A line is not a row.
     #[error("{}:{line}:{error}; mend or drop line {line}", shown(file))]
     Row {
@@ -154,12 +192,15 @@ impl ReadError {
     pub fn is_data_error(&self) -> bool {
         match self {
             Self::Empty { .. }
+            | Self::Parquet { .. }
             | Self::Misnamed { .. }
             | Self::Truncated { .. }
             | Self::Corrupt { .. }
             | Self::TrailingGarbage { .. }
             | Self::ByteOrderMark { .. }
             | Self::LineTooLong { .. }
+            | Self::RowTooLong { .. }
+            | Self::Columns { .. }
             | Self::Row { .. }
             | Self::Cache { .. } => true,
             Self::NoFiles
@@ -168,7 +209,8 @@ impl ReadError {
             | Self::Denied { .. }
             | Self::Open { .. }
             | Self::Read { .. }
-            | Self::ReadOnce { .. } => false,
+            | Self::ReadOnce { .. }
+            | Self::BagsInCache => false,
         }
     }
 
@@ -261,6 +303,24 @@ pub enum RowFault {
     Token {
         /// The categorical field.
         field: usize,
+        /// What stands there.
+        got: Excerpt,
+    },
+    /// A row of a described table has another number of columns.
+    #[error("expected {expected} columns, got {got}")]
+    Columns {
+        /// Columns of the header, or of the first row.
+        expected: usize,
+        /// Columns of the row.
+        got: usize,
+    },
+    /// A field of a described table is not what the description says.
+    #[error("field {name}: expected {expected}, got {got}")]
+    Field {
+        /// Its name, or its number.
+        name: String,
+        /// What could stand there.
+        expected: &'static str,
         /// What stands there.
         got: Excerpt,
     },

@@ -1,18 +1,26 @@
-//! From the path of a Criteo click log to batches that a model can take.
+//! From the path of a click log to batches that a model can take: Criteo's logs, Avazu's, KDD12's,
+//! and any other delimited file.
 //!
 //! ```text
-//!  day_0.gz ─open→ bytes ─lines→ line ─parse→ Record ─encode→ Batch ─Prefetch→ training loop
-//!  day_1.gz ─┘              └──────── Reader ───────┘      (own thread; batches come back)
+//!  day_0.gz ─open→ bytes ─lines→ line ──parse→ Record ─encode→ Batch ─Prefetch→ training loop
+//!  day_1.gz ─┘        └──csv→ fields ──plan──┘   │         (own thread; batches come back)
+//!                     └───────── Reader ─────────┘
 //! ```
 //!
 //! *Opening* looks at the first bytes of a file, not at its name: gzip (all members) and zstd (all
 //! frames) are decompressed as a stream, on a thread of its own; anything else is taken as text.
 //! Nothing seeks, so pipes and `-` for standard input work as files do.
 //!
-//! A [`Reader`] takes several files in order as one stream of rows. It slices lines out of one
-//! fixed buffer and parses them where they lie, in one pass, with no allocation. A [`Record`] is
-//! the row as it stands in the log: label, integers, tokens, each `None` where the field is empty.
-//! [`Synth`] makes such rows up; both are a [`RecordSource`].
+//! A [`Reader`] takes several files in order as one stream of rows. A [`Dialect`] tells it how. Rows
+//! of Criteo's formats are lines: it slices them out of one fixed buffer and parses them where they
+//! lie, in one pass, with no allocation. Any other table is described by its [`Columns`], a plain
+//! structure that can stand in a configuration, and is split by the state machine of the `csv`
+//! crate; Avazu and KDD12 are descriptions that are built in ([`Format`]).
+//!
+//! A [`Record`] is the row: label, integers, tokens, each `None` where the field is empty; of a
+//! described table dense numbers in place of integers, and bags where fields hold several values.
+//! [`Synth`] makes rows up, and [`RowWriter`] writes them in any format; [`PartRows`] are those of one
+//! part of a [`Split`]. All of them are a [`RecordSource`].
 //!
 //! A [`Batch`] holds encoded rows: integers become ln(x + 1), tokens become
 //! [`FeatureId`](cafe_core::FeatureId)s, a missing token is an ordinary feature of its field.
@@ -54,13 +62,18 @@
 mod ahead;
 mod batch;
 mod cache;
+mod columns;
+mod csv_rows;
+mod dialect;
 mod encode;
 mod error;
+mod files;
 mod input;
 mod lines;
 mod open;
 mod parse;
 mod prefetch;
+mod presets;
 mod reader;
 mod record;
 mod schema;
@@ -69,6 +82,10 @@ mod synth;
 
 pub use batch::Batch;
 pub use cache::{Cache, CacheError, CacheFault, CachePlan, CachedRows};
+pub use columns::{
+    Categorical, Column, Columns, ColumnsError, Day, Kind, Label, Numeric, Places, Transform, hash_text,
+};
+pub use dialect::{Dialect, DialectError};
 pub use encode::{encode_integer, encode_token};
 pub use error::{Compression, Excerpt, ReadError, RowError, RowFault};
 pub use open::is_read_once;
@@ -77,5 +94,5 @@ pub use prefetch::{Prefetch, PrefetchConfig};
 pub use reader::{Reader, count_rows};
 pub use record::{Record, RecordSource};
 pub use schema::{Format, Schema, UnknownFormat};
-pub use split::train_rows;
-pub use synth::{Synth, SynthConfig, write_record};
+pub use split::{Part, PartRows, Split, count_days, train_rows, train_rows_of_days};
+pub use synth::{RowWriter, Synth, SynthConfig, write_record};

@@ -19,7 +19,9 @@ pub fn parse_line(line: &[u8], schema: &Schema, record: &mut Record) -> Result<(
     let line = line.strip_suffix(b"\r").unwrap_or(line);
     record.integers.resize(schema.n_integers, None);
     record.tokens.resize(schema.n_fields, None);
-    record.true_logit = None;
+    record.dense.clear();
+    record.bag_ends.clear();
+    (record.day, record.true_logit) = (None, None);
     match parse_fast(line, record) {
         Some(()) => Ok(()),
         None => parse_plain(line, record),
@@ -220,7 +222,7 @@ mod tests {
             clicked: ["0", "1"].iter().position(|label| *label == columns[0])? == 1,
             integers: integers.iter().map(integer).collect::<Option<_>>()?,
             tokens: tokens.iter().map(token).collect::<Option<_>>()?,
-            true_logit: None,
+            ..Record::default()
         })
     }
 

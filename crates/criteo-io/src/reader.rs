@@ -1,205 +1,198 @@
 //! From several files to one stream of rows.
 
-use std::ops::Range;
+mod line_rows;
+#[cfg(feature = "parquet")]
+mod parquet_rows;
+mod table_plan;
+mod table_rows;
+
 use std::path::PathBuf;
 
-use crate::ahead::Ahead;
-use crate::input::Input;
-use crate::lines::{LINE_LIMIT, Lines};
-use crate::open;
+use self::line_rows::LineRows;
+#[cfg(feature = "parquet")]
+use self::parquet_rows::ParquetRows;
+use self::table_rows::TableRows;
 use crate::parse::parse_line;
-use crate::{Format, ReadError, Record, RecordSource, Schema};
+use crate::split::add_row;
+use crate::{Dialect, Format, ReadError, Record, RecordSource, Schema, open};
 
 /// The rows of several files, in order, as one stream.
 ///
 /// Files are read one after another; plain, gzip and zstd mix freely, and `-` is standard input. A
 /// thread of its own decompresses ahead, and opens the next file while the end of the one before it
 /// is still read; what it finds wrong is said in its turn. What can be read only once, a pipe say, is
-/// opened in its turn too. Rows are lines: a line feed ends them, with or without a
-/// carriage return before it, and the last one needs none.
+/// opened in its turn too.
 ///
-/// Memory is fixed at construction, whatever the input: a buffer of 256 KiB for lines, which are
-/// parsed where they lie, and of a compressed file 512 KiB that are decompressed ahead, and the
-/// decompressor's own. Reading a row allocates nothing.
+/// In Criteo's formats rows are lines: a line feed ends them, with or without a carriage return
+/// before it, and the last one needs none. In described tables they are what the `csv` crate takes
+/// for a record, so that a quoted field may hold line feeds; empty lines between them are no rows,
+/// and where there is a header, each file has its own, perhaps in another order.
 ///
-/// After [`ReadError::Row`] the next call goes on with the line after the bad one, so that a caller
+/// Memory is fixed at construction, whatever the input: a buffer of 256 KiB for rows, which are
+/// parsed where they lie (a described one passes through another buffer, of 64 KiB), and of a
+/// compressed file 512 KiB that are decompressed ahead, and the decompressor's own. Reading a row
+/// allocates nothing.
+///
+/// After [`ReadError::Row`] the next call goes on with the row after the bad one, so that a caller
 /// may count bad rows and go on. After any other error the stream is over.
 pub struct Reader {
-    files: Files,
-    schema: Schema,
+    dialect: Dialect,
+    rows: Rows,
+}
+
+enum Rows {
+    Lines(Box<LineRows>),
+    Table(Box<TableRows>),
+    #[cfg(feature = "parquet")]
+    Parquet(Box<ParquetRows>),
 }
 
 impl Reader {
-    /// Opens `paths` as one stream of rows in `format`.
+    /// Opens `paths` as one stream of rows in `dialect`: a [`Format`], or a [`Dialect`] with columns
+    /// described.
     ///
     /// # Errors
     /// If there are no paths, or one of them is missing, a directory, empty, not readable, or
     /// named `.gz` or `.zst` without being that. Pipes and `-` are looked at in their turn only.
-    pub fn open(paths: Vec<PathBuf>, format: Format) -> Result<Self, ReadError> {
-        Ok(Self { files: Files::new(paths)?, schema: format.schema() })
+    pub fn open(paths: Vec<PathBuf>, dialect: impl Into<Dialect>) -> Result<Self, ReadError> {
+        let dialect = dialect.into();
+        let rows = match dialect.columns() {
+            #[cfg(feature = "parquet")]
+            Some(columns) if dialect.is_parquet() => {
+                Rows::Parquet(Box::new(ParquetRows::new(paths, columns, dialect.missing_number())?))
+            }
+            None => Rows::Lines(Box::new(LineRows::new(paths)?)),
+            Some(columns) => Rows::Table(Box::new(TableRows::new(paths, columns, dialect.missing_number())?)),
+        };
+        Ok(Self { dialect, rows })
     }
 
     /// Reads in pieces of `n_bytes`, at least one, in place of 256 KiB. What is read stays the
     /// same; tests use it to put every byte at a boundary once. To be called before reading.
     #[must_use]
     pub fn with_buffer_bytes(mut self, n_bytes: usize) -> Self {
-        self.files.lines = Lines::new(n_bytes);
+        match &mut self.rows {
+            Rows::Lines(rows) => rows.set_buffer_bytes(n_bytes),
+            Rows::Table(rows) => rows.set_buffer_bytes(n_bytes),
+            #[cfg(feature = "parquet")]
+            Rows::Parquet(_) => {}
+        }
         self
     }
 
-    /// The columns.
+    /// The columns that are features.
     #[must_use]
     pub fn schema(&self) -> &Schema {
-        &self.schema
+        self.dialect.schema()
+    }
+
+    /// The day of the row that was passed last, where a column tells.
+    fn day(&self) -> Option<u32> {
+        match &self.rows {
+            Rows::Lines(_) => None,
+            Rows::Table(rows) => rows.day(),
+            #[cfg(feature = "parquet")]
+            Rows::Parquet(rows) => rows.day(),
+        }
+    }
+
+    /// How the text is read.
+    #[must_use]
+    pub fn dialect(&self) -> &Dialect {
+        &self.dialect
     }
 }
 
 impl RecordSource for Reader {
     fn read_record(&mut self, record: &mut Record) -> Result<bool, ReadError> {
-        let Self { files, schema } = self;
-        let Some(range) = files.next_line()? else { return Ok(false) };
-        parse_line(files.lines.line(range), schema, record).map(|()| true).map_err(|error| ReadError::Row {
-            file: files.file(),
-            line: files.line,
-            error,
-        })
+        let Self { dialect, rows } = self;
+        let rows = match rows {
+            Rows::Lines(rows) => rows,
+            Rows::Table(rows) => return rows.read_record(record),
+            #[cfg(feature = "parquet")]
+            Rows::Parquet(rows) => return rows.read_record(record),
+        };
+        let Some(line) = rows.next_line()? else { return Ok(false) };
+        if let Err(error) = parse_line(rows.line(line), dialect.schema(), record) {
+            return Err(ReadError::Row { file: rows.files().file(), line: rows.line_number(), error });
+        }
+        if dialect.file_is_day(rows.files().n_files()) {
+            record.day = Some(rows.files().file_idx() as u32);
+        }
+        Ok(true)
     }
 
-    /// A row is a line here: a malformed one is passed over as any other.
+    /// A malformed row is passed over as any other.
     fn skip_records(&mut self, n_rows: u64) -> Result<u64, ReadError> {
-        self.files.skip_lines(n_rows)
+        match &mut self.rows {
+            Rows::Lines(rows) => rows.skip_lines(n_rows),
+            Rows::Table(rows) => rows.skip_rows(n_rows),
+            #[cfg(feature = "parquet")]
+            Rows::Parquet(rows) => rows.skip_rows(n_rows),
+        }
     }
 }
 
-/// The number of rows in `paths`, read in order as [`Reader`] reads them; stops at `limit`.
-///
-/// Counts lines and parses none. It costs a pass over the files: decompression and little else.
+/// The number of rows in `paths`, of a format whose rows are lines: [`Dialect::count_rows`] of
+/// Criteo's.
 ///
 /// # Errors
 /// If a file can't be read or decompressed, or is something that can be read only once.
 pub fn count_rows(paths: &[PathBuf], limit: Option<u64>) -> Result<u64, ReadError> {
+    Dialect::from(Format::CriteoKaggle).count_rows(paths, limit)
+}
+
+impl Dialect {
+    /// The number of rows in `paths`, read in order as [`Reader`] reads them; stops at `limit`.
+    ///
+    /// Finds the ends of rows and parses none. It costs a pass over the files: decompression and
+    /// little else for Criteo's lines, a look at every byte for quotes elsewhere.
+    ///
+    /// # Errors
+    /// If a file can't be read or decompressed, is something that can be read only once, or lacks a
+    /// column.
+    pub fn count_rows(&self, paths: &[PathBuf], limit: Option<u64>) -> Result<u64, ReadError> {
+        refuse_read_once(paths)?;
+        Reader::open(paths.to_vec(), self.clone())?.skip_records(limit.unwrap_or(u64::MAX))
+    }
+
+    /// The number of rows of each day in `paths`; of the first `limit` rows. Empty where the data
+    /// don't tell days. Costs as much as counting all.
+    ///
+    /// # Errors
+    /// As for [`Dialect::count_rows`].
+    pub fn count_days(&self, paths: &[PathBuf], limit: Option<u64>) -> Result<Vec<u64>, ReadError> {
+        let mut n_left = limit.unwrap_or(u64::MAX);
+        let mut days = Vec::new();
+        if self.file_is_day(paths.len()) {
+            for path in paths {
+                let n_rows = self.count_rows(std::slice::from_ref(path), Some(n_left))?;
+                n_left -= n_rows;
+                days.push(n_rows);
+            }
+        } else if self.has_days(paths.len()) {
+            refuse_read_once(paths)?;
+            let mut reader = Reader::open(paths.to_vec(), self.clone())?;
+            while n_left > 0 && reader.skip_records(1)? == 1 {
+                n_left -= 1;
+                // A row that can't be told counts for the day that it stands in.
+                add_row(&mut days, reader.day().unwrap_or(0));
+            }
+        }
+        while days.last() == Some(&0) {
+            days.pop();
+        }
+        Ok(days)
+    }
+}
+
+fn refuse_read_once(paths: &[PathBuf]) -> Result<(), ReadError> {
     for path in paths {
         if open::is_read_once(path)? {
             return Err(ReadError::ReadOnce { file: path.clone() });
         }
     }
-    Files::new(paths.to_vec())?.skip_lines(limit.unwrap_or(u64::MAX))
-}
-
-/// The lines of several files, and the position in them.
-struct Files {
-    paths: Vec<PathBuf>,
-    /// Files opened so far; the one in use is the last of them.
-    n_opened: usize,
-    input: Option<Input>,
-    /// The file after the one that ended, as far as it was opened ahead.
-    ahead: Option<Ahead>,
-    lines: Lines,
-    /// The line last passed in the file in use, from 1.
-    line: u64,
-}
-
-impl Files {
-    fn new(paths: Vec<PathBuf>) -> Result<Self, ReadError> {
-        if paths.is_empty() {
-            return Err(ReadError::NoFiles);
-        }
-        paths.iter().try_for_each(|path| open::check(path))?;
-        let lines = Lines::new(Lines::DEFAULT_BYTES);
-        Ok(Self { paths, n_opened: 0, input: None, ahead: None, lines, line: 0 })
-    }
-
-    /// The file in use.
-    fn file(&self) -> PathBuf {
-        self.paths[self.n_opened - 1].clone()
-    }
-
-    /// The next line, over files if need be; `None` after the last one, and after an error.
-    fn next_line(&mut self) -> Result<Option<Range<usize>>, ReadError> {
-        let line = self.try_next_line();
-        self.end_on_error(line)
-    }
-
-    /// Passes over up to `n_lines` lines; returns how many there were.
-    fn skip_lines(&mut self, n_lines: u64) -> Result<u64, ReadError> {
-        let n_skipped = self.try_skip_lines(n_lines);
-        self.end_on_error(n_skipped)
-    }
-
-    fn end_on_error<T>(&mut self, result: Result<T, ReadError>) -> Result<T, ReadError> {
-        if result.is_err() {
-            (self.input, self.ahead) = (None, None);
-            self.n_opened = self.paths.len();
-        }
-        result
-    }
-
-    fn try_next_line(&mut self) -> Result<Option<Range<usize>>, ReadError> {
-        loop {
-            let Some(input) = &mut self.input else {
-                if self.open_next()? {
-                    continue;
-                }
-                return Ok(None);
-            };
-            let line = self.lines.next(input);
-            let Some(range) = line.map_err(|error| ReadError::reading(&self.file(), error))? else {
-                self.end_file();
-                continue;
-            };
-            self.line += 1;
-            if range.len() > LINE_LIMIT {
-                let (file, line) = (self.file(), self.line);
-                return Err(ReadError::LineTooLong { file, line, limit: LINE_LIMIT });
-            }
-            return Ok(Some(range));
-        }
-    }
-
-    fn try_skip_lines(&mut self, n_lines: u64) -> Result<u64, ReadError> {
-        let mut n_left = n_lines;
-        while n_left > 0 {
-            let Some(input) = &mut self.input else {
-                if self.open_next()? {
-                    continue;
-                }
-                break;
-            };
-            let skipped = self.lines.skip(input, n_left);
-            let n_skipped = skipped.map_err(|error| ReadError::reading(&self.file(), error))?;
-            self.line += n_skipped;
-            n_left -= n_skipped;
-            if n_left > 0 {
-                self.end_file();
-            }
-        }
-        Ok(n_lines - n_left)
-    }
-
-    fn end_file(&mut self) {
-        self.ahead = self.input.take().and_then(Input::into_next);
-    }
-
-    /// Opens the next file, if there is one, and looks at its first bytes.
-    fn open_next(&mut self) -> Result<bool, ReadError> {
-        const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
-        let Some(path) = self.paths.get(self.n_opened) else { return Ok(false) };
-        self.n_opened += 1;
-        self.line = 0;
-        let following = self.paths.get(self.n_opened).map(PathBuf::as_path);
-        let mut input = Input::open(path, self.ahead.take(), following)?;
-        self.lines.restart();
-        let head = self.lines.peek(&mut input, BYTE_ORDER_MARK.len());
-        let head = head.map_err(|error| ReadError::reading(path, error))?;
-        if head.is_empty() {
-            return Err(ReadError::Empty { file: path.clone() });
-        }
-        if head == BYTE_ORDER_MARK {
-            return Err(ReadError::ByteOrderMark { file: path.clone() });
-        }
-        self.input = Some(input);
-        Ok(true)
-    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -7,10 +7,19 @@ use crate::ReadError;
 pub struct Record {
     /// Whether the impression was clicked.
     pub clicked: bool,
-    /// The integer fields I1.., `None` where empty.
+    /// The integer fields I1.. of Criteo's logs, `None` where empty.
     pub integers: Vec<Option<i64>>,
-    /// The categorical fields C1.. as 32-bit tokens, `None` where empty.
+    /// The numeric columns of a described table, transformed, 0 where missing. A record has these
+    /// or integers.
+    pub dense: Vec<f32>,
+    /// The categorical fields C1.. as 32-bit tokens, `None` where empty. Where fields may hold several
+    /// values, those of the first field, then those of the second, and so on: a `None` for a field
+    /// that holds none, so that each has at least one.
     pub tokens: Vec<Option<u32>>,
+    /// Where fields may hold several values, the end of each of them in `tokens`; else empty.
+    pub bag_ends: Vec<u32>,
+    /// The day, from 0, where the data tell.
+    pub day: Option<u32>,
     /// The logit that the label was drawn from: known for generated rows only.
     pub true_logit: Option<f32>,
 }

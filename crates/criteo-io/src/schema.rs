@@ -4,33 +4,51 @@
 use std::fmt;
 use std::str::FromStr;
 
+use crate::Columns;
+use crate::presets::{self, KAGGLE_FEATURES, TERABYTE_FEATURES};
+
 /// A click log whose columns are known.
 ///
-/// Both are written in one dialect: tab-separated, without header and quoting; a label (0 or 1),
+/// Criteo's are written in one dialect: tab-separated, without header and quoting; a label (0 or 1),
 /// thirteen signed integers I1..I13, and 26 categorical values C1..C26 of eight hex digits. Any
-/// field but the label may be empty. They differ in how many features a field has.
+/// field but the label may be empty. They differ in how many features a field has. The others are
+/// described by their [`Columns`].
+///
+/// With each comes the protocol of the CAFE paper: one epoch, rows in order, and the split that is
+/// said here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Format {
-    /// The Criteo Kaggle display advertising challenge: seven days in one `train.txt`.
+    /// The Criteo Kaggle display advertising challenge: seven days in one `train.txt`. The first 6/7
+    /// of the rows train.
     CriteoKaggle,
-    /// The Criteo Terabyte click logs: `day_0.gz` to `day_23.gz`.
+    /// The Criteo Terabyte click logs: `day_0.gz` to `day_23.gz`, of which the last one tests.
     CriteoTerabyte,
+    /// A third of them: days 0, 3, 6, …, 21 train and day 23 tests. Sizes are those of all days, as
+    /// the smaller counts were not published.
+    CriteoTerabyteThird,
+    /// Avazu's click log: `train` or `train.gz`, a CSV with header. All days but the last train.
+    Avazu,
+    /// KDD Cup 2012, track 2: `training.txt`, tab-separated. A random nine tenths of the rows train.
+    Kdd12,
 }
 
 /// The columns of a format.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Schema {
-    /// Integer columns, which follow the label.
+    /// Columns of numbers: the integers of Criteo's logs, which follow the label.
     pub n_integers: usize,
     /// Categorical columns, which follow the integers.
     pub n_fields: usize,
-    /// How many features each categorical field has in the whole data set.
+    /// How many features each categorical field has in the whole data set; empty if nobody said.
     pub features: Vec<u64>,
 }
 
 /// A format name that is not one of [`Format::ALL`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("unknown format `{name}`; the known ones are criteo-kaggle and criteo-terabyte")]
+#[error(
+    "unknown format `{name}`; the known ones are criteo-kaggle, criteo-terabyte, criteo-terabyte-third, avazu, kdd12, \
+     and delimited for columns of your own"
+)]
 pub struct UnknownFormat {
     /// The name as it was given.
     pub name: String,
@@ -38,7 +56,8 @@ pub struct UnknownFormat {
 
 impl Format {
     /// Every format.
-    pub const ALL: [Self; 2] = [Self::CriteoKaggle, Self::CriteoTerabyte];
+    pub const ALL: [Self; 5] =
+        [Self::CriteoKaggle, Self::CriteoTerabyte, Self::CriteoTerabyteThird, Self::Avazu, Self::Kdd12];
 
     /// The name in configs and logs.
     #[must_use]
@@ -46,6 +65,19 @@ impl Format {
         match self {
             Self::CriteoKaggle => "criteo-kaggle",
             Self::CriteoTerabyte => "criteo-terabyte",
+            Self::CriteoTerabyteThird => "criteo-terabyte-third",
+            Self::Avazu => "avazu",
+            Self::Kdd12 => "kdd12",
+        }
+    }
+
+    /// The description of its columns; none for Criteo's dialect, which is built in.
+    #[must_use]
+    pub fn columns(self) -> Option<Columns> {
+        match self {
+            Self::CriteoKaggle | Self::CriteoTerabyte | Self::CriteoTerabyteThird => None,
+            Self::Avazu => Some(presets::avazu()),
+            Self::Kdd12 => Some(presets::kdd12()),
         }
     }
 
@@ -53,15 +85,18 @@ impl Format {
     #[must_use]
     pub fn schema(self) -> Schema {
         let features = match self {
-            Self::CriteoKaggle => KAGGLE_FEATURES,
-            Self::CriteoTerabyte => TERABYTE_FEATURES,
+            Self::CriteoKaggle => KAGGLE_FEATURES.to_vec(),
+            Self::CriteoTerabyte | Self::CriteoTerabyteThird => TERABYTE_FEATURES.to_vec(),
+            Self::Avazu => presets::avazu().n_features(),
+            Self::Kdd12 => presets::kdd12().n_features(),
         };
-        Schema { n_integers: N_INTEGERS, n_fields: features.len(), features: features.to_vec() }
+        let n_integers = if self.columns().is_none() { N_INTEGERS } else { 0 };
+        Schema { n_integers, n_fields: features.len(), features }
     }
 }
 
 impl Schema {
-    /// Columns of a row, the label included.
+    /// Columns of a row that are used, the label included.
     #[must_use]
     pub fn n_columns(&self) -> usize {
         1 + self.n_integers + self.n_fields
@@ -85,17 +120,6 @@ impl fmt::Display for Format {
 
 const N_INTEGERS: usize = 13;
 
-const KAGGLE_FEATURES: [u64; 26] = [
-    1_460, 583, 10_131_227, 2_202_608, 305, 24, 12_517, 633, 3, 93_145, 5_683, 8_351_593, 3_194, 27, 14_992, 5_461_306,
-    10, 5_652, 2_173, 4, 7_046_547, 18, 15, 286_181, 105, 142_572,
-];
-
-/// Ids are capped at 40 million a field, as in the reference DLRM of `MLPerf`.
-const TERABYTE_FEATURES: [u64; 26] = [
-    39_884_406, 39_043, 17_289, 7_420, 20_263, 3, 7_120, 1_543, 63, 38_532_951, 2_953_546, 403_346, 10, 2_208, 11_938,
-    155, 4, 976, 14, 39_979_771, 25_641_295, 39_664_984, 585_935, 12_972, 108, 36,
-];
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -105,20 +129,40 @@ mod tests {
         let total = |format: Format| format.schema().features.iter().sum::<u64>();
         assert_eq!(total(Format::CriteoKaggle), 33_762_577);
         assert_eq!(total(Format::CriteoTerabyte), 187_767_399);
+        assert_eq!(total(Format::CriteoTerabyteThird), 187_767_399);
+        assert_eq!(total(Format::Avazu), 9_449_445);
+        assert_eq!(total(Format::Kdd12), 54_689_798);
     }
 
     #[test]
     fn names_come_back() {
         for format in Format::ALL {
             assert_eq!(format.to_string().parse(), Ok(format));
-            assert_eq!(format.schema().n_columns(), 40);
+            let n_columns = match format {
+                Format::Avazu => 23,
+                Format::Kdd12 => 12,
+                _ => 40,
+            };
+            assert_eq!(format.schema().n_columns(), n_columns);
         }
+    }
+
+    #[test]
+    fn descriptions_that_are_built_in_are_right() {
+        let described = Format::ALL.map(Format::columns).into_iter().flatten();
+        let mut n_described = 0;
+        for columns in described {
+            assert_eq!(columns.check(), Ok(()));
+            n_described += 1;
+        }
+        assert_eq!(n_described, 2);
     }
 
     #[test]
     fn an_unknown_name_lists_the_known_ones() {
         let message = "criteo".parse::<Format>().unwrap_err().to_string();
-        assert_eq!(message, "unknown format `criteo`; the known ones are criteo-kaggle and criteo-terabyte");
+        let start = "unknown format `criteo`; the known ones are criteo-kaggle, criteo-terabyte, ";
+        assert!(message.starts_with(start) && message.ends_with("kdd12, and delimited for columns of your own"));
         for format in Format::ALL {
             assert!(message.contains(format.name()));
         }

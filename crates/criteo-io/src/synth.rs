@@ -5,6 +5,7 @@ mod label;
 mod marginals;
 mod math;
 mod sampler;
+mod write;
 
 use std::ops::Range;
 
@@ -13,6 +14,7 @@ use cafe_core::{mix64, unit_f64};
 use self::label::LabelModel;
 use self::math::logistic;
 use self::sampler::Sampler;
+pub use self::write::RowWriter;
 use crate::{ReadError, Record, RecordSource};
 
 /// What a generated log depends on: the same configuration gives the same rows.
@@ -87,8 +89,11 @@ impl Synth {
     fn fill(&self, row: u64, record: &mut Record) {
         let key = mix64(row, self.row_seed);
         self.sampler.fill(key, row / self.config.rows_per_day, record);
+        record.dense.clear();
+        record.bag_ends.clear();
         let logit = self.labels.logit(record) as f32;
         record.true_logit = Some(logit);
+        record.day = Some((row / self.config.rows_per_day) as u32);
         record.clicked = unit_f64(mix64(u64::MAX, key)) < logistic(f64::from(logit));
     }
 }

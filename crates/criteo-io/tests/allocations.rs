@@ -9,7 +9,10 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use criteo_io::{Batch, CachePlan, Format, Prefetch, PrefetchConfig, Reader, Record, RecordSource};
+use criteo_io::{
+    Batch, CachePlan, Categorical, Columns, Day, Dialect, Format, Kind, Label, Numeric, Prefetch, PrefetchConfig,
+    Reader, Record, RecordSource,
+};
 
 /// The system's allocator, counting calls of every thread.
 struct Counting;
@@ -58,6 +61,30 @@ fn write_rows(path: &Path, mut output: impl Write) -> PathBuf {
     }
     output.flush().unwrap();
     path.to_owned()
+}
+
+/// A table with quotes, reals, bags of up to four values and days.
+fn write_table(path: &Path, mut output: impl Write) -> PathBuf {
+    writeln!(output, "day,y,real,text,bag").unwrap();
+    for row in 0..BATCH_SIZE * (N_WARM_UP + N_BATCHES) {
+        // The first rows have the longest of everything.
+        let n = if row < BATCH_SIZE { 3 } else { row % 4 };
+        let bag = ["a", "bb", "ccc", "dddd"][..=n].join("|");
+        writeln!(output, "{},{},{}.{row},\"quoted, {row:09}\",{bag}", row / 1000, row % 2, row % 90).unwrap();
+    }
+    output.flush().unwrap();
+    path.to_owned()
+}
+
+fn table() -> Dialect {
+    let bag = Categorical { separator: Some('|'), ..Categorical::new("bag", Kind::String) };
+    let columns = Columns {
+        numeric: vec![Numeric::new("real")],
+        categorical: vec![Categorical::new("text", Kind::String), bag],
+        day: Some(Day { column: "day".into(), first: None, drop_last: 0 }),
+        ..Columns::csv(Label::binary("y"))
+    };
+    Dialect::delimited(columns).unwrap()
 }
 
 /// Allocations while `step` is called for a hundred batches, after a warm-up.
@@ -126,4 +153,7 @@ fn ten_thousand_rows_allocate_nothing() {
         let n_ahead = read_ahead(&path);
         assert!(n_ahead < 8, "{n_ahead} for {} ahead", path.display());
     }
+    let (file, path) = create("table");
+    let table_path = write_table(&path, std::io::BufWriter::new(file));
+    assert_eq!(read_from(&mut Reader::open(vec![table_path], table()).unwrap()), 0, "described");
 }

@@ -73,7 +73,7 @@ fn record(wide: bool) -> impl Strategy<Value = Record> {
     let integer = integer.prop_map(move |value| if wide { value } else { i64::from(value as i32) });
     let (integers, tokens) = (vec(prop::option::of(integer), 13), vec(prop::option::of(any::<u32>()), 26));
     let parts = (any::<bool>(), integers, tokens);
-    parts.prop_map(|(clicked, integers, tokens)| Record { clicked, integers, tokens, true_logit: None })
+    parts.prop_map(|(clicked, integers, tokens)| Record { clicked, integers, tokens, ..Record::default() })
 }
 
 fn some_records() -> impl Strategy<Value = Vec<Record>> {
@@ -144,7 +144,7 @@ fn lists_and_formats_have_caches_of_their_own() {
     let dir = Some(elsewhere.as_path());
     let lists = [vec![first.clone()], vec![first.clone(), second.clone()], vec![second, first]];
     for paths in &lists {
-        for format in Format::ALL {
+        for format in [KAGGLE, Format::CriteoTerabyte] {
             CachePlan::new(paths.clone(), format, None, dir).unwrap().build(&mut |_| {}).unwrap();
         }
     }
@@ -206,10 +206,10 @@ fn a_cache_of_another_state_or_program_is_told_from_a_damaged_one() {
     let good = fs::read(plan.file()).unwrap();
 
     let mut future = good.clone();
-    future[8] = 2;
+    future[8] = 3;
     replace(&plan, &future);
     let fault = plan.open().unwrap_err();
-    assert_eq!(fault.to_string(), "it is of version 2, and this program reads version 1");
+    assert_eq!(fault.to_string(), "it is of version 3, and this program reads version 2");
     replace(&plan, b"1\t2\t3 and more than sixteen bytes");
     assert!(matches!(plan.open(), Err(CacheFault::NotACache)));
     let other = directory.path().join("other.tsv");

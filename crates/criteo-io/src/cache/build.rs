@@ -65,10 +65,15 @@ impl CachePlan {
     /// All rows, with integers of four bytes, or of eight where four are too few.
     fn write(&self, file: &File, progress: &mut dyn FnMut(u64)) -> Result<(), CacheError> {
         for integer_bytes in [size_of::<i32>(), size_of::<i64>()] {
-            let mut source = Reader::open(self.paths.clone(), self.format)?;
-            let layout = RowLayout::new(source.schema(), integer_bytes);
-            let header =
-                Header { format: self.format, layout, n_rows: 0, is_whole: false, inputs: self.inputs.clone() };
+            let mut source = Reader::open(self.paths.clone(), self.dialect.clone())?;
+            let header = Header {
+                format: self.dialect.name().to_owned(),
+                digest: self.dialect.digest(),
+                layout: RowLayout::new(&self.dialect, self.paths.len(), integer_bytes),
+                n_rows: 0,
+                is_whole: false,
+                inputs: self.inputs.clone(),
+            };
             let written = Writer { file, header, block: Vec::new(), n_blocks: 0 };
             match written.write(&mut source, self.max_rows, progress) {
                 Ok(()) => break,

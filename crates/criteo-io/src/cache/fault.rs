@@ -48,6 +48,9 @@ pub enum CacheFault {
     /// It was made from other files, or of another format.
     #[error("it was made from other files, or in another format")]
     Foreign,
+    /// The columns of its files were described in another way.
+    #[error("it was made by another description of the columns")]
+    Described,
     /// An input is not what it was.
     #[error("{file} has changed since it was made")]
     Stale {

@@ -7,11 +7,10 @@ use std::io::{self, Read};
 use super::input::{Input, Stamp};
 use super::row::RowLayout;
 use super::{CHECKSUM_BYTES, CacheFault};
-use crate::Format;
 
 const MAGIC: [u8; 8] = *b"\x89CTRROWS";
 /// Of the file format. To be raised whenever the bytes of the same rows change.
-pub(super) const VERSION: u32 = 1;
+pub(super) const VERSION: u32 = 2;
 /// Magic, version, and the length of the header.
 const START_BYTES: usize = 16;
 /// No list of inputs is longer; keeps a damaged length from asking for gigabytes.
@@ -19,10 +18,16 @@ const MAX_BYTES: u32 = 16 << 20;
 /// No file is so long; keeps sums of lengths from running over.
 const MAX_ROWS: u64 = 1 << 48;
 
+/// No row has so many columns; keeps products of sizes from running over.
+const MAX_SIZE: u32 = 1 << 16;
+
 /// What a cache says of itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Header {
-    pub(super) format: Format,
+    /// The name of the dialect.
+    pub(super) format: String,
+    /// Of its description.
+    pub(super) digest: u64,
     pub(super) layout: RowLayout,
     pub(super) n_rows: u64,
     /// Whether these are all rows of the inputs, and not just the first.
@@ -34,8 +39,10 @@ impl Header {
     /// Its bytes; how many depends on the format and the inputs alone.
     pub(super) fn to_bytes(&self) -> Vec<u8> {
         let mut out = [&MAGIC[..], &VERSION.to_le_bytes(), &[0; 4]].concat();
-        push_text(self.format.name(), &mut out);
-        for number in [self.layout.n_integers, self.layout.n_fields, self.layout.integer_bytes, self.inputs.len()] {
+        push_text(&self.format, &mut out);
+        out.extend_from_slice(&self.digest.to_le_bytes());
+        let RowLayout { n_integers, n_dense, n_fields, integer_bytes, has_day } = self.layout;
+        for number in [n_integers, n_dense, n_fields, integer_bytes, usize::from(has_day), self.inputs.len()] {
             out.extend_from_slice(&(number as u32).to_le_bytes());
         }
         out.extend_from_slice(&self.n_rows.to_le_bytes());
@@ -80,10 +87,11 @@ impl Header {
 
     /// `None` where something stands that this version would not write.
     fn parse(fields: &mut Fields<'_>) -> Option<Self> {
-        let format: Format = fields.text()?.parse().ok()?;
-        let (n_integers, n_fields) = (fields.u32()? as usize, fields.u32()? as usize);
-        let (integer_bytes, n_inputs) = (fields.u32()? as usize, fields.u32()?);
-        let layout = RowLayout { n_integers, n_fields, integer_bytes };
+        let (format, digest) = (fields.text()?, fields.u64()?);
+        let mut size = || fields.u32().filter(|&size| size <= MAX_SIZE).map(|size| size as usize);
+        let (n_integers, n_dense, n_fields) = (size()?, size()?, size()?);
+        let (integer_bytes, has_day, n_inputs) = (size()?, size()?, fields.u32()?);
+        let layout = RowLayout { n_integers, n_dense, n_fields, integer_bytes, has_day: has_day == 1 };
         let n_rows = fields.u64()?;
         let is_whole = fields.take(1)? == [1];
         let input = |_| {
@@ -93,9 +101,9 @@ impl Header {
             Some(Input { path, stamp: Stamp { n_bytes, modified, head, tail } })
         };
         let inputs = (0..n_inputs).map(input).collect::<Option<_>>()?;
-        // All is known to have been written on purpose, but perhaps for another schema.
-        let is_known = layout == RowLayout::new(&format.schema(), integer_bytes) && matches!(integer_bytes, 4 | 8);
-        (is_known && n_rows < MAX_ROWS).then_some(Self { format, layout, n_rows, is_whole, inputs })
+        // All is known to have been written on purpose, but perhaps by a program that knows more.
+        let is_known = matches!(integer_bytes, 4 | 8) && has_day <= 1 && n_rows < MAX_ROWS;
+        is_known.then_some(Self { format, digest, layout, n_rows, is_whole, inputs })
     }
 }
 

@@ -8,17 +8,17 @@ use cafe_core::mix64;
 
 use super::input::Input;
 use super::{Cache, CacheFault};
-use crate::{Format, ReadError};
+use crate::{Dialect, ReadError};
 
 /// A set of inputs, as it is now, and the cache that it would have.
 ///
 /// There is one cache for each list of files (by resolved paths, in order) and format, whatever the
-/// state of the files: a new one takes the place of the old. Its name is that of the first file,
+/// state of the files and the description of their columns: a new one takes the place of the old. Its name is that of the first file,
 /// with 64 bits of a hash of all: `train.txt.0123456789abcdef.rows`.
 #[derive(Clone, Debug)]
 pub struct CachePlan {
     pub(super) paths: Vec<PathBuf>,
-    pub(super) format: Format,
+    pub(super) dialect: Dialect,
     pub(super) max_rows: u64,
     pub(super) inputs: Vec<Input>,
     file: PathBuf,
@@ -30,19 +30,24 @@ impl CachePlan {
     /// With `max_rows` the cache need not have more than so many rows.
     ///
     /// # Errors
-    /// If a file is missing, can't be read, is empty, or can be read only once.
+    /// If a file is missing, can't be read, is empty, or can be read only once, or if fields hold
+    /// several values: rows of any length are not cached.
     pub fn new(
         paths: Vec<PathBuf>,
-        format: Format,
+        dialect: impl Into<Dialect>,
         max_rows: Option<u64>,
         dir: Option<&Path>,
     ) -> Result<Self, ReadError> {
+        let dialect = dialect.into();
+        if dialect.has_bags() {
+            return Err(ReadError::BagsInCache);
+        }
         let first = paths.first().ok_or(ReadError::NoFiles)?;
         let inputs = paths.iter().map(|path| Input::look(path)).collect::<Result<Vec<_>, _>>()?;
         let dir = dir.unwrap_or_else(|| first.parent().unwrap_or(Path::new("")));
         let name = first.file_name().unwrap_or_default().to_string_lossy();
-        let file = dir.join(format!("{name}.{:016x}.rows", hash(format, &inputs)));
-        Ok(Self { paths, format, max_rows: max_rows.unwrap_or(u64::MAX), inputs, file })
+        let file = dir.join(format!("{name}.{:016x}.rows", hash(dialect.name(), &inputs)));
+        Ok(Self { paths, dialect, max_rows: max_rows.unwrap_or(u64::MAX), inputs, file })
     }
 
     /// Where the cache is, or would be.
@@ -80,8 +85,8 @@ impl CachePlan {
 }
 
 /// Of what a cache is of, and not of its state.
-fn hash(format: Format, inputs: &[Input]) -> u64 {
-    let texts = std::iter::once(format.name()).chain(inputs.iter().map(|input| input.path.as_str()));
+fn hash(format: &str, inputs: &[Input]) -> u64 {
+    let texts = std::iter::once(format).chain(inputs.iter().map(|input| input.path.as_str()));
     texts.fold(0, |hash, text| {
         let chunk = |bytes: &[u8]| bytes.iter().fold(0, |value, &byte| value << 8 | u64::from(byte));
         // The length first, so that no two lists run together to the same bytes.

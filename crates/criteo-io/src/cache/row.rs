@@ -1,50 +1,67 @@
 //! One row to its bytes and back.
 
-use crate::{Record, Schema};
+use crate::{Dialect, Record};
 
 /// A row has a number of bytes that follows from the columns alone, so that any row can be found
 /// by multiplication.
 ///
 /// ```text
-/// 8 bytes              bit 0: clicked; then a bit a column: 1 where there is a value
+/// 8 bytes or more      bit 0: clicked; then a bit an integer and a field: 1 where there is a value
 /// 4 or 8 · n_integers  two's complement; 0 where there is none
+/// 4 · n_dense          the bits of an f32
 /// 4 · n_fields         tokens; 0 where there is none
+/// 0 or 4               the day
 /// ```
 ///
 /// All little-endian. The logs' integers fit in four bytes; a file that has one that does not is
-/// written with eight for all of them.
+/// written with eight for all of them. A row has integers, or dense numbers if its columns were
+/// described.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct RowLayout {
     pub(super) n_integers: usize,
+    pub(super) n_dense: usize,
     pub(super) n_fields: usize,
     /// Bytes of an integer: 4 or 8.
     pub(super) integer_bytes: usize,
+    pub(super) has_day: bool,
 }
 
 /// An integer does not fit in the bytes that the layout has for it.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct TooWide;
 
-const BITS_BYTES: usize = 8;
+const WORD_BYTES: usize = 8;
+const DENSE_BYTES: usize = 4;
 const TOKEN_BYTES: usize = 4;
+const DAY_BYTES: usize = 4;
 
 impl RowLayout {
-    pub(super) fn new(schema: &Schema, integer_bytes: usize) -> Self {
-        assert!(schema.n_columns() <= 64, "a cached row has one bit a column");
-        Self { n_integers: schema.n_integers, n_fields: schema.n_fields, integer_bytes }
+    /// That of the rows of `n_files` files.
+    pub(super) fn new(dialect: &Dialect, n_files: usize, integer_bytes: usize) -> Self {
+        let schema = dialect.schema();
+        let is_described = dialect.columns().is_some();
+        let (n_integers, n_dense) = if is_described { (0, schema.n_integers) } else { (schema.n_integers, 0) };
+        Self { n_integers, n_dense, n_fields: schema.n_fields, integer_bytes, has_day: dialect.has_days(n_files) }
     }
 
     /// Bytes of a row.
     pub(super) fn row_bytes(self) -> usize {
-        BITS_BYTES + self.n_integers * self.integer_bytes + self.n_fields * TOKEN_BYTES
+        let n_numbers = self.n_integers * self.integer_bytes + self.n_dense * DENSE_BYTES;
+        self.bits_bytes() + n_numbers + self.n_fields * TOKEN_BYTES + usize::from(self.has_day) * DAY_BYTES
+    }
+
+    fn bits_bytes(self) -> usize {
+        (1 + self.n_integers + self.n_fields).div_ceil(8 * WORD_BYTES) * WORD_BYTES
     }
 
     /// Appends `record` to `out`; on an error, part of it.
     pub(super) fn encode(self, record: &Record, out: &mut Vec<u8>) -> Result<(), TooWide> {
+        let start = out.len();
+        out.resize(start + self.bits_bytes(), 0);
         let present = record.integers.iter().map(Option::is_some).chain(record.tokens.iter().map(Option::is_some));
-        let bits =
-            (1..).zip(present).fold(u64::from(record.clicked), |bits, (n, there)| bits | (u64::from(there) << n));
-        out.extend_from_slice(&bits.to_le_bytes());
+        for (n, bit) in std::iter::once(record.clicked).chain(present).enumerate() {
+            out[start + n / 8] |= u8::from(bit) << (n % 8);
+        }
         for integer in &record.integers {
             let value = integer.unwrap_or(0);
             if self.integer_bytes == size_of::<i64>() {
@@ -53,8 +70,14 @@ impl RowLayout {
                 out.extend_from_slice(&i32::try_from(value).map_err(|_| TooWide)?.to_le_bytes());
             }
         }
+        for number in &record.dense {
+            out.extend_from_slice(&number.to_le_bytes());
+        }
         for token in &record.tokens {
             out.extend_from_slice(&token.unwrap_or(0).to_le_bytes());
+        }
+        if self.has_day {
+            out.extend_from_slice(&record.day.unwrap_or(0).to_le_bytes());
         }
         Ok(())
     }
@@ -62,28 +85,90 @@ impl RowLayout {
     /// Fills `record` from the bytes of a row. Allocates only where `record` has no columns yet.
     pub(super) fn decode(self, row: &[u8], record: &mut Record) {
         record.integers.resize(self.n_integers, None);
+        record.dense.resize(self.n_dense, 0.0);
         record.tokens.resize(self.n_fields, None);
+        record.bag_ends.clear();
         record.true_logit = None;
-        let (bits, rest) = row.split_first_chunk().expect("a row starts with its bits");
-        let (integers, tokens) = rest.split_at(self.n_integers * self.integer_bytes);
-        let mut bits = u64::from_le_bytes(*bits);
-        let mut next_bit = || {
-            let bit = bits & 1 == 1;
-            bits >>= 1;
-            bit
-        };
-        record.clicked = next_bit();
+        let (bits, rest) = row.split_at(self.bits_bytes());
+        let (integers, rest) = rest.split_at(self.n_integers * self.integer_bytes);
+        let (dense, rest) = rest.split_at(self.n_dense * DENSE_BYTES);
+        let (tokens, day) = rest.split_at(self.n_fields * TOKEN_BYTES);
+        let mut bits = Bits::new(bits);
+        record.clicked = bits.next();
         if self.integer_bytes == size_of::<i64>() {
             for (integer, bytes) in record.integers.iter_mut().zip(integers.as_chunks().0) {
-                *integer = next_bit().then_some(i64::from_le_bytes(*bytes));
+                *integer = bits.next().then_some(i64::from_le_bytes(*bytes));
             }
         } else {
             for (integer, bytes) in record.integers.iter_mut().zip(integers.as_chunks().0) {
-                *integer = next_bit().then_some(i64::from(i32::from_le_bytes(*bytes)));
+                *integer = bits.next().then_some(i64::from(i32::from_le_bytes(*bytes)));
             }
         }
+        for (number, bytes) in record.dense.iter_mut().zip(dense.as_chunks().0) {
+            *number = f32::from_le_bytes(*bytes);
+        }
         for (token, bytes) in record.tokens.iter_mut().zip(tokens.as_chunks().0) {
-            *token = next_bit().then_some(u32::from_le_bytes(*bytes));
+            *token = bits.next().then_some(u32::from_le_bytes(*bytes));
+        }
+        record.day = day.first_chunk().map(|bytes| u32::from_le_bytes(*bytes));
+    }
+}
+
+/// Bits one by one, the lowest of the first byte first.
+struct Bits<'a> {
+    word: u64,
+    n_left: u32,
+    rest: &'a [[u8; WORD_BYTES]],
+}
+
+impl<'a> Bits<'a> {
+    fn new(bytes: &'a [u8]) -> Self {
+        Self { word: 0, n_left: 0, rest: bytes.as_chunks().0 }
+    }
+
+    /// The next bit. There is one.
+    fn next(&mut self) -> bool {
+        if self.n_left == 0 {
+            let (word, rest) = self.rest.split_first().expect("a row has a bit for every value");
+            (self.word, self.n_left, self.rest) = (u64::from_le_bytes(*word), u64::BITS, rest);
+        }
+        let bit = self.word & 1 == 1;
+        self.word >>= 1;
+        self.n_left -= 1;
+        bit
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    fn row() -> impl Strategy<Value = (RowLayout, Record)> {
+        let sizes = (0_usize..20, 0_usize..20, 0_usize..129, any::<bool>());
+        sizes.prop_flat_map(|(n_integers, n_dense, n_fields, has_day)| {
+            let layout = RowLayout { n_integers, n_dense, n_fields, integer_bytes: 8, has_day };
+            let dense = vec(any::<f32>().prop_filter("equality", |number| !number.is_nan()), n_dense);
+            let integers = vec(prop::option::of(any::<i64>()), n_integers);
+            let tokens = vec(prop::option::of(any::<u32>()), n_fields);
+            (any::<bool>(), integers, dense, tokens, any::<u32>()).prop_map(
+                move |(clicked, integers, dense, tokens, day)| {
+                    let day = has_day.then_some(day);
+                    (layout, Record { clicked, integers, dense, tokens, day, ..Record::default() })
+                },
+            )
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn rows_of_any_width_come_back((layout, record) in row()) {
+            let (mut bytes, mut found) = (vec![7], Record { bag_ends: vec![1], ..Record::default() });
+            prop_assert_eq!(layout.encode(&record, &mut bytes), Ok(()));
+            prop_assert_eq!(bytes.len(), 1 + layout.row_bytes());
+            layout.decode(&bytes[1..], &mut found);
+            prop_assert_eq!(found, record);
         }
     }
 }

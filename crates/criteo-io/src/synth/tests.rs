@@ -75,7 +75,7 @@ fn parse(line: &str) -> Record {
         clicked: parts[0] == "1",
         integers: parts[1..14].iter().map(integer).collect(),
         tokens: parts[14..].iter().map(token).collect(),
-        true_logit: None,
+        ..Record::default()
     }
 }
 
@@ -91,7 +91,7 @@ fn what_is_written_reads_back() {
     let text = String::from_utf8(out).unwrap();
     assert_eq!(text.lines().count(), records.len());
     for (line, record) in text.lines().zip(records) {
-        assert_eq!(parse(line), Record { true_logit: None, ..record });
+        assert_eq!(parse(line), Record { day: None, true_logit: None, ..record });
     }
 }
 
@@ -102,6 +102,7 @@ fn a_line_is_the_kaggle_dialect_byte_for_byte() {
         integers: vec![Some(-1), None, Some(230)],
         tokens: vec![Some(0x1f), None],
         true_logit: Some(0.5),
+        ..Record::default()
     };
     let mut out = Vec::new();
     write_record(&record, &mut out);

@@ -1,0 +1,245 @@
+//! What the columns of any delimited file are: a plain description, as it stands in a
+//! configuration. Apart from the reader, because whoever sizes tables, prints a plan or reads
+//! another container of the same columns needs the description alone.
+
+mod check;
+mod column;
+mod value;
+
+use serde::{Deserialize, Serialize};
+
+pub use self::check::{ColumnsError, Places};
+pub use self::column::Column;
+pub use self::value::{Kind, Transform, hash_text};
+
+/// The columns of a table: which is the label, which are features, and how their texts are taken.
+///
+/// A file is rows of fields between delimiters. With a header, columns go by name or by number
+/// (from 1), in any order, and what is not named here is ignored; without one, by number, or by the
+/// names that [`Columns::names`] gives them. The order of the lists here is the order of the fields
+/// of the model.
+///
+/// ```
+/// use criteo_io::{Column, Columns, Kind};
+///
+/// let columns: Columns = toml::from_str(r#"
+///     delimiter = ","
+///     label = { column = "rating", at_least = 4 }
+///     numeric = ["age", { column = "price", transform = "none" }]
+///     categorical = ["city", { column = "genres", separator = "|" }, { column = "item", kind = "integer" }]
+///     missing = ["", "NA"]
+///     day = { column = "time", first = 10 }
+/// "#)?;
+/// assert_eq!(columns.check(), Ok(()));
+/// assert_eq!(columns.categorical[0].column, Column::from("city"));
+/// assert_eq!(columns.categorical[2].kind, Kind::Integer);
+/// # Ok::<(), toml::de::Error>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Columns {
+    /// What stands between two fields: one ASCII character.
+    #[serde(default = "comma")]
+    pub delimiter: char,
+    /// Whether the first row of every file names its columns.
+    #[serde(default = "yes")]
+    pub header: bool,
+    /// Names for all columns of files without a header, in order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub names: Vec<String>,
+    /// Whether a field may stand between double quotes, and then hold delimiters, line feeds, and
+    /// double quotes written twice.
+    #[serde(default = "yes")]
+    pub quoting: bool,
+    /// Texts that stand for a missing value, in every column but the label.
+    #[serde(default = "empty_text")]
+    pub missing: Vec<String>,
+    /// What a model is to predict.
+    pub label: Label,
+    /// Columns of numbers.
+    #[serde(default)]
+    pub numeric: Vec<Numeric>,
+    /// Columns of categories: the fields of the embedding, in order.
+    #[serde(default)]
+    pub categorical: Vec<Categorical>,
+    /// Columns that are there and not used. All that are not named are ignored, too; these are
+    /// checked to exist.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ignore: Vec<Column>,
+    /// What tells one day from the next, for data in the order of time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub day: Option<Day>,
+    /// How many features each of `categorical` has, in order: in place of their own `features`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub features: Vec<u64>,
+}
+
+/// The label: a column, and which of its values are positive.
+///
+/// At most one rule is given; without one the column holds 0 or 1. A label that is empty or does
+/// not fit its rule is malformed.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Label {
+    /// Where it stands.
+    pub column: Column,
+    /// Positive are these texts.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub positive: Vec<String>,
+    /// With `positive`: negative are these texts, and others are malformed. Without: all others.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub negative: Vec<String>,
+    /// Positive are numbers from this one on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at_least: Option<f64>,
+    /// Positive are numbers above this one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub above: Option<f64>,
+}
+
+/// A column of numbers, whole or not. In a configuration its name or number alone will do.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Numeric {
+    /// Where it stands.
+    pub column: Column,
+    /// What becomes of a number.
+    pub transform: Transform,
+    /// More texts that stand for a missing value here.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub missing: Vec<String>,
+}
+
+/// A column of categories. In a configuration its name or number alone will do.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Categorical {
+    /// Where it stands.
+    pub column: Column,
+    /// What the texts are.
+    pub kind: Kind,
+    /// One ASCII character between the values of a field that holds any number of them: a bag, the
+    /// rows of which are summed. Missing values in a bag are left out; a bag without values is the
+    /// field's missing feature. A value that is there twice counts twice.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub separator: Option<char>,
+    /// How many features it has in the whole data set, if known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub features: Option<u64>,
+    /// More texts that stand for a missing value here.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub missing: Vec<String>,
+}
+
+/// What tells days apart: a column, or a part of it. The rows of a day stand together; each change
+/// of the text begins a new day, and days are numbered from 0.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Day {
+    /// Where it stands.
+    pub column: Column,
+    /// Only so many bytes count: 10 of `2014-10-21 07:00:00`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first: Option<usize>,
+    /// So many last bytes don't count: 2 of `14102107`.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub drop_last: usize,
+}
+
+impl Columns {
+    /// A file with a header, commas and quoting, as far as it can be told from its label.
+    #[must_use]
+    pub fn csv(label: Label) -> Self {
+        Self {
+            delimiter: comma(),
+            header: true,
+            names: Vec::new(),
+            quoting: true,
+            missing: empty_text(),
+            label,
+            numeric: Vec::new(),
+            categorical: Vec::new(),
+            ignore: Vec::new(),
+            day: None,
+            features: Vec::new(),
+        }
+    }
+
+    /// A file without header or quoting, between tabs, whose columns have these names.
+    #[must_use]
+    pub fn tsv(names: &[&str], label: Label) -> Self {
+        let names = names.iter().map(|&name| name.to_owned()).collect();
+        Self { delimiter: '\t', header: false, names, quoting: false, ..Self::csv(label) }
+    }
+
+    /// How many features each categorical field has; empty where that isn't said for all of them.
+    #[must_use]
+    pub fn n_features(&self) -> Vec<u64> {
+        if !self.features.is_empty() {
+            return self.features.clone();
+        }
+        let each = self.categorical.iter().map(|field| field.features);
+        each.collect::<Option<_>>().unwrap_or_default()
+    }
+
+    /// Whether a field may hold several values.
+    #[must_use]
+    pub fn has_bags(&self) -> bool {
+        self.categorical.iter().any(|field| field.separator.is_some())
+    }
+}
+
+impl Label {
+    /// A label of 0 or 1.
+    #[must_use]
+    pub fn binary(column: impl Into<Column>) -> Self {
+        Self { column: column.into(), positive: Vec::new(), negative: Vec::new(), at_least: None, above: None }
+    }
+
+    /// A label that is positive from `least` on.
+    #[must_use]
+    pub fn at_least(column: impl Into<Column>, least: f64) -> Self {
+        Self { at_least: Some(least), ..Self::binary(column) }
+    }
+}
+
+impl Numeric {
+    /// Numbers as their logarithm.
+    #[must_use]
+    pub fn new(column: impl Into<Column>) -> Self {
+        Self { column: column.into(), transform: Transform::default(), missing: Vec::new() }
+    }
+}
+
+impl Categorical {
+    /// One category a row.
+    #[must_use]
+    pub fn new(column: impl Into<Column>, kind: Kind) -> Self {
+        Self { column: column.into(), kind, separator: None, features: None, missing: Vec::new() }
+    }
+}
+
+impl Day {
+    /// The part of `text` that tells the day; `None` where nothing is left of it.
+    #[must_use]
+    pub fn key<'a>(&self, text: &'a [u8]) -> Option<&'a [u8]> {
+        let text = self.first.map_or(text, |n_bytes| &text[..text.len().min(n_bytes)]);
+        let key = &text[..text.len().checked_sub(self.drop_last)?];
+        (!key.is_empty()).then_some(key)
+    }
+}
+
+fn comma() -> char {
+    ','
+}
+
+fn yes() -> bool {
+    true
+}
+
+fn empty_text() -> Vec<String> {
+    vec![String::new()]
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes it so")]
+fn is_zero(number: &usize) -> bool {
+    *number == 0
+}

@@ -1,0 +1,285 @@
+//! Records of the `csv` dialects out of one buffer. Apart from the reader, because it knows neither
+//! files nor columns, and can be tested at every boundary.
+//!
+//! What a record is, `csv-core` says, the state machine inside the `csv` crate. Around it stands a
+//! buffer of our own in place of the crate's, for two things that its reader does not give: a bound,
+//! so that a quote that is never closed ends in an error and not with the whole file in memory, and
+//! the place of every field in the text, for messages.
+
+use std::io::{self, Read};
+use std::ops::Range;
+
+use csv_core::{ReadFieldResult, ReadRecordResult, ReaderBuilder};
+
+use crate::lines::LINE_LIMIT;
+
+/// A window over the bytes of one input, and the fields of one record.
+///
+/// ```text
+/// buffer  | read and done | record | ahead .. end | free |
+/// fields  | unquoted fields of the record, one after another |
+/// ```
+pub(crate) struct CsvRows {
+    builder: ReaderBuilder,
+    core: csv_core::Reader,
+    buffer: Vec<u8>,
+    /// Where what is unread starts, and ends.
+    start: usize,
+    end: usize,
+    ended: bool,
+    /// The record as it stands in the text.
+    raw: Range<usize>,
+    /// The line where it starts, from 1, and the one where what is unread starts.
+    raw_line: u64,
+    line: u64,
+    fields: Vec<u8>,
+    ends: Vec<usize>,
+    n_fields: usize,
+}
+
+/// What comes next in the input.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Next {
+    Record,
+    /// A record, or an open quote, over more bytes than the limit.
+    TooLong,
+    End,
+}
+
+impl CsvRows {
+    /// As for [`Lines`](crate::lines::Lines).
+    pub(crate) const DEFAULT_BYTES: usize = 4 * LINE_LIMIT;
+
+    pub(crate) fn new(delimiter: u8, quoting: bool, n_bytes: usize) -> Self {
+        let mut builder = ReaderBuilder::new();
+        builder.delimiter(delimiter).quoting(quoting);
+        Self {
+            core: builder.build(),
+            builder,
+            buffer: vec![0; n_bytes.max(1)],
+            start: 0,
+            end: 0,
+            ended: false,
+            raw: 0..0,
+            raw_line: 1,
+            line: 1,
+            fields: vec![0; LINE_LIMIT],
+            ends: vec![0; 64],
+            n_fields: 0,
+        }
+    }
+
+    pub(crate) fn set_buffer_bytes(&mut self, n_bytes: usize) {
+        self.buffer = vec![0; n_bytes.max(1)];
+    }
+
+    /// Forgets everything, for another input.
+    pub(crate) fn restart(&mut self) {
+        self.core.reset();
+        (self.start, self.end, self.ended, self.raw) = (0, 0, false, 0..0);
+        (self.raw_line, self.line, self.n_fields) = (1, 1, 0);
+    }
+
+    /// Passes over `mark` if the input starts with it; whether there was anything at all.
+    pub(crate) fn skip_mark(&mut self, input: &mut dyn Read, mark: &[u8]) -> io::Result<bool> {
+        while self.end < mark.len() && self.fill(input)? {}
+        let is_empty = self.end == 0;
+        if self.buffer[..self.end].starts_with(mark) {
+            self.start = mark.len();
+        }
+        Ok(!is_empty)
+    }
+
+    /// Reads the next record; its fields stay until the next call.
+    pub(crate) fn next(&mut self, input: &mut dyn Read) -> io::Result<Next> {
+        if !self.skip_line_ends(input)? {
+            return Ok(Next::End);
+        }
+        self.raw_line = self.line;
+        self.core.set_line(self.line);
+        // Relative to the start, because a refill moves what is unread to the front.
+        let (mut n_in, mut n_out, mut n_ends) = (0, 0, 0);
+        loop {
+            if self.start + n_in == self.end && !self.ended {
+                self.fill(input)?;
+            }
+            let unread = &self.buffer[self.start + n_in..self.end];
+            let (result, n_read, n_written, n_ended) =
+                self.core.read_record(unread, &mut self.fields[n_out..], &mut self.ends[n_ends..]);
+            (n_in, n_out, n_ends) = (n_in + n_read, n_out + n_written, n_ends + n_ended);
+            if n_in > LINE_LIMIT {
+                return Ok(Next::TooLong);
+            }
+            match result {
+                ReadRecordResult::InputEmpty => {}
+                ReadRecordResult::OutputFull => self.fields.resize(2 * self.fields.len(), 0),
+                ReadRecordResult::OutputEndsFull => self.ends.resize(2 * self.ends.len(), 0),
+                ReadRecordResult::Record => break,
+                ReadRecordResult::End => return Ok(Next::End),
+            }
+        }
+        self.raw = self.start..self.start + n_in;
+        self.start += n_in;
+        self.line = self.core.line();
+        self.n_fields = n_ends;
+        Ok(Next::Record)
+    }
+
+    pub(crate) fn n_fields(&self) -> usize {
+        self.n_fields
+    }
+
+    /// A field of the record, its quotes taken off. There is one.
+    pub(crate) fn field(&self, idx: usize) -> &[u8] {
+        let start = if idx == 0 { 0 } else { self.ends[idx - 1] };
+        &self.fields[start..self.ends[idx]]
+    }
+
+    /// The line where the record starts, from 1.
+    pub(crate) fn first_line(&self) -> u64 {
+        self.raw_line
+    }
+
+    /// Line and byte in it, both from 1, where a field of the record starts in the text; for a field
+    /// that isn't there, where the record ends.
+    #[cold]
+    pub(crate) fn place(&self, field_idx: usize) -> (u64, usize) {
+        let raw = &self.buffer[self.raw.clone()];
+        let mut before = if field_idx < self.n_fields { self.n_bytes_before(field_idx) } else { raw.len() };
+        if field_idx >= self.n_fields {
+            let is_end = |byte: &&u8| matches!(byte, b'\r' | b'\n');
+            before -= raw.iter().rev().take_while(is_end).count();
+        }
+        let line = self.raw_line + memchr::memchr_iter(b'\n', &raw[..before]).count() as u64;
+        let line_start = memchr::memrchr(b'\n', &raw[..before]).map_or(0, |idx| idx + 1);
+        (line, before - line_start + 1)
+    }
+
+    /// Bytes of the record in front of a field, found by going over it once more.
+    fn n_bytes_before(&self, field_idx: usize) -> usize {
+        let raw = &self.buffer[self.raw.clone()];
+        let (mut core, mut scratch) = (self.builder.build(), [0; 256]);
+        let (mut n_bytes, mut n_passed) = (0, 0);
+        while n_passed < field_idx && n_bytes < raw.len() {
+            let (result, n_read, _) = core.read_field(&raw[n_bytes..], &mut scratch);
+            n_bytes += n_read;
+            n_passed += usize::from(matches!(result, ReadFieldResult::Field { .. }));
+        }
+        n_bytes
+    }
+
+    /// Passes over empty lines, and over the line feed after a carriage return that ended a record;
+    /// `false` at the end of the input.
+    fn skip_line_ends(&mut self, input: &mut dyn Read) -> io::Result<bool> {
+        loop {
+            while let Some(&byte @ (b'\r' | b'\n')) = self.buffer[..self.end].get(self.start) {
+                self.start += 1;
+                self.line += u64::from(byte == b'\n');
+            }
+            if self.start < self.end {
+                return Ok(true);
+            }
+            if !self.fill(input)? {
+                return Ok(false);
+            }
+        }
+    }
+
+    /// Reads on; `false` at the end of the input.
+    fn fill(&mut self, input: &mut dyn Read) -> io::Result<bool> {
+        if self.ended {
+            return Ok(false);
+        }
+        self.buffer.copy_within(self.start..self.end, 0);
+        self.end -= self.start;
+        self.start = 0;
+        if self.end == self.buffer.len() {
+            self.buffer.resize(2 * self.end, 0);
+        }
+        loop {
+            match input.read(&mut self.buffer[self.end..]) {
+                Ok(n_read) => {
+                    self.end += n_read;
+                    self.ended = n_read == 0;
+                    return Ok(n_read > 0);
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    type Records = Vec<Vec<Vec<u8>>>;
+
+    fn all_records(text: &[u8], quoting: bool, n_bytes: usize) -> Records {
+        let (mut rows, mut input) = (CsvRows::new(b',', quoting, n_bytes), text);
+        let mut found = Vec::new();
+        while rows.next(&mut input).unwrap() == Next::Record {
+            found.push((0..rows.n_fields()).map(|idx| rows.field(idx).to_vec()).collect());
+        }
+        assert_eq!(rows.next(&mut input).unwrap(), Next::End);
+        found
+    }
+
+    /// The `csv` crate with a reader of its own.
+    fn by_csv(text: &[u8], quoting: bool) -> Records {
+        let mut builder = csv::ReaderBuilder::new();
+        let mut reader = builder.quoting(quoting).has_headers(false).flexible(true).from_reader(text);
+        reader.byte_records().map(|record| record.unwrap().iter().map(<[u8]>::to_vec).collect()).collect()
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2000))]
+
+        #[test]
+        fn records_are_those_of_the_csv_crate(
+            text in "[ab,\"\r\n]{0,50}",
+            quoting in any::<bool>(),
+            n_bytes in 1_usize..60,
+        ) {
+            prop_assert_eq!(all_records(text.as_bytes(), quoting, n_bytes), by_csv(text.as_bytes(), quoting));
+        }
+    }
+
+    #[test]
+    fn fields_are_found_in_the_text() {
+        let text = b"\r\n\na,\"b\n\"\"c\",,\"d\"\r\n\ne,f,g\n\"x\ny\"";
+        for n_bytes in 1..40 {
+            let (mut rows, mut input) = (CsvRows::new(b',', true, n_bytes), &text[..]);
+            let mut places = Vec::new();
+            while rows.next(&mut input).unwrap() == Next::Record {
+                places.push((0..=rows.n_fields()).map(|idx| rows.place(idx)).collect::<Vec<_>>());
+            }
+            let first = vec![(3, 1), (3, 3), (4, 6), (4, 7), (4, 10)];
+            let second = vec![(6, 1), (6, 3), (6, 5), (6, 6)];
+            assert_eq!(places, [first, second, vec![(7, 1), (8, 3)]]);
+        }
+    }
+
+    #[test]
+    fn the_limit_is_the_same_for_every_buffer() {
+        for n_bytes in [1, 300, LINE_LIMIT, LINE_LIMIT + 1, CsvRows::DEFAULT_BYTES] {
+            for (len, end, expected) in [
+                (LINE_LIMIT - 1, "\n", Next::Record),
+                (LINE_LIMIT, "", Next::Record),
+                (LINE_LIMIT + 1, "\n", Next::TooLong),
+                (10 * LINE_LIMIT, "", Next::TooLong),
+            ] {
+                let text = format!("{}{end}", "x".repeat(len));
+                let (mut rows, mut input) = (CsvRows::new(b',', true, n_bytes), text.as_bytes());
+                assert_eq!(rows.next(&mut input).unwrap(), expected, "{len} bytes, a buffer of {n_bytes}");
+                assert!(rows.buffer.len() <= n_bytes.max(4 * LINE_LIMIT));
+            }
+        }
+        // A quote that is never closed.
+        let text = "1,\"".to_owned() + &"2,3\n".repeat(LINE_LIMIT);
+        let (mut rows, mut input) = (CsvRows::new(b',', true, 100), text.as_bytes());
+        assert_eq!(rows.next(&mut input).unwrap(), Next::TooLong);
+    }
+}

@@ -1,0 +1,283 @@
+//! The rows of several Parquet files, one row group after another.
+//!
+//! Every value is taken as its text, and the text as that of a delimited file: so the same rows give the same records,
+//! whichever way they are kept.
+
+use std::fmt::Write as _;
+use std::fs::File;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use parquet::errors::ParquetError;
+use parquet::file::reader::{FileReader, SerializedFileReader};
+use parquet::record::reader::{ReaderIter, TreeBuilder};
+use parquet::record::{Field, Row};
+use parquet::schema::types::{SchemaDescPtr, SchemaDescriptor, Type};
+
+use super::table_plan::{Fault, Fields, TablePlan};
+use super::table_rows::Days;
+use crate::columns::Places;
+use crate::{Columns, ColumnsError, ReadError, Record, RowError, open};
+
+pub(super) struct ParquetRows {
+    paths: Vec<PathBuf>,
+    /// Files opened so far; the one in use is the last of them.
+    n_opened: usize,
+    columns: Columns,
+    missing_number: f32,
+    file: Option<OpenFile>,
+    texts: Texts,
+    days: Days,
+}
+
+/// A file in use.
+struct OpenFile {
+    reader: SerializedFileReader<File>,
+    plan: TablePlan,
+    /// The columns that are read.
+    schema: SchemaDescPtr,
+    /// The separator of each of them, where a field may hold several values.
+    separators: Vec<Option<char>>,
+    /// Row groups begun so far; the rows of the last of them.
+    n_groups: usize,
+    rows: Option<ReaderIter>,
+    /// The number of the row that was passed last, from 1.
+    row: u64,
+}
+
+/// The columns of one row that are read, as texts.
+#[derive(Default)]
+struct Texts {
+    text: String,
+    ends: Vec<usize>,
+}
+
+impl Fields for Texts {
+    fn field(&self, place: usize) -> &[u8] {
+        let start = if place == 0 { 0 } else { self.ends[place - 1] };
+        &self.text.as_bytes()[start..self.ends[place]]
+    }
+}
+
+impl ParquetRows {
+    pub(super) fn new(paths: Vec<PathBuf>, columns: &Columns, missing_number: f32) -> Result<Self, ReadError> {
+        if paths.is_empty() {
+            return Err(ReadError::NoFiles);
+        }
+        for path in &paths {
+            // The end of a file tells what is in it.
+            if open::is_read_once(path)? {
+                return Err(ReadError::ReadOnce { file: path.clone() });
+            }
+        }
+        let (columns, texts, days) = (columns.clone(), Texts::default(), Days::default());
+        Ok(Self { paths, n_opened: 0, columns, missing_number, file: None, texts, days })
+    }
+
+    /// The day of the row that was passed last.
+    pub(super) fn day(&self) -> Option<u32> {
+        self.days.current
+    }
+
+    pub(super) fn read_record(&mut self, record: &mut Record) -> Result<bool, ReadError> {
+        if !self.next_row()? {
+            return Ok(false);
+        }
+        let Self { file, texts, days, .. } = self;
+        let file = file.as_ref().expect("a row comes out of a file");
+        let key = file.plan.day_key(texts).transpose();
+        let filled = key.and_then(|key| {
+            record.day = key.map(|key| days.at(key));
+            file.plan.fill(texts, record)
+        });
+        filled.map(|()| true).map_err(|Fault { place, fault }| ReadError::Row {
+            file: self.paths[self.n_opened - 1].clone(),
+            line: file.row,
+            error: RowError { column: place + 1, fault },
+        })
+    }
+
+    /// Passes over up to `n_rows` rows, counting days; returns how many there were. Where no column tells the day, row
+    /// groups are passed over whole.
+    pub(super) fn skip_rows(&mut self, n_rows: u64) -> Result<u64, ReadError> {
+        let mut n_skipped = 0;
+        while n_skipped < n_rows {
+            if self.columns.day.is_none() {
+                let n_new = self.skip_groups(n_rows - n_skipped)?;
+                n_skipped += n_new;
+                if n_new > 0 {
+                    continue;
+                }
+            }
+            if !self.next_row()? {
+                break;
+            }
+            let file = self.file.as_ref().expect("a row comes out of a file");
+            if let Some(Ok(key)) = file.plan.day_key(&self.texts) {
+                self.days.at(key);
+            }
+            n_skipped += 1;
+        }
+        Ok(n_skipped)
+    }
+
+    /// Passes over the row groups that come next, as far as they have no more than `n_rows` rows.
+    fn skip_groups(&mut self, n_rows: u64) -> Result<u64, ReadError> {
+        let mut n_skipped = 0;
+        if self.file.is_none() && !self.open_next()? {
+            return Ok(0);
+        }
+        let file = self.file.as_mut().expect("it was just opened");
+        while file.rows.is_none() && file.n_groups < file.reader.num_row_groups() {
+            let n_new = file.reader.metadata().row_group(file.n_groups).num_rows() as u64;
+            if n_skipped + n_new > n_rows {
+                break;
+            }
+            n_skipped += n_new;
+            file.n_groups += 1;
+        }
+        file.row += n_skipped;
+        Ok(n_skipped)
+    }
+
+    /// Goes on to the next row; `false` after the last one, and after an error.
+    fn next_row(&mut self) -> Result<bool, ReadError> {
+        let next = self.try_next_row();
+        if next.is_err() {
+            (self.file, self.n_opened) = (None, self.paths.len());
+        }
+        next
+    }
+
+    fn try_next_row(&mut self) -> Result<bool, ReadError> {
+        loop {
+            let Some(file) = &mut self.file else {
+                if !self.open_next()? {
+                    return Ok(false);
+                }
+                continue;
+            };
+            let path = &self.paths[self.n_opened - 1];
+            match file.next_row().map_err(|error| damaged(path, &error))? {
+                Some(row) => {
+                    let taken = self.texts.take(&row, &file.separators);
+                    return taken.map(|()| true).map_err(|name| ReadError::Parquet {
+                        file: path.clone(),
+                        detail: format!("column `{name}` holds what is neither a value nor a list with a separator"),
+                    });
+                }
+                None => self.file = None,
+            }
+        }
+    }
+
+    fn open_next(&mut self) -> Result<bool, ReadError> {
+        let Some(path) = self.paths.get(self.n_opened) else { return Ok(false) };
+        self.n_opened += 1;
+        let file = File::open(path).map_err(|error| ReadError::opening(path, error))?;
+        let reader = SerializedFileReader::new(file).map_err(|error| damaged(path, &error))?;
+        let opened = OpenFile::new(reader, &self.columns, self.missing_number);
+        let opened = opened.map_err(|error| ReadError::Columns { file: path.clone(), line: 1, error })?;
+        self.file = Some(opened);
+        Ok(true)
+    }
+}
+
+fn damaged(path: &std::path::Path, error: &ParquetError) -> ReadError {
+    ReadError::Parquet { file: path.to_owned(), detail: error.to_string() }
+}
+
+impl OpenFile {
+    fn new(reader: SerializedFileReader<File>, columns: &Columns, missing_number: f32) -> Result<Self, ColumnsError> {
+        let root = reader.metadata().file_metadata().schema().clone();
+        let all = root.get_fields();
+        let names: Vec<String> = all.iter().map(|field| field.name().to_owned()).collect();
+        let places = columns.places(&names)?;
+        let used = [places.label].into_iter().chain(places.day);
+        let mut used: Vec<usize> =
+            used.chain(places.numeric.iter().copied()).chain(places.categorical.iter().copied()).collect();
+        used.sort_unstable();
+        used.dedup();
+        let at = |place: usize| used.binary_search(&place).expect("it is used");
+        let mut separators = vec![None; used.len()];
+        for (column, &place) in columns.categorical.iter().zip(&places.categorical) {
+            separators[at(place)] = column.separator;
+        }
+        let read_places = Places {
+            label: at(places.label),
+            numeric: places.numeric.iter().map(|&place| at(place)).collect(),
+            categorical: places.categorical.iter().map(|&place| at(place)).collect(),
+            day: places.day.map(at),
+            n_columns: used.len(),
+        };
+        let read_names: Vec<_> = used.iter().map(|&place| names[place].clone()).collect();
+        let fields = used.iter().map(|&place| Arc::clone(&all[place])).collect();
+        let projected = Type::group_type_builder(root.name()).with_fields(fields).build();
+        let projected = projected.expect("a part of a schema is one");
+        Ok(Self {
+            plan: TablePlan::new(columns, read_places, &read_names, missing_number),
+            reader,
+            schema: Arc::new(SchemaDescriptor::new(Arc::new(projected))),
+            separators,
+            n_groups: 0,
+            rows: None,
+            row: 0,
+        })
+    }
+
+    fn next_row(&mut self) -> Result<Option<Row>, ParquetError> {
+        loop {
+            if let Some(row) = self.rows.as_mut().and_then(Iterator::next) {
+                self.row += 1;
+                return row.map(Some);
+            }
+            self.rows = None;
+            if self.n_groups == self.reader.num_row_groups() {
+                return Ok(None);
+            }
+            let group = self.reader.get_row_group(self.n_groups)?;
+            self.n_groups += 1;
+            self.rows = Some(TreeBuilder::new().as_iter(Arc::clone(&self.schema), &*group)?);
+        }
+    }
+}
+
+impl Texts {
+    /// Takes a row; the name of the column that can't be taken if there is one.
+    fn take(&mut self, row: &Row, separators: &[Option<char>]) -> Result<(), String> {
+        self.text.clear();
+        self.ends.clear();
+        for ((name, field), separator) in row.get_column_iter().zip(separators) {
+            match (field, separator) {
+                (Field::ListInternal(list), Some(separator)) => {
+                    for (number, item) in list.elements().iter().enumerate() {
+                        if number > 0 {
+                            self.text.push(*separator);
+                        }
+                        self.push(item).ok_or_else(|| name.clone())?;
+                    }
+                }
+                _ => self.push(field).ok_or_else(|| name.clone())?,
+            }
+            self.ends.push(self.text.len());
+        }
+        Ok(())
+    }
+
+    /// Appends one value as it stands in a delimited file; nothing for a null.
+    fn push(&mut self, field: &Field) -> Option<()> {
+        match field {
+            Field::Null => {}
+            Field::Str(text) => self.text.push_str(text),
+            // Text that nobody declared to be text.
+            Field::Bytes(bytes) => self.text.push_str(&String::from_utf8_lossy(bytes.data())),
+            Field::Bool(is_true) => self.text.push(if *is_true { '1' } else { '0' }),
+            // The library shows these in scientific notation, or with a fixed number of digits.
+            Field::Float(number) => write!(self.text, "{number}").ok()?,
+            Field::Double(number) => write!(self.text, "{number}").ok()?,
+            Field::Group(_) | Field::ListInternal(_) | Field::MapInternal(_) => return None,
+            _ => write!(self.text, "{field}").ok()?,
+        }
+        Some(())
+    }
+}

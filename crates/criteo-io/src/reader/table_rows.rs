@@ -1,0 +1,197 @@
+//! The rows of several described files: headers, columns, days, and the position in them.
+
+use std::path::PathBuf;
+
+use super::line_rows::BYTE_ORDER_MARK;
+use super::table_plan::{Fault, Fields, TablePlan};
+use crate::columns::Places;
+use crate::csv_rows::{CsvRows, Next};
+use crate::files::Files;
+use crate::lines::LINE_LIMIT;
+use crate::{Columns, ColumnsError, ReadError, Record, RowError, RowFault};
+
+impl Fields for CsvRows {
+    fn field(&self, place: usize) -> &[u8] {
+        Self::field(self, place)
+    }
+}
+
+pub(super) struct TableRows {
+    files: Files,
+    rows: CsvRows,
+    columns: Columns,
+    missing_number: f32,
+    /// Of the file in use; without a header, from the first row on for all files.
+    plan: Option<TablePlan>,
+    days: Days,
+}
+
+/// Days seen so far, told apart by the text that changes.
+#[derive(Default)]
+pub(super) struct Days {
+    /// The day last seen, and its text.
+    pub(super) current: Option<u32>,
+    key: Vec<u8>,
+}
+
+impl Days {
+    /// The day of a row with this text, one later than the last if it differs.
+    pub(super) fn at(&mut self, key: &[u8]) -> u32 {
+        match self.current {
+            Some(day) if self.key == key => day,
+            before => {
+                let day = before.map_or(0, |day| day + 1);
+                self.key.clear();
+                self.key.extend_from_slice(key);
+                self.current = Some(day);
+                day
+            }
+        }
+    }
+}
+
+impl TableRows {
+    pub(super) fn new(paths: Vec<PathBuf>, columns: &Columns, missing_number: f32) -> Result<Self, ReadError> {
+        let rows = CsvRows::new(columns.delimiter as u8, columns.quoting, CsvRows::DEFAULT_BYTES);
+        let (files, columns) = (Files::new(paths)?, columns.clone());
+        Ok(Self { files, rows, columns, missing_number, plan: None, days: Days::default() })
+    }
+
+    pub(super) fn set_buffer_bytes(&mut self, n_bytes: usize) {
+        self.rows.set_buffer_bytes(n_bytes);
+    }
+
+    /// The day of the row that was passed last.
+    pub(super) fn day(&self) -> Option<u32> {
+        self.days.current
+    }
+
+    pub(super) fn read_record(&mut self, record: &mut Record) -> Result<bool, ReadError> {
+        if !self.next_row()? {
+            return Ok(false);
+        }
+        let Self { rows, plan, days, .. } = self;
+        let plan = plan.as_ref().expect("a row comes after its header");
+        let filled = check_columns(rows, plan).and_then(|()| {
+            record.day = match plan.day_key(rows) {
+                Some(key) => Some(days.at(key?)),
+                None => None,
+            };
+            plan.fill(rows, record)
+        });
+        match filled {
+            Ok(()) => Ok(true),
+            Err(fault) => Err(self.row_error(fault)),
+        }
+    }
+
+    /// Passes over up to `n_rows` rows, counting days; returns how many there were.
+    pub(super) fn skip_rows(&mut self, n_rows: u64) -> Result<u64, ReadError> {
+        for n_skipped in 0..n_rows {
+            if !self.next_row()? {
+                return Ok(n_skipped);
+            }
+            let Self { rows, plan, days, .. } = self;
+            let plan = plan.as_ref().expect("a row comes after its header");
+            if rows.n_fields() == plan.n_columns()
+                && let Some(Ok(key)) = plan.day_key(rows)
+            {
+                days.at(key);
+            }
+        }
+        Ok(n_rows)
+    }
+
+    /// Goes on to the next row, over files if need be; `false` after the last one, and after an
+    /// error.
+    fn next_row(&mut self) -> Result<bool, ReadError> {
+        let next = self.try_next_row();
+        self.files.end_on_error(next)
+    }
+
+    fn try_next_row(&mut self) -> Result<bool, ReadError> {
+        loop {
+            if self.files.input().is_none() && !self.open_next()? {
+                return Ok(false);
+            }
+            if !self.next_in_file()? {
+                self.files.end_file();
+                continue;
+            }
+            if self.plan.is_none() {
+                let n_columns = self.rows.n_fields();
+                let places = self.columns.numbered_places(n_columns).map_err(|error| self.columns_error(error))?;
+                self.plan = Some(TablePlan::new(&self.columns, places, &[], self.missing_number));
+            }
+            return Ok(true);
+        }
+    }
+
+    fn next_in_file(&mut self) -> Result<bool, ReadError> {
+        let input = self.files.input().expect("a file is open");
+        let next = self.rows.next(input).map_err(|error| ReadError::reading(&self.files.file(), error))?;
+        match next {
+            Next::Record => Ok(true),
+            Next::End => Ok(false),
+            Next::TooLong => {
+                let (file, line) = (self.files.file(), self.rows.first_line());
+                Err(ReadError::RowTooLong { file, line, limit: LINE_LIMIT })
+            }
+        }
+    }
+
+    /// Opens the next file, if there is one, and finds its columns.
+    fn open_next(&mut self) -> Result<bool, ReadError> {
+        if !self.files.open_next()? {
+            return Ok(false);
+        }
+        self.rows.restart();
+        let input = self.files.input().expect("it was just opened");
+        // Spreadsheets put it there.
+        let has_bytes = self.rows.skip_mark(input, BYTE_ORDER_MARK);
+        if !has_bytes.map_err(|error| ReadError::reading(&self.files.file(), error))? {
+            return Err(ReadError::Empty { file: self.files.file() });
+        }
+        if self.columns.header {
+            if !self.next_in_file()? {
+                return Err(ReadError::Empty { file: self.files.file() });
+            }
+            let text = |idx| String::from_utf8_lossy(self.rows.field(idx)).into_owned();
+            let names: Vec<String> = (0..self.rows.n_fields()).map(text).collect();
+            self.plan_for(&names)?;
+        } else if self.plan.is_none() && !self.columns.names.is_empty() {
+            self.plan_for(&self.columns.names.clone())?;
+        }
+        Ok(true)
+    }
+
+    fn plan_for(&mut self, names: &[String]) -> Result<(), ReadError> {
+        let places: Places = self.columns.places(names).map_err(|error| self.columns_error(error))?;
+        self.plan = Some(TablePlan::new(&self.columns, places, names, self.missing_number));
+        Ok(())
+    }
+
+    fn columns_error(&self, error: ColumnsError) -> ReadError {
+        ReadError::Columns { file: self.files.file(), line: self.rows.first_line(), error }
+    }
+
+    #[cold]
+    fn row_error(&self, fault: Fault) -> ReadError {
+        let fault = match (&fault.fault, &self.plan) {
+            (RowFault::Field { .. }, Some(plan)) => plan.leftmost(&self.rows, fault),
+            _ => fault,
+        };
+        let (line, column) = self.rows.place(fault.place);
+        ReadError::Row { file: self.files.file(), line, error: RowError { column, fault: fault.fault } }
+    }
+}
+
+fn check_columns(rows: &CsvRows, plan: &TablePlan) -> Result<(), Fault> {
+    let (expected, got) = (plan.n_columns(), rows.n_fields());
+    if got == expected {
+        return Ok(());
+    }
+    // The first one too many, or where one is missing.
+    let place = expected.min(got);
+    Err(Fault { place, fault: RowFault::Columns { expected, got } })
+}
