@@ -1,5 +1,5 @@
 //! The products of DLRM in the shapes of Criteo Kaggle against what one core can do on registers alone, and whole steps
-//! and predictions of both engines. A minute and a half. Set `RAYON_NUM_THREADS=1`, or candle counts the cores before
+//! and predictions of both engines; steps of the other models. Two minutes. Set `RAYON_NUM_THREADS=1`, or candle counts the cores before
 //! each of its products.
 #![allow(missing_docs, reason = "the macros of criterion have none")]
 
@@ -9,7 +9,8 @@ use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use dlrm_model::bench::{LayerProducts, peak};
 use dlrm_model::{
-    DeviceSpec, DlrmConfig, EngineKind, Inputs, Model, ModelOptions, OptimizerKind, Precision, StepOutputs,
+    DcnConfig, DcnV2Config, DeepFmConfig, DeviceSpec, DlrmConfig, EngineKind, Inputs, Model, ModelConfig, ModelOptions,
+    NamedTensor, OptimizerKind, Precision, StepOutputs, WideDeepConfig,
 };
 
 /// Inputs and outputs of all layers but the last; two are 512 x 256.
@@ -53,9 +54,9 @@ struct Batch {
 }
 
 impl Batch {
-    fn new(config: &DlrmConfig, n_samples: usize) -> Self {
+    fn new(config: &ModelConfig, n_samples: usize) -> Self {
         let draw = |n: usize| (0..n).map(|idx| (idx * 7919 % 1009) as f32 / 5045.0 - 0.1).collect::<Vec<f32>>();
-        let (dense, rows) = (draw(n_samples * config.n_dense), draw(n_samples * config.row_floats()));
+        let (dense, rows) = (draw(n_samples * config.n_dense()), draw(n_samples * config.row_floats()));
         let labels = (0..n_samples).map(|idx| f32::from(u8::from(idx % 4 == 0))).collect();
         Self { row_grads: vec![0.0; rows.len()], logits: vec![0.0; n_samples], dense, rows, labels }
     }
@@ -63,8 +64,7 @@ impl Batch {
 
 /// Throughput in samples, on all cores.
 fn steps(criterion: &mut Criterion) {
-    let config =
-        DlrmConfig { n_dense: 13, n_fields: 26, dim: 16, bottom: vec![512, 256, 64, 16], top: vec![512, 256, 1] };
+    let config = dlrm();
     let n_threads = std::thread::available_parallelism().map_or(1, usize::from);
     let options = ModelOptions { optimizer: OptimizerKind::Sgd, seed: 1, device: DeviceSpec::Cpu, n_threads };
     let native = precisions().map(|precision| (EngineKind::Native, precision));
@@ -94,6 +94,61 @@ fn steps(criterion: &mut Criterion) {
     }
 }
 
+/// In the shape of Criteo Kaggle.
+fn dlrm() -> ModelConfig {
+    DlrmConfig { n_dense: 13, n_fields: 26, dim: 16, bottom: vec![512, 256, 64, 16], top: vec![512, 256, 1] }.into()
+}
+
+/// The others in the shape of Criteo Kaggle.
+fn other_models() -> [ModelConfig; 5] {
+    let (n_dense, n_fields, dim, deep) = (13, 26, 16, |n_layers| vec![256; n_layers]);
+    let dcn_v2 = |rank| DcnV2Config { n_dense, n_fields, dim, n_cross: 2, rank, deep: deep(2) };
+    [
+        WideDeepConfig { n_dense, n_fields, dim, deep: deep(2) }.into(),
+        DcnConfig { n_dense, n_fields, dim, n_cross: 3, deep: deep(3) }.into(),
+        dcn_v2(None).into(),
+        dcn_v2(Some(64)).into(),
+        DeepFmConfig { n_dense, n_fields, dim, deep: deep(2) }.into(),
+    ]
+}
+
+/// Training steps of every model, native, on all cores. Criterion's elements are FLOP of products, so that the models
+/// can be compared: what is slower than DLRM here does something besides.
+fn models(criterion: &mut Criterion) {
+    let n_threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let options = ModelOptions { optimizer: OptimizerKind::Sgd, seed: 1, device: DeviceSpec::Cpu, n_threads };
+    for (precision, n_samples) in precisions().flat_map(|precision| [128, 2048].map(|n_samples| (precision, n_samples)))
+    {
+        let mut group = criterion.benchmark_group(format!("models, {n_samples} samples, {precision}"));
+        group.sample_size(10).warm_up_time(Duration::from_millis(300)).measurement_time(Duration::from_secs(1));
+        for config in std::iter::once(dlrm()).chain(other_models()) {
+            let name = match &config {
+                ModelConfig::DcnV2(DcnV2Config { rank: Some(rank), .. }) => format!("dcnv2 of rank {rank}"),
+                _ => config.name().to_owned(),
+            };
+            let mut model =
+                Model::with_precision(EngineKind::Native, config.clone(), options, precision).expect("a model");
+            let Batch { dense, rows, labels, mut row_grads, mut logits } = Batch::new(&config, n_samples);
+            let inputs = Inputs { dense: &dense, rows: &rows, labels: &labels };
+            group.throughput(Throughput::Elements((n_samples * flop_of_step(&model)) as u64));
+            group.bench_function(name, |bencher| {
+                bencher.iter(|| {
+                    let outputs = StepOutputs { row_grads: &mut row_grads, logits: &mut logits };
+                    model.train_step(inputs, 0.001, outputs).expect("a step");
+                });
+            });
+        }
+    }
+}
+
+/// Six for each weight and sample: forward, its gradient and that of its input, but for the dense inputs of DLRM.
+fn flop_of_step(model: &Model) -> usize {
+    let parameters = model.parameters().expect("a model on a CPU");
+    let weights = parameters.iter().filter(|tensor| tensor.name.ends_with("weight"));
+    let flop = |tensor: &NamedTensor| if tensor.name == "bottom.0.weight" { 4 } else { 6 } * tensor.values.len();
+    weights.map(flop).sum()
+}
+
 /// Multiplications and additions in the products of a sample: forward, and in training the gradients of all weights and
 /// of all inputs but the first layer's.
 fn flop_per_sample(is_training: bool) -> usize {
@@ -119,5 +174,5 @@ fn limit(group: &mut BenchmarkGroup<'_, WallTime>, n_threads: usize, precision: 
     });
 }
 
-criterion_group!(benches, products, steps);
+criterion_group!(benches, products, steps, models);
 criterion_main!(benches);

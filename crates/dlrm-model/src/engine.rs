@@ -3,12 +3,17 @@
 
 mod any;
 pub mod bench;
-mod dlrm;
+mod cross;
+mod cross_matrix;
+mod cross_vector;
+mod factorization;
 mod interaction;
+mod join;
 mod kernels;
 mod layer;
 mod mlp;
 mod native;
+mod network;
 mod product;
 mod team;
 mod wide;

@@ -1,7 +1,7 @@
 //! What can go wrong: a shape that does not fit, a device that is not there, numbers that are not finite.
 //! One file, so that the wording stays of one kind: what, where, expected, what to do.
 
-/// A [`DlrmConfig`](crate::DlrmConfig) whose sizes do not fit together.
+/// A [`ModelConfig`](crate::ModelConfig) whose sizes do not fit together.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ConfigError {
     /// Rows without length.
@@ -18,7 +18,7 @@ pub enum ConfigError {
     /// A layer without outputs.
     #[error("`{name}[{layer_idx}]` is 0: every layer needs at least one output")]
     ZeroLayer {
-        /// `bottom` or `top`.
+        /// `bottom`, `top` or `deep`.
         name: &'static str,
         /// Position in the list.
         layer_idx: usize,
@@ -43,6 +43,18 @@ pub enum ConfigError {
         /// Last size, if any.
         last: Option<usize>,
     },
+    /// No rows.
+    #[error("`n_fields` is 0: a model needs at least one embedding row")]
+    NoFields,
+    /// Deep layers missing.
+    #[error("`deep` is empty: it needs at least one hidden layer, such as 256")]
+    NoDeepLayers,
+    /// Cross layers missing.
+    #[error("`n_cross` is 0: a cross network needs at least one layer")]
+    NoCrossLayers,
+    /// A low-rank matrix of rank 0.
+    #[error("`rank` is 0: a low-rank cross layer needs at least 1; leave `rank` out for full matrices")]
+    ZeroRank,
 }
 
 fn describe_end(last: Option<usize>) -> String {
@@ -116,6 +128,25 @@ pub enum PrecisionError {
     NoBf16,
 }
 
+/// An optimizer that would not converge or divides by zero.
+#[derive(Debug, Clone, Copy, PartialEq, thiserror::Error)]
+pub enum OptimizerError {
+    /// A share that is none.
+    #[error("`{name}` of Adam is {value}: expected at least 0 and less than 1, such as 0.9 or 0.999")]
+    Beta {
+        /// `beta1` or `beta2`.
+        name: &'static str,
+        /// What was given.
+        value: f64,
+    },
+    /// A step could divide by zero or less.
+    #[error("`epsilon` of Adam is {value}: expected a finite number of at least 0, such as 1e-8")]
+    Epsilon {
+        /// What was given.
+        value: f32,
+    },
+}
+
 /// Parameters that do not belong to this model.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum ParameterError {
@@ -157,6 +188,16 @@ pub enum ParameterError {
         /// Values given.
         got: usize,
     },
+    /// A number of steps that is none.
+    #[error("`{name}` holds {value} at position {value_idx}, expected a whole number from 0 to 16777215")]
+    NotACount {
+        /// Its name.
+        name: String,
+        /// Position in the values.
+        value_idx: usize,
+        /// The value.
+        value: f32,
+    },
     /// NaN or infinity.
     #[error("parameter `{name}` holds {value} at position {value_idx}: a model that has diverged cannot be resumed")]
     NonFinite {
@@ -181,6 +222,9 @@ pub enum ModelError {
     /// The precision.
     #[error(transparent)]
     Precision(#[from] PrecisionError),
+    /// The optimizer.
+    #[error(transparent)]
+    Optimizer(#[from] OptimizerError),
     /// The parameters.
     #[error(transparent)]
     Parameter(#[from] ParameterError),

@@ -14,9 +14,19 @@ pub(crate) struct LinearInit {
 /// Draws `weight ~ N(0, sqrt(2 / (n_input + n_output)))`, then `bias ~ N(0, sqrt(1 / n_output))`: the second
 /// argument of `N` is the standard deviation, and the order of the draws is part of what a seed means.
 pub(crate) fn linear<R: Rng>(rng: &mut R, n_input: usize, n_output: usize) -> LinearInit {
-    let weight_std = (2.0 / (n_input + n_output) as f64).sqrt();
-    let bias_std = (1.0 / n_output as f64).sqrt();
-    LinearInit { weight: normal(rng, n_input * n_output, weight_std), bias: normal(rng, n_output, bias_std) }
+    let weight = matrix(rng, n_input, n_output);
+    LinearInit { weight, bias: normal(rng, n_output, (1.0 / n_output as f64).sqrt()) }
+}
+
+/// Draws a vector to multiply a vector with, as a layer of one output, and a bias as long as the vector.
+pub(crate) fn cross<R: Rng>(rng: &mut R, len: usize) -> LinearInit {
+    let weight = matrix(rng, len, 1);
+    LinearInit { weight, bias: normal(rng, len, (1.0 / len as f64).sqrt()) }
+}
+
+/// Draws the weights of a layer without a bias.
+pub(crate) fn matrix<R: Rng>(rng: &mut R, n_input: usize, n_output: usize) -> Vec<f32> {
+    normal(rng, n_input * n_output, (2.0 / (n_input + n_output) as f64).sqrt())
 }
 
 fn normal<R: Rng>(rng: &mut R, n_values: usize, std: f64) -> Vec<f32> {
@@ -39,6 +49,15 @@ mod tests {
         assert_eq!((init.weight.len(), init.bias.len()), (150_000, 500));
         assert!((deviation(&init.weight) / 0.05 - 1.0).abs() < 0.01);
         assert!((deviation(&init.bias) / 0.044_721 - 1.0).abs() < 0.1);
+    }
+
+    #[test]
+    fn a_cross_layer_is_one_output_with_a_bias_as_long_as_its_input() {
+        let init = cross(&mut ChaCha8Rng::seed_from_u64(3), 20_000);
+        assert_eq!((init.weight.len(), init.bias.len()), (20_000, 20_000));
+        assert!((deviation(&init.weight) / 0.01 - 1.0).abs() < 0.02);
+        assert!((deviation(&init.bias) / 0.007_071 - 1.0).abs() < 0.02);
+        assert_eq!(matrix(&mut ChaCha8Rng::seed_from_u64(1), 2, 3).len(), 6);
     }
 
     #[test]

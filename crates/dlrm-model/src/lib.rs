@@ -1,4 +1,4 @@
-//! The dense part of a deep learning recommendation model: forward, loss, gradients, optimizer.
+//! The dense part of deep learning recommendation models: forward, loss, gradients, optimizer.
 //!
 //! A recommendation model is a large table of embedding rows and a small dense network on top. This crate is the
 //! network. It never sees the table: a batch arrives as plain slices, with the embedding rows already looked up, and
@@ -10,8 +10,17 @@
 //! rows [B, F, d] ──────────────────────────┘                                                │
 //!   ▲                                                                                       ▼
 //! row_grads [B, F, d] ◄────────────── backward ◄──────────────── σ(logit) - label, on the host
-//!                                        └──► dense gradients, summed over shards ──► SGD or Adagrad
+//!                                        └──► dense gradients, summed over shards ──► SGD, Adagrad or Adam
 //! ```
+//!
+//! The picture is DLRM ([`DlrmConfig`]). The other models ([`ModelConfig`] is any of them) have `x = dense ‖ rows` in its
+//! place, which goes into a stack of layers and beside it into
+//!
+//! * a linear layer: Wide & Deep ([`WideDeepConfig`]);
+//! * cross layers, `x_{l+1} = x_0 · (x_l · w_l) + b_l + x_l`: the Deep & Cross Network ([`DcnConfig`]);
+//! * cross layers, `x_{l+1} = x_0 ∘ (W_l x_l + b_l) + x_l`, with full or low-rank `W_l`: its second version
+//!   ([`DcnV2Config`]);
+//! * a factorization machine: `DeepFM` ([`DeepFmConfig`]).
 //!
 //! There are two engines with the same calls, and [`Model`] is either of them:
 //!
@@ -29,8 +38,8 @@
 //!   of threads, so neither do the results: same seed and data, same bits.
 //!
 //! Initial weights come from a seeded generator of our own: `weight ~ N(0, sqrt(2 / (in + out)))`,
-//! `bias ~ N(0, sqrt(1 / out))`. Gradients are checked against PyTorch (`scripts/golden_dlrm.py`), against central
-//! differences, and against plain loops in `f64`.
+//! `bias ~ N(0, sqrt(1 / out))`. Gradients are checked against PyTorch (`scripts/golden_dlrm.py`,
+//! `scripts/golden_models.py`), against central differences, and against plain loops in `f64`.
 //!
 //! ```
 //! use dlrm_model::{DeviceSpec, DlrmConfig, EngineKind, Inputs, Model, ModelOptions, OptimizerKind, StepOutputs};
@@ -59,10 +68,10 @@
 mod bridge;
 mod config;
 mod device;
-mod dlrm;
 mod engine;
 mod error;
 mod fused_mlp;
+mod graph;
 mod init;
 mod interaction;
 mod loss;
@@ -72,16 +81,18 @@ mod optim;
 mod parameters;
 mod precision;
 mod shard;
+mod step_count;
 mod workers;
 
 #[doc(hidden)]
 pub use engine::bench;
 
-pub use config::DlrmConfig;
+pub use config::{DcnConfig, DcnV2Config, DeepFmConfig, DlrmConfig, ModelConfig, WideDeepConfig};
 pub use device::DeviceSpec;
 pub use engine::{EngineKind, Model, NativeModel, Team};
 pub use error::{
-    ConfigError, DeviceError, ModelError, ParameterError, PrecisionError, UnknownEngine, UnknownPrecision,
+    ConfigError, DeviceError, ModelError, OptimizerError, ParameterError, PrecisionError, UnknownEngine,
+    UnknownPrecision,
 };
 pub use loss::{logit_loss, sigmoid};
 pub use model::{CandleModel, Inputs, ModelOptions, StepLoss, StepOutputs};

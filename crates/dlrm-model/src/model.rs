@@ -6,14 +6,15 @@ use std::fmt;
 use candle_core::{Device, Tensor, Var};
 
 use crate::bridge;
-use crate::config::DlrmConfig;
+use crate::config::ModelConfig;
 use crate::device::DeviceSpec;
-use crate::dlrm::{Dlrm, ShardInputs, Tapes};
 use crate::error::ModelError;
+use crate::graph::{self, Graph, ShardInputs};
 use crate::loss::{logit_gradients, loss_sum};
 use crate::optim::{OptimizerKind, Parameter};
 use crate::parameters::{self, NamedTensor};
 use crate::shard::{self, Shard};
+use crate::step_count;
 use crate::workers::Workers;
 
 /// What a model is built from, besides its shape.
@@ -50,8 +51,8 @@ pub struct StepOutputs<'a> {
 }
 
 impl Inputs<'_> {
-    pub(crate) fn assert_lengths(&self, config: &DlrmConfig, n_samples: usize) {
-        assert_eq!(self.dense.len(), n_samples * config.n_dense, "length of `dense`");
+    pub(crate) fn assert_lengths(&self, config: &ModelConfig, n_samples: usize) {
+        assert_eq!(self.dense.len(), n_samples * config.n_dense(), "length of `dense`");
         assert_eq!(self.rows.len(), n_samples * config.row_floats(), "length of `rows`");
     }
 }
@@ -100,15 +101,16 @@ impl StepLoss {
     }
 }
 
-/// A DLRM whose dense part is a candle graph.
+/// A model whose dense network is a candle graph.
 ///
 /// # How it works
 /// A batch is cut into shards whose number depends on the size of the batch alone. Each shard has a graph of its own
 /// with its embedding rows as a leaf; workers run the graphs, and the gradients are added in the order of the shards.
 /// So the results are the same bits for any number of threads. On a GPU the whole batch is one shard.
 ///
-/// On a CPU the graph has one node for each MLP and one for the interaction. [`plain`](Self::plain) builds the model
-/// from candle's own operations instead: slower, easier to read, the reference for the other, and what runs on CUDA.
+/// On a CPU the graph has one node for each stack of layers and one for DLRM's interaction. [`plain`](Self::plain)
+/// builds the model from candle's own operations instead: slower, easier to read, the reference for the other, and what
+/// runs on CUDA.
 ///
 /// # Costs
 /// Each shard keeps a gradient as large as the model, at most 16 of them. In the Criteo Kaggle shapes, products are
@@ -120,11 +122,13 @@ impl StepLoss {
 /// A logit or a row gradient that is not finite is reported before any parameter changes. The outputs of a step that
 /// failed are unspecified.
 pub struct CandleModel {
-    config: DlrmConfig,
+    config: ModelConfig,
     optimizer: OptimizerKind,
     device: Device,
-    graph: Dlrm,
+    graph: Box<dyn Graph>,
     parameters: Vec<Parameter>,
+    /// Steps taken by the optimizer, kept where it counts them.
+    n_steps: u64,
     workers: Workers,
     is_fused: bool,
 }
@@ -137,17 +141,19 @@ impl CandleModel {
     ///
     /// # Panics
     /// If `n_threads` is 0.
-    pub fn new(config: DlrmConfig, options: ModelOptions) -> Result<Self, ModelError> {
+    pub fn new(config: impl Into<ModelConfig>, options: ModelOptions) -> Result<Self, ModelError> {
+        let config = config.into();
         let ModelOptions { optimizer, seed, device, n_threads } = options;
         assert!(n_threads > 0, "expected at least one thread");
         config.validate()?;
+        optimizer.validate()?;
         let is_fused = device == DeviceSpec::Cpu;
         let workers = Workers::new(if is_fused { n_threads } else { 0 })?;
         let device = device.open()?;
-        let graph = Dlrm::new(&config, seed, &device)?;
-        let named = graph.parameters().into_iter();
+        let graph = graph::build(&config, seed, &device)?;
+        let named = graph::parameters(&*graph).into_iter();
         let parameters = named.map(|(name, value)| Parameter::new(name, value, optimizer)).collect::<Result<_, _>>()?;
-        Ok(Self { config, optimizer, device, graph, parameters, workers, is_fused })
+        Ok(Self { config, optimizer, device, graph, parameters, n_steps: 0, workers, is_fused })
     }
 
     /// The same model, computed with candle's own operations.
@@ -158,7 +164,7 @@ impl CandleModel {
 
     /// The shape it was built with.
     #[must_use]
-    pub fn config(&self) -> &DlrmConfig {
+    pub fn config(&self) -> &ModelConfig {
         &self.config
     }
 
@@ -166,6 +172,12 @@ impl CandleModel {
     #[must_use]
     pub fn n_parameters(&self) -> usize {
         self.config.n_parameters()
+    }
+
+    /// Bytes that the optimizer remembers of them.
+    #[must_use]
+    pub fn n_state_bytes(&self) -> usize {
+        self.optimizer.n_state_bytes(self.n_parameters())
     }
 
     /// Forward pass, loss, backward pass, and one step of the optimizer.
@@ -235,12 +247,19 @@ impl CandleModel {
         parameters::import(self.values(), tensors)
     }
 
-    /// Copies of what the optimizer remembers of each parameter, under the parameter's name; empty for SGD.
+    /// Copies of what the optimizer remembers, sorted by name: of each parameter Adagrad's sum of squares, under the
+    /// parameter's name, or Adam's two moments, under the name and `.first_moment` or `.second_moment`, with the number
+    /// of steps taken as `step`, `[2]`, modulo 2^24 and the rest. Empty for SGD.
     ///
     /// # Errors
     /// A failure of the device.
     pub fn optimizer_state(&self) -> Result<Vec<NamedTensor>, ModelError> {
-        parameters::export(self.accumulators())
+        let mut state = parameters::export(self.state())?;
+        if self.optimizer.counts_steps() {
+            state.push(step_count::to_tensor(self.n_steps));
+            parameters::sort(&mut state);
+        }
+        Ok(state)
     }
 
     /// Sets what the optimizer remembers, so that training goes on as if it had not stopped.
@@ -248,28 +267,31 @@ impl CandleModel {
     /// # Errors
     /// As [`load_parameters`](Self::load_parameters).
     pub fn load_optimizer_state(&mut self, tensors: &[NamedTensor]) -> Result<(), ModelError> {
-        parameters::import(self.accumulators(), tensors)
+        if !self.optimizer.counts_steps() {
+            return parameters::import(self.state(), tensors);
+        }
+        let (n_steps, moments) = step_count::split(tensors)?;
+        parameters::import(self.state(), moments)?;
+        self.n_steps = n_steps;
+        Ok(())
     }
 
     fn values(&self) -> impl Iterator<Item = (&str, &Var)> {
         self.parameters.iter().map(|parameter| (parameter.name.as_str(), &parameter.value))
     }
 
-    fn accumulators(&self) -> impl Iterator<Item = (&str, &Var)> {
-        let parameters = self.parameters.iter();
-        parameters.filter_map(|parameter| Some((parameter.name.as_str(), parameter.accumulator.as_ref()?)))
+    fn state(&self) -> impl Iterator<Item = (&str, &Var)> {
+        self.parameters.iter().flat_map(|parameter| &parameter.state).map(|(name, var)| (name.as_str(), var))
     }
 
     fn forward(&self, inputs: Inputs<'_>, logits: &mut [f32]) -> candle_core::Result<()> {
-        let tapes = self.is_fused.then(Tapes::default);
         let inputs = ShardInputs::new(&self.config, inputs.dense, inputs.rows, &self.device)?;
-        bridge::copy_out(&self.graph.forward(&inputs, tapes.as_ref())?, logits)
+        bridge::copy_out(&self.graph.forward(&inputs, &graph::tapes(&*self.graph, self.is_fused))?, logits)
     }
 
     /// Fills the outputs of a shard and returns its gradients of the parameters.
     fn backward(&self, shard: Shard<'_>, n_samples: usize) -> candle_core::Result<Vec<Tensor>> {
         let Shard { inputs, outputs } = shard;
-        let tapes = self.is_fused.then(Tapes::default);
         let leaves = ShardInputs::new(&self.config, inputs.dense, inputs.rows, &self.device)?;
         let slopes = |logits: &Tensor| {
             bridge::copy_out(logits, outputs.logits)?;
@@ -277,16 +299,18 @@ impl CandleModel {
             logit_gradients(outputs.logits, inputs.labels, n_samples, &mut slopes);
             Ok(slopes)
         };
-        let gradients = self.graph.backward(&leaves, tapes.as_ref(), slopes)?;
+        let gradients = graph::backward(&*self.graph, &leaves, self.is_fused, slopes)?;
         bridge::copy_out(&gradients.rows, outputs.row_grads)?;
         Ok(gradients.parameters)
     }
 
     /// One optimizer step for each parameter; `gradients` has a list for each shard.
-    fn update(&self, gradients: &[Vec<Tensor>], learning_rate: f32) -> Result<(), ModelError> {
+    fn update(&mut self, gradients: &[Vec<Tensor>], learning_rate: f32) -> Result<(), ModelError> {
+        let step = self.optimizer.step(learning_rate, self.n_steps);
+        self.n_steps += 1;
         let steps = self.workers.map(self.parameters.iter().enumerate().collect(), |(parameter_idx, parameter)| {
             let of_shards: Vec<&Tensor> = gradients.iter().map(|shard| &shard[parameter_idx]).collect();
-            parameter.step(&of_shards, self.optimizer, learning_rate)
+            parameter.step(&of_shards, step)
         });
         Ok(steps.into_iter().collect::<Result<(), _>>()?)
     }

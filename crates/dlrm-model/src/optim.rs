@@ -3,6 +3,7 @@
 use candle_core::{CpuStorage, Device, InplaceOp2, InplaceOp3, Layout, Result, Tensor, Var};
 
 use crate::bridge::{slice, slice_mut};
+use crate::error::OptimizerError;
 
 /// How the dense parameters follow their gradients. Embedding rows have an optimizer of their own, elsewhere.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -14,61 +15,184 @@ pub enum OptimizerKind {
         /// Keeps the step finite where no gradient has been seen; PyTorch's default is 1e-10.
         epsilon: f32,
     },
+    /// `m += (1 - beta1) · (g - m)`, `v = beta2 · v + (1 - beta2) · g²`, both 0 at the start, and at step `t`, from 1 on,
+    /// `w -= lr / (1 - beta1^t) · m / (sqrt(v) / sqrt(1 - beta2^t) + epsilon)`: as in PyTorch, without weight decay.
+    Adam {
+        /// Share of the mean of the gradients, `m`, that stays at each step; PyTorch's default is 0.9.
+        beta1: f64,
+        /// Share of the mean of their squares, `v`, that stays; PyTorch's default is 0.999.
+        beta2: f64,
+        /// Keeps the step finite where all gradients were zero; PyTorch's default is 1e-8.
+        epsilon: f32,
+    },
+}
+
+impl OptimizerKind {
+    /// What the optimizer remembers of each parameter: for each number the end of its name in the saved state.
+    pub(crate) fn state_suffixes(self) -> &'static [&'static str] {
+        match self {
+            Self::Sgd => &[],
+            Self::Adagrad { .. } => &[""],
+            Self::Adam { .. } => &[".first_moment", ".second_moment"],
+        }
+    }
+
+    /// Whether the number of steps taken is part of the state.
+    pub(crate) fn counts_steps(self) -> bool {
+        matches!(self, Self::Adam { .. })
+    }
+
+    /// Bytes that the optimizer remembers of so many parameters.
+    pub(crate) fn n_state_bytes(self, n_parameters: usize) -> usize {
+        self.state_suffixes().len() * n_parameters * size_of::<f32>()
+    }
+
+    /// The step after `n_steps`.
+    pub(crate) fn step(self, learning_rate: f32, n_steps: u64) -> Step {
+        match self {
+            Self::Sgd => Step::Sgd { learning_rate },
+            Self::Adagrad { epsilon } => Step::Adagrad { learning_rate, epsilon },
+            Self::Adam { beta1, beta2, epsilon } => {
+                // A count is exact here up to 2^53 steps, when both corrections have long been 1.
+                let step = (n_steps + 1) as f64;
+                Step::Adam(AdamStep {
+                    first: (1.0 - beta1) as f32,
+                    keep_second: beta2 as f32,
+                    second: (1.0 - beta2) as f32,
+                    rate: (f64::from(learning_rate) / (1.0 - beta1.powf(step))) as f32,
+                    root: (1.0 - beta2.powf(step)).sqrt() as f32,
+                    epsilon,
+                })
+            }
+        }
+    }
+
+    /// # Errors
+    /// Numbers with which Adam divides by zero or grows without end.
+    pub(crate) fn validate(self) -> std::result::Result<(), OptimizerError> {
+        let Self::Adam { beta1, beta2, epsilon } = self else { return Ok(()) };
+        for (name, value) in [("beta1", beta1), ("beta2", beta2)] {
+            if !(0.0..1.0).contains(&value) {
+                return Err(OptimizerError::Beta { name, value });
+            }
+        }
+        if epsilon.is_finite() && epsilon >= 0.0 { Ok(()) } else { Err(OptimizerError::Epsilon { value: epsilon }) }
+    }
+}
+
+/// One step: an optimizer and the numbers that are the same for all parameters.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Step {
+    Sgd { learning_rate: f32 },
+    Adagrad { learning_rate: f32, epsilon: f32 },
+    Adam(AdamStep),
+}
+
+/// The numbers of Adam's step `t`, each rounded once, as PyTorch does.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct AdamStep {
+    /// `1 - beta1`
+    pub(crate) first: f32,
+    /// `beta2`
+    pub(crate) keep_second: f32,
+    /// `1 - beta2`
+    pub(crate) second: f32,
+    /// `lr / (1 - beta1^t)`
+    pub(crate) rate: f32,
+    /// `sqrt(1 - beta2^t)`
+    pub(crate) root: f32,
+    pub(crate) epsilon: f32,
+}
+
+impl AdamStep {
+    /// Both means follow a gradient, and the value follows them.
+    #[inline]
+    pub(crate) fn apply(&self, value: &mut f32, first: &mut f32, second: &mut f32, gradient: f32) {
+        self.follow(first, gradient);
+        self.follow_square(second, gradient);
+        self.go(value, *first, *second);
+    }
+
+    #[inline]
+    fn follow(&self, first: &mut f32, gradient: f32) {
+        *first += self.first * (gradient - *first);
+    }
+
+    #[inline]
+    fn follow_square(&self, second: &mut f32, gradient: f32) {
+        *second = self.keep_second * *second + self.second * gradient * gradient;
+    }
+
+    #[inline]
+    fn go(&self, value: &mut f32, first: f32, second: f32) {
+        *value -= self.rate * first / (second.sqrt() / self.root + self.epsilon);
+    }
 }
 
 /// One dense parameter with its name and what the optimizer remembers of it.
 pub(crate) struct Parameter {
     pub(crate) name: String,
     pub(crate) value: Var,
-    /// Adagrad's sum of squares; SGD has none.
-    pub(crate) accumulator: Option<Var>,
+    /// Adagrad's sum of squares, or Adam's two moments, with their names; SGD has none.
+    pub(crate) state: Vec<(String, Var)>,
 }
 
 impl Parameter {
     pub(crate) fn new(name: String, value: Var, optimizer: OptimizerKind) -> Result<Self> {
-        let accumulator = match optimizer {
-            OptimizerKind::Sgd => None,
-            OptimizerKind::Adagrad { .. } => Some(Var::from_tensor(&value.zeros_like()?)?),
-        };
-        Ok(Self { name, value, accumulator })
+        let zeros = |suffix| Ok((format!("{name}{suffix}"), Var::from_tensor(&value.zeros_like()?)?));
+        let state = optimizer.state_suffixes().iter().map(zeros).collect::<Result<_>>()?;
+        Ok(Self { name, value, state })
     }
 
     /// One step along the sum of the shards' gradients, added in the order of the shards.
     ///
     /// On a CPU the first gradient serves as the place for the sum.
-    pub(crate) fn step(&self, gradients: &[&Tensor], optimizer: OptimizerKind, learning_rate: f32) -> Result<()> {
+    pub(crate) fn step(&self, gradients: &[&Tensor], step: Step) -> Result<()> {
         let Some((sum, others)) = gradients.split_first() else { return Ok(()) };
         if !matches!(self.value.device(), Device::Cpu) {
             let sum = others.iter().try_fold((*sum).clone(), |sum, gradient| sum.add(gradient))?;
-            return self.step_plain(&sum, optimizer, learning_rate);
+            return self.step_plain(&sum, step);
         }
         for gradient in others {
             sum.inplace_op2(gradient, &Accumulate)?;
         }
-        self.step_in_place(sum, optimizer, learning_rate)
+        self.step_in_place(sum, step)
     }
 
     /// The specification, and what runs on a GPU.
-    fn step_plain(&self, gradient: &Tensor, optimizer: OptimizerKind, learning_rate: f32) -> Result<()> {
-        let learning_rate = f64::from(learning_rate);
-        let value = self.value.as_detached_tensor();
-        let direction = match (optimizer, &self.accumulator) {
-            (OptimizerKind::Adagrad { epsilon }, Some(accumulator)) => {
-                accumulator.set(&accumulator.as_detached_tensor().add(&gradient.sqr()?)?)?;
-                gradient.div(&(accumulator.as_detached_tensor().sqrt()? + f64::from(epsilon))?)?
+    fn step_plain(&self, gradient: &Tensor, step: Step) -> Result<()> {
+        let of = |state: &Var| state.as_detached_tensor();
+        let direction = match (step, self.state.as_slice()) {
+            (Step::Adagrad { learning_rate, epsilon }, [(_, squares)]) => {
+                squares.set(&of(squares).add(&gradient.sqr()?)?)?;
+                (gradient.div(&(of(squares).sqrt()? + f64::from(epsilon))?)? * f64::from(learning_rate))?
             }
-            _ => gradient.clone(),
+            (Step::Adam(adam), [(_, first), (_, second)]) => {
+                first.set(&of(first).add(&(gradient.sub(&of(first))? * f64::from(adam.first))?)?)?;
+                let squares = (gradient.sqr()? * f64::from(adam.second))?;
+                second.set(&(of(second) * f64::from(adam.keep_second))?.add(&squares)?)?;
+                let size = ((of(second).sqrt()? / f64::from(adam.root))? + f64::from(adam.epsilon))?;
+                (of(first).div(&size)? * f64::from(adam.rate))?
+            }
+            (Step::Sgd { learning_rate }, _) => (gradient * f64::from(learning_rate))?,
+            _ => unreachable!("a parameter has the state of its optimizer"),
         };
-        self.value.set(&value.sub(&(direction * learning_rate)?)?)
+        self.value.set(&of(&self.value).sub(&direction)?)
     }
 
-    fn step_in_place(&self, gradient: &Tensor, optimizer: OptimizerKind, learning_rate: f32) -> Result<()> {
-        match (optimizer, &self.accumulator) {
-            (OptimizerKind::Adagrad { epsilon }, Some(accumulator)) => {
-                accumulator.inplace_op2(gradient, &AccumulateSquares)?;
-                self.value.inplace_op3(accumulator, gradient, &AdagradStep { learning_rate, epsilon })
+    fn step_in_place(&self, gradient: &Tensor, step: Step) -> Result<()> {
+        match (step, self.state.as_slice()) {
+            (Step::Adagrad { learning_rate, epsilon }, [(_, squares)]) => {
+                squares.inplace_op2(gradient, &AccumulateSquares)?;
+                self.value.inplace_op3(squares, gradient, &AdagradStep { learning_rate, epsilon })
             }
-            _ => self.value.inplace_op2(gradient, &SgdStep { learning_rate }),
+            (Step::Adam(adam), [(_, first), (_, second)]) => {
+                first.inplace_op2(gradient, &FollowGradient { adam })?;
+                second.inplace_op2(gradient, &FollowSquare { adam })?;
+                self.value.inplace_op3(first, second, &FollowMoments { adam })
+            }
+            (Step::Sgd { learning_rate }, _) => self.value.inplace_op2(gradient, &SgdStep { learning_rate }),
+            _ => unreachable!("a parameter has the state of its optimizer"),
         }
     }
 }
@@ -84,6 +208,32 @@ macro_rules! elementwise {
             fn cpu_fwd(&$self, s1: &mut CpuStorage, l1: &Layout, s2: &CpuStorage, l2: &Layout) -> Result<()> {
                 let pairs = slice_mut(s1, l1)?.iter_mut().zip(slice(s2, l2)?);
                 pairs.for_each(|($first, $second)| $body);
+                Ok(())
+            }
+        }
+    };
+}
+
+/// Implements an in-place operation `first[i] = f(first[i], second[i], third[i])`.
+macro_rules! triplewise {
+    ($op:ty, $name:literal, |$self:ident, $first:ident, $second:ident, $third:ident| $body:expr) => {
+        impl InplaceOp3 for $op {
+            fn name(&self) -> &'static str {
+                $name
+            }
+
+            fn cpu_fwd(
+                &$self,
+                s1: &mut CpuStorage,
+                l1: &Layout,
+                s2: &CpuStorage,
+                l2: &Layout,
+                s3: &CpuStorage,
+                l3: &Layout,
+            ) -> Result<()> {
+                let pairs = slice(s2, l2)?.iter().zip(slice(s3, l3)?);
+                let triples = slice_mut(s1, l1)?.iter_mut().zip(pairs);
+                triples.for_each(|($first, ($second, $third))| $body);
                 Ok(())
             }
         }
@@ -106,33 +256,31 @@ struct AdagradStep {
     epsilon: f32,
 }
 
-impl InplaceOp3 for AdagradStep {
-    fn name(&self) -> &'static str {
-        "adagrad-step"
-    }
+triplewise!(AdagradStep, "adagrad-step", |self, value, squares, gradient| {
+    *value -= self.learning_rate * gradient / (squares.sqrt() + self.epsilon);
+});
 
-    fn cpu_fwd(
-        &self,
-        value: &mut CpuStorage,
-        value_layout: &Layout,
-        accumulator: &CpuStorage,
-        accumulator_layout: &Layout,
-        gradient: &CpuStorage,
-        gradient_layout: &Layout,
-    ) -> Result<()> {
-        let history = slice(accumulator, accumulator_layout)?.iter().zip(slice(gradient, gradient_layout)?);
-        for (value, (accumulator, gradient)) in slice_mut(value, value_layout)?.iter_mut().zip(history) {
-            *value -= self.learning_rate * gradient / (accumulator.sqrt() + self.epsilon);
-        }
-        Ok(())
-    }
+struct FollowGradient {
+    adam: AdamStep,
 }
+elementwise!(FollowGradient, "adam-first-moment", |self, first, gradient| self.adam.follow(first, *gradient));
+
+struct FollowSquare {
+    adam: AdamStep,
+}
+elementwise!(FollowSquare, "adam-second-moment", |self, second, gradient| self.adam.follow_square(second, *gradient));
+
+struct FollowMoments {
+    adam: AdamStep,
+}
+triplewise!(FollowMoments, "adam-step", |self, value, first, second| self.adam.go(value, *first, *second));
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
     const ADAGRAD: OptimizerKind = OptimizerKind::Adagrad { epsilon: 1e-10 };
+    const ADAM: OptimizerKind = OptimizerKind::Adam { beta1: 0.9, beta2: 0.999, epsilon: 1e-8 };
 
     fn parameter(optimizer: OptimizerKind) -> Parameter {
         let value = Var::new(&[1f32, -2.0, 0.5], &Device::Cpu).unwrap();
@@ -143,33 +291,88 @@ mod tests {
         [[0.5f32, 0.0, -1.0], [0.25, 0.0, 3.0]].iter().map(|g| Tensor::new(g, &Device::Cpu).unwrap()).collect()
     }
 
+    fn step_once(optimizer: OptimizerKind) -> Parameter {
+        let parameter = parameter(optimizer);
+        parameter.step(&gradients().iter().collect::<Vec<_>>(), optimizer.step(0.5, 0)).unwrap();
+        parameter
+    }
+
+    /// Values, and what the optimizer remembers.
+    fn contents(parameter: &Parameter) -> Vec<Vec<f32>> {
+        let state = parameter.state.iter().map(|(_, state)| state);
+        std::iter::once(&parameter.value).chain(state).map(|var| var.to_vec1().unwrap()).collect()
+    }
+
     #[test]
     fn sgd_on_paper() {
-        let parameter = parameter(OptimizerKind::Sgd);
-        parameter.step(&gradients().iter().collect::<Vec<_>>(), OptimizerKind::Sgd, 0.5).unwrap();
-        assert_eq!(parameter.value.to_vec1::<f32>().unwrap(), [0.625, -2.0, -0.5]);
+        assert_eq!(contents(&step_once(OptimizerKind::Sgd)), [[0.625, -2.0, -0.5]]);
     }
 
     #[test]
     fn adagrad_on_paper() {
-        let parameter = parameter(ADAGRAD);
-        parameter.step(&gradients().iter().collect::<Vec<_>>(), ADAGRAD, 0.5).unwrap();
-        assert_eq!(parameter.accumulator.as_ref().unwrap().to_vec1::<f32>().unwrap(), [0.5625, 0.0, 4.0]);
-        assert_eq!(parameter.value.to_vec1::<f32>().unwrap(), [0.5, -2.0, 0.0]);
+        assert_eq!(contents(&step_once(ADAGRAD)), [[0.5, -2.0, 0.0], [0.5625, 0.0, 4.0]]);
+    }
+
+    /// The first step is along `g / (|g| + epsilon)`, whatever the betas.
+    #[test]
+    fn adam_on_paper() {
+        let optimizer = OptimizerKind::Adam { beta1: 0.5, beta2: 0.75, epsilon: 0.25 };
+        let parameter = step_once(optimizer);
+        let expected = [[1.0 - 0.5 * 0.75, -2.0, 0.5 - 0.5 * 2.0 / 2.25], [0.375, 0.0, 1.0], [0.140_625, 0.0, 1.0]];
+        assert_eq!(contents(&parameter), expected);
+        assert_eq!(
+            parameter.state.iter().map(|(name, _)| name).collect::<Vec<_>>(),
+            ["w.first_moment", "w.second_moment"]
+        );
+        // The second, along 1, 0 and -1 at twice the rate, with corrections 3/4 and 7/16.
+        let gradient = Tensor::new(&[1f32, 0.0, -1.0], &Device::Cpu).unwrap();
+        parameter.step(&[&gradient], optimizer.step(1.0, 1)).unwrap();
+        let [values, first, second] = contents(&parameter).try_into().unwrap();
+        assert_eq!([first, second], [[0.6875, 0.0, 0.0], [0.355_468_75, 0.0, 1.0]]);
+        let moved = (0.687_5 / 0.75) / ((0.355_468_75f64 / 0.437_5).sqrt() + 0.25);
+        assert!((f64::from(values[0]) - (0.625 - moved)).abs() < 1e-6, "{values:?}");
+        assert_eq!(values[1..], [-2.0, expected[0][2]]);
     }
 
     #[test]
     fn in_place_follows_plain() {
-        for optimizer in [OptimizerKind::Sgd, ADAGRAD] {
+        for optimizer in [OptimizerKind::Sgd, ADAGRAD, ADAM] {
             let (fast, plain) = (parameter(optimizer), parameter(optimizer));
-            for step in 1..6_u8 {
-                let gradient = (&gradients()[1] / f64::from(step)).unwrap();
-                plain.step_plain(&gradient, optimizer, 0.1).unwrap();
-                fast.step(&[&gradient], optimizer, 0.1).unwrap();
+            for n_steps in 0..5_u8 {
+                let gradient = (&gradients()[1] / f64::from(n_steps + 1)).unwrap();
+                let step = optimizer.step(0.1 + f32::from(n_steps) / 50.0, n_steps.into());
+                plain.step_plain(&gradient, step).unwrap();
+                fast.step(&[&gradient], step).unwrap();
             }
-            let values = |p: &Parameter| p.value.to_vec1::<f32>().unwrap();
-            let pairs = values(&fast).into_iter().zip(values(&plain));
+            let pairs = contents(&fast).concat().into_iter().zip(contents(&plain).concat());
             pairs.for_each(|(fast, plain)| assert!((fast - plain).abs() <= 1e-6 * plain.abs()));
         }
+    }
+
+    /// The corrections end, exactly: nothing is lost in a count beyond the 24 bits of an `f32`.
+    #[test]
+    fn steps_beyond_24_bits() {
+        let adam = OptimizerKind::Adam { beta1: 0.9, beta2: 1.0 - 1e-8, epsilon: 1e-8 };
+        let root = |n_steps| match adam.step(0.5, n_steps) {
+            Step::Adam(AdamStep { rate, root, .. }) => (rate, root),
+            _ => unreachable!(),
+        };
+        let expected = |step: f64| (-(step * (-1e-8f64).ln_1p()).exp_m1()).sqrt() as f32;
+        for n_steps in [1 << 24, 1 << 26, 1 << 30] {
+            assert_eq!(root(n_steps), (0.5, expected((n_steps + 1) as f64)));
+        }
+        assert_eq!(root(1 << 52), (0.5, 1.0));
+    }
+
+    #[test]
+    fn numbers_that_adam_cannot_take() {
+        assert_eq!(ADAM.validate(), Ok(()));
+        let adam = |beta1, beta2, epsilon| OptimizerKind::Adam { beta1, beta2, epsilon }.validate();
+        assert_eq!(adam(1.0, 0.5, 0.0), Err(OptimizerError::Beta { name: "beta1", value: 1.0 }));
+        assert_eq!(adam(0.0, -0.1, 0.0), Err(OptimizerError::Beta { name: "beta2", value: -0.1 }));
+        assert!(matches!(adam(0.0, f64::NAN, 0.0), Err(OptimizerError::Beta { name: "beta2", .. })));
+        assert_eq!(adam(0.0, 0.0, f32::INFINITY), Err(OptimizerError::Epsilon { value: f32::INFINITY }));
+        let message = adam(1.5, 0.5, 0.0).unwrap_err().to_string();
+        assert_eq!(message, "`beta1` of Adam is 1.5: expected at least 0 and less than 1, such as 0.9 or 0.999");
     }
 }

@@ -10,9 +10,10 @@ use crate::error::{ModelError, ParameterError};
 /// A tensor by name, on the host.
 #[derive(Debug, Clone, PartialEq)]
 pub struct NamedTensor {
-    /// Such as `bottom.0.weight` or `top.2.bias`.
+    /// Such as `bottom.0.weight`, `top.2.bias`, `cross.1.weight`, or of an optimizer `top.2.bias.first_moment`.
     pub name: String,
-    /// Weights are `[n_output, n_input]`, biases `[n_output]`.
+    /// Weights are `[n_output, n_input]`, biases `[n_output]`; the weight vector of a cross layer is `[1, n]`, its bias
+    /// `[n]`.
     pub shape: Vec<usize>,
     /// Row by row.
     pub values: Vec<f32>,
@@ -25,14 +26,19 @@ pub(crate) fn export<'a>(vars: impl Iterator<Item = (&'a str, &'a Var)>) -> Resu
         Ok(NamedTensor { name: name.to_owned(), shape: var.dims().to_vec(), values })
     });
     let mut named = named.collect::<Result<Vec<_>, ModelError>>()?;
-    named.sort_by(|a, b| a.name.cmp(&b.name));
+    sort(&mut named);
     Ok(named)
+}
+
+/// Sorts by name.
+pub(crate) fn sort(tensors: &mut [NamedTensor]) {
+    tensors.sort_by(|a, b| a.name.cmp(&b.name));
 }
 
 /// Sets variables from tensors of exactly their names and shapes, in any order.
 pub(crate) fn import<'a>(
     vars: impl Iterator<Item = (&'a str, &'a Var)>,
-    tensors: &[NamedTensor],
+    tensors: impl IntoIterator<Item = &'a NamedTensor>,
 ) -> Result<(), ModelError> {
     let vars: Vec<(&str, &Var)> = vars.collect();
     let found = find(vars.iter().map(|(name, var)| (*name, var.dims())), tensors)?;
@@ -45,7 +51,7 @@ pub(crate) fn import<'a>(
 /// The tensors in the order of their expected names and shapes; each must be there, and none beside them.
 pub(crate) fn find<'a, 't>(
     expected: impl Iterator<Item = (&'a str, &'a [usize])>,
-    tensors: &'t [NamedTensor],
+    tensors: impl IntoIterator<Item = &'t NamedTensor>,
 ) -> Result<Vec<&'t NamedTensor>, ParameterError> {
     let mut by_name = BTreeMap::new();
     for tensor in tensors {

@@ -1,18 +1,14 @@
-//! Every gradient against central differences of a twin: DLRM as plain loops in `f64`.
+//! Every gradient against central differences of a twin: the model as plain loops in `f64`.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
 mod common;
 
-use std::collections::BTreeMap;
-
-use common::Engine;
-use dlrm_model::{DeviceSpec, DlrmConfig, Inputs, ModelOptions, OptimizerKind, StepOutputs};
+use common::twin::{Twin, Weights, weights, widen};
+use common::{Engine, other_models};
+use dlrm_model::{DeviceSpec, DlrmConfig, Inputs, ModelConfig, ModelOptions, OptimizerKind, StepOutputs};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-
-/// Parameters by name, as the model names them.
-type Weights = BTreeMap<String, Vec<f64>>;
 
 struct Batch {
     dense: Vec<f64>,
@@ -20,52 +16,15 @@ struct Batch {
     labels: Vec<f64>,
 }
 
-/// `name.0`, `name.1`, ... applied to one sample.
-fn mlp(weights: &Weights, name: &str, mut x: Vec<f64>, n_layers: usize, relu_at_end: bool) -> Vec<f64> {
-    for layer in 0..n_layers {
-        let (weight, bias) = (&weights[&format!("{name}.{layer}.weight")], &weights[&format!("{name}.{layer}.bias")]);
-        let has_relu = relu_at_end || layer + 1 < n_layers;
-        let output = |(row, bias): (&[f64], &f64)| {
-            let y = bias + dot(row, &x);
-            if has_relu { y.max(0.0) } else { y }
-        };
-        x = weight.chunks(x.len()).zip(bias).map(output).collect();
-    }
-    x
-}
-
-fn dot(a: &[f64], b: &[f64]) -> f64 {
-    a.iter().zip(b).map(|(a, b)| a * b).sum()
-}
-
-fn logit(config: &DlrmConfig, weights: &Weights, dense: &[f64], rows: &[f64]) -> f64 {
-    let mut vectors: Vec<Vec<f64>> = rows.chunks(config.dim).map(<[f64]>::to_vec).collect();
-    let mut features = Vec::new();
-    if config.n_dense > 0 {
-        features = mlp(weights, "bottom", dense.to_vec(), config.bottom.len(), true);
-        vectors.insert(0, features.clone());
-    }
-    for i in 1..vectors.len() {
-        for j in 0..i {
-            features.push(dot(&vectors[i], &vectors[j]));
-        }
-    }
-    mlp(weights, "top", features, config.top.len(), false)[0]
-}
-
-fn mean_loss(config: &DlrmConfig, weights: &Weights, batch: &Batch) -> f64 {
+fn mean_loss(config: &ModelConfig, weights: &Weights, batch: &Batch) -> f64 {
     let n_samples = batch.labels.len();
     let loss = |sample: usize| {
-        let dense = &batch.dense[sample * config.n_dense..][..config.n_dense];
+        let dense = &batch.dense[sample * config.n_dense()..][..config.n_dense()];
         let rows = &batch.rows[sample * config.row_floats()..][..config.row_floats()];
-        let x = logit(config, weights, dense, rows);
+        let x = Twin::new(config, weights).logit(dense, rows);
         x.exp().ln_1p() - x * batch.labels[sample]
     };
     (0..n_samples).map(loss).sum::<f64>() / n_samples as f64
-}
-
-fn widen(values: &[f32]) -> Vec<f64> {
-    values.iter().map(|&value| f64::from(value)).collect()
 }
 
 /// Slope of `loss` by one number that `set` changes.
@@ -78,13 +37,13 @@ fn assert_close(what: &str, gradient: f64, slope: f64) {
     assert!((gradient - slope).abs() <= 1e-6 + 1e-4 * slope.abs(), "{what}: {gradient}, expected {slope}");
 }
 
-fn check(config: &DlrmConfig, n_samples: usize, seed: u64, engine: Engine) {
+fn check(config: &ModelConfig, n_samples: usize, seed: u64, engine: Engine) {
     const RATE: f32 = 256.0;
     let options = ModelOptions { optimizer: OptimizerKind::Sgd, seed, device: DeviceSpec::Cpu, n_threads: 2 };
     let mut model = engine.build(config.clone(), options);
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let mut draw = |n: usize| (0..n).map(|_| rng.random_range(-1.0..1.0f32)).collect::<Vec<f32>>();
-    let (dense, rows) = (draw(n_samples * config.n_dense), draw(n_samples * config.row_floats()));
+    let (dense, rows) = (draw(n_samples * config.n_dense()), draw(n_samples * config.row_floats()));
     let labels: Vec<f32> = draw(n_samples).into_iter().map(|v| f32::from(u8::from(v > 0.0))).collect();
 
     let before = model.parameters().unwrap();
@@ -95,7 +54,7 @@ fn check(config: &DlrmConfig, n_samples: usize, seed: u64, engine: Engine) {
     let after = model.parameters().unwrap();
 
     let mut batch = Batch { dense: widen(&dense), rows: widen(&rows), labels: widen(&labels) };
-    let mut weights: Weights = before.iter().map(|p| (p.name.clone(), widen(&p.values))).collect();
+    let mut weights = weights(&before);
     assert_close("loss", loss.mean(), mean_loss(config, &weights, &batch));
     for (idx, &gradient) in row_grads.iter().enumerate() {
         let at = batch.rows[idx];
@@ -130,6 +89,20 @@ fn all_gradients_are_slopes_of_the_loss() {
     for config in [with_dense, single_layers, without_dense] {
         for (n_samples, seed) in [(1, 11), (3, 12), (7, 13)] {
             for engine in Engine::ALL {
+                check(&config.clone().into(), n_samples, seed, engine);
+            }
+        }
+    }
+}
+
+#[test]
+fn all_gradients_of_the_other_models_too() {
+    let with_dense = other_models(3, 4, 3, &[6, 4]);
+    let single = other_models(1, 1, 1, &[1]);
+    let without_dense = other_models(0, 3, 2, &[5]);
+    for config in [with_dense, single, without_dense].concat() {
+        for (n_samples, seed) in [(1, 11), (7, 13)] {
+            for engine in Engine::ALL {
                 check(&config, n_samples, seed, engine);
             }
         }
@@ -140,6 +113,9 @@ fn all_gradients_are_slopes_of_the_loss() {
 fn shards_add_up_to_the_batch() {
     let config = DlrmConfig { n_dense: 2, n_fields: 2, dim: 2, bottom: vec![2], top: vec![2, 1] };
     for engine in Engine::ALL {
-        check(&config, 131, 14, engine);
+        check(&config.clone().into(), 131, 14, engine);
+        for config in other_models(2, 2, 2, &[3]) {
+            check(&config, 131, 14, engine);
+        }
     }
 }

@@ -6,8 +6,11 @@ mod common;
 
 use std::collections::BTreeMap;
 
-use common::{Engine, distance};
-use dlrm_model::{DeviceSpec, DlrmConfig, Inputs, Model, ModelOptions, NamedTensor, OptimizerKind, StepOutputs};
+use common::twin::{Twin, weights, widen};
+use common::{Engine, distance, other_models};
+use dlrm_model::{
+    DeviceSpec, DlrmConfig, Inputs, Model, ModelConfig, ModelOptions, NamedTensor, OptimizerKind, StepOutputs,
+};
 use proptest::prelude::*;
 use proptest::sample::select;
 use proptest::test_runner::RngSeed;
@@ -26,55 +29,29 @@ struct Trace {
 }
 
 /// Dense inputs, rows and labels of a batch.
-fn draw(config: &DlrmConfig, n_samples: usize, seed: u64) -> [Vec<f32>; 3] {
+fn draw(config: &ModelConfig, n_samples: usize, seed: u64) -> [Vec<f32>; 3] {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let mut draw = |n: usize| (0..n).map(|_| rng.random_range(-1.0..1.0f32)).collect::<Vec<f32>>();
-    let (dense, rows) = (draw(n_samples * config.n_dense), draw(n_samples * config.row_floats()));
+    let (dense, rows) = (draw(n_samples * config.n_dense()), draw(n_samples * config.row_floats()));
     let labels: Vec<f32> = draw(n_samples).into_iter().map(|v| f32::from(u8::from(v > 0.0))).collect();
     [dense, rows, labels]
 }
 
-/// The smallest distance of any unit of the batch from the kink of its `ReLU`, where the slope jumps and any rounding
-/// may decide.
+/// The smallest distance of any unit of the batch from the kink of its `ReLU`.
 fn distance_from_kinks(model: &Model, n_samples: usize, seed: u64) -> f64 {
     let config = model.config();
     let [dense, rows, _] = draw(config, n_samples, seed);
-    let parameters = model.parameters().unwrap();
-    let values = |name: String| &parameters.iter().find(|tensor| tensor.name == name).unwrap().values;
-    let mut nearest = f64::INFINITY;
-    let mut stack = |name: &str, mut x: Vec<f64>, n_layers: usize, n_relu: usize| {
-        for layer in 0..n_layers {
-            let weight = values(format!("{name}.{layer}.weight"));
-            let outputs = weight.chunks(x.len()).zip(values(format!("{name}.{layer}.bias")));
-            let output = |(row, &bias): (&[f32], &f32)| {
-                f64::from(bias) + row.iter().zip(&x).map(|(&w, x)| f64::from(w) * x).sum::<f64>()
-            };
-            x = outputs.map(output).collect();
-            if layer < n_relu {
-                for y in &mut x {
-                    (nearest, *y) = (nearest.min(y.abs()), y.max(0.0));
-                }
-            }
-        }
-        x
-    };
-    let widen = |values: &[f32]| values.iter().map(|&value| f64::from(value)).collect::<Vec<f64>>();
+    let weights = weights(&model.parameters().unwrap());
+    let mut twin = Twin::new(config, &weights);
     for sample in 0..n_samples {
-        let dense = widen(&dense[sample * config.n_dense..][..config.n_dense]);
-        let mut features = stack("bottom", dense, config.bottom.len(), config.bottom.len());
-        let rows = widen(&rows[sample * config.row_floats()..][..config.row_floats()]);
-        let vectors: Vec<Vec<f64>> =
-            features.chunks(config.dim).chain(rows.chunks(config.dim)).map(<[f64]>::to_vec).collect();
-        for (i, j) in (1..vectors.len()).flat_map(|i| (0..i).map(move |j| (i, j))) {
-            features.push(vectors[i].iter().zip(&vectors[j]).map(|(a, b)| a * b).sum());
-        }
-        stack("top", features, config.top.len(), config.top.len() - 1);
+        let dense = &dense[sample * config.n_dense()..][..config.n_dense()];
+        twin.logit(&widen(dense), &widen(&rows[sample * config.row_floats()..][..config.row_floats()]));
     }
-    nearest
+    twin.nearest_kink
 }
 
 fn step(model: &mut Model, n_samples: usize, seed: u64) -> Trace {
-    let [dense, rows, labels] = draw(&model.config().clone(), n_samples, seed);
+    let [dense, rows, labels] = draw(model.config(), n_samples, seed);
     let (mut row_grads, mut logits) = (vec![f32::NAN; rows.len()], vec![f32::NAN; n_samples]);
     let mut predicted = logits.clone();
     let inputs = Inputs { dense: &dense, rows: &rows, labels: &labels };
@@ -120,6 +97,30 @@ fn options(optimizer: OptimizerKind, seed: u64) -> ModelOptions {
     ModelOptions { optimizer, seed, device: DeviceSpec::Cpu, n_threads: 2 }
 }
 
+/// Some steps of both, from the same weights.
+fn follow(config: &ModelConfig, n_samples: usize, seed: u64, optimizer: OptimizerKind) {
+    let [mut native, mut plain] =
+        [Engine::Native, Engine::Plain].map(|engine| engine.build(config.clone(), options(optimizer, seed)));
+    assert_eq!(native.parameters().unwrap(), plain.parameters().unwrap(), "the same seed, the same bits");
+    for step_idx in 0..4 {
+        if distance_from_kinks(&plain, n_samples, seed + step_idx) < 2e-6 {
+            return;
+        }
+        let ours = step(&mut native, n_samples, seed + step_idx);
+        let expected = step(&mut plain, n_samples, seed + step_idx);
+        assert_close("loss", &[ours.loss as f32], &[expected.loss as f32]);
+        assert_close("logits", &ours.logits, &expected.logits);
+        assert_close("row gradients", &ours.row_grads, &expected.row_grads);
+        assert_close("predictions", &ours.predicted, &expected.predicted);
+    }
+    assert_all_close("weights", &native.parameters().unwrap(), &plain.parameters().unwrap());
+    assert_all_close("state", &native.optimizer_state().unwrap(), &plain.optimizer_state().unwrap());
+}
+
+fn optimizers() -> impl Strategy<Value = OptimizerKind> {
+    select(vec![OptimizerKind::Sgd, OptimizerKind::Adagrad { epsilon: 1e-2 }])
+}
+
 proptest! {
     // A fixed seed: rounding near a kink decides for one engine and against the other now and then, and a build must
     // not depend on whether chance finds such a case today.
@@ -129,48 +130,49 @@ proptest! {
         config in shapes(),
         n_samples in select(vec![1usize, 7, 129]),
         seed in 0u64..1_000_000,
-        optimizer in select(vec![OptimizerKind::Sgd, OptimizerKind::Adagrad { epsilon: 1e-2 }]),
+        optimizer in optimizers(),
     ) {
-        let [mut native, mut plain] =
-            [Engine::Native, Engine::Plain].map(|engine| engine.build(config.clone(), options(optimizer, seed)));
-        prop_assert_eq!(native.parameters().unwrap(), plain.parameters().unwrap(), "the same seed, the same bits");
-        for step_idx in 0..4 {
-            if distance_from_kinks(&plain, n_samples, seed + step_idx) < 2e-6 {
-                return Ok(());
-            }
-            let ours = step(&mut native, n_samples, seed + step_idx);
-            let expected = step(&mut plain, n_samples, seed + step_idx);
-            assert_close("loss", &[ours.loss as f32], &[expected.loss as f32]);
-            assert_close("logits", &ours.logits, &expected.logits);
-            assert_close("row gradients", &ours.row_grads, &expected.row_grads);
-            assert_close("predictions", &ours.predicted, &expected.predicted);
-        }
-        assert_all_close("weights", &native.parameters().unwrap(), &plain.parameters().unwrap());
-        assert_all_close("state", &native.optimizer_state().unwrap(), &plain.optimizer_state().unwrap());
+        follow(&config.into(), n_samples, seed, optimizer);
+    }
+
+    #[test]
+    fn native_follows_the_specification_of_the_other_models(
+        (n_dense, n_fields, dim) in (select(vec![0usize, 1, 13]), 1usize..30, select(vec![1usize, 3, 16])),
+        deep in proptest::collection::vec(select(vec![1usize, 5, 16, 40, 200]), 1..4),
+        model_idx in 0usize..5,
+        n_samples in select(vec![1usize, 7, 129]),
+        seed in 0u64..1_000_000,
+        optimizer in optimizers(),
+    ) {
+        follow(&other_models(n_dense, n_fields, dim, &deep)[model_idx], n_samples, seed, optimizer);
     }
 }
 
 /// The published shapes, at more samples than are kept at a time.
 #[test]
 fn a_large_batch_of_the_published_shapes() {
-    let config = DlrmConfig { n_dense: 13, n_fields: 26, dim: 16, bottom: vec![64, 16], top: vec![512, 256, 1] };
-    let [mut native, mut fused] =
-        [Engine::Native, Engine::Fused].map(|engine| engine.build(config.clone(), options(OptimizerKind::Sgd, 1)));
-    for seed in 0..2 {
-        let (ours, expected) = (step(&mut native, 2500, seed), step(&mut fused, 2500, seed));
-        assert_close("logits", &ours.logits, &expected.logits);
-        assert_close("row gradients", &ours.row_grads, &expected.row_grads);
-        assert_close("predictions", &ours.predicted, &expected.predicted);
+    let dlrm = DlrmConfig { n_dense: 13, n_fields: 26, dim: 16, bottom: vec![64, 16], top: vec![512, 256, 1] };
+    for config in std::iter::once(dlrm.into()).chain(other_models(13, 26, 16, &[64, 64])) {
+        let [mut native, mut fused] =
+            [Engine::Native, Engine::Fused].map(|engine| engine.build(config.clone(), options(OptimizerKind::Sgd, 1)));
+        for seed in 0..2 {
+            let (ours, expected) = (step(&mut native, 2500, seed), step(&mut fused, 2500, seed));
+            assert_close("logits", &ours.logits, &expected.logits);
+            assert_close("row gradients", &ours.row_grads, &expected.row_grads);
+            assert_close("predictions", &ours.predicted, &expected.predicted);
+        }
+        assert_all_close("weights", &native.parameters().unwrap(), &fused.parameters().unwrap());
     }
-    assert_all_close("weights", &native.parameters().unwrap(), &fused.parameters().unwrap());
 }
 
 /// What one engine gives out, the other takes in.
 #[test]
 fn engines_exchange_their_states() {
-    let config = DlrmConfig { n_dense: 5, n_fields: 6, dim: 8, bottom: vec![32, 8], top: vec![24, 1] };
+    let dlrm = DlrmConfig { n_dense: 5, n_fields: 6, dim: 8, bottom: vec![32, 8], top: vec![24, 1] };
+    let configs: Vec<ModelConfig> = std::iter::once(dlrm.into()).chain(other_models(5, 6, 8, &[24])).collect();
     let adagrad = OptimizerKind::Adagrad { epsilon: 1e-10 };
-    for (from, to) in [(Engine::Native, Engine::Fused), (Engine::Fused, Engine::Native)] {
+    let pairs = [(Engine::Native, Engine::Fused), (Engine::Fused, Engine::Native)];
+    for (config, (from, to)) in configs.iter().flat_map(|config| pairs.map(|pair| (config, pair))) {
         let mut from = from.build(config.clone(), options(adagrad, 1));
         step(&mut from, 64, 1);
         let mut to = to.build(config.clone(), options(adagrad, 2));
@@ -187,7 +189,7 @@ fn engines_exchange_their_states() {
 type Pairs = BTreeMap<String, [Vec<f32>; 2]>;
 
 /// Adds one step to the pairs.
-fn compare(config: &DlrmConfig, n_samples: usize, seed: u64, pairs: &mut Pairs) {
+fn compare(config: &ModelConfig, n_samples: usize, seed: u64, pairs: &mut Pairs) {
     let engines = [Engine::NativeBf16, Engine::Plain];
     for (side, engine) in engines.into_iter().enumerate() {
         let mut add = |what: String, values: &[f32]| pairs.entry(what).or_default()[side].extend_from_slice(values);
@@ -213,7 +215,9 @@ fn bf16_follows_the_specification_to_a_hundredth() {
     let dense = DlrmConfig { n_dense: 13, n_fields: 26, dim: 16, bottom: vec![16], top: vec![16, 1] };
     let odd = DlrmConfig { n_dense: 7, n_fields: 5, dim: 3, bottom: vec![9, 3], top: vec![17, 5, 1] };
     let without_dense = DlrmConfig { n_dense: 0, n_fields: 9, dim: 8, bottom: vec![], top: vec![33, 1] };
-    for config in [dense, odd, without_dense] {
+    let dlrms = [dense, odd, without_dense].map(ModelConfig::from);
+    let others = [other_models(13, 26, 16, &[16]), other_models(7, 5, 3, &[17, 5]), other_models(0, 9, 8, &[33])];
+    for config in dlrms.into_iter().chain(others.concat()) {
         let (mut n_checked, mut pairs) = (0, Pairs::new());
         for seed in 0..60 {
             let plain = Engine::Plain.build(config.clone(), options(OptimizerKind::Sgd, seed));
@@ -237,7 +241,7 @@ fn bf16_in_the_published_shapes() {
     let config = DlrmConfig { n_dense: 13, n_fields: 26, dim: 16, bottom: vec![64, 16], top: vec![512, 256, 1] };
     for (n_samples, seed) in [(129, 1), (300, 2)] {
         let mut pairs = Pairs::new();
-        compare(&config, n_samples, seed, &mut pairs);
+        compare(&config.clone().into(), n_samples, seed, &mut pairs);
         for (what, [ours, expected]) in pairs {
             let (distance, is_gradient) = (distance(&ours, &expected), what.contains("gradient"));
             assert!(distance < if is_gradient { 0.1 } else { 1e-2 }, "{what}, {n_samples} samples: {distance}");

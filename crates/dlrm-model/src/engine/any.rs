@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use super::native::NativeModel;
 use super::team::Team;
-use crate::config::DlrmConfig;
+use crate::config::ModelConfig;
 use crate::error::{ModelError, PrecisionError, UnknownEngine};
 use crate::model::{CandleModel, Inputs, ModelOptions, StepLoss, StepOutputs};
 use crate::parameters::NamedTensor;
@@ -76,7 +76,7 @@ impl Model {
     ///
     /// # Panics
     /// If `n_threads` is 0.
-    pub fn new(engine: EngineKind, config: DlrmConfig, options: ModelOptions) -> Result<Self, ModelError> {
+    pub fn new(engine: EngineKind, config: impl Into<ModelConfig>, options: ModelOptions) -> Result<Self, ModelError> {
         Self::with_precision(engine, config, options, Precision::F32)
     }
 
@@ -89,7 +89,7 @@ impl Model {
     /// If `n_threads` is 0.
     pub fn with_precision(
         engine: EngineKind,
-        config: DlrmConfig,
+        config: impl Into<ModelConfig>,
         options: ModelOptions,
         precision: Precision,
     ) -> Result<Self, ModelError> {
@@ -134,7 +134,7 @@ impl Model {
 
     /// The shape it was built with.
     #[must_use]
-    pub fn config(&self) -> &DlrmConfig {
+    pub fn config(&self) -> &ModelConfig {
         dispatch!(self, model => model.config())
     }
 
@@ -151,6 +151,12 @@ impl Model {
     #[must_use]
     pub fn n_parameters(&self) -> usize {
         dispatch!(self, model => model.n_parameters())
+    }
+
+    /// Bytes that the optimizer of the dense network remembers: none with SGD, 4 a parameter with Adagrad, 8 with Adam.
+    #[must_use]
+    pub fn n_state_bytes(&self) -> usize {
+        dispatch!(self, model => model.n_state_bytes())
     }
 
     /// Forward pass, loss, backward pass, and one step of the optimizer.
@@ -198,7 +204,9 @@ impl Model {
         dispatch!(self, model => model.load_parameters(tensors))
     }
 
-    /// Copies of what the optimizer remembers of each parameter, under the parameter's name; empty for SGD.
+    /// Copies of what the optimizer remembers, sorted by name: of each parameter Adagrad's sum of squares, under the
+    /// parameter's name, or Adam's two moments, under the name and `.first_moment` or `.second_moment`, with the number
+    /// of steps taken as `step`, `[2]`, modulo 2^24 and the rest. Empty for SGD.
     ///
     /// # Errors
     /// A failure of the device.

@@ -4,7 +4,7 @@
 
 use pulp::{Arch, Simd, WithSimd};
 
-use crate::optim::OptimizerKind;
+use crate::optim::Step;
 
 /// `y += bias` for every row of `y`, then `max(0, y)` if asked; NaN stays NaN.
 pub(crate) fn add_bias(y: &mut [f32], bias: &[f32], has_relu: bool) {
@@ -78,24 +78,18 @@ pub(crate) fn all_finite(values: &[f32]) -> bool {
     values.iter().fold(true, |so_far, value| so_far & value.is_finite())
 }
 
-/// How parameters follow their gradients.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Step {
-    pub(crate) optimizer: OptimizerKind,
-    pub(crate) learning_rate: f32,
-}
-
 impl Step {
-    /// One step; `accumulator` is empty for SGD.
-    pub(crate) fn apply(self, values: &mut [f32], accumulator: &mut [f32], gradient: &[f32]) {
-        Arch::new().dispatch(ApplyStep { step: self, values, accumulator, gradient });
+    /// One step with what the optimizer remembers: nothing for SGD, in `memory[0]` Adagrad's squares, or both of Adam's
+    /// moments.
+    pub(crate) fn apply(self, values: &mut [f32], memory: [&mut [f32]; 2], gradient: &[f32]) {
+        Arch::new().dispatch(ApplyStep { step: self, values, memory, gradient });
     }
 }
 
 struct ApplyStep<'a> {
     step: Step,
     values: &'a mut [f32],
-    accumulator: &'a mut [f32],
+    memory: [&'a mut [f32]; 2],
     gradient: &'a [f32],
 }
 
@@ -104,15 +98,21 @@ impl WithSimd for ApplyStep<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, _: S) {
-        let Self { step: Step { optimizer, learning_rate }, values, accumulator, gradient } = self;
-        match optimizer {
-            OptimizerKind::Sgd => {
+        let Self { step, values, memory: [first, second], gradient } = self;
+        match step {
+            Step::Sgd { learning_rate } => {
                 values.iter_mut().zip(gradient).for_each(|(value, gradient)| *value -= learning_rate * gradient);
             }
-            OptimizerKind::Adagrad { epsilon } => {
-                for ((value, square), gradient) in values.iter_mut().zip(accumulator).zip(gradient) {
+            Step::Adagrad { learning_rate, epsilon } => {
+                for ((value, square), gradient) in values.iter_mut().zip(first).zip(gradient) {
                     *square += gradient * gradient;
                     *value -= learning_rate * gradient / (square.sqrt() + epsilon);
+                }
+            }
+            Step::Adam(adam) => {
+                let moments = first.iter_mut().zip(second);
+                for ((value, (first, second)), gradient) in values.iter_mut().zip(moments).zip(gradient) {
+                    adam.apply(value, first, second, *gradient);
                 }
             }
         }
@@ -178,6 +178,7 @@ impl WithSimd for Transpose<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::optim::OptimizerKind;
 
     #[test]
     fn bias_and_relu_on_paper() {
@@ -203,11 +204,16 @@ mod tests {
     fn steps_on_paper() {
         let gradient = [0.75, 0.0, 2.0];
         let (mut values, mut squares) = ([1.0, -2.0, 0.5], [0.0; 3]);
-        Step { optimizer: OptimizerKind::Sgd, learning_rate: 0.5 }.apply(&mut values, &mut [], &gradient);
+        OptimizerKind::Sgd.step(0.5, 0).apply(&mut values, [&mut [], &mut []], &gradient);
         assert_eq!(values, [0.625, -2.0, -0.5]);
         let adagrad = OptimizerKind::Adagrad { epsilon: 1e-10 };
-        Step { optimizer: adagrad, learning_rate: 0.5 }.apply(&mut values, &mut squares, &gradient);
+        adagrad.step(0.5, 0).apply(&mut values, [&mut squares, &mut []], &gradient);
         assert_eq!((values, squares), ([0.125, -2.0, -1.0], [0.5625, 0.0, 4.0]));
+        let (mut first, mut second) = ([0.0; 3], [0.0; 3]);
+        let adam = OptimizerKind::Adam { beta1: 0.5, beta2: 0.75, epsilon: 0.25 };
+        adam.step(0.5, 0).apply(&mut values, [&mut first, &mut second], &gradient);
+        assert_eq!(values, [0.125 - 0.5 * 0.75, -2.0, -1.0 - 0.5 * 2.0 / 2.25]);
+        assert_eq!((first, second), ([0.375, 0.0, 1.0], [0.140_625, 0.0, 1.0]));
     }
 
     #[test]

@@ -3,11 +3,11 @@
 
 use std::ops::Range;
 
-use super::kernels::{self, Step};
+use super::kernels;
 use super::product::{Matrix, MatrixMut, Place, multiply};
 use super::wide::{PackedWeights, PackedWeightsMut, SamplePanels, Wide, sum_gradient};
 use crate::init::LinearInit;
-use crate::optim::OptimizerKind;
+use crate::optim::{OptimizerKind, Step};
 use crate::shard::take;
 
 /// Inputs of a tile: a multiple of what the micro-kernels of `gemm` compute at once (6 with AVX2).
@@ -23,6 +23,8 @@ pub(crate) struct Layer {
     pub(crate) n_output: usize,
     /// Whether the activation is `max(0, ·)`, else there is none.
     pub(crate) has_relu: bool,
+    /// Whether there is a bias, else it is zeros that no step changes.
+    pub(crate) has_bias: bool,
     /// `[n_input, n_output]`: the transpose of what the model gives out. So the forward pass and the gradient read and
     /// write it row by row, and only the way back has to transpose it, while it packs a block for its cache.
     weight: Group,
@@ -31,12 +33,13 @@ pub(crate) struct Layer {
     packed: Option<PackedWeights>,
 }
 
-/// Parameters, their gradient, and Adagrad's sums of squares (empty for SGD).
+/// Parameters, their gradient, and what the optimizer remembers: first Adagrad's sums of squares, or both of Adam's
+/// moments; the others are empty.
 #[derive(Debug)]
 struct Group {
     values: Vec<f32>,
     gradient: Vec<f32>,
-    squares: Vec<f32>,
+    memory: [Vec<f32>; 2],
 }
 
 /// Some of the [`Group`], to be changed by one thread.
@@ -44,7 +47,7 @@ struct Group {
 pub(crate) struct GroupMut<'a> {
     values: &'a mut [f32],
     gradient: &'a mut [f32],
-    squares: &'a mut [f32],
+    memory: [&'a mut [f32]; 2],
 }
 
 /// The weights of consecutive inputs; the first tile of a layer also has the biases.
@@ -81,42 +84,64 @@ pub(crate) struct Method {
 
 impl Group {
     fn new(values: Vec<f32>, optimizer: OptimizerKind) -> Self {
-        let n_squares = if optimizer == OptimizerKind::Sgd { 0 } else { values.len() };
-        Self { gradient: vec![0.0; values.len()], squares: vec![0.0; n_squares], values }
+        let n_slots = optimizer.state_suffixes().len();
+        let slot = |slot| vec![0.0; if slot < n_slots { values.len() } else { 0 }];
+        Self { gradient: vec![0.0; values.len()], memory: [slot(0), slot(1)], values }
     }
 
     fn as_mut(&mut self) -> GroupMut<'_> {
-        let Self { values, gradient, squares } = self;
-        GroupMut { values, gradient, squares }
+        let Self { values, gradient, memory } = self;
+        GroupMut { values, gradient, memory: memory.each_mut().map(Vec::as_mut_slice) }
     }
 }
 
 impl<'a> GroupMut<'a> {
     /// Splits off the first `n`.
     fn take(&mut self, n: usize) -> GroupMut<'a> {
-        let n_squares = n.min(self.squares.len());
         let (values, gradient) = (take(&mut self.values, n), take(&mut self.gradient, n));
-        GroupMut { values, gradient, squares: take(&mut self.squares, n_squares) }
+        let memory = self.memory.each_mut().map(|slot| {
+            let n = n.min(slot.len());
+            take(slot, n)
+        });
+        GroupMut { values, gradient, memory }
     }
 
     fn step(&mut self, step: Step) {
-        step.apply(self.values, self.squares, self.gradient);
+        step.apply(self.values, self.memory.each_mut().map(|slot| &mut **slot), self.gradient);
     }
 }
 
 impl Layer {
+    /// Without a bias if that of `init` is empty. One of another length than the outputs is for whoever adds it outside
+    /// of [`forward`](Self::forward): here it is only stored and stepped.
+    ///
     /// A layer of one output is a product with a vector, for which words and panels are no help: it stays `f32`, with
     /// `gemm`.
     pub(crate) fn new(init: &LinearInit, n_input: usize, has_relu: bool, method: Method) -> Self {
         let Method { optimizer, wide } = method;
-        let n_output = init.bias.len();
+        let (n_output, has_bias) = (init.weight.len() / n_input, !init.bias.is_empty());
         let wide = wide.filter(|_| n_output > 1);
         let packed = wide.map(|wide| PackedWeights::new(wide, n_input, n_output, tile_inputs(n_output)));
         let weight = Group::new(vec![0.0; n_input * n_output], optimizer);
-        let bias = Group::new(vec![0.0; n_output], optimizer);
-        let mut layer = Self { n_input, n_output, has_relu, weight, bias, packed };
-        layer.set_parameters(&init.weight, &init.bias);
+        let bias = if has_bias { init.bias.clone() } else { vec![0.0; n_output] };
+        let group = Group::new(vec![0.0; bias.len()], optimizer);
+        let mut layer = Self { n_input, n_output, has_relu, has_bias, weight, bias: group, packed };
+        layer.set_parameters(&init.weight, &bias);
         layer
+    }
+
+    /// Shapes of [`parameters`](Self::parameters).
+    pub(crate) fn shapes(&self) -> [Vec<usize>; 2] {
+        [vec![self.n_output, self.n_input], vec![self.bias.values.len()]]
+    }
+
+    /// `[n_input, n_output]`: with one output a vector.
+    pub(crate) fn weight(&self) -> &[f32] {
+        &self.weight.values
+    }
+
+    pub(crate) fn bias(&self) -> &[f32] {
+        &self.bias.values
     }
 
     /// `[n_output, n_input]` and `[n_output]`.
@@ -130,15 +155,14 @@ impl Layer {
         self.tiles().for_each(|mut tile| tile.pack());
     }
 
-    /// Sums of squares like [`parameters`](Self::parameters), or nothing for SGD.
-    pub(crate) fn optimizer_state(&self) -> Option<[Vec<f32>; 2]> {
-        let has_state = !self.bias.squares.is_empty();
-        has_state.then(|| [self.outputs_first(&self.weight.squares), self.bias.squares.clone()])
+    /// One of the numbers that the optimizer remembers, laid out like [`parameters`](Self::parameters).
+    pub(crate) fn optimizer_state(&self, slot: usize) -> [Vec<f32>; 2] {
+        [self.outputs_first(&self.weight.memory[slot]), self.bias.memory[slot].clone()]
     }
 
-    pub(crate) fn set_optimizer_state(&mut self, weight: &[f32], bias: &[f32]) {
-        kernels::transpose(weight, self.n_input, &mut self.weight.squares);
-        self.bias.squares.copy_from_slice(bias);
+    pub(crate) fn set_optimizer_state(&mut self, slot: usize, weight: &[f32], bias: &[f32]) {
+        kernels::transpose(weight, self.n_input, &mut self.weight.memory[slot]);
+        self.bias.memory[slot].copy_from_slice(bias);
     }
 
     fn outputs_first(&self, values: &[f32]) -> Vec<f32> {
@@ -177,7 +201,7 @@ impl Layer {
     /// All parameters, cut by the shape of the layer alone.
     pub(crate) fn tiles(&mut self) -> impl Iterator<Item = Tile<'_>> + Send {
         let (n_input, n_output, step) = (self.n_input, self.n_output, tile_inputs(self.n_output));
-        let (mut weight, mut bias) = (self.weight.as_mut(), Some(self.bias.as_mut()));
+        let (mut weight, mut bias) = (self.weight.as_mut(), self.has_bias.then(|| self.bias.as_mut()));
         let mut packed = self.packed.as_mut().map(PackedWeights::as_mut);
         (0..n_input).step_by(step).map(move |start| {
             let inputs = start..n_input.min(start + step);
@@ -263,7 +287,7 @@ mod tests {
                     LayerRecord { input, gradient, bias_gradient, panels }
                 });
                 tile.accumulate(records, Place::Fresh);
-                tile.step(Step { optimizer: OptimizerKind::Sgd, learning_rate: 0.5 });
+                tile.step(OptimizerKind::Sgd.step(0.5, 0));
             }
             assert_eq!(layer.parameters(), [vec![-2.5, -3.0, -1.0, 0.0, -5.5, -7.5], vec![-1.5, 1.0, -4.0]]);
             layer.input_gradient(&gradient, &mut to, &mut words);
@@ -271,16 +295,42 @@ mod tests {
         }
     }
 
+    /// Neither is changed by what only the other has.
+    #[test]
+    fn a_bias_may_be_missing_or_longer_than_the_outputs() {
+        for (weight, bias, n_biases) in
+            [(vec![1.0, 2.0, 3.0, 4.0], vec![], 0), (vec![1.0, 2.0], vec![5.0, 6.0, 7.0], 3)]
+        {
+            let init = LinearInit { weight, bias };
+            let mut layer = Layer::new(&init, 2, false, method(OptimizerKind::Sgd, None));
+            assert_eq!((layer.n_output, layer.has_bias), (init.weight.len() / 2, n_biases > 0));
+            let gradient = vec![1.0; layer.n_output];
+            let panels = SamplePanels::default();
+            let (input, bias_gradient) = (&[1.0, -1.0][..], &[2.0; 3][..n_biases]);
+            for mut tile in layer.tiles() {
+                let record = LayerRecord { input, gradient: &gradient, bias_gradient, panels: &panels };
+                tile.accumulate(std::iter::once(record), Place::Fresh);
+                tile.step(OptimizerKind::Sgd.step(1.0, 0));
+            }
+            let [weight, bias] = layer.parameters();
+            let moved: Vec<f32> = init.weight.chunks(2).flat_map(|row| [row[0] - 1.0, row[1] + 1.0]).collect();
+            assert_eq!(weight, moved);
+            let zeros = vec![0.0; 2 * usize::from(n_biases == 0)];
+            assert_eq!(bias, init.bias.iter().map(|value| value - 2.0).chain(zeros).collect::<Vec<_>>());
+        }
+    }
+
     #[test]
     fn tiles_cover_the_layer_in_order() {
         for (n_input, n_output) in [(1, 1), (13, 512), (367, 512), (512, 256), (300, 64), (20_000, 1)] {
             let init = LinearInit { weight: vec![0.5; n_input * n_output], bias: vec![0.0; n_output] };
-            let mut layer = Layer::new(&init, n_input, false, method(OptimizerKind::Adagrad { epsilon: 0.0 }, None));
+            let adam = OptimizerKind::Adam { beta1: 0.9, beta2: 0.999, epsilon: 0.0 };
+            let mut layer = Layer::new(&init, n_input, false, method(adam, None));
             let (mut next, mut n_biases) = (0, 0);
             for tile in layer.tiles() {
                 assert_eq!(tile.inputs.start, next);
                 assert_eq!(tile.weight.values.len(), tile.inputs.len() * n_output);
-                assert_eq!(tile.weight.squares.len(), tile.weight.values.len());
+                tile.weight.memory.iter().for_each(|slot| assert_eq!(slot.len(), tile.weight.values.len()));
                 (next, n_biases) = (tile.inputs.end, n_biases + tile.bias.map_or(0, |bias| bias.values.len()));
             }
             assert_eq!((next, n_biases), (n_input, n_output));

@@ -87,6 +87,11 @@ impl Mlp {
         }
     }
 
+    /// The layers as `name.0`, `name.1`, ...
+    pub(crate) fn named(&self, name: &'static str) -> impl Iterator<Item = (String, &Layer)> {
+        self.layers.iter().enumerate().map(move |(layer_idx, layer)| (format!("{name}.{layer_idx}"), layer))
+    }
+
     /// All parameters, with the index of their layer.
     pub(crate) fn tiles(&mut self) -> impl Iterator<Item = (usize, Tile<'_>)> + Send {
         let layers = self.layers.iter_mut().enumerate();
@@ -95,6 +100,10 @@ impl Mlp {
 }
 
 impl Tape {
+    pub(crate) fn n_layers(&self) -> usize {
+        self.outputs.len()
+    }
+
     /// Output of the last layer; nothing without layers.
     pub(crate) fn output(&self) -> &[f32] {
         self.outputs.last().map_or(&[], |output| output)

@@ -1,15 +1,14 @@
 //! The model that runs on the blocks: the same calls as `model.rs`, with buffers that are kept from step to step.
 
+use std::borrow::Cow;
 use std::fmt;
-use std::sync::{Mutex, PoisonError};
 
-use super::dlrm::{Dlrm, Pass};
-use super::kernels::Step;
-use super::layer::Method;
+use super::layer::{Layer, Method};
+use super::network::{self, Runner};
 use super::product::Place;
 use super::team::Team;
 use super::wide::Wide;
-use crate::config::DlrmConfig;
+use crate::config::ModelConfig;
 use crate::device::DeviceSpec;
 use crate::error::{DeviceError, ModelError};
 use crate::loss::loss_sum;
@@ -18,12 +17,13 @@ use crate::optim::OptimizerKind;
 use crate::parameters::{self, NamedTensor};
 use crate::precision::{Kernel, Precision};
 use crate::shard::{self, Pieces, Shard};
+use crate::step_count;
 
 /// Samples whose activations are kept at a time. A larger batch is worked off chunk by chunk, so that memory has a
 /// limit and what the way back reads is still in a cache.
 const CHUNK_SAMPLES: usize = 2048;
 
-/// A DLRM whose dense part is hand-written, for CPUs.
+/// A model whose dense network is hand-written, for CPUs.
 ///
 /// # How it works
 /// A batch is cut into shards whose number depends on the size of the batch alone. Threads take the shards, forward
@@ -32,7 +32,7 @@ const CHUNK_SAMPLES: usize = 2048;
 /// cache. So there is one gradient, no gradient a shard, and the results are the same bits for any number of threads.
 ///
 /// # Costs
-/// Weights, one gradient, Adagrad's squares, and the activations of at most 2,048 samples with their gradients; where
+/// Weights, one gradient, what the optimizer remembers, and the activations of at most 2,048 samples with their gradients; where
 /// our own kernel computes, all but the squares once or twice more, in the order and precision of its operands. After
 /// the first step of the largest batch nothing is allocated here; the `gemm` crate allocates scratch space at each
 /// product, and rayon a few bytes for each helping thread.
@@ -41,15 +41,15 @@ const CHUNK_SAMPLES: usize = 2048;
 /// A logit or a row gradient that is not finite is reported before any parameter changes. The outputs of a step that
 /// failed are unspecified.
 pub struct NativeModel {
-    config: DlrmConfig,
+    config: ModelConfig,
     optimizer: OptimizerKind,
     precision: Precision,
     /// Our own kernel, or `None` for the `gemm` crate.
     wide: Option<Wide>,
-    network: Dlrm,
+    network: Box<dyn Runner>,
+    /// Steps taken by the optimizer, kept where it counts them.
+    n_steps: u64,
     team: Team,
-    /// One for each shard of a chunk; locked by a prediction.
-    passes: Mutex<Vec<Pass>>,
 }
 
 impl NativeModel {
@@ -61,7 +61,7 @@ impl NativeModel {
     ///
     /// # Panics
     /// If `n_threads` is 0.
-    pub fn new(config: DlrmConfig, options: ModelOptions) -> Result<Self, ModelError> {
+    pub fn new(config: impl Into<ModelConfig>, options: ModelOptions) -> Result<Self, ModelError> {
         Self::with_precision(config, options, Precision::F32)
     }
 
@@ -72,13 +72,17 @@ impl NativeModel {
     ///
     /// # Panics
     /// If `n_threads` is 0.
-    pub fn with_precision(config: DlrmConfig, options: ModelOptions, precision: Precision) -> Result<Self, ModelError> {
+    pub fn with_precision(
+        config: impl Into<ModelConfig>,
+        options: ModelOptions,
+        precision: Precision,
+    ) -> Result<Self, ModelError> {
         let wide = Wide::choose(precision)?;
-        Self::with_kernel(config, options, precision, wide)
+        Self::with_kernel(config.into(), options, precision, wide)
     }
 
     pub(crate) fn with_kernel(
-        config: DlrmConfig,
+        config: ModelConfig,
         options: ModelOptions,
         precision: Precision,
         wide: Option<Wide>,
@@ -86,12 +90,13 @@ impl NativeModel {
         let ModelOptions { optimizer, seed, device, n_threads } = options;
         assert!(n_threads > 0, "expected at least one thread");
         config.validate()?;
+        optimizer.validate()?;
         if device != DeviceSpec::Cpu {
             return Err(DeviceError::NativeIsCpu { device }.into());
         }
         let team = Team::new(n_threads)?;
-        let network = Dlrm::new(&config, seed, Method { optimizer, wide });
-        Ok(Self { config, optimizer, precision, wide, network, team, passes: Mutex::default() })
+        let network = network::build(&config, seed, Method { optimizer, wide });
+        Ok(Self { config, optimizer, precision, wide, network, n_steps: 0, team })
     }
 
     /// The precision it was built with.
@@ -108,7 +113,7 @@ impl NativeModel {
 
     /// The shape it was built with.
     #[must_use]
-    pub fn config(&self) -> &DlrmConfig {
+    pub fn config(&self) -> &ModelConfig {
         &self.config
     }
 
@@ -122,6 +127,12 @@ impl NativeModel {
     #[must_use]
     pub fn n_parameters(&self) -> usize {
         self.config.n_parameters()
+    }
+
+    /// Bytes that the optimizer remembers of them.
+    #[must_use]
+    pub fn n_state_bytes(&self) -> usize {
+        self.optimizer.n_state_bytes(self.n_parameters())
     }
 
     /// Forward pass, loss, backward pass, and one step of the optimizer.
@@ -147,19 +158,22 @@ impl NativeModel {
         let (mut n_shards, mut place, mut is_finite) = (0, Place::Fresh, true);
         for chunk_idx in 0..n_chunks {
             if chunk_idx > 0 {
-                self.update(n_shards, place, None);
+                self.network.update(&self.team, n_shards, place, None);
                 place = Place::Sum;
             }
             let outputs = StepOutputs { row_grads: &mut *row_grads, logits: &mut *logits };
             let chunk = Pieces::new(Shard { inputs, outputs }, n_chunks).nth(chunk_idx);
-            n_shards = self.backward(chunk.expect("an index below the number of chunks"), n_samples);
-            is_finite &= self.passes_mut()[..n_shards].iter().all(|pass| pass.is_finite);
+            let shards = self.shards(chunk.expect("an index below the number of chunks"));
+            n_shards = shards.len();
+            is_finite &= self.network.backward(&self.team, shards, n_samples);
         }
         let loss_sum = loss_sum(logits, inputs.labels)?;
         if !is_finite {
             check_gradients(row_grads, self.config.row_floats())?;
         }
-        self.update(n_shards, place, Some(Step { optimizer: self.optimizer, learning_rate }));
+        let step = self.optimizer.step(learning_rate, self.n_steps);
+        self.network.update(&self.team, n_shards, place, Some(step));
+        self.n_steps += 1;
         Ok(StepLoss { loss_sum, n_samples })
     }
 
@@ -172,16 +186,11 @@ impl NativeModel {
     /// If a slice has another length than its shape says; the length of `logits` is the number of samples.
     pub fn predict(&self, inputs: Inputs<'_>, logits: &mut [f32]) -> Result<(), ModelError> {
         inputs.assert_lengths(&self.config, logits.len());
-        let mut passes = self.passes.lock().unwrap_or_else(PoisonError::into_inner);
         let inputs = Inputs { labels: &[], ..inputs };
         let batch = Shard { inputs, outputs: StepOutputs { row_grads: &mut [], logits: &mut *logits } };
         let n_chunks = batch.outputs.logits.len().div_ceil(CHUNK_SAMPLES);
         for chunk in Pieces::new(batch, n_chunks) {
-            let shards = self.shards(chunk);
-            self.network.prepare(&mut passes, shards.len());
-            self.team.for_each(shards.zip(&mut *passes), |(shard, pass)| {
-                self.network.forward(shard.inputs, shard.outputs.logits, pass);
-            });
+            self.network.forward(&self.team, self.shards(chunk));
         }
         check_logits(logits)
     }
@@ -191,8 +200,8 @@ impl NativeModel {
     /// # Errors
     /// None; the candle engine's device may fail.
     pub fn parameters(&self) -> Result<Vec<NamedTensor>, ModelError> {
-        let layers = self.network.layers();
-        Ok(named(layers.map(|(name, layer)| (name, layer.n_input, layer.parameters()))))
+        let layers = self.network.layers().into_iter();
+        Ok(named(layers.map(|(name, layer)| (name, layer, layer.parameters()))))
     }
 
     /// Sets all weights and biases, given in any order.
@@ -201,20 +210,34 @@ impl NativeModel {
     /// A name that is missing, unknown or given twice, a shape that differs, a value that is not finite; then nothing
     /// has changed.
     pub fn load_parameters(&mut self, tensors: &[NamedTensor]) -> Result<(), ModelError> {
-        let found = self.find(tensors)?;
-        for (layer, pair) in self.network.layers_mut().zip(found.chunks_exact(2)) {
-            layer.set_parameters(&pair[0].values, &pair[1].values);
+        let found = self.find(tensors, &[""])?;
+        for (layer, [weight, bias]) in self.network.layers_mut().into_iter().zip(found) {
+            layer.set_parameters(&weight, &bias);
         }
         Ok(())
     }
 
-    /// Copies of what the optimizer remembers of each parameter, under the parameter's name; empty for SGD.
+    /// Copies of what the optimizer remembers, sorted by name: of each parameter Adagrad's sum of squares, under the
+    /// parameter's name, or Adam's two moments, under the name and `.first_moment` or `.second_moment`, with the number
+    /// of steps taken as `step`, `[2]`, modulo 2^24 and the rest. Empty for SGD.
     ///
     /// # Errors
     /// As [`parameters`](Self::parameters).
     pub fn optimizer_state(&self) -> Result<Vec<NamedTensor>, ModelError> {
-        let layers = self.network.layers();
-        Ok(named(layers.filter_map(|(name, layer)| Some((name, layer.n_input, layer.optimizer_state()?)))))
+        let mut state = Vec::new();
+        for (slot, suffix) in self.optimizer.state_suffixes().iter().enumerate() {
+            let layers = self.network.layers().into_iter();
+            let mut tensors = named(layers.map(|(name, layer)| (name, layer, layer.optimizer_state(slot))));
+            for tensor in &mut tensors {
+                tensor.name.push_str(suffix);
+            }
+            state.extend(tensors);
+        }
+        if self.optimizer.counts_steps() {
+            state.push(step_count::to_tensor(self.n_steps));
+        }
+        parameters::sort(&mut state);
+        Ok(state)
     }
 
     /// Sets what the optimizer remembers, so that training goes on as if it had not stopped.
@@ -222,73 +245,66 @@ impl NativeModel {
     /// # Errors
     /// As [`load_parameters`](Self::load_parameters).
     pub fn load_optimizer_state(&mut self, tensors: &[NamedTensor]) -> Result<(), ModelError> {
-        if self.optimizer == OptimizerKind::Sgd {
-            parameters::find(std::iter::empty(), tensors)?;
-            return Ok(());
+        let (n_steps, tensors) = if self.optimizer.counts_steps() {
+            step_count::split(tensors)?
+        } else {
+            (self.n_steps, tensors.iter().collect())
+        };
+        let found = self.find(tensors, self.optimizer.state_suffixes())?;
+        let n_layers = self.network.layers().len();
+        for (slot, of_slot) in found.chunks_exact(n_layers).enumerate() {
+            for (layer, [weight, bias]) in self.network.layers_mut().into_iter().zip(of_slot) {
+                layer.set_optimizer_state(slot, weight, bias);
+            }
         }
-        let found = self.find(tensors)?;
-        for (layer, pair) in self.network.layers_mut().zip(found.chunks_exact(2)) {
-            layer.set_optimizer_state(&pair[0].values, &pair[1].values);
-        }
+        self.n_steps = n_steps;
         Ok(())
     }
 
-    /// Weight and bias of each layer in turn.
-    fn find<'t>(&self, tensors: &'t [NamedTensor]) -> Result<Vec<&'t NamedTensor>, ModelError> {
-        let shapes = self.network.layers().flat_map(|(name, layer)| {
-            [
-                (format!("{name}.weight"), vec![layer.n_output, layer.n_input]),
-                (format!("{name}.bias"), vec![layer.n_output]),
-            ]
-        });
-        let shapes: Vec<(String, Vec<usize>)> = shapes.collect();
+    /// For each suffix of a parameter's name weight and bias of each layer in turn; zeros for a bias that a layer does
+    /// not have.
+    fn find<'t>(
+        &self,
+        tensors: impl IntoIterator<Item = &'t NamedTensor>,
+        suffixes: &[&str],
+    ) -> Result<Vec<[Cow<'t, [f32]>; 2]>, ModelError> {
+        let layers = self.network.layers();
+        let of_suffix = |suffix: &&str| {
+            let names = layers.iter().flat_map(|(name, layer)| names(name, layer));
+            names.map(|(name, shape)| (name + suffix, shape)).collect::<Vec<_>>()
+        };
+        let shapes: Vec<(String, Vec<usize>)> = suffixes.iter().flat_map(of_suffix).collect();
         let expected = shapes.iter().map(|(name, shape)| (name.as_str(), shape.as_slice()));
-        Ok(parameters::find(expected, tensors)?)
-    }
-
-    fn passes_mut(&mut self) -> &mut Vec<Pass> {
-        self.passes.get_mut().unwrap_or_else(PoisonError::into_inner)
+        let mut found = parameters::find(expected, tensors)?.into_iter();
+        let mut next = || Cow::Borrowed(found.next().map_or(&[][..], |tensor| &tensor.values));
+        let pairs = suffixes
+            .iter()
+            .flat_map(|_| &layers)
+            .map(|(_, layer)| [next(), if layer.has_bias { next() } else { Cow::Owned(vec![0.0; layer.n_output]) }]);
+        Ok(pairs.collect())
     }
 
     /// Cuts a chunk. `gemm` packs the weights again for every shard, our own kernel does not.
     fn shards<'a>(&self, chunk: Shard<'a>) -> Pieces<'a> {
         if self.wide.is_some() { shard::small(chunk) } else { shard::native(chunk) }
     }
-
-    /// Logits and row gradients of a chunk; returns the number of its shards.
-    fn backward(&mut self, chunk: Shard<'_>, n_samples: usize) -> usize {
-        let shards = self.shards(chunk);
-        let n_shards = shards.len();
-        let passes = self.passes.get_mut().unwrap_or_else(PoisonError::into_inner);
-        let network = &self.network;
-        network.prepare(passes, n_shards);
-        self.team.for_each(shards.zip(passes), |(shard, pass)| network.backward(shard, n_samples, pass));
-        n_shards
-    }
-
-    /// Adds the gradient of a chunk to that of the chunks before; with a step, changes the parameters.
-    fn update(&mut self, n_shards: usize, place: Place, step: Option<Step>) {
-        let passes = &self.passes.get_mut().unwrap_or_else(PoisonError::into_inner)[..n_shards];
-        self.team.for_each(self.network.tiles(), |(position, mut tile)| {
-            tile.accumulate(passes.iter().map(|pass| pass.record(position)), place);
-            if let Some(step) = step {
-                tile.step(step);
-            }
-        });
-    }
 }
 
-/// Weights `[n_output, n_input]` and biases with their names, sorted by name.
-fn named(layers: impl Iterator<Item = (String, usize, [Vec<f32>; 2])>) -> Vec<NamedTensor> {
-    let tensors = layers.flat_map(|(name, n_input, [weight, bias])| {
-        let n_output = bias.len();
-        [
-            NamedTensor { name: format!("{name}.weight"), shape: vec![n_output, n_input], values: weight },
-            NamedTensor { name: format!("{name}.bias"), shape: vec![n_output], values: bias },
-        ]
-    });
-    let mut tensors: Vec<NamedTensor> = tensors.collect();
-    tensors.sort_by(|a, b| a.name.cmp(&b.name));
+/// Names and shapes of the parameters of a layer: the weight and, if it has one, the bias.
+fn names<'l>(name: &'l str, layer: &'l Layer) -> impl Iterator<Item = (String, Vec<usize>)> + 'l {
+    let [weight, bias] = layer.shapes();
+    let bias = layer.has_bias.then_some(("bias", bias));
+    [("weight", weight)].into_iter().chain(bias).map(move |(kind, shape)| (format!("{name}.{kind}"), shape))
+}
+
+/// Weights and biases, or what belongs to them, with their names, sorted by name.
+fn named<'l>(layers: impl Iterator<Item = (String, &'l Layer, [Vec<f32>; 2])>) -> Vec<NamedTensor> {
+    let mut tensors = Vec::new();
+    for (name, layer, values) in layers {
+        let named = names(&name, layer).zip(values);
+        tensors.extend(named.map(|((name, shape), values)| NamedTensor { name, shape, values }));
+    }
+    parameters::sort(&mut tensors);
     tensors
 }
 
@@ -306,13 +322,14 @@ impl fmt::Debug for NativeModel {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::DlrmConfig;
 
     /// Losses, row gradients, logits, weights and Adagrad's squares of three steps, as they come.
     fn trace(wide: Option<Wide>, n_threads: usize, n_samples: usize) -> Vec<f32> {
         let config = DlrmConfig { n_dense: 13, n_fields: 7, dim: 5, bottom: vec![33, 5], top: vec![130, 17, 1] };
         let optimizer = OptimizerKind::Adagrad { epsilon: 1e-2 };
         let options = ModelOptions { optimizer, seed: 3, device: DeviceSpec::Cpu, n_threads };
-        let mut model = NativeModel::with_kernel(config.clone(), options, Precision::F32, wide).unwrap();
+        let mut model = NativeModel::with_kernel(config.clone().into(), options, Precision::F32, wide).unwrap();
         let draw = |n: usize| (0..n).map(|idx| (idx * 7919 % 1009) as f32 / 504.5 - 1.0).collect::<Vec<f32>>();
         let (dense, rows) = (draw(n_samples * config.n_dense), draw(n_samples * config.row_floats()));
         let labels: Vec<f32> = (0..n_samples).map(|idx| f32::from(u8::from(idx % 3 == 0))).collect();

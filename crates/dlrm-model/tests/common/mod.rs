@@ -3,7 +3,12 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 #![allow(dead_code, reason = "each test binary is a crate of its own, and no one needs all of it")]
 
-use dlrm_model::{CandleModel, DlrmConfig, EngineKind, Model, ModelError, ModelOptions, Precision};
+pub(crate) mod twin;
+
+use dlrm_model::{
+    CandleModel, DcnConfig, DcnV2Config, DeepFmConfig, EngineKind, Model, ModelConfig, ModelError, ModelOptions,
+    Precision, WideDeepConfig,
+};
 
 /// The native engine in `f32` and with emulated bf16, the candle graph with fused nodes, and the candle graph as the
 /// specification.
@@ -19,7 +24,7 @@ impl Engine {
     /// All in `f32`.
     pub(crate) const ALL: [Self; 3] = [Self::Native, Self::Fused, Self::Plain];
 
-    pub(crate) fn try_build(self, config: DlrmConfig, options: ModelOptions) -> Result<Model, ModelError> {
+    pub(crate) fn try_build(self, config: impl Into<ModelConfig>, options: ModelOptions) -> Result<Model, ModelError> {
         match self {
             Self::Native => Model::new(EngineKind::Native, config, options),
             Self::NativeBf16 => Model::with_precision(EngineKind::Native, config, options, Precision::Bf16Emulated),
@@ -28,9 +33,22 @@ impl Engine {
         }
     }
 
-    pub(crate) fn build(self, config: DlrmConfig, options: ModelOptions) -> Model {
+    pub(crate) fn build(self, config: impl Into<ModelConfig>, options: ModelOptions) -> Model {
         self.try_build(config, options).unwrap()
     }
+}
+
+/// The models that are not DLRM, with the same inputs and the same deep layers.
+pub(crate) fn other_models(n_dense: usize, n_fields: usize, dim: usize, deep: &[usize]) -> Vec<ModelConfig> {
+    let deep = || deep.to_vec();
+    let dcn_v2 = |rank| DcnV2Config { n_dense, n_fields, dim, n_cross: 2, rank, deep: deep() };
+    vec![
+        WideDeepConfig { n_dense, n_fields, dim, deep: deep() }.into(),
+        DcnConfig { n_dense, n_fields, dim, n_cross: 3, deep: deep() }.into(),
+        dcn_v2(None).into(),
+        dcn_v2(Some(2)).into(),
+        DeepFmConfig { n_dense, n_fields, dim, deep: deep() }.into(),
+    ]
 }
 
 /// The distance of two lists as a share of the length of the second.

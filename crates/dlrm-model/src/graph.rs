@@ -1,0 +1,150 @@
+//! The models as candle graphs: the specification. Apart from `model.rs`, which shares out the shards and applies what
+//! they return; a file in `graph/` is one model, in a dozen lines.
+
+mod dcn;
+mod dcn_v2;
+mod deep_fm;
+mod dlrm;
+mod wide_deep;
+
+use candle_core::{Device, Result, Tensor, Var};
+
+use crate::config::ModelConfig;
+use crate::fused_mlp::Tape;
+use crate::mlp::Mlp;
+
+/// A network with its variables.
+pub(crate) trait Graph: Send + Sync {
+    /// The stacks of layers with the names of their layers. Each stack may run as one fused node with a tape.
+    fn stacks(&self) -> Vec<(Names, &Mlp)>;
+
+    /// The variables that are in no stack, with their names.
+    fn variables(&self) -> Vec<(String, Var)> {
+        Vec::new()
+    }
+
+    /// Logits `[B]`: in plain candle operations, or with tapes, one for each of the stacks, the same as fused nodes.
+    fn forward(&self, inputs: &ShardInputs, tapes: &Tapes) -> Result<Tensor>;
+}
+
+/// How the layers of a stack are called.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Names {
+    /// `name.0`, `name.1`, ...
+    Numbered(&'static str),
+    /// `name`, for a stack of one layer.
+    Single(&'static str),
+}
+
+/// The tapes of one pass through the fused graph; none for the plain one.
+pub(crate) struct Tapes(Vec<Tape>);
+
+impl Tapes {
+    /// Whether the nodes are fused.
+    pub(crate) fn is_fused(&self) -> bool {
+        !self.0.is_empty()
+    }
+
+    /// That of a stack.
+    pub(crate) fn get(&self, stack: usize) -> Option<&Tape> {
+        self.0.get(stack)
+    }
+}
+
+/// Draws the weights of a network from one generator, each weight before its bias.
+pub(crate) fn build(config: &ModelConfig, seed: u64, device: &Device) -> Result<Box<dyn Graph>> {
+    Ok(match config {
+        ModelConfig::Dlrm(config) => Box::new(dlrm::Dlrm::new(config, seed, device)?),
+        ModelConfig::WideDeep(config) => Box::new(wide_deep::WideDeep::new(config, seed, device)?),
+        ModelConfig::Dcn(config) => Box::new(dcn::Dcn::new(config, seed, device)?),
+        ModelConfig::DcnV2(config) => Box::new(dcn_v2::DcnV2::new(config, seed, device)?),
+        ModelConfig::DeepFm(config) => Box::new(deep_fm::DeepFm::new(config, seed, device)?),
+    })
+}
+
+/// Named variables: those of the stacks, layer by layer, weight before bias, then the others.
+pub(crate) fn parameters(graph: &dyn Graph) -> Vec<(String, Var)> {
+    let mut parameters = Vec::new();
+    for (names, mlp) in graph.stacks() {
+        for (layer_idx, layer) in mlp.layers.iter().enumerate() {
+            let name = match names {
+                Names::Numbered(name) => format!("{name}.{layer_idx}"),
+                Names::Single(name) => name.to_owned(),
+            };
+            parameters.push((format!("{name}.weight"), layer.weight.clone()));
+            parameters.push((format!("{name}.bias"), layer.bias.clone()));
+        }
+    }
+    parameters.extend(graph.variables());
+    parameters
+}
+
+/// New tapes for a pass.
+pub(crate) fn tapes(graph: &dyn Graph, is_fused: bool) -> Tapes {
+    Tapes(if is_fused { graph.stacks().iter().map(|_| Tape::default()).collect() } else { Vec::new() })
+}
+
+/// Consecutive samples of a batch, on the device.
+pub(crate) struct ShardInputs {
+    /// `[n, n_dense]`, if there are any.
+    pub(crate) dense: Option<Tensor>,
+    /// `[n, F, d]`
+    pub(crate) rows: Var,
+}
+
+/// What the backward pass over a shard returns.
+pub(crate) struct ShardGradients {
+    /// `[n, F, d]`
+    pub(crate) rows: Tensor,
+    /// In the order of [`parameters`].
+    pub(crate) parameters: Vec<Tensor>,
+}
+
+impl ShardInputs {
+    /// Copies `dense` `[n, n_dense]` and `rows` `[n, F, d]` to the device as leaves of a new graph.
+    pub(crate) fn new(config: &ModelConfig, dense: &[f32], rows: &[f32], device: &Device) -> Result<Self> {
+        let n_samples = rows.len() / config.row_floats();
+        let dense = if config.n_dense() > 0 {
+            Some(Var::from_slice(dense, (n_samples, config.n_dense()), device)?.into_inner())
+        } else {
+            None
+        };
+        let rows = Var::from_slice(rows, (n_samples, config.n_fields(), config.dim()), device)?;
+        Ok(Self { dense, rows })
+    }
+
+    /// `x = dense ‖ rows`, `[n, n_dense + F · d]`.
+    fn join(&self) -> Result<Tensor> {
+        let rows = self.rows.flatten_from(1)?;
+        match &self.dense {
+            Some(dense) => Tensor::cat(&[dense, &rows], 1),
+            None => Ok(rows),
+        }
+    }
+}
+
+/// Gradients of a loss whose derivative by each logit is what `slopes` makes of the logits.
+///
+/// The loss itself is not in the graph: its derivative is exact on the host, and a constant `c` in `sum(c · logits)`
+/// starts the backward pass with just that derivative.
+pub(crate) fn backward(
+    graph: &dyn Graph,
+    inputs: &ShardInputs,
+    is_fused: bool,
+    slopes: impl FnOnce(&Tensor) -> Result<Vec<f32>>,
+) -> Result<ShardGradients> {
+    let tapes = tapes(graph, is_fused);
+    let logits = graph.forward(inputs, &tapes)?;
+    let slopes = Tensor::from_vec(slopes(&logits)?, logits.shape(), logits.device())?;
+    let mut gradients = logits.mul(&slopes)?.sum_all()?.backward()?;
+    let mut take = |var: &Var| gradients.remove(var).expect("every variable leads to the logits");
+    let rows = take(&inputs.rows);
+    let parameters = if tapes.is_fused() {
+        let of_stacks = tapes.0.iter().flat_map(Tape::take_gradients);
+        let others = graph.variables();
+        of_stacks.chain(others.iter().map(|(_, var)| take(var))).collect()
+    } else {
+        parameters(graph).iter().map(|(_, var)| take(var)).collect()
+    };
+    Ok(ShardGradients { rows, parameters })
+}
