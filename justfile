@@ -15,13 +15,21 @@ plan config *args:
 test:
     cargo test --workspace
 
+# the tests of reading Parquet, a feature that CI builds without
+test-parquet:
+    cargo test -p criteo-io --features parquet
+
 # what CI runs: formatting, lints, documentation, tests
 ci:
     .ci/run
 
-# CAFE, hash and full on generated rows over three seeds: the README's table (about a quarter of an hour on 2 cores)
-sweep-methods rows="2000000" out="runs/methods":
+# every method at equal bytes on generated rows over three seeds (hours on 2 cores; stop and start it as you like)
+sweep-methods rows="3000000" out="runs/methods":
     scripts/sweep_methods.sh {{rows}} {{out}}
+
+# hash and CAFE under the other models
+sweep-models rows="3000000" out="runs/models":
+    MODELS="wdl dcn dcnv2 deepfm" METHODS="hash cafe" RATIOS="1000 10000" scripts/sweep_methods.sh {{rows}} {{out}}
 
 # peak memory of training on 100,000 and on 1,000,000 rows of a file
 check-memory:
@@ -44,3 +52,9 @@ check-cuda:
 # computes the PyTorch values that the golden tests compare with (needs torch)
 golden:
     python3 scripts/golden_dlrm.py
+    python3 scripts/golden_adam.py
+    python3 scripts/golden_models.py
+
+# fading scores, staying scores and a hot set frozen on the first day, under drift
+sweep-drift rows="3000000" day="250000" out="runs/drift":
+    scripts/sweep_drift.sh {{rows}} {{day}} {{out}}

@@ -52,7 +52,7 @@ def mlp(n_input, sizes, relu_at_end):
 class Dlrm(torch.nn.Module):
     def __init__(self, n_dense, n_fields, dim, bottom, top):
         super().__init__()
-        self.shape = dict(n_dense=n_dense, n_fields=n_fields, dim=dim, bottom=bottom, top=top)
+        self.shape = dict(kind="dlrm", n_dense=n_dense, n_fields=n_fields, dim=dim, bottom=bottom, top=top)
         n_vectors = n_fields + (n_dense > 0)
         self.pairs = [(i, j) for i in range(1, n_vectors) for j in range(i)]
         self.bottom, self.run_bottom = mlp(n_dense, bottom, True)

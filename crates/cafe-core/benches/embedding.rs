@@ -1,14 +1,18 @@
 //! How fast the sketch and the embeddings are, beside random reads of one word and a memcpy: `cargo bench -p cafe-core`.
 //!
 //! Sketch: 4 slots, 2 MiB, a Zipf stream of exponent 1.05 over 30 million ids. Embeddings: Criteo Kaggle's fields, rows of
-//! 16 values, a thousandth of the full table; batches of 128 and 2048 samples, alone and with a second thread.
+//! 16 values, a thousandth of the full table; batches of 128 and 2048 samples, alone and with a second thread. `rows`: the
+//! hashed table in each precision and with each optimizer, at the same bytes of rows.
 
 use std::hint::black_box;
 use std::time::Duration;
 
 use cafe_core::{
-    Alone, Budget, CafeConfig, CafeEmbedding, CafeSettings, Embedding, FeatureId, FullEmbedding, HashedConfig,
-    HashedEmbedding, HotSketch, RowOptimizer, SketchConfig, VictimPolicy, Workers, mix64, reduce,
+    AdaConfig, AdaEmbedding, Alone, Budget, CafeConfig, CafeEmbedding, CafePlusConfig, CafePlusEmbedding,
+    CafePlusSettings, CafeSettings, Embedding, FeatureCounts, FeatureId, FullEmbedding, Hash2Config, Hash2Embedding,
+    HashedConfig, HashedEmbedding, HotSketch, MdeConfig, MdeEmbedding, OfflineConfig, OfflineEmbedding, QrConfig,
+    QrEmbedding, RowFormat, RowOptimizer, RowPrecision, SketchConfig, UnifiedConfig, UnifiedEmbedding, VictimPolicy,
+    Workers, mix64, reduce,
 };
 use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, Criterion, Throughput, criterion_group, criterion_main};
@@ -111,19 +115,41 @@ fn batches(n: usize, n_samples: usize, seed: u64) -> Vec<Batch> {
     (0..n).map(|_| batch()).collect()
 }
 
-/// The methods at a thousandth, after 100,000 samples; with a threshold at which most hot rows are taken by then.
+/// The methods at a thousandth (ada at a seventh: it can't go further), after 100,000 samples; with a threshold at which
+/// most hot rows are taken by then.
 fn methods() -> Vec<(&'static str, Box<dyn Embedding>)> {
     let budget = Budget::Compression(1000.0);
     let settings = CafeSettings { threshold: 50.0, ..CafeSettings::paper(1000.0) };
     let cafe = CafeConfig::within(&FEATURES, DIM, budget, &settings).expect("fits");
     let bytes = budget.bytes(&FEATURES, DIM);
-    let hashed = HashedConfig::within(&FEATURES, DIM, bytes, RowOptimizer::Sgd, 3).expect("fits");
+    let hashed = HashedConfig::within(&FEATURES, DIM, bytes, RowFormat::default(), 3).expect("fits");
+    let hash2 = Hash2Config::within(&FEATURES, DIM, bytes, RowFormat::default(), 3).expect("fits");
+    let qr = QrConfig::within(&FEATURES, DIM, bytes, RowFormat::default(), 3).expect("fits");
+    let tenth = Budget::Compression(10.0).bytes(&FEATURES, DIM);
+    let mde = MdeConfig::within(&FEATURES, DIM, tenth, RowFormat::default(), 3).expect("fits");
+    let unified = UnifiedConfig::within(&FEATURES, DIM, bytes, RowFormat::default(), 3).expect("fits");
+    let warm_up = batches(50, 2048, 9);
+    let plus = CafePlusConfig::within(&FEATURES, DIM, budget, &CafePlusSettings::paper(1000.0)).expect("fits");
+    let offline = OfflineConfig::within(&FEATURES, DIM, budget, 0.2, RowFormat::default(), 3).expect("fits");
+    let mut counts = FeatureCounts::default();
+    for batch in &warm_up {
+        counts.add_all(&batch.ids);
+    }
+    let seventh = Budget::Compression(7.0).bytes(&FEATURES, DIM);
+    let ada = AdaConfig::within(&FEATURES, DIM, seventh, RowFormat::default(), 3).expect("fits");
     let mut methods: Vec<(_, Box<dyn Embedding>)> = vec![
         ("cafe", Box::new(CafeEmbedding::new(cafe))),
+        ("cafe plus", Box::new(CafePlusEmbedding::new(plus))),
+        ("offline", Box::new(OfflineEmbedding::new(&offline, &offline.hot_features(&counts)))),
+        ("ada", Box::new(AdaEmbedding::new(ada))),
         ("hash", Box::new(HashedEmbedding::new(&hashed))),
-        ("full", Box::new(FullEmbedding::new(&FEATURES, DIM, RowOptimizer::Sgd, 3))),
+        ("hash2", Box::new(Hash2Embedding::new(&hash2))),
+        ("qr", Box::new(QrEmbedding::new(&qr))),
+        ("mde at a tenth", Box::new(MdeEmbedding::new(&mde))),
+        ("unified", Box::new(UnifiedEmbedding::new(&unified))),
+        ("full", Box::new(FullEmbedding::new(&FEATURES, DIM, RowFormat::default(), 3))),
     ];
-    for batch in batches(50, 2048, 9) {
+    for batch in &warm_up {
         for (_, method) in &mut methods {
             method.update(&batch.ids, &batch.grads, 0.01);
         }
@@ -162,5 +188,52 @@ fn embeddings(criterion: &mut Criterion) {
     }
 }
 
-criterion_group!(benches, sketch, embeddings);
+fn formats() -> Vec<(&'static str, RowFormat)> {
+    let [sgd, row_wise, adagrad, adam] = [
+        RowOptimizer::Sgd,
+        RowOptimizer::RowWiseAdagrad { epsilon: 1e-8 },
+        RowOptimizer::Adagrad { epsilon: 1e-8 },
+        RowOptimizer::Adam { beta1: 0.9, beta2: 0.999, epsilon: 1e-8 },
+    ];
+    let [f32, f16, bf16, i8] = [RowPrecision::F32, RowPrecision::F16, RowPrecision::Bf16, RowPrecision::I8];
+    let format = |(name, precision, optimizer)| (name, RowFormat { precision, optimizer });
+    vec![
+        format(("f32", f32, sgd)),
+        format(("f16", f16, sgd)),
+        format(("bf16", bf16, sgd)),
+        format(("i8", i8, sgd)),
+        format(("f32, row-wise adagrad", f32, row_wise)),
+        format(("f32, adagrad", f32, adagrad)),
+        format(("f32, adam", f32, adam)),
+        format(("i8, row-wise adagrad", i8, row_wise)),
+        format(("i8, adam", i8, adam)),
+    ]
+}
+
+fn rows(criterion: &mut Criterion) {
+    const SAMPLES: usize = 2048;
+    let batches = batches(8, SAMPLES, 10);
+    let mut group = group(criterion, "rows");
+    group.throughput(Throughput::Elements((SAMPLES * FEATURES.len()) as u64));
+    let mut rows = vec![0.0; SAMPLES * FEATURES.len() * DIM];
+    for (name, format) in formats() {
+        let bytes = Budget::Compression(1000.0).bytes(&FEATURES, DIM);
+        let config = HashedConfig::within(&FEATURES, DIM, bytes, format, 3).expect("fits");
+        let mut hashed = HashedEmbedding::new(&config);
+        let mut cycle = batches.iter().cycle();
+        let mut next = || cycle.next().expect("a cycle has no end");
+        group.bench_function(format!("{name} lookup"), |bencher| {
+            bencher.iter(|| hashed.lookup(&next().ids, black_box(&mut rows)));
+        });
+        group.bench_function(format!("{name} update"), |bencher| {
+            bencher.iter(|| {
+                let batch = next();
+                hashed.update(&batch.ids, &batch.grads, 0.01)
+            });
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(benches, sketch, embeddings, rows);
 criterion_main!(benches);

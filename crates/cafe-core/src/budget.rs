@@ -1,8 +1,6 @@
 //! From bytes or a compression ratio to sizes: everything that a method stores is counted here.
 
-use crate::HotSketch;
-use crate::cafe::{CafeConfig, CafeSettings, Decay, FieldRows};
-use crate::own_rows::OwnRows;
+use crate::RowFormat;
 
 /// What an embedding may occupy.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -34,7 +32,7 @@ impl Budget {
 }
 
 /// Why a method can't work within a budget.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum BudgetError {
     /// Too few bytes.
     #[error("a budget of {budget} bytes is too small: {what} needs at least {needed} bytes")]
@@ -46,6 +44,18 @@ pub enum BudgetError {
         /// By what.
         what: &'static str,
     },
+    /// The method can't compress so far, however it is sized.
+    #[error(
+        "n/a: {method} needs CR <= {limit:.1}, asked for {asked:.1}; choose a lower compression ratio or another method"
+    )]
+    RatioTooHigh {
+        /// The method.
+        method: &'static str,
+        /// The highest compression ratio that it reaches on these fields.
+        limit: f64,
+        /// The compression ratio asked for.
+        asked: f64,
+    },
     /// More hot rows than a sketch slot can number.
     #[error(
         "{n_hot} hot rows are more than the {limit} that the sketch can number: choose a higher compression ratio or a larger embedding.cafe.shared_share"
@@ -56,12 +66,25 @@ pub enum BudgetError {
         /// The limit.
         limit: usize,
     },
+    /// Settings that can't work, alone or together.
+    #[error("{what}")]
+    Contradiction {
+        /// What is asked of them.
+        what: &'static str,
+    },
 }
 
 /// Bytes of a table with one row for every feature.
 #[must_use]
 pub fn full_bytes(features: &[u64], dim: usize) -> u64 {
-    features.iter().sum::<u64>() * row_bytes(dim)
+    features.iter().sum::<u64>() * RowFormat::default().row_bytes(dim)
+}
+
+/// What a method says that needs `needed` bytes at least, of `full` for the full table, and was given `budget`. The limit
+/// is rounded down to the one decimal that the message shows, so that it can be reached as shown.
+pub(crate) fn ratio_too_high(method: &'static str, full: u64, needed: u64, budget: u64) -> BudgetError {
+    let tenths = (10.0 * full as f64 / needed as f64).floor();
+    BudgetError::RatioTooHigh { method, limit: tenths / 10.0, asked: full as f64 / budget as f64 }
 }
 
 /// Rows for each field, in proportion to its features, at least one and at most one a feature:
@@ -69,10 +92,10 @@ pub fn full_bytes(features: &[u64], dim: usize) -> u64 {
 ///
 /// # Errors
 /// If there are more fields than rows.
-pub fn proportional_rows(features: &[u64], dim: usize, max_rows: u64) -> Result<Vec<u64>, BudgetError> {
+pub fn proportional_rows(features: &[u64], row_bytes: u64, max_rows: u64) -> Result<Vec<u64>, BudgetError> {
     let n_fields = features.len() as u64;
     if max_rows < n_fields {
-        let (budget, needed) = (max_rows * row_bytes(dim), n_fields * row_bytes(dim));
+        let (budget, needed) = (max_rows * row_bytes, n_fields * row_bytes);
         return Err(BudgetError::TooSmall { budget, needed, what: "one row for each field" });
     }
     let rows = |scale: f64| scaled_rows(features, scale);
@@ -87,151 +110,13 @@ pub fn proportional_rows(features: &[u64], dim: usize, max_rows: u64) -> Result<
     Ok(rows(low))
 }
 
-impl CafeConfig {
-    /// The sizes that the paper's published code gives a compression ratio:
-    /// `H = floor(n (1 - h) / CR * 4d / (4d + 12c))` hot rows and as many buckets, `ceil(h n_f / CR)`
-    /// shared rows in each field of more than `2000 / CR` features, and a row for every feature of
-    /// the smaller fields. Rounding up a row in each field can overspend the budget by a percent
-    /// at high ratios; [`CafeConfig::within`] does not.
-    ///
-    /// # Errors
-    /// If nothing is left for a hot row, or there are more than the sketch can number.
-    pub fn paper(features: &[u64], dim: usize, compression: f64, settings: &CafeSettings) -> Result<Self, BudgetError> {
-        let n = features.iter().sum::<u64>() as f64;
-        let share = row_bytes(dim) as f64 / hot_bytes(dim, settings.slots) as f64;
-        let n_hot = (n * (1.0 / compression) * (1.0 - settings.shared_share) * share) as u64;
-        let is_small = |n_f: u64| is_small(n_f, compression);
-        let scale = settings.shared_share / compression;
-        let fields = features.iter().map(|&n_f| {
-            if is_small(n_f) {
-                FieldRows::own(n_f)
-            } else {
-                FieldRows::shared(n_f, scaled_rows(&[n_f], scale)[0], settings)
-            }
-        });
-        let budget = Budget::Compression(compression).bytes(features, dim);
-        let needed = (hot_bytes(dim, settings.slots) as f64 / (1.0 - settings.shared_share)).ceil() as u64;
-        Self::assemble(dim, n_hot, fields.collect(), settings)
-            .map_err(|error| error.unwrap_or(BudgetError::TooSmall { budget, needed, what: HOT_ROW }))
-    }
-
-    /// The sizes for a budget that is never overspent: `h` of the bytes for shared rows in
-    /// proportion to the fields' features, the rest for hot rows and a bucket for each.
-    ///
-    /// # Errors
-    /// If the budget can't hold a row for each field and one hot row, or the hot rows are more
-    /// than the sketch can number.
-    pub fn within(features: &[u64], dim: usize, budget: Budget, settings: &CafeSettings) -> Result<Self, BudgetError> {
-        let (compression, budget_bytes) = (budget.compression(features, dim), budget.bytes(features, dim));
-        let (small, large): (Vec<u64>, Vec<u64>) = features.iter().partition(|&&n_f| is_small(n_f, compression));
-        let n_own = small.iter().sum::<u64>();
-        let own_bytes = n_own * row_bytes(dim) + OwnRows::bytes_for(n_own as usize);
-        let shared_bytes = (budget_bytes as f64 * settings.shared_share) as u64;
-        // Every field needs a row, however small its share of the budget.
-        let max_rows = (shared_bytes.saturating_sub(own_bytes) / row_bytes(dim)).max(large.len() as u64);
-        let shared = proportional_rows(&large, dim, max_rows)?;
-        let mut sizes = shared.iter();
-        let fields = features.iter().map(|&n_f| {
-            if is_small(n_f, compression) {
-                FieldRows::own(n_f)
-            } else {
-                FieldRows::shared(n_f, sizes.next().copied().unwrap_or(1), settings)
-            }
-        });
-        let spent = own_bytes + shared.iter().sum::<u64>() * row_bytes(dim);
-        let n_hot = budget_bytes.saturating_sub(spent) / hot_bytes(dim, settings.slots);
-        let needed = spent + hot_bytes(dim, settings.slots);
-        Self::assemble(dim, n_hot, fields.collect(), settings)
-            .map_err(|error| error.unwrap_or(BudgetError::TooSmall { budget: budget_bytes, needed, what: HOT_ROW }))
-    }
-
-    /// Bytes of rows and sketch: what [`crate::Memory::embedding_bytes`] will be.
-    #[must_use]
-    pub fn embedding_bytes(&self) -> u64 {
-        self.sketch_bytes() + self.n_rows() * row_bytes(self.dim)
-    }
-
-    /// Bytes of the sketch.
-    #[must_use]
-    pub fn sketch_bytes(&self) -> u64 {
-        (self.n_buckets * self.slots * HotSketch::SLOT_BYTES) as u64
-    }
-
-    /// Rows of small fields, each owned by a feature.
-    #[must_use]
-    pub fn n_own_rows(&self) -> u64 {
-        self.fields.iter().filter(|field| field.is_own()).map(FieldRows::n_rows).sum()
-    }
-
-    /// Rows of all tiers.
-    #[must_use]
-    pub fn n_rows(&self) -> u64 {
-        self.n_hot as u64 + self.fields.iter().map(FieldRows::n_rows).sum::<u64>()
-    }
-
-    /// `Err(None)`: nothing was left for a hot row.
-    fn assemble(
-        dim: usize,
-        n_hot: u64,
-        fields: Vec<FieldRows>,
-        settings: &CafeSettings,
-    ) -> Result<Self, Option<BudgetError>> {
-        let n_hot = n_hot as usize;
-        if n_hot == 0 {
-            return Err(None);
-        }
-        if n_hot > HotSketch::MAX_ROWS {
-            return Err(Some(BudgetError::TooManyHotRows { n_hot, limit: HotSketch::MAX_ROWS }));
-        }
-        // As the paper's code: a decay is due once the mass seen would fill every bucket to 10 K.
-        let every = 10.0 * n_hot as f64 * f64::from(settings.threshold);
-        let CafeSettings {
-            shared_share: _,
-            threshold,
-            slots,
-            victim,
-            importance,
-            decay_factor,
-            medium,
-            optimizer,
-            seed,
-        } = settings.clone();
-        let decay = decay_factor.map(|factor| Decay { factor, every });
-        Ok(Self {
-            dim,
-            n_hot,
-            n_buckets: n_hot,
-            slots,
-            victim,
-            importance,
-            threshold,
-            decay,
-            medium,
-            fields,
-            optimizer,
-            seed,
-        })
-    }
-}
-
-const HOT_ROW: &str = "a row for each field and one hot row";
-
 /// Fields of so few features get a row for each: hashing them would save nothing worth a collision.
-fn is_small(n_features: u64, compression: f64) -> bool {
+pub(crate) fn is_small(n_features: u64, compression: f64) -> bool {
     n_features as f64 <= 2000.0 / compression
 }
 
-fn scaled_rows(features: &[u64], scale: f64) -> Vec<u64> {
+pub(crate) fn scaled_rows(features: &[u64], scale: f64) -> Vec<u64> {
     features.iter().map(|&n_f| ((n_f as f64 * scale).ceil() as u64).clamp(1, n_f.max(1))).collect()
-}
-
-fn row_bytes(dim: usize) -> u64 {
-    (dim * size_of::<f32>()) as u64
-}
-
-/// A hot row and the bucket that comes with it.
-fn hot_bytes(dim: usize, slots: usize) -> u64 {
-    row_bytes(dim) + (slots * HotSketch::SLOT_BYTES) as u64
 }
 
 #[cfg(test)]
@@ -239,7 +124,10 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::{CafeEmbedding, Embedding, Medium};
+    use crate::{
+        CafeConfig, CafeEmbedding, CafeSettings, Cold, Embedding, Medium, RowFormat, RowOptimizer, RowPrecision,
+        Sketches, SlotLayout, UnifiedSettings,
+    };
 
     const KAGGLE: [u64; 26] = [
         1460, 583, 10_131_227, 2_202_608, 305, 24, 12_517, 633, 3, 93_145, 5683, 8_351_593, 3194, 27, 14_992,
@@ -296,20 +184,40 @@ mod tests {
         assert!(proportional_rows(&KAGGLE, 16, 25).is_err());
     }
 
+    fn precisions() -> impl Strategy<Value = RowPrecision> {
+        prop::sample::select(vec![RowPrecision::F32, RowPrecision::F16, RowPrecision::Bf16, RowPrecision::I8])
+    }
+
     proptest! {
         #[test]
         fn within_never_overspends(
             features in prop::collection::vec(1_u64..200_000, 1..30), dim in 1_usize..40,
-            ratio in 1.1_f64..5000.0, medium: bool,
+            ratio in 1.1_f64..5000.0, medium: bool, unified: bool, per_field: bool, rows_per_bucket in 0_usize..4,
+            precision in precisions(),
         ) {
             let budget = Budget::Compression(ratio).bytes(&features, dim);
             let mut settings = CafeSettings::paper(ratio);
-            settings.medium = medium.then(Medium::default);
+            settings.medium = (medium && !unified).then(Medium::default);
+            if unified {
+                settings.cold = Cold::Unified(UnifiedSettings::default());
+            }
+            if per_field {
+                settings.sketches = Sketches::PerField;
+            }
+            if rows_per_bucket > 0 {
+                settings.layout = SlotLayout::Compact { rows_per_bucket };
+            }
+            let optimizer = RowOptimizer::Adam { beta1: 0.9, beta2: 0.999, epsilon: 1e-8 };
+            settings.format = RowFormat { precision, optimizer };
             if let Ok(config) = CafeConfig::within(&features, dim, Budget::Bytes(budget), &settings) {
                 prop_assert!(config.embedding_bytes() <= budget);
+                let unit = config.layout.rows_per_bucket() as u64 * 4 * dim as u64 + 48;
                 let memory = CafeEmbedding::new(config.clone()).memory();
+                // Fields' buckets may be as many as their features, and no more.
+                prop_assert!(per_field || memory.embedding_bytes() + memory.index_bytes + unit > budget);
                 prop_assert_eq!(memory.embedding_bytes(), config.embedding_bytes());
                 prop_assert_eq!(memory.sketch_bytes, config.sketch_bytes());
+                prop_assert_eq!(memory.optimizer_bytes, config.n_rows() * optimizer.state_bytes(dim));
                 prop_assert!(memory.embedding_bytes() + memory.index_bytes <= budget);
             }
         }
@@ -319,7 +227,7 @@ mod tests {
             features in prop::collection::vec(1_u64..1_000_000, 1..30), spare in 0_u64..100_000,
         ) {
             let max_rows = features.len() as u64 + spare;
-            let rows = proportional_rows(&features, 4, max_rows).expect("a row each");
+            let rows = proportional_rows(&features, 16, max_rows).expect("a row each");
             let total: u64 = rows.iter().sum();
             prop_assert!(total <= max_rows);
             prop_assert!(rows.iter().zip(&features).all(|(&r, &n)| (1..=n).contains(&r)));

@@ -2,24 +2,33 @@
 
 mod config;
 mod field_step;
+mod levers;
+mod pools;
+mod preset;
 mod restore;
 mod route;
+mod sizes;
+mod tiers;
+mod tracker;
 mod update;
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use crate::own_rows::OwnRows;
-use crate::rows::{RowTable, init_bound, init_row};
-use crate::state::{check_len, u32s, u64s};
+use crate::rows::{RowTable, init_bound};
+use crate::signed_table::SignedTable;
+use crate::state::f64_bits;
 use crate::workers::{for_batch, lookup_parts};
-use crate::{Embedding, FeatureId, HotSketch, Memory, SketchConfig, StateError, StateView, UpdateStats, Workers};
+use crate::{Embedding, FeatureId, HotSketch, Memory, StateError, StateView, UpdateStats, Workers};
 
-use restore::check_ownership;
+use pools::Pools;
 use route::{Route, SharedRows};
+use tiers::Tiers;
+use tracker::Sketch;
 use update::Scratch;
 
 pub use config::{CafeConfig, CafeSettings, Decay, FieldKind, FieldRows, Importance, Medium};
+pub use levers::{Cold, HotRows, HotRule, Sketches, SlotLayout};
 
 /// Where a feature's vector comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,7 +37,7 @@ pub enum Tier {
     Hot,
     /// The sum of a shared row of the first table and one of the second.
     Medium,
-    /// A shared row of the first table.
+    /// A shared row of the first table, or a sum of rows that all fields share.
     Cold,
     /// A row of its own because its field is small.
     Own,
@@ -48,9 +57,15 @@ pub enum Tier {
 ///    nothing). A victim that owned a row loses it;
 /// 3. if enough mass has come in, decays all scores; whoever falls below the threshold loses its row;
 /// 4. gives the features of the batch whose score has reached the threshold a free row, if there
-///    is one. The row starts as a copy of the feature's shared vector, so nothing jumps.
+///    is one. The row starts as a copy of the feature's shared vector, so nothing jumps (but for rounding, where rows
+///    are stored in few bits and the vector is a sum of two).
 ///
 /// Fields so small that hashing would save nothing have a row for every feature from the start.
+///
+/// That is the paper's CAFE. What else there is, each by itself or together: a threshold that follows the hot rows in
+/// use ([`HotRule::Quota`]), hot rows that are added to the shared vector ([`HotRows::Residual`]), one cold table for all
+/// fields ([`Cold::Unified`]), slots of a third of the bytes ([`SlotLayout::Compact`]), a sketch for each field
+/// ([`Sketches::PerField`]), demoted rows folded back into the shared ones ([`CafeSettings::write_back`]).
 ///
 /// # Costs
 /// One probe of a 48-byte bucket for each id in `lookup`, two for each distinct id in `update`;
@@ -86,13 +101,16 @@ pub enum Tier {
 pub struct CafeEmbedding {
     config: CafeConfig,
     layout: Vec<FieldLayout>,
-    sketch: HotSketch,
+    sketch: Sketch,
     /// Hot rows first, then field by field: first table, second table.
     rows: RowTable,
+    /// The rows that all fields share, if they do.
+    cold: Option<SignedTable>,
     own: OwnRows,
-    /// Hot rows that nobody owns; the last is given out next.
-    free: Vec<u32>,
+    pools: Pools,
     mass_at_decay: f64,
+    /// When the thresholds of a quota were last adapted.
+    mass_at_scan: f64,
     scratch: Scratch,
 }
 
@@ -101,48 +119,52 @@ pub struct CafeEmbedding {
 enum FieldLayout {
     Own { start: u32, n: usize, used: usize, bound: f32 },
     Shared(SharedRows),
+    Unified,
 }
 
 impl CafeEmbedding {
     /// An embedding whose features are all cold.
     ///
     /// # Panics
-    /// If the sizes make no embedding: no hot row, more than the sketch can number, a field
-    /// without rows, 2^32 rows.
+    /// If the sizes make no embedding: no hot row, more than the sketch can number, a field without rows, 2^32 rows; or
+    /// the settings contradict each other.
     #[must_use]
     pub fn new(config: CafeConfig) -> Self {
-        assert!((1..=HotSketch::MAX_ROWS).contains(&config.n_hot), "{} hot rows", config.n_hot);
+        let CafeConfig { dim, n_hot, format, seed, .. } = config;
+        assert!((1..=HotSketch::MAX_ROWS).contains(&n_hot), "{n_hot} hot rows");
         assert!(u32::try_from(config.n_rows()).is_ok(), "a table has fewer than 2^32 rows");
-        let mut rows = RowTable::new(config.n_rows() as usize, config.dim, config.optimizer);
+        assert_eq!(config.contradiction(), None, "the settings contradict each other");
+        let mut rows = RowTable::new((config.n_rows() - config.n_unified) as usize, dim, format);
         let mut layout = Vec::with_capacity(config.fields.len());
-        let mut start = config.n_hot as u32;
+        let mut start = n_hot as u32;
         for field in &config.fields {
-            layout.push(field_layout(field, start));
+            layout.push(field_layout(&config, field, start));
             if let FieldLayout::Shared(SharedRows { first_start, first_n, .. }) = layout[layout.len() - 1] {
                 assert!(first_n > 0, "every field needs a row");
                 // The second table stays at zero, so that a feature's step from cold to medium
                 // begins where it was.
                 for row_idx in first_start..first_start + first_n as u32 {
-                    init_row(rows.row_mut(row_idx), u64::from(row_idx), config.seed, init_bound(field.n_features));
+                    rows.init(row_idx, u64::from(row_idx), seed, init_bound(field.n_features));
                 }
             }
             start += field.n_rows() as u32;
         }
-        let SketchSeeds { buckets, .. } = SketchSeeds::of(config.seed);
-        let sketch = HotSketch::new(SketchConfig {
-            n_buckets: config.n_buckets,
-            slots: config.slots,
-            victim: config.victim,
-            seed: buckets,
-        });
-        let n_own = config.n_own_rows();
+        let cold = match config.cold {
+            Cold::PerField => None,
+            Cold::Unified(settings) => {
+                let features: Vec<u64> = config.fields.iter().map(|field| field.n_features).collect();
+                Some(SignedTable::new(&settings, &features, (config.n_unified, dim), format, seed))
+            }
+        };
         Self {
             layout,
-            sketch,
+            sketch: Sketch::new(&config, SketchSeeds::of(seed).buckets),
             rows,
-            own: OwnRows::with_capacity(n_own as usize),
-            free: (0..config.n_hot as u32).rev().collect(),
+            cold,
+            own: OwnRows::with_capacity(config.n_own_rows() as usize),
+            pools: Pools::new(&config),
             mass_at_decay: 0.0,
+            mass_at_scan: 0.0,
             scratch: Scratch::new(&config),
             config,
         }
@@ -154,10 +176,20 @@ impl CafeEmbedding {
         &self.config
     }
 
-    /// The sketch: which features are held, their scores, their rows.
+    /// The sketch: which features are held, their scores, their rows; `None` with [`SlotLayout::Compact`], whose slots
+    /// don't know their features.
     #[must_use]
-    pub fn sketch(&self) -> &HotSketch {
-        &self.sketch
+    pub fn sketch(&self) -> Option<&HotSketch> {
+        match &self.sketch {
+            Sketch::Full(sketch) => Some(sketch),
+            Sketch::Compact(_) => None,
+        }
+    }
+
+    /// The score of `id` in the sketch, zero if it isn't held.
+    #[must_use]
+    pub fn score(&self, id: FeatureId) -> f32 {
+        self.sketch.row_and_score(id).1
     }
 
     /// The tier that a lookup of `id` would be served from now.
@@ -166,14 +198,23 @@ impl CafeEmbedding {
         match self.route(id) {
             Route::Hot(_) => Tier::Hot,
             Route::Medium(..) => Tier::Medium,
-            Route::Cold(_) => Tier::Cold,
+            Route::Cold(_) | Route::Unified => Tier::Cold,
             Route::Own(_) | Route::Unseen { .. } => Tier::Own,
             Route::Unknown => unreachable!("every id has a route"),
         }
     }
 
     fn hot_rows(&self) -> u64 {
-        (self.config.n_hot - self.free.len()) as u64
+        match &self.sketch {
+            Sketch::Full(_) => (self.config.n_hot - self.pools.n_free()) as u64,
+            Sketch::Compact(sketch) => sketch.n_owners() as u64,
+        }
+    }
+
+    /// The sketch, and everything that hot rows are given and taken in.
+    fn tiers(&mut self) -> (&mut Sketch, Tiers<'_>) {
+        let Self { config, layout, sketch, rows, cold, pools, scratch: _, .. } = self;
+        (sketch, Tiers { config, layout, rows, cold: cold.as_mut(), pools })
     }
 }
 
@@ -183,7 +224,10 @@ impl Embedding for CafeEmbedding {
     }
 
     fn lookup_on(&self, ids: &[FeatureId], out: &mut [f32], workers: &dyn Workers) {
-        lookup_parts((ids, out, self.config.dim), workers, |ids, out| self.read_each(ids, out));
+        lookup_parts((ids, out, self.config.dim), workers, |ids, out| match &self.sketch {
+            Sketch::Full(sketch) => self.read_each(sketch, ids, out),
+            Sketch::Compact(sketch) => self.read_each(sketch, ids, out),
+        });
     }
 
     fn update_on(
@@ -197,52 +241,50 @@ impl Embedding for CafeEmbedding {
         let mut scratch = std::mem::take(&mut self.scratch);
         scratch.sort(ids);
         let mut stats = UpdateStats::default();
-        self.step_fields(&mut scratch, (ids, grads, learning_rate), for_batch(workers, ids.len()));
+        let workers = for_batch(workers, ids.len());
+        self.step_fields(&mut scratch, (ids, grads, learning_rate), workers);
+        if let Some(cold) = &mut self.cold {
+            scratch.step_unified(cold, learning_rate, workers);
+        }
         self.step_own_fields(&mut scratch, learning_rate);
         self.observe(&mut scratch, learning_rate, &mut stats);
-        self.decay_if_due(&mut stats);
-        self.promote(&scratch, &mut stats);
+        self.decay_if_due(&mut scratch, &mut stats);
+        self.follow_if_due(&mut scratch, &mut stats);
+        self.promote(&mut scratch, &mut stats);
         self.scratch = scratch;
         stats.hot_rows = self.hot_rows();
         stats
     }
 
     fn memory(&self) -> Memory {
+        let (cold_bytes, cold_optimizer_bytes) =
+            self.cold.as_ref().map_or((0, 0), |cold| (cold.values_bytes(), cold.optimizer_bytes()));
         Memory {
-            rows_bytes: self.rows.values_bytes(),
+            rows_bytes: self.rows.values_bytes() + cold_bytes,
             sketch_bytes: self.sketch.bytes(),
             index_bytes: self.own.bytes(),
-            free_list_bytes: (self.config.n_hot * size_of::<u32>()) as u64,
-            optimizer_bytes: self.rows.optimizer_bytes(),
+            free_list_bytes: self.pools.bytes(),
+            optimizer_bytes: self.rows.optimizer_bytes() + cold_optimizer_bytes,
         }
     }
 
     fn state(&self) -> Vec<(&'static str, StateView<'_>)> {
-        let mut state = Vec::from(self.rows.state());
+        let mut state = self.rows.state();
         state.extend(self.sketch.state());
         state.extend(self.own.state());
-        state.push(("free_rows", StateView::U32(Cow::Borrowed(&self.free))));
-        state.push(("mass_at_decay", StateView::U64(Cow::Owned(vec![self.mass_at_decay.to_bits()]))));
+        state.extend(self.pools.state());
+        state.push(("mass_at_decay", f64_bits(self.mass_at_decay)));
+        if self.scans() {
+            state.push(("mass_at_scan", f64_bits(self.mass_at_scan)));
+        }
+        if let Some(cold) = &self.cold {
+            state.extend(cold.state().into_iter().map(|(name, view)| (restore::cold_name(name), view)));
+        }
         state
     }
 
     fn restore(&mut self, state: &BTreeMap<&str, StateView<'_>>) -> Result<(), StateError> {
-        let rows = self.rows.restored(self.rows.n_rows(), state)?;
-        let sketch = self.sketch.restored(state)?;
-        let own = OwnRows::restored(self.config.n_own_rows() as usize, state)?;
-        let layout = self.restored_layout(&own)?;
-        let free = u32s(state, "free_rows")?.to_vec();
-        check_ownership(&sketch, &free, self.config.n_hot)?;
-        let mass = u64s(state, "mass_at_decay")?;
-        check_len("mass_at_decay", mass.len(), 1)?;
-        let mass_at_decay = f64::from_bits(mass[0]);
-        if !(0.0..=sketch.mass()).contains(&mass_at_decay) {
-            let why = format!("{mass_at_decay} of a mass of {}", sketch.mass());
-            return Err(StateError::Damaged { name: "mass_at_decay", why });
-        }
-        self.mass_at_decay = mass_at_decay;
-        (self.rows, self.sketch, self.own, self.layout, self.free) = (rows, sketch, own, layout, free);
-        Ok(())
+        self.restore_all(state)
     }
 }
 
@@ -260,7 +302,7 @@ impl SketchSeeds {
     }
 }
 
-fn field_layout(field: &FieldRows, start: u32) -> FieldLayout {
+fn field_layout(config: &CafeConfig, field: &FieldRows, start: u32) -> FieldLayout {
     match field.kind {
         FieldKind::Own => {
             FieldLayout::Own { start, n: field.n_features as usize, used: 0, bound: init_bound(field.n_features) }
@@ -270,6 +312,8 @@ fn field_layout(field: &FieldRows, start: u32) -> FieldLayout {
             first_n: first as usize,
             second_start: start + first as u32,
             second_n: second as usize,
+            medium_from: config.medium_from(config.threshold),
         }),
+        FieldKind::Unified => FieldLayout::Unified,
     }
 }

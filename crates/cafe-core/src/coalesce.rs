@@ -22,6 +22,13 @@ struct Cell {
 }
 
 impl Positions {
+    /// Forgets everything and allocates as much as [`Positions::clear`] for `n_keys` keys needs.
+    pub(crate) fn reserve(&mut self, n_keys: usize) {
+        if self.cells.len() < (2 * n_keys).next_power_of_two() {
+            self.clear(n_keys);
+        }
+    }
+
     /// Forgets everything and makes room for `n_keys` different keys.
     pub(crate) fn clear(&mut self, n_keys: usize) {
         self.n_cells = (2 * n_keys).next_power_of_two().max(16);
@@ -84,6 +91,22 @@ pub(crate) fn add(sum: &mut [f32], grad: &[f32]) {
     }
 }
 
+/// `sum += grad` or `sum -= grad`, elementwise: `sign` has the bit that a negative sign flips in an `f32`, or none.
+#[inline]
+fn add_signed(sum: &mut [f32], grad: &[f32], sign: u32) {
+    let signed = |g: f32| f32::from_bits(g.to_bits() ^ sign);
+    let (sum_chunks, sum_rest) = sum.as_chunks_mut::<8>();
+    let (grad_chunks, grad_rest) = grad.as_chunks::<8>();
+    for (sum, grad) in sum_chunks.iter_mut().zip(grad_chunks) {
+        for (sum, &g) in sum.iter_mut().zip(grad) {
+            *sum += signed(g);
+        }
+    }
+    for (sum, &g) in sum_rest.iter_mut().zip(grad_rest) {
+        *sum += signed(g);
+    }
+}
+
 /// Sums of gradients by row, refilled for each field without allocating.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct RowSums {
@@ -102,16 +125,36 @@ impl RowSums {
         self.sums.reserve((n_rows + FILL) * dim);
     }
 
+    /// Allocates as much as [`RowSums::clear`] with the same arguments needs.
+    pub(crate) fn reserve(&mut self, n_rows: usize, dim: usize) {
+        self.positions.reserve(n_rows);
+        self.rows.clear();
+        self.rows.reserve(n_rows);
+        self.sums.clear();
+        self.sums.reserve((n_rows + FILL) * dim);
+    }
+
     /// Adds `grad` to the sum of a row.
     #[inline]
     pub(crate) fn add(&mut self, row_idx: u32, grad: &[f32]) {
-        let (position, dim) = (self.positions.of(u64::from(row_idx)), grad.len());
+        add(self.sum(row_idx, grad.len()), grad);
+    }
+
+    /// Adds `grad` to the sum of a row, or subtracts it: see [`add_signed`].
+    #[inline]
+    pub(crate) fn add_signed(&mut self, row_idx: u32, sign: u32, grad: &[f32]) {
+        add_signed(self.sum(row_idx, grad.len()), grad, sign);
+    }
+
+    #[inline]
+    fn sum(&mut self, row_idx: u32, dim: usize) -> &mut [f32] {
+        let position = self.positions.of(u64::from(row_idx));
         self.rows[position] = row_idx;
         let (start, end) = (position * dim, (position + 1) * dim);
         if end > self.sums.len() {
             self.sums.resize(self.sums.len() + FILL * dim, NOTHING);
         }
-        add(&mut self.sums[start..end], grad);
+        &mut self.sums[start..end]
     }
 
     /// Every row with its sum, in order of first appearance.

@@ -24,25 +24,40 @@ mod baseline;
 mod budget;
 mod by_field;
 mod cafe;
+mod cafe_plus;
 mod coalesce;
+mod cold;
+mod counts;
 mod embedding;
 mod feature;
 mod hash;
+mod norms;
 mod own_rows;
 mod prefetch;
 mod rows;
+mod select;
+mod signed_table;
 mod sketch;
 mod state;
 pub mod theory;
 mod workers;
 
-pub use baseline::{FullEmbedding, HashedConfig, HashedEmbedding};
+pub use baseline::{
+    AdaConfig, AdaEmbedding, FullEmbedding, Hash2Config, Hash2Embedding, HashedConfig, HashedEmbedding, MdeConfig,
+    MdeEmbedding, OfflineConfig, OfflineEmbedding, QrConfig, QrEmbedding, UnifiedConfig, UnifiedEmbedding,
+};
 pub use budget::{Budget, BudgetError, full_bytes, proportional_rows};
-pub use cafe::{CafeConfig, CafeEmbedding, CafeSettings, Decay, FieldKind, FieldRows, Importance, Medium, Tier};
+pub use cafe::{
+    CafeConfig, CafeEmbedding, CafeSettings, Cold, Decay, FieldKind, FieldRows, HotRows, HotRule, Importance, Medium,
+    Sketches, SlotLayout, Tier,
+};
+pub use cafe_plus::{CafePlusConfig, CafePlusEmbedding, CafePlusSettings};
+pub use counts::FeatureCounts;
 pub use embedding::{Embedding, Memory, UpdateStats};
 pub use feature::FeatureId;
 pub use hash::{mix64, reduce, unit_f64};
-pub use rows::RowOptimizer;
+pub use rows::{RowFormat, RowOptimizer, RowPrecision};
+pub use signed_table::UnifiedSettings;
 pub use sketch::{Held, HotSketch, Observed, SketchConfig, VictimPolicy};
 pub use state::{StateError, StateView};
 pub use workers::{Alone, Workers};

@@ -1,16 +1,22 @@
 //! HotSketch: which features carry the weight of a stream, in a fixed number of bytes.
 
+mod buckets;
+mod compact;
 mod slot;
 #[cfg(test)]
 mod tests;
 
 use std::borrow::Cow;
+use std::ops::Range;
 
 use crate::prefetch::{AHEAD, prefetch};
 use crate::state::{StateMap, check_len, u32s, u64s};
-use crate::{FeatureId, StateError, StateView, mix64, reduce};
+use crate::{FeatureId, StateError, StateView, mix64, unit_f64};
 
 use slot::{EMPTY, NO_ROW, Place, Slot, place, probe, put};
+
+pub(crate) use buckets::Buckets;
+pub(crate) use compact::CompactSketch;
 
 /// Who makes room when a bucket is full.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -23,6 +29,10 @@ pub enum VictimPolicy {
     /// As the paper's published code: always the last slot, unless it owns a row (then the newcomer
     /// is dropped); a slot whose score passes its left neighbour's moves up one place.
     LastSlot,
+    /// As `LightestCold`, but a newcomer of weight w takes over a slot of score m only with the chance w / (m + w), and
+    /// is dropped otherwise. The long tail then neither wears slots out nor lifts the scores that newcomers inherit:
+    /// what is held is held for its own weight. (Randomised admission: Ben Basat et al. 2017.)
+    ByChance,
 }
 
 /// Sizes and policy of a [`HotSketch`].
@@ -75,6 +85,7 @@ pub struct SketchConfig {
 #[derive(Clone, Debug)]
 pub struct HotSketch {
     config: SketchConfig,
+    buckets: Buckets,
     slots: Vec<Slot>,
     mass: f64,
 }
@@ -97,7 +108,12 @@ pub struct Observed {
     pub held: Option<Held>,
     /// The row of the victim that made room, now free.
     pub freed_row: Option<u32>,
+    /// The victim that made room.
+    pub victim: Option<FeatureId>,
 }
+
+/// A newcomer found no room.
+const DROPPED: Observed = Observed { held: None, freed_row: None, victim: None };
 
 impl HotSketch {
     /// Bytes of one slot.
@@ -114,9 +130,14 @@ impl HotSketch {
     /// If there is no bucket or no slot, or more than `2^32` buckets.
     #[must_use]
     pub fn new(config: SketchConfig) -> Self {
-        assert!(config.n_buckets > 0 && config.slots > 0, "a sketch needs a bucket and a slot");
-        assert!(config.n_buckets as u64 <= 1 << 32, "a sketch has at most 2^32 buckets");
-        Self { config, slots: vec![Slot::VACANT; config.n_buckets * config.slots], mass: 0.0 }
+        Self::by_field(config, &[])
+    }
+
+    /// An empty sketch in which each field has the buckets that `sizes` says, or all of them share all if it is empty.
+    pub(crate) fn by_field(config: SketchConfig, sizes: &[usize]) -> Self {
+        assert!(config.slots > 0, "a sketch needs a bucket and a slot");
+        let buckets = Buckets::new(config.seed, config.n_buckets, sizes);
+        Self { config, buckets, slots: vec![Slot::VACANT; config.n_buckets * config.slots], mass: 0.0 }
     }
 
     /// Its sizes and policy.
@@ -158,11 +179,12 @@ impl HotSketch {
     pub(crate) fn observe_in(&mut self, bucket_idx: usize, id: FeatureId, weight: f32) -> Observed {
         assert!(weight >= 0.0 && weight.is_finite(), "a weight is finite and not negative, got {weight} for {id}");
         self.mass += f64::from(weight);
-        let policy = self.config.victim;
+        let (policy, luck) = (self.config.victim, Luck { mass: self.mass, seed: self.config.seed });
         let bucket = self.bucket_mut(bucket_idx);
-        let Some(found) = found_place(bucket, id, policy) else {
-            return Observed { held: None, freed_row: None };
-        };
+        let Some(found) = found_place(bucket, id, policy) else { return DROPPED };
+        if policy == VictimPolicy::ByChance && !found.is_held && !luck.admits(id, weight, bucket[found.at].score) {
+            return DROPPED;
+        }
         let (before, after) = put(&mut bucket[found.at], id, found.is_held, weight);
         if policy == VictimPolicy::LastSlot && found.is_held && found.at > 0 {
             let left = found.at - 1;
@@ -172,7 +194,8 @@ impl HotSketch {
         }
         // A slot that is held keeps its row.
         let freed_row = if found.is_held { None } else { before.row() };
-        Observed { held: Some(Held { id, score: after.score, row: after.row() }), freed_row }
+        let victim = (!found.is_held && !before.is_vacant()).then(|| before.id());
+        Observed { held: Some(Held { id, score: after.score, row: after.row() }), freed_row, victim }
     }
 
     /// What is known of `id`, if it is held.
@@ -257,12 +280,49 @@ impl HotSketch {
 
     /// Takes the row from every feature whose score is below `threshold`, telling `freed` of each.
     pub fn release_rows_below(&mut self, threshold: f32, mut freed: impl FnMut(u32)) {
-        for slot in self.slots.iter_mut().filter(|slot| slot.score < threshold) {
+        self.release_below(0..self.config.n_buckets, threshold, |_, row_idx| freed(row_idx));
+    }
+
+    /// The same for some of the buckets, telling whose row it was, too.
+    pub(crate) fn release_below(
+        &mut self,
+        buckets: Range<usize>,
+        threshold: f32,
+        mut freed: impl FnMut(FeatureId, u32),
+    ) {
+        let slots = buckets.start * self.config.slots..buckets.end * self.config.slots;
+        for slot in self.slots[slots].iter_mut().filter(|slot| slot.score < threshold) {
             if let Some(row_idx) = slot.row() {
                 slot.set_row(None);
-                freed(row_idx);
+                freed(slot.id(), row_idx);
             }
         }
+    }
+
+    /// The `n`-th largest score in some of the buckets, 0 if fewer features are held there; `n` counts from 1.
+    ///
+    /// Bits of a score are settled eight at a time, so that no copy of the scores is needed.
+    pub(crate) fn nth_largest_score(&self, buckets: Range<usize>, n: usize) -> f32 {
+        let slots = &self.slots[buckets.start * self.config.slots..buckets.end * self.config.slots];
+        let (mut known, mut above) = (0_u32, 0);
+        for shift in [24, 16, 8, 0] {
+            let mut counts = [0_usize; 256];
+            for bits in slots.iter().filter(|slot| !slot.is_vacant()).map(|slot| slot.score.to_bits()) {
+                // What is settled already lies above the byte in question.
+                if u64::from(bits) >> (shift + 8) == u64::from(known) >> (shift + 8) {
+                    counts[(bits >> shift) as usize & 0xff] += 1;
+                }
+            }
+            let Some(byte) = (0..256_usize).rev().find(|&byte| {
+                above += counts[byte];
+                above >= n
+            }) else {
+                return 0.0;
+            };
+            above -= counts[byte];
+            known |= (byte as u32) << shift;
+        }
+        f32::from_bits(known)
     }
 
     /// Every feature held, bucket by bucket.
@@ -301,7 +361,8 @@ impl HotSketch {
         check_len("sketch_slots", words.len(), self.slots.len() * 3)?;
         let mass = u64s(state, "sketch_mass")?;
         check_len("sketch_mass", mass.len(), 1)?;
-        let mut restored = Self { config: self.config, slots: Vec::new(), mass: f64::from_bits(mass[0]) };
+        let mass = f64::from_bits(mass[0]);
+        let mut restored = Self { config: self.config, buckets: self.buckets.clone(), slots: Vec::new(), mass };
         for words in words.chunks_exact(3) {
             restored.slots.push(Slot { id_low: words[0], id_high_row: words[1], score: f32::from_bits(words[2]) });
         }
@@ -323,7 +384,7 @@ impl HotSketch {
                 if slot.score != 0.0 {
                     return damaged(format!("slot {at} is vacant and has a score"));
                 }
-            } else if self.bucket_idx(slot.id()) * self.config.slots != bucket {
+            } else if !self.buckets.knows(slot.id()) || self.bucket_idx(slot.id()) * self.config.slots != bucket {
                 return damaged(format!("slot {at} holds {}, which belongs elsewhere", slot.id()));
             } else if self.slots[bucket..at].iter().any(|other| other.holds(slot.id())) {
                 return damaged(format!("slot {at} holds {} a second time", slot.id()));
@@ -335,7 +396,7 @@ impl HotSketch {
     /// The bucket of `id`.
     #[inline]
     pub(crate) fn bucket_idx(&self, id: FeatureId) -> usize {
-        reduce(mix64(id.raw(), self.config.seed), self.config.n_buckets)
+        self.buckets.of(id)
     }
 
     /// Starts to load a bucket.
@@ -357,12 +418,40 @@ impl HotSketch {
     }
 }
 
+/// What chance decides, a function of the stream so far: the same calls give the same sketch.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Luck {
+    /// All weight observed, with the observation in question.
+    mass: f64,
+    seed: u64,
+}
+
+impl Luck {
+    /// 64 mixed bits.
+    #[inline]
+    fn bits(self, id: FeatureId) -> u64 {
+        mix64(self.mass.to_bits() ^ id.raw(), self.seed ^ 0x1ad_c4a2ce)
+    }
+
+    /// Whether a newcomer takes over a slot of this score: with the chance that is its share of the new score.
+    #[inline]
+    fn admits(self, id: FeatureId, weight: f32, score: f32) -> bool {
+        admits(self.bits(id), weight, score)
+    }
+}
+
+#[inline]
+fn admits(bits: u64, weight: f32, score: f32) -> bool {
+    unit_f64(bits) * (f64::from(score) + f64::from(weight)) <= f64::from(weight)
+}
+
 /// [`place`], compiled apart for each policy and for four slots, whose loop is unrolled then.
 #[inline]
 fn found_place(bucket: &[Slot], id: FeatureId, policy: VictimPolicy) -> Option<Place> {
     match (policy, <&[Slot; 4]>::try_from(bucket)) {
         (VictimPolicy::LightestCold, Ok(bucket)) => place(bucket, id, VictimPolicy::LightestCold),
         (VictimPolicy::Lightest, Ok(bucket)) => place(bucket, id, VictimPolicy::Lightest),
+        (VictimPolicy::ByChance, Ok(bucket)) => place(bucket, id, VictimPolicy::ByChance),
         _ => place_anywhere(bucket, id, policy),
     }
 }

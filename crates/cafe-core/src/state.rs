@@ -8,6 +8,12 @@ use std::collections::BTreeMap;
 pub enum StateView<'a> {
     /// Values.
     F32(Cow<'a, [f32]>),
+    /// Values in half precision or bfloat16, as bits.
+    U16(Cow<'a, [u16]>),
+    /// Codes of values.
+    I8(Cow<'a, [i8]>),
+    /// Exponents.
+    U8(Cow<'a, [u8]>),
     /// Indices.
     U32(Cow<'a, [u32]>),
     /// Ids, counters and the bits of `f64` accumulators.
@@ -20,6 +26,9 @@ impl StateView<'_> {
     pub fn len(&self) -> usize {
         match self {
             Self::F32(a) => a.len(),
+            Self::U16(a) => a.len(),
+            Self::I8(a) => a.len(),
+            Self::U8(a) => a.len(),
             Self::U32(a) => a.len(),
             Self::U64(a) => a.len(),
         }
@@ -29,6 +38,49 @@ impl StateView<'_> {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+}
+
+/// `$do` with the array of a view of any kind.
+macro_rules! any_kind {
+    ($view:expr, $array:ident => $do:expr) => {
+        match $view {
+            StateView::F32($array) => StateView::F32($do),
+            StateView::U32($array) => StateView::U32($do),
+            StateView::U64($array) => StateView::U64($do),
+            StateView::U16($array) => StateView::U16($do),
+            StateView::I8($array) => StateView::I8($do),
+            StateView::U8($array) => StateView::U8($do),
+        }
+    };
+}
+
+impl StateView<'_> {
+    /// The elements `range`; the array has them.
+    pub(crate) fn part(&self, range: std::ops::Range<usize>) -> StateView<'_> {
+        any_kind!(self, array => Cow::Borrowed(&array[range]))
+    }
+
+    /// All elements of arrays of one kind, array after array.
+    pub(crate) fn join(views: &[StateView<'_>]) -> StateView<'static> {
+        let Some((first, rest)) = views.split_first() else { return StateView::F32(Cow::Borrowed(&[])) };
+        let mut all = any_kind!(first, array => Cow::Owned(array.to_vec()));
+        for view in rest {
+            all.extend(view);
+        }
+        all
+    }
+
+    fn extend(&mut self, other: &StateView<'_>) {
+        match (self, other) {
+            (Self::F32(all), StateView::F32(more)) => all.to_mut().extend_from_slice(more),
+            (Self::U32(all), StateView::U32(more)) => all.to_mut().extend_from_slice(more),
+            (Self::U64(all), StateView::U64(more)) => all.to_mut().extend_from_slice(more),
+            (Self::U16(all), StateView::U16(more)) => all.to_mut().extend_from_slice(more),
+            (Self::I8(all), StateView::I8(more)) => all.to_mut().extend_from_slice(more),
+            (Self::U8(all), StateView::U8(more)) => all.to_mut().extend_from_slice(more),
+            _ => unreachable!("arrays of one kind are joined"),
+        }
     }
 }
 
@@ -79,6 +131,27 @@ pub(crate) fn f32s<'a>(state: &'a StateMap<'_>, name: &'static str) -> Result<&'
     }
 }
 
+pub(crate) fn u16s<'a>(state: &'a StateMap<'_>, name: &'static str) -> Result<&'a [u16], StateError> {
+    match state.get(name).ok_or(StateError::Missing { name })? {
+        StateView::U16(a) => Ok(a),
+        _ => Err(StateError::Kind { name, expected: "u16" }),
+    }
+}
+
+pub(crate) fn i8s<'a>(state: &'a StateMap<'_>, name: &'static str) -> Result<&'a [i8], StateError> {
+    match state.get(name).ok_or(StateError::Missing { name })? {
+        StateView::I8(a) => Ok(a),
+        _ => Err(StateError::Kind { name, expected: "i8" }),
+    }
+}
+
+pub(crate) fn u8s<'a>(state: &'a StateMap<'_>, name: &'static str) -> Result<&'a [u8], StateError> {
+    match state.get(name).ok_or(StateError::Missing { name })? {
+        StateView::U8(a) => Ok(a),
+        _ => Err(StateError::Kind { name, expected: "u8" }),
+    }
+}
+
 pub(crate) fn u32s<'a>(state: &'a StateMap<'_>, name: &'static str) -> Result<&'a [u32], StateError> {
     match state.get(name).ok_or(StateError::Missing { name })? {
         StateView::U32(a) => Ok(a),
@@ -91,6 +164,11 @@ pub(crate) fn u64s<'a>(state: &'a StateMap<'_>, name: &'static str) -> Result<&'
         StateView::U64(a) => Ok(a),
         _ => Err(StateError::Kind { name, expected: "u64" }),
     }
+}
+
+/// One `f64` by its bits.
+pub(crate) fn f64_bits<'a>(value: f64) -> StateView<'a> {
+    StateView::U64(Cow::Owned(vec![value.to_bits()]))
 }
 
 pub(crate) fn check_len(name: &'static str, got: usize, expected: usize) -> Result<(), StateError> {

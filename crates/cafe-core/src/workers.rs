@@ -40,7 +40,7 @@ impl Workers for Alone {
 }
 
 /// Ids of a batch from which on it is worth while to wake other threads.
-const MIN_SHARED: usize = 1024;
+pub(crate) const MIN_SHARED: usize = 1024;
 /// Ids that one task of a lookup takes.
 const LOOKUP_TASK: usize = 512;
 

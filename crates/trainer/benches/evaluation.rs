@@ -1,10 +1,11 @@
 //! The exact AUC of 6.5 million scores, as many as Criteo Kaggle's last day has; the limit is one sort of as many
-//! integers.
+//! integers. And what judging training as it goes costs: a window and a day of 1000 batches.
 
 use std::hint::black_box;
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
-use trainer::metrics::Scores;
+use trainer::metrics::{Predictions, Scores};
+use trainer::online::{Online, Standing};
 
 const N_SCORES: u64 = 6_500_000;
 
@@ -36,5 +37,26 @@ fn auc(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, auc);
+fn online(c: &mut Criterion) {
+    const BATCH: usize = 128;
+    let (logits, labels): (Vec<_>, Vec<_>) = samples().into_iter().take(1000 * BATCH).unzip();
+    let days = [0; BATCH];
+    let mut group = c.benchmark_group("online");
+    group.throughput(Throughput::Elements(logits.len() as u64)).sample_size(20);
+    // As in training: the buffers are there, and the loss comes from the step.
+    let run = |online: &mut Online, days: &[u32]| {
+        let mut standing = Standing::default();
+        for (logits, labels) in logits.chunks(BATCH).zip(labels.chunks(BATCH)) {
+            standing.rows += BATCH as u64;
+            black_box(online.add(Predictions::with_loss_sum(logits, labels, 64.0), days, standing));
+        }
+        black_box((online.end_window(standing), online.end_day()))
+    };
+    let mut collector = Online::default();
+    group.bench_function("window", |b| b.iter(|| run(&mut collector, &[])));
+    group.bench_function("window and day", |b| b.iter(|| run(&mut collector, &days)));
+    group.finish();
+}
+
+criterion_group!(benches, auc, online);
 criterion_main!(benches);

@@ -7,12 +7,12 @@ use criteo_io::Batch;
 use serde::Serialize;
 
 use crate::cli::Experiment;
-use crate::config::Config;
+use crate::config::{Config, SplitKind};
 use crate::data::DataSet;
 use crate::report::{PhaseSeconds, bytes, grouped, peak_rss_bytes, table};
 use crate::run::EVAL_BATCH;
 use crate::setup;
-use crate::step::Learner;
+use crate::step::{Learner, Rates};
 
 /// Times training and prediction alternate so often: a machine that slows down slows both.
 const N_WINDOWS: usize = 5;
@@ -65,6 +65,10 @@ struct Measured {
 pub fn bench(args: &BenchArgs) -> Result<String> {
     let mut config = args.experiment.load()?;
     config.data.rows = Some(config.data.rows.map_or(args.rows, |rows| rows.min(args.rows)));
+    if config.data.test_path.is_none() {
+        // So few rows may be of one day; which of them train matters little here.
+        config.data.split = Some(SplitKind::Position);
+    }
     let measured = measure(&config, args.seconds)?;
     Ok(if args.json { serde_json::to_string(&measured)? + "\n" } else { measured.table() })
 }
@@ -72,25 +76,27 @@ pub fn bench(args: &BenchArgs) -> Result<String> {
 fn measure(config: &Config, seconds: f64) -> Result<Measured> {
     let plan = setup::plan_embedding(config)?;
     let model = setup::build_model(config)?;
-    let embedding = setup::build_embedding(&plan, config);
-    let mut learner = Learner::new(embedding, model, config.train.lr, config.threads)?;
     let data = DataSet::open(config)?;
+    let embedding = setup::build_embedding(&plan, config, &data)?;
+    let mut learner = Learner::new(embedding, model, config.threads)?;
     let to_train = read_whole(&data, config.train.batch)?;
     let to_predict = read_whole(&data, EVAL_BATCH.min(to_train.len() * config.train.batch))?;
     let rows = to_train.iter().map(|batch| batch.len() as u64).sum();
+    // The rate after the warm-up.
+    let rates = Rates::at(&config.train, config.train.schedule.warmup_steps.max(1));
     // Buffers are made and hot features found before the clock starts.
     for batch in &to_train {
-        learner.train(batch)?;
+        learner.train(batch, rates)?;
     }
     let (warm, window) = (learner.phases(), Duration::from_secs_f64(seconds / N_WINDOWS as f64));
     let (mut train, mut predict) = (Vec::new(), Vec::new());
     let (mut train_cursor, mut predict_cursor) = (to_train.iter().cycle(), to_predict.iter().cycle());
     for _ in 0..N_WINDOWS {
-        train.push(rate(window, &mut train_cursor, |batch| learner.train(batch).map(drop))?);
+        train.push(rate(window, &mut train_cursor, |batch| learner.train(batch, rates).map(drop))?);
         predict.push(rate(window / 2, &mut predict_cursor, |batch| learner.predict(batch).map(drop))?);
     }
-    for rates in [&mut train, &mut predict] {
-        rates.sort_unstable_by(f64::total_cmp);
+    for speeds in [&mut train, &mut predict] {
+        speeds.sort_unstable_by(f64::total_cmp);
     }
     let range = |rates: &[f64]| [rates[0], rates[N_WINDOWS - 1]];
     Ok(Measured {

@@ -12,6 +12,8 @@ use dlrm_model::ModelError;
 use crate::bench::BenchArgs;
 use crate::config::{Config, ConfigError};
 use crate::data::DataError;
+use crate::memory::MemoryError;
+use crate::scan::ScanArgs;
 use crate::sketch::SketchArgs;
 use crate::synth::SynthArgs;
 
@@ -43,7 +45,9 @@ pub struct Experiment {
 enum Command {
     /// Prints sizes and bytes of everything that a configuration will hold; touches no data
     Plan(Experiment),
-    /// Writes generated rows in Criteo's format
+    /// Counts rows, positives, and the features of each field; prints the `[embedding] features` to paste
+    Scan(ScanArgs),
+    /// Writes generated rows in the format of a data set
     Synth(SynthArgs),
     /// Compares HotSketch's proven hold rate with an experiment on a Zipf stream
     Sketch(SketchArgs),
@@ -86,7 +90,12 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> u8 {
 fn dispatch(cli: Cli) -> Result<()> {
     let output = match (cli.command, cli.experiment) {
         (Some(Command::Synth(args)), _) => return crate::synth::synth(&args),
-        (Some(Command::Plan(experiment)), _) => crate::plan::plan(&experiment.load()?)?,
+        (Some(Command::Plan(experiment)), _) => {
+            let plan = crate::plan::plan(&experiment.load()?)?;
+            print(&plan.text)?;
+            return plan.refusal.map_or(Ok(()), |refusal| Err(refusal.into()));
+        }
+        (Some(Command::Scan(args)), _) => crate::scan::scan(&args)?,
         (Some(Command::Sketch(args)), _) => crate::sketch::sketch(args)?,
         (Some(Command::Bench(args)), _) => crate::bench::bench(&args)?,
         (None, Some(experiment)) => {
@@ -95,6 +104,10 @@ fn dispatch(cli: Cli) -> Result<()> {
         }
         (None, None) => unreachable!("clap asks for a configuration where there is no subcommand"),
     };
+    print(&output)
+}
+
+fn print(output: &str) -> Result<()> {
     let mut out = io::stdout().lock();
     out.write_all(output.as_bytes())?;
     Ok(out.flush()?)
@@ -107,6 +120,14 @@ impl Experiment {
     /// As [`Config::load`].
     pub fn load(&self) -> Result<Config, ConfigError> {
         Config::load(&self.config, &self.overrides)
+    }
+
+    /// The configuration with only its data checked.
+    ///
+    /// # Errors
+    /// As [`Config::load_data`].
+    pub fn load_data(&self) -> Result<Config, ConfigError> {
+        Config::load_data(&self.config, &self.overrides)
     }
 }
 
@@ -135,14 +156,17 @@ fn exit_code(error: &anyhow::Error) -> u8 {
         if let Some(model) = cause.downcast_ref::<ModelError>() {
             return match model {
                 ModelError::NonFiniteLogit { .. } | ModelError::NonFiniteGradient { .. } => exit::NOT_FINITE,
-                ModelError::Config(_) | ModelError::Device(_) | ModelError::Precision(_) => exit::CONFIG,
+                ModelError::Config(_) | ModelError::Device(_) | ModelError::Precision(_) | ModelError::Optimizer(_) => {
+                    exit::CONFIG
+                }
                 _ => exit::FAILURE,
             };
         }
         if let Some(data) = cause.downcast_ref::<DataError>() {
-            return if matches!(data, DataError::ReadOnce { .. }) { exit::CONFIG } else { exit::DATA };
+            let is_config = matches!(data, DataError::ReadOnce { .. } | DataError::NoDays { .. });
+            return if is_config { exit::CONFIG } else { exit::DATA };
         }
-        if cause.is::<ConfigError>() || cause.is::<cafe_core::BudgetError>() {
+        if cause.is::<ConfigError>() || cause.is::<cafe_core::BudgetError>() || cause.is::<MemoryError>() {
             return exit::CONFIG;
         }
         if cause.is::<io::Error>() {

@@ -5,14 +5,17 @@ mod cache;
 use std::path::PathBuf;
 
 use anyhow::Result;
+use cafe_core::{FeatureCounts, FeatureId};
 use criteo_io::{
-    Cache, Format, Prefetch, PrefetchConfig, ReadError, Reader, RecordSource, Synth, SynthConfig, count_rows,
-    is_read_once, train_rows,
+    Batch, Cache, Dialect, Part, PartRows, Prefetch, PrefetchConfig, ReadError, Reader, RecordSource, Split, Synth,
+    SynthConfig, count_days, is_read_once, train_rows, train_rows_of_days,
 };
 
-use crate::config::{Config, Paths};
+use crate::config::{Config, DataConfig, Method, Paths, SplitKind};
 use crate::setup;
 
+/// Rows a batch where features are counted.
+const COUNT_BATCH: usize = 4096;
 /// Batches that wait, read ahead.
 pub const PREFETCH_DEPTH: usize = 4;
 
@@ -43,6 +46,18 @@ pub enum DataError {
         /// Rows that were promised.
         n_rows: u64,
     },
+    /// A split by day of rows that don't know their day.
+    #[error(
+        "data.split: rows of format `{format}` don't say their day; describe the column of the day in data.columns, or \
+         set data.split to \"position\" or \"random\""
+    )]
+    NoDays {
+        /// The format.
+        format: &'static str,
+    },
+    /// A split by day of a single day.
+    #[error("data.split: all rows are of one day, so none would train; set it to \"position\" or \"random\"")]
+    OneDay,
     /// Nothing to train or test on.
     #[error("{key}: there are no rows")]
     NoRows {
@@ -63,7 +78,7 @@ pub enum DataError {
 #[derive(Clone, Debug)]
 pub struct DataSet {
     origin: Origin,
-    split: Split,
+    division: Division,
 }
 
 #[derive(Clone, Debug)]
@@ -76,14 +91,14 @@ enum Origin {
 #[derive(Clone, Debug)]
 struct Files {
     paths: Vec<PathBuf>,
-    format: Format,
+    dialect: Dialect,
     cache: Option<Cache>,
 }
 
 #[derive(Clone, Debug)]
-enum Split {
-    /// The first rows train, those after them test.
-    Position { n_train: u64, n_test: u64 },
+enum Division {
+    /// Rows of one stream; of a split by day the first days are the first rows.
+    Rows { split: Split, n_train: u64, n_test: u64 },
     /// Files of their own; their rows are not counted ahead.
     Files { test: Files, max_train: Option<u64> },
 }
@@ -101,38 +116,33 @@ impl DataSet {
         if let Some(synthetic) = &data.synthetic {
             let synth = SynthConfig { seed: synthetic.seed, rows_per_day: synthetic.rows_per_day };
             let n_rows = synthetic.rows.min(limit);
-            let split = position_split(n_rows, data.train_fraction)?;
-            return Ok(Self { origin: Origin::Synthetic { synth, n_rows }, split });
+            let days =
+                || Ok((0..n_rows.div_ceil(synth.rows_per_day)).map(|day| rows_of_day(day, &synth, n_rows)).collect());
+            let division = divide(data, n_rows, days)?;
+            return Ok(Self { origin: Origin::Synthetic { synth, n_rows }, division });
         }
         let paths = data.path.as_ref().map(Paths::to_vec).unwrap_or_default();
         let is_piped = check_pipes(config, &paths).map_err(with_advice)?;
-        let format = setup::format(config)?;
-        let files = Files::new(config, paths, format, data.rows)?;
-        let n_cached = files.cache.as_ref().map(Cache::n_rows);
-        let split = match &data.test_path {
+        let dialect = setup::dialect(config)?;
+        let files = Files::new(config, paths, dialect.clone(), data.rows)?;
+        let division = match &data.test_path {
             Some(test) => {
-                let test = Files::new(config, test.to_vec(), format, None)?;
-                Split::Files { test, max_train: n_cached.or(data.rows) }
+                let test = Files::new(config, test.to_vec(), dialect, None)?;
+                let n_cached = files.cache.as_ref().map(Cache::n_rows);
+                Division::Files { test, max_train: n_cached.or(data.rows) }
             }
-            None if is_piped => position_split(limit, data.train_fraction)?,
-            None => {
-                let count = || {
-                    tracing::info!("counting rows to place the split");
-                    count_rows(&files.paths, data.rows)
-                };
-                let n_rows = n_cached.map_or_else(count, Ok)?;
-                position_split(n_rows, data.train_fraction)?
-            }
+            None if is_piped => divide(data, limit, || Ok(Vec::new()))?,
+            None => files.divide(data)?,
         };
-        Ok(Self { origin: Origin::Files(files), split })
+        Ok(Self { origin: Origin::Files(files), division })
     }
 
     /// Training rows of one epoch, where they are known before they are read.
     #[must_use]
     pub fn n_train(&self) -> Option<u64> {
-        match &self.split {
-            Split::Position { n_train, .. } => Some(*n_train),
-            Split::Files { max_train, .. } => *max_train,
+        match &self.division {
+            Division::Rows { n_train, .. } => Some(*n_train),
+            Division::Files { max_train, .. } => *max_train,
         }
     }
 
@@ -142,7 +152,13 @@ impl DataSet {
     /// If a file can't be opened.
     pub fn train(&self, batch_size: usize) -> Result<Prefetch> {
         let max_rows = self.n_train();
-        Ok(Prefetch::spawn(self.rows()?, PrefetchConfig { batch_size, max_rows, depth: PREFETCH_DEPTH }))
+        let rows = match self.division {
+            Division::Rows { split: split @ Split::Random { .. }, .. } => {
+                Box::new(PartRows::new(self.rows()?, split, Part::Train))
+            }
+            _ => self.rows()?,
+        };
+        Ok(Prefetch::spawn(rows, PrefetchConfig { batch_size, max_rows, depth: PREFETCH_DEPTH }))
     }
 
     /// The test rows, in order. `after_training` is the stream of an epoch that has been read: where
@@ -151,16 +167,34 @@ impl DataSet {
     /// # Errors
     /// If a file can't be opened.
     pub fn test(&self, batch_size: usize, after_training: Option<Box<dyn RecordSource>>) -> Result<Prefetch> {
-        let (source, max_rows) = match (&self.split, after_training) {
-            (Split::Files { test, .. }, _) => (test.rows()?, None),
-            (Split::Position { n_test, .. }, Some(source)) => (source, Some(*n_test)),
-            (Split::Position { n_train, n_test }, None) => {
-                let mut source = self.rows()?;
-                source.skip_records(*n_train)?;
-                (source, Some(*n_test))
+        let (source, max_rows) = match (&self.division, after_training) {
+            (Division::Files { test, .. }, _) => (test.rows()?, None),
+            (Division::Rows { split: Split::Position { .. }, n_test, .. }, Some(source)) => (source, Some(*n_test)),
+            (Division::Rows { split, n_test, .. }, _) => {
+                let rows: Box<dyn RecordSource> = Box::new(PartRows::new(self.rows()?, *split, Part::Test));
+                (rows, Some(*n_test))
             }
         };
         Ok(Prefetch::spawn(source, PrefetchConfig { batch_size, max_rows, depth: PREFETCH_DEPTH }))
+    }
+
+    /// How often each feature occurs in the first `max_rows` training rows.
+    ///
+    /// # Errors
+    /// If a file can't be read.
+    pub fn count_features(&self, max_rows: u64) -> Result<FeatureCounts> {
+        let mut counts = FeatureCounts::default();
+        let mut batches = self.train(COUNT_BATCH)?;
+        let mut n_rows = 0;
+        while n_rows < max_rows
+            && let Some(batch) = batches.next_batch()?
+        {
+            let n_new = (batch.len() as u64).min(max_rows - n_rows) as usize;
+            n_rows += n_new as u64;
+            counts.add_all(ids_of_first(&batch, n_new));
+            batches.recycle(batch);
+        }
+        Ok(counts)
     }
 
     /// Checks that an epoch delivered what was promised: rows of a pipe could not be counted.
@@ -168,8 +202,8 @@ impl DataSet {
     /// # Errors
     /// If rows were missing.
     pub fn check_train_rows(&self, n_read: u64) -> Result<(), DataError> {
-        match self.split {
-            Split::Position { n_train, n_test } if n_read != n_train => {
+        match self.division {
+            Division::Rows { n_train, n_test, .. } if n_read != n_train => {
                 Err(DataError::Short { n_read, n_rows: n_train + n_test })
             }
             _ if n_read == 0 => Err(DataError::NoRows { key: "data.path" }),
@@ -182,8 +216,8 @@ impl DataSet {
     /// # Errors
     /// If rows were missing.
     pub fn check_test_rows(&self, n_read: u64) -> Result<(), DataError> {
-        match self.split {
-            Split::Position { n_train, n_test } if n_read != n_test => {
+        match self.division {
+            Division::Rows { n_train, n_test, .. } if n_read != n_test => {
                 Err(DataError::Short { n_read: n_train + n_read, n_rows: n_train + n_test })
             }
             _ if n_read == 0 => Err(DataError::NoRows { key: "data.test_path" }),
@@ -201,20 +235,57 @@ impl DataSet {
 
 impl Files {
     /// Takes `paths`, and with `data.cache` opens or builds the cache of their first `max_rows` rows.
-    fn new(config: &Config, paths: Vec<PathBuf>, format: Format, max_rows: Option<u64>) -> Result<Self> {
+    fn new(config: &Config, paths: Vec<PathBuf>, dialect: Dialect, max_rows: Option<u64>) -> Result<Self> {
         let data = &config.data;
-        let cache =
-            if data.cache { cache::open_or_build(&paths, format, max_rows, data.cache_dir.as_deref())? } else { None };
-        Ok(Self { paths, format, cache })
+        let cache = if data.cache {
+            cache::open_or_build(&paths, &dialect, max_rows, data.cache_dir.as_deref())?
+        } else {
+            None
+        };
+        Ok(Self { paths, dialect, cache })
+    }
+
+    /// Counts rows, or the rows of each day, to place the split.
+    fn divide(&self, data: &DataConfig) -> Result<Division> {
+        let Self { paths, dialect, cache } = self;
+        let by_day = data.split_kind() == SplitKind::LastDay;
+        let days = || match cache {
+            _ if !dialect.has_days(paths.len()) => Err(DataError::NoDays { format: dialect.name() }.into()),
+            Some(cache) => Ok(count_days(&mut cache.rows(), data.rows)?),
+            None => {
+                tracing::info!("counting the rows of each day to place the split");
+                Ok(dialect.count_days(paths, data.rows)?)
+            }
+        };
+        let n_rows = match cache {
+            Some(cache) => cache.n_rows(),
+            None if by_day => 0,
+            None => {
+                tracing::info!("counting rows to place the split");
+                dialect.count_rows(paths, data.rows)?
+            }
+        };
+        divide(data, n_rows, days)
     }
 
     /// The rows from the first on.
     fn rows(&self) -> Result<Box<dyn RecordSource>> {
         match &self.cache {
             Some(cache) => Ok(Box::new(cache.rows())),
-            None => Ok(Box::new(Reader::open(self.paths.clone(), self.format)?)),
+            None => Ok(Box::new(Reader::open(self.paths.clone(), self.dialect.clone())?)),
         }
     }
+}
+
+/// The features of the first `n_rows` rows of a batch.
+fn ids_of_first(batch: &Batch, n_rows: usize) -> &[FeatureId] {
+    let n_ids = if batch.bag_ends.is_empty() {
+        n_rows * (batch.ids.len() / batch.len().max(1))
+    } else {
+        let n_bags = n_rows * (batch.bag_ends.len() / batch.len().max(1));
+        n_bags.checked_sub(1).map_or(0, |last| batch.bag_ends[last] as usize)
+    };
+    &batch.ids[..n_ids]
 }
 
 /// Whether the training rows come through a pipe; and the rules for what can be read only once.
@@ -227,8 +298,15 @@ fn check_pipes(config: &Config, paths: &[PathBuf]) -> Result<bool> {
     let evaluates = config.train.eval_every > 0;
     let (key, why) = if data.cache && (train || test) {
         ("data.cache", "what comes through a pipe is not cached; save it to a file, or set data.cache to false")
+    } else if train && data.test_path.is_none() && data.split_kind() != SplitKind::Position {
+        ("data.split", "rows that come through a pipe can only be split by position; save them to a file, or set it so")
     } else if train && config.train.epochs > 1 {
         ("train.epochs", "what comes through a pipe can be read once only; save it to a file for more epochs")
+    } else if train && config.embedding.method == Method::Offline {
+        (
+            "embedding.method",
+            "`offline` counts features in a pass of its own, and what comes through a pipe can be read once",
+        )
     } else if train && data.test_path.is_none() && data.rows.is_none() {
         (
             "data.path",
@@ -245,7 +323,7 @@ fn check_pipes(config: &Config, paths: &[PathBuf]) -> Result<bool> {
 }
 
 /// A missing file is most often data that was never downloaded.
-fn with_advice(error: anyhow::Error) -> anyhow::Error {
+pub(crate) fn with_advice(error: anyhow::Error) -> anyhow::Error {
     let is_missing = matches!(error.downcast_ref(), Some(ReadError::Missing { .. }));
     if !is_missing {
         return error;
@@ -257,11 +335,29 @@ fn with_advice(error: anyhow::Error) -> anyhow::Error {
     )
 }
 
-fn position_split(n_rows: u64, fraction: f64) -> Result<Split, DataError> {
-    let n_train = train_rows(n_rows, fraction);
+/// The sides of `n_rows` rows, or of the days that `days` counts the rows of.
+fn divide(data: &DataConfig, n_rows: u64, days: impl FnOnce() -> Result<Vec<u64>>) -> Result<Division> {
+    let fraction = data.train_share();
+    let (split, n_rows) = match data.split_kind() {
+        SplitKind::Position => (Split::Position { n_train: train_rows(n_rows, fraction) }, n_rows),
+        SplitKind::Random => (Split::Random { seed: data.split_seed, fraction }, n_rows),
+        SplitKind::LastDay => {
+            let days = days()?;
+            let n_train = train_rows_of_days(&days, None);
+            if n_train == 0 {
+                return Err(DataError::OneDay.into());
+            }
+            (Split::Position { n_train }, days.iter().sum())
+        }
+    };
+    let n_train = split.n_train(n_rows);
     let n_test = n_rows - n_train;
     if n_train == 0 || n_test == 0 {
-        return Err(DataError::TooFew { n_rows, fraction, n_train, n_test });
+        return Err(DataError::TooFew { n_rows, fraction, n_train, n_test }.into());
     }
-    Ok(Split::Position { n_train, n_test })
+    Ok(Division::Rows { split, n_train, n_test })
+}
+
+fn rows_of_day(day: u64, synth: &SynthConfig, n_rows: u64) -> u64 {
+    synth.rows_per_day.min(n_rows - day * synth.rows_per_day)
 }

@@ -1,28 +1,34 @@
 //! The experiment runner: a configuration in, a trained model's quality and size out.
 //!
 //! ```text
-//! config.rs ─► setup.rs ─► run.rs ──► each epoch: data.rs ─► step.rs ─┬─► metrics.jsonl
-//!  (TOML,       (methods,   (the       (batches    (lookup, network,   │
-//!   --set)       models)     loop)      in order)   update)            │
-//!                              └─────► eval.rs ─► metrics.rs ──────────┴─► report.json, table
+//! config.rs ─► setup.rs ─► run.rs ──► each epoch: data.rs ─► step.rs ─► online.rs ─┬─► metrics.jsonl
+//!  (TOML,       (methods,   (the       (batches    (lookup,   (windows,            │   (tensorboard.rs)
+//!   --set)       models)     loop)      in order)   network,   days)               │
+//!                              │                    update)                        │
+//!                              └─────► eval.rs ─► metrics.rs ──────────────────────┴─► report.json, table
 //! ```
 //!
 //! A library with a thin binary, so that tests and benchmarks call what users run. `cli.rs` has the
-//! arguments and exit codes; `plan.rs`, `synth.rs`, `sketch.rs` and `bench.rs` are its other commands. The only
+//! arguments and exit codes; `plan.rs`, `scan.rs`, `synth.rs`, `sketch.rs` and `bench.rs` are its other commands. The only
 //! crate that prints.
 
+pub mod bags;
 pub mod bench;
 pub mod cli;
 pub mod config;
 pub mod data;
 pub mod eval;
+pub mod memory;
 pub mod metrics;
+pub mod online;
 pub mod plan;
 pub mod progress;
 pub mod report;
 pub mod run;
 pub mod run_dir;
+pub mod scan;
 pub mod setup;
 pub mod sketch;
 pub mod step;
 pub mod synth;
+pub mod tensorboard;

@@ -1,6 +1,8 @@
-//! Quality of predicted logits: exact AUC, log-loss, normalised entropy.
+//! Quality of predicted logits: exact AUC, log-loss, normalised entropy, calibration.
 
-use dlrm_model::logit_loss;
+use std::ops::Range;
+
+use dlrm_model::{logit_loss, sigmoid};
 use serde::Serialize;
 
 /// Collects logits and labels; 4 bytes a sample.
@@ -13,6 +15,16 @@ pub struct Scores {
     clicked: Vec<u32>,
     passed: Vec<u32>,
     loss_sum: f64,
+    probability_sum: f64,
+}
+
+/// Predictions of some samples with their sums, which several [`Scores`] can share.
+#[derive(Clone, Copy, Debug)]
+pub struct Predictions<'a> {
+    logits: &'a [f32],
+    labels: &'a [f32],
+    loss_sum: f64,
+    probability_sum: f64,
 }
 
 /// What [`Scores::quality`] finds.
@@ -25,23 +37,91 @@ pub struct Quality {
     /// Log-loss over the entropy of the share of clicks: 1 is what that share alone achieves.
     /// `None` if all labels are equal.
     pub normalised_entropy: Option<f64>,
+    /// Mean predicted probability over the share of clicks: above 1 the model promises too many. `None` without
+    /// clicks.
+    pub calibration: Option<f64>,
     /// Samples.
     pub rows: u64,
     /// Samples that were clicked.
     pub positives: u64,
 }
 
+impl<'a> Predictions<'a> {
+    /// Takes samples whose losses are known to add up to `loss_sum` nats.
+    ///
+    /// # Panics
+    /// If there are more or fewer labels than logits.
+    #[must_use]
+    pub fn with_loss_sum(logits: &'a [f32], labels: &'a [f32], loss_sum: f64) -> Self {
+        assert_eq!(logits.len(), labels.len(), "a label for each logit");
+        let probability_sum = logits.iter().map(|&logit| sigmoid(logit)).sum();
+        Self { logits, labels, loss_sum, probability_sum }
+    }
+
+    /// Some of the samples, their losses and probabilities added anew.
+    #[must_use]
+    pub fn part(&self, samples: Range<usize>) -> Self {
+        let (logits, labels) = (&self.logits[samples.clone()], &self.labels[samples]);
+        let losses = logits.iter().zip(labels).map(|(&logit, &label)| logit_loss(logit, label));
+        Self::with_loss_sum(logits, labels, losses.sum())
+    }
+
+    /// The number of samples.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.labels.len()
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.labels.is_empty()
+    }
+}
+
 impl Scores {
     /// Adds a sample.
     pub fn push(&mut self, logit: f32, label: f32) {
         self.loss_sum += logit_loss(logit, label);
+        self.probability_sum += sigmoid(logit);
+        self.rank(logit, label);
+    }
+
+    /// Adds samples with their sums.
+    pub fn add(&mut self, predictions: Predictions<'_>) {
+        let Predictions { logits, labels, loss_sum, probability_sum } = predictions;
+        self.loss_sum += loss_sum;
+        self.probability_sum += probability_sum;
+        for (&logit, &label) in logits.iter().zip(labels) {
+            self.rank(logit, label);
+        }
+    }
+
+    fn rank(&mut self, logit: f32, label: f32) {
         let side = if label > 0.5 { &mut self.clicked } else { &mut self.passed };
         side.push(ordered_bits(logit));
+    }
+
+    /// The number of samples.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.clicked.len() + self.passed.len()
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
     }
 
     /// The quality of all samples.
     #[must_use]
     pub fn quality(mut self) -> Quality {
+        self.take_quality()
+    }
+
+    /// The quality of all samples, which are then forgotten; their memory is kept for as many again.
+    pub fn take_quality(&mut self) -> Quality {
         let (positives, negatives) = (self.clicked.len() as u64, self.passed.len() as u64);
         let rows = positives + negatives;
         let logloss = self.loss_sum / rows as f64;
@@ -50,13 +130,23 @@ impl Scores {
         let entropy = -(rate * rate.ln() + (1.0 - rate) * (1.0 - rate).ln());
         self.clicked.sort_unstable();
         self.passed.sort_unstable();
-        Quality {
+        let quality = Quality {
             auc: has_both.then(|| auc_of_sorted(&self.clicked, &self.passed)),
             logloss,
             normalised_entropy: has_both.then(|| logloss / entropy),
+            calibration: (positives > 0).then(|| self.probability_sum / positives as f64),
             rows,
             positives,
-        }
+        };
+        self.clear();
+        quality
+    }
+
+    fn clear(&mut self) {
+        let Self { clicked, passed, loss_sum, probability_sum } = self;
+        clicked.clear();
+        passed.clear();
+        (*loss_sum, *probability_sum) = (0.0, 0.0);
     }
 }
 
@@ -109,10 +199,43 @@ mod tests {
     }
 
     #[test]
+    fn calibration_on_paper() {
+        // Logits ln 3, 0, -ln 3 stand for 3/4, 1/2, 1/4: a mean of 1/2 where 1/4 was clicked.
+        let ln_3 = 3_f32.ln();
+        let q = quality(&[(ln_3, true), (0.0, false), (0.0, false), (-ln_3, false)]);
+        assert!((q.calibration.expect("a click") - 2.0).abs() < 1e-7, "{q:?}");
+        // 1/4 on average where 1/2 was clicked.
+        let q = quality(&[(-ln_3, true), (-ln_3, false)]);
+        assert!((q.calibration.expect("a click") - 0.5).abs() < 1e-7, "{q:?}");
+        assert_eq!(quality(&[(0.0, false)]).calibration, None);
+        assert_eq!(quality(&[(0.0, true)]).calibration, Some(0.5));
+    }
+
+    #[test]
     fn one_label_has_no_auc() {
         let q = quality(&[(1.0, true), (2.0, true)]);
         assert_eq!((q.auc, q.normalised_entropy), (None, None));
         assert!(q.logloss > 0.0);
+    }
+
+    #[test]
+    fn parts_add_up_to_the_whole_and_scores_start_afresh() {
+        let (logits, labels) = ([0.5, -1.5, 2.0, -0.25, 1.0], [1.0, 0.0, 0.0, 1.0, 1.0]);
+        let samples: Vec<_> = logits.iter().zip(&labels).map(|(&logit, &label)| (logit, label > 0.5)).collect();
+        let whole = Predictions::with_loss_sum(&logits, &labels, 1.25);
+        assert_eq!((whole.len(), whole.part(2..2).is_empty()), (5, true));
+        let mut scores = Scores::default();
+        scores.add(whole);
+        let q = scores.take_quality();
+        assert_eq!((q.logloss, q.auc, scores.is_empty()), (0.25, quality(&samples).auc, true));
+        // The parts know their own losses.
+        scores.add(whole.part(0..2));
+        scores.add(whole.part(2..5));
+        let (parts, expected) = (scores.take_quality(), quality(&samples));
+        assert_eq!((parts.auc, parts.rows, parts.positives), (expected.auc, 5, 3));
+        assert!((parts.logloss - expected.logloss).abs() < 1e-15, "{parts:?}, {expected:?}");
+        let (parts, expected) = (parts.calibration.expect("clicks"), expected.calibration.expect("clicks"));
+        assert!((parts - expected).abs() < 1e-15, "{parts}, {expected}");
     }
 
     proptest! {

@@ -3,10 +3,11 @@
 use std::fmt::Write as _;
 
 use anyhow::Result;
-use dlrm_model::{DlrmConfig, EngineKind, n_training_shards};
+use dlrm_model::{EngineKind, ModelConfig as Shape, ModelError, n_training_shards};
 
 use crate::config::{Config, Optimizer};
 use crate::data::PREFETCH_DEPTH;
+use crate::memory::{self, MemoryError};
 use crate::report::{bytes, grouped, table};
 use crate::run::EVAL_BATCH;
 use crate::setup::{self, EmbeddingPlan};
@@ -14,33 +15,67 @@ use crate::setup::{self, EmbeddingPlan};
 /// Bytes of the program itself with its threads and its allocator's slack, as measured with runs
 /// of a few rows on x86-64 Linux.
 const PROGRAM_BYTES: usize = 25_000_000;
-/// Bytes that a test row's score takes until the AUC is known.
+/// Bytes that the score of a row takes until the AUC of its test set, day or window is known.
 const SCORE_BYTES: u64 = 4;
+
+/// Bytes of a feature that is counted, its map grown to twice what it needs.
+const COUNT_BYTES: u64 = 40;
+
+/// More than any log has: a window of that size never ends.
+const MOST_ROWS: u64 = 1 << 40;
+
+/// What a configuration will hold.
+pub struct Plan {
+    /// For a person.
+    pub text: String,
+    /// Why a run would be refused.
+    pub refusal: Option<MemoryError>,
+}
 
 /// Sizes and bytes of every table, of the sketch, of the network, and the expected peak.
 ///
 /// # Errors
 /// If the budget does not suffice.
-pub fn plan(config: &Config) -> Result<String> {
+pub fn plan(config: &Config) -> Result<Plan> {
     let embedding = setup::plan_embedding(config)?;
     let model = setup::model_config(config)?;
+    model.validate().map_err(ModelError::from)?;
     let n_features: u64 = embedding.features.iter().sum();
-    let row_bytes = embedding.row_bytes();
+    let row_bytes = embedding.full_bytes / n_features;
     let mut lines = vec![
         ("run", format!("{} ({})", config.name, config.embedding.method.name())),
         ("full table", format!("{} features x {row_bytes} B = {}", grouped(n_features), bytes(embedding.full_bytes))),
     ];
-    lines.extend(embedding.lines());
+    lines.extend(embedding.sizes.lines());
     lines.push(("embedding", budget_line(&embedding)));
     let n_parameters = model.n_parameters() as u64;
     lines.push(("network", format!("{} parameters, {}", grouped(n_parameters), bytes(4 * n_parameters))));
-    let peak = format!("about {}, and {SCORE_BYTES} B a test row", bytes(peak_bytes(config, &embedding, &model)));
+    let peak = format!(
+        "about {}, and {SCORE_BYTES} B a test row and a row of the longest day, where rows have days; more where fields \
+         hold many values",
+        bytes(peak_bytes(config, &embedding, &model))
+    );
     lines.push(("expected peak", peak));
-    Ok(table(&lines) + "\n" + &field_table(&embedding))
+    let text = table(&lines) + "\n" + &field_table(&embedding);
+    Ok(Plan { text, refusal: check_memory(config, &embedding, &model).err() })
+}
+
+/// Whether a run fits into memory.
+///
+/// # Errors
+/// If it does not, with the sizes.
+pub fn check_memory(config: &Config, embedding: &EmbeddingPlan, model: &Shape) -> Result<(), MemoryError> {
+    let needed = peak_bytes(config, embedding, model);
+    match memory::limit(config.max_memory.map(|bytes| bytes.0)) {
+        Some((limit, limit_name)) if needed > limit => {
+            Err(MemoryError { needed, embedding: embedding.total_bytes(), limit, limit_name })
+        }
+        _ => Ok(()),
+    }
 }
 
 fn budget_line(plan: &EmbeddingPlan) -> String {
-    let spent = plan.embedding_bytes();
+    let spent = plan.sizes.embedding_bytes();
     let over = spent as f64 / plan.budget_bytes as f64 - 1.0;
     let (budget, ratio) = (bytes(plan.budget_bytes), plan.full_bytes as f64 / spent as f64);
     if over > 0.0 {
@@ -55,34 +90,48 @@ fn budget_line(plan: &EmbeddingPlan) -> String {
 }
 
 /// What a run will hold at most, on a CPU: an estimate, of the parts that grow with the settings.
-fn peak_bytes(config: &Config, embedding: &EmbeddingPlan, model: &DlrmConfig) -> u64 {
+fn peak_bytes(config: &Config, embedding: &EmbeddingPlan, model: &Shape) -> u64 {
     const FLOAT: usize = size_of::<f32>();
-    let has_state = usize::from(config.train.optimizer == Optimizer::Adagrad);
+    // Floats that the optimizer keeps of each parameter.
+    let n_moments = match config.train.optimizer {
+        Optimizer::Sgd => 0,
+        Optimizer::Adagrad => 1,
+        Optimizer::Adam => 2,
+    };
     let batch = config.train.batch;
-    let (largest, n_ids) = (batch.max(EVAL_BATCH), model.n_fields);
+    let (largest, n_ids) = (batch.max(EVAL_BATCH), model.n_fields());
     // Labels, dense inputs and ids of the batches that go round; rows, their gradients.
-    let batches = (PREFETCH_DEPTH + 2) * largest * (FLOAT * (1 + model.n_dense) + 8 * n_ids);
-    let rows = 2 * largest * n_ids * model.dim * FLOAT;
+    let batches = (PREFETCH_DEPTH + 2) * largest * (FLOAT * (1 + model.n_dense()) + 8 * n_ids);
+    let rows = 2 * largest * model.row_floats() * FLOAT;
     // Sums by feature and by row, with keys and a hash table twice as large as can be filled.
-    let sums = 3 * batch * n_ids * (model.dim * FLOAT + 8 + 32);
-    let n_vectors = n_ids + 1;
-    let layers: usize = model.bottom.iter().chain(&model.top).sum::<usize>() + model.top_input();
-    let activations = largest.max(2 * batch) * FLOAT * (layers + 2 * n_vectors * model.dim + n_vectors * n_vectors);
+    let sums = 3 * batch * n_ids * (model.dim() * FLOAT + 8 + 32);
+    let activations = largest.max(2 * batch) * FLOAT * model.activation_floats();
     // candle has a gradient for each shard, the native engine one for all of them.
     let is_native = config.engine.parse() == Ok(EngineKind::Native);
     let n_gradients = if is_native { 1 } else { n_training_shards(batch) };
-    let network = FLOAT * model.n_parameters() * (2 + has_state + n_gradients);
-    let optimizer = has_state as u64 * embedding.embedding_bytes() / model.dim as u64;
-    let buffers = PROGRAM_BYTES + batches + rows + sums + activations + network;
-    embedding.total_bytes() + optimizer + buffers as u64
+    // Our own kernels keep the weights twice more, in the order of their operands; others have that room to spare.
+    let n_copies = if is_native { 2 } else { 0 };
+    let network = FLOAT * model.n_parameters() * (2 + n_moments + n_gradients + n_copies);
+    let buffers = PROGRAM_BYTES + window_bytes(config) + batches + rows + sums + activations + network;
+    // A map entry for each feature that a first pass counts.
+    let counting = if embedding.sizes.wants_counts() { COUNT_BYTES * embedding.n_features_seen(config) } else { 0 };
+    embedding.total_bytes() + counting + buffers as u64
+}
+
+/// Scores of the rows between two lines of metrics.
+fn window_bytes(config: &Config) -> usize {
+    let data = &config.data;
+    let n_rows = data.synthetic.as_ref().map(|synthetic| synthetic.rows).into_iter().chain(data.rows).min();
+    let window = config.train.log_every.saturating_mul(config.train.batch as u64);
+    (SCORE_BYTES * window.min(n_rows.unwrap_or(MOST_ROWS))) as usize
 }
 
 /// Rows and bytes field by field.
 fn field_table(plan: &EmbeddingPlan) -> String {
     let mut out = String::from("field      features              rows           bytes\n");
     for (field, &n) in plan.features.iter().enumerate() {
-        let (n_rows, text) = plan.field_rows(field);
-        let field_bytes = grouped(n_rows * plan.row_bytes());
+        let (_, text) = plan.sizes.field_rows(field);
+        let field_bytes = grouped(plan.sizes.field_bytes(field, plan.row_bytes()));
         let _ = writeln!(out, "C{:<4} {:>13} {text:>17} {field_bytes:>15}", field + 1, grouped(n));
     }
     out

@@ -17,6 +17,10 @@ pub struct Progress {
     /// Rows seen, and the moving mean of the loss.
     rows: u64,
     loss: Option<f64>,
+    /// The AUC of the last window that had one.
+    auc: Option<f64>,
+    /// When the window that goes on started, and the rows seen then.
+    window: (Instant, u64),
 }
 
 impl Progress {
@@ -38,7 +42,7 @@ impl Progress {
             bar.set_style(style.with_key("per_sec", per_sec));
         }
         let now = Instant::now();
-        Self { bar, n_rows, started: now, last_line: now, rows: 0, loss: None }
+        Self { bar, n_rows, started: now, last_line: now, rows: 0, loss: None, auc: None, window: (now, 0) }
     }
 
     /// Takes note of a step.
@@ -46,10 +50,11 @@ impl Progress {
         self.rows += rows as u64;
         self.loss = Some(self.loss.map_or(loss, |mean| mean + 0.01 * (loss - mean)));
         let loss = self.loss.unwrap_or(loss);
+        let auc = || self.auc.map_or_else(String::new, |auc| format!(", AUC {auc:.4}"));
         if let Some(bar) = &self.bar {
             bar.set_position(self.rows);
             if self.rows % (64 * rows as u64) < rows as u64 {
-                bar.set_message(format!("loss {loss:.4}  hot {hot_rows}"));
+                bar.set_message(format!("loss {loss:.4}{}  hot {hot_rows}", auc()));
             }
         } else if self.last_line.elapsed() >= LINE_EVERY {
             self.last_line = Instant::now();
@@ -61,8 +66,30 @@ impl Progress {
                     (format!("{:.0} %", 100.0 * self.rows as f64 / n as f64), format!(", {left:.0} s left"))
                 },
             );
-            tracing::info!("{done}: loss {loss:.4}, {rate:.0} samples/s{left}, {hot_rows} hot rows");
+            let auc = auc();
+            tracing::info!("{done}: loss {loss:.4}{auc}, {rate:.0} samples/s{left}, {hot_rows} hot rows");
         }
+    }
+
+    /// Takes note of rows that are only read.
+    pub fn read(&mut self, rows: u64) {
+        self.rows += rows;
+        if let Some(bar) = &self.bar {
+            bar.set_position(self.rows);
+        } else if self.last_line.elapsed() >= LINE_EVERY {
+            self.last_line = Instant::now();
+            let rate = self.rows as f64 / self.started.elapsed().as_secs_f64();
+            let share =
+                self.n_rows.map_or_else(String::new, |n| format!(" ({:.0} %)", 100.0 * self.rows as f64 / n as f64));
+            tracing::info!("read {} rows{share}, {rate:.0} rows/s", self.rows);
+        }
+    }
+
+    /// Ends a window: takes its AUC, which is shown until the next has one, and returns its samples per second.
+    pub fn end_window(&mut self, auc: Option<f64>) -> f64 {
+        self.auc = auc.or(self.auc);
+        let (since, rows_then) = std::mem::replace(&mut self.window, (Instant::now(), self.rows));
+        (self.rows - rows_then) as f64 / since.elapsed().as_secs_f64()
     }
 
     /// Says something in between.
@@ -77,6 +104,7 @@ impl Progress {
     /// Leaves time that was not spent on training out of the rate.
     pub fn exclude(&mut self, spent: Duration) {
         self.started += spent;
+        self.window.0 += spent;
     }
 
     /// Takes the bar away.

@@ -42,6 +42,8 @@ pub struct Report {
     pub test_logloss: f64,
     /// The same over the entropy of the share of clicks.
     pub test_normalised_entropy: Option<f64>,
+    /// Mean predicted probability over the share of clicks on the test rows; null without clicks.
+    pub test_calibration: Option<f64>,
     /// Mean loss over the last epoch, each row before the model learned from it.
     pub train_logloss: f64,
     /// For generated rows, absent otherwise: the AUC of the logits that the labels were drawn from.
@@ -140,6 +142,9 @@ impl Report {
         }
         let normalised = self.test_normalised_entropy.map_or_else(String::new, |ne| format!(" (normalised {ne:.4})"));
         rows.push(("test log-loss", format!("{:.5}{normalised}", self.test_logloss)));
+        if let Some(calibration) = self.test_calibration {
+            rows.push(("test calibration", format!("{calibration:.4} (predicted clicks over clicks)")));
+        }
         rows.push(("train log-loss", format!("{:.5}", self.train_logloss)));
         rows.push(("embedding", format!("{} of {} allowed", bytes(self.embedding_bytes), bytes(self.budget_bytes))));
         if self.sketch_bytes > 0 {

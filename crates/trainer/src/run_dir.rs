@@ -9,14 +9,26 @@ use serde::Serialize;
 
 use crate::config::Config;
 use crate::report::Report;
+use crate::tensorboard::EventFile;
 
-/// A run's directory with its open metrics file.
+/// A run's directory with its open metrics files.
 pub struct RunDir {
     path: PathBuf,
     metrics: BufWriter<File>,
+    /// With `train.tensorboard`.
+    events: Option<EventFile>,
 }
 
 impl RunDir {
+    /// Whether a run may be written to `path`; said before anything else takes time.
+    ///
+    /// # Errors
+    /// If it holds a finished run.
+    pub fn check(path: Option<&Path>) -> Result<()> {
+        let Some(path) = path.filter(|path| path.join("report.json").exists()) else { return Ok(()) };
+        anyhow::bail!("{}: holds a finished run; give another --run-dir, or remove it", path.display())
+    }
+
     /// Makes the directory and writes the resolved configuration. Without `path` it is
     /// `runs/NAME`, or `runs/NAME-2` and so on where that is taken.
     ///
@@ -25,11 +37,7 @@ impl RunDir {
     pub fn create(path: Option<PathBuf>, config: &Config) -> Result<Self> {
         let path = match path {
             Some(path) => {
-                anyhow::ensure!(
-                    !path.join("report.json").exists(),
-                    "{}: holds a finished run; give another --run-dir, or remove it",
-                    path.display()
-                );
+                Self::check(Some(&path))?;
                 fs::create_dir_all(&path).with_context(|| format!("{}: can't be made", path.display()))?;
                 path
             }
@@ -39,7 +47,8 @@ impl RunDir {
         let metrics_path = path.join("metrics.jsonl");
         let metrics =
             File::create(&metrics_path).with_context(|| format!("{}: can't be written", metrics_path.display()))?;
-        Ok(Self { path, metrics: BufWriter::new(metrics) })
+        let events = config.train.tensorboard.then(|| EventFile::create(&path.join("tensorboard"))).transpose()?;
+        Ok(Self { path, metrics: BufWriter::new(metrics), events })
     }
 
     /// Where it is.
@@ -48,7 +57,7 @@ impl RunDir {
         &self.path
     }
 
-    /// Appends a line to `metrics.jsonl`.
+    /// Appends a line to `metrics.jsonl`, and its numbers to the event file if there is one.
     ///
     /// # Errors
     /// If it can't be written.
@@ -59,7 +68,22 @@ impl RunDir {
             out.flush()
         };
         write(&mut self.metrics)
-            .with_context(|| format!("{}: can't be written", self.path.join("metrics.jsonl").display()))
+            .with_context(|| format!("{}: can't be written", self.path.join("metrics.jsonl").display()))?;
+        match &mut self.events {
+            Some(events) => events.line(&serde_json::to_value(line)?),
+            None => Ok(()),
+        }
+    }
+
+    /// Notes the speed, which differs between equal runs, in the event file only.
+    ///
+    /// # Errors
+    /// If it can't be written.
+    pub fn log_speed(&mut self, step: u64, samples_per_second: f64) -> Result<()> {
+        match &mut self.events {
+            Some(events) => events.scalars(step, &[("samples_per_second".to_owned(), samples_per_second)]),
+            None => Ok(()),
+        }
     }
 
     /// Writes `report.json`: the mark of a finished run.

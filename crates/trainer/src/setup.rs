@@ -1,140 +1,84 @@
 //! From a configuration to the parts of a run: the one place that knows which methods and models exist.
 
+mod cafe;
+mod sizes;
+
 use anyhow::{Context, Result, anyhow};
 use cafe_core::{
-    Budget, CafeConfig, CafeEmbedding, CafeSettings, Embedding, FieldKind, FullEmbedding, HashedConfig,
-    HashedEmbedding, Medium, RowOptimizer, VictimPolicy, full_bytes, mix64,
+    AdaConfig, Budget, BudgetError, CafeConfig, CafePlusConfig, CafeSettings, Embedding, FeatureCounts, Hash2Config,
+    HashedConfig, MdeConfig, OfflineConfig, QrConfig, RowFormat, RowOptimizer, UnifiedConfig, full_bytes, mix64,
 };
-use criteo_io::{Format, Schema};
-use dlrm_model::{DeviceSpec, DlrmConfig, EngineKind, Model, ModelOptions, OptimizerKind, Precision};
+use criteo_io::{Dialect, DialectError, Schema};
+use dlrm_model::{
+    DcnConfig, DcnV2Config, DeepFmConfig, DeviceSpec, DlrmConfig, EngineKind, Model, ModelConfig as Shape,
+    ModelOptions, OptimizerKind, Precision, WideDeepConfig,
+};
 
-use crate::config::{CafeTable, Config, Importance, Method, ModelKind, Optimizer, Sizing, Victim};
-use crate::report::{bytes, grouped};
+use crate::config::{Config, EmbeddingOptimizer, Method, ModelConfig, ModelKind, Optimizer, RowPrecision, Sizing};
+use crate::data::DataSet;
+
+pub use sizes::{FullSizes, Sizes};
 
 /// PyTorch's default for Adagrad.
 const ADAGRAD_EPSILON: f32 = 1e-10;
+/// PyTorch's defaults for Adam.
+const BETA1: f64 = 0.9;
+const BETA2: f64 = 0.999;
+const ADAM_EPSILON: f32 = 1e-8;
 
 /// What the embedding of a run consists of, before any memory is taken.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct EmbeddingPlan {
     /// Features of each field.
     pub features: Vec<u64>,
-    /// Bytes of a table with a row for each.
+    /// Values a row.
+    pub dim: usize,
+    /// How rows are stored and stepped.
+    pub format: RowFormat,
+    /// Bytes of an `f32` table with a row for each feature.
     pub full_bytes: u64,
     /// What the embedding may occupy.
     pub budget_bytes: u64,
     /// Sizes by method.
-    pub sizes: Sizes,
-}
-
-/// Sizes by method.
-#[derive(Clone, Debug)]
-pub enum Sizes {
-    /// A row for each feature seen.
-    Full {
-        /// Values a row.
-        dim: usize,
-    },
-    /// Rows for each field.
-    Hash(HashedConfig),
-    /// Sketch, hot rows, shared rows.
-    Cafe(CafeConfig),
+    pub sizes: Box<dyn Sizes>,
 }
 
 impl EmbeddingPlan {
     /// Bytes of one row.
     #[must_use]
     pub fn row_bytes(&self) -> u64 {
-        let dim = match &self.sizes {
-            Sizes::Full { dim } => *dim,
-            Sizes::Hash(sizes) => sizes.dim,
-            Sizes::Cafe(sizes) => sizes.dim,
-        };
-        (dim * size_of::<f32>()) as u64
+        self.format.row_bytes(self.dim)
     }
 
-    /// Rows and sketch; for `full` what it can grow to.
+    /// Features that the data can show at most.
     #[must_use]
-    pub fn embedding_bytes(&self) -> u64 {
-        match &self.sizes {
-            Sizes::Full { .. } => self.full_bytes,
-            Sizes::Hash(sizes) => sizes.embedding_bytes(),
-            Sizes::Cafe(sizes) => sizes.embedding_bytes(),
-        }
+    pub fn n_features_seen(&self, config: &Config) -> u64 {
+        let limit = known_rows(config).unwrap_or(u64::MAX);
+        self.features.iter().map(|&n| n.min(limit)).sum()
     }
 
-    /// The same with maps and free list: about 40 B a feature where a map grows.
+    /// Rows, sketch, maps, free lists, the optimizer's state.
     #[must_use]
     pub fn total_bytes(&self) -> u64 {
-        let beside = match &self.sizes {
-            Sizes::Full { .. } => 40 * self.features.iter().sum::<u64>(),
-            Sizes::Hash(_) => 0,
-            Sizes::Cafe(sizes) => 40 * sizes.n_own_rows() + 4 * sizes.n_hot as u64,
-        };
-        self.embedding_bytes() + beside
-    }
-
-    /// What the method consists of, as labels and values.
-    #[must_use]
-    pub fn lines(&self) -> Vec<(&'static str, String)> {
-        let rows_and_bytes = |n_rows: u64| format!("{} rows, {}", grouped(n_rows), bytes(n_rows * self.row_bytes()));
-        match &self.sizes {
-            Sizes::Full { .. } => vec![("rows", "one for each feature seen, up to the full table".to_owned())],
-            Sizes::Hash(sizes) => vec![("hash rows", rows_and_bytes(sizes.n_rows.iter().sum()))],
-            Sizes::Cafe(sizes) => {
-                let n_buckets = grouped(sizes.n_buckets as u64);
-                let n_own = sizes.n_own_rows();
-                let decay = sizes.decay.map_or_else(
-                    || "they never decay".to_owned(),
-                    |decay| format!("all scores x {} every {:.3e} of mass", decay.factor, decay.every),
-                );
-                vec![
-                    (
-                        "sketch",
-                        format!("{n_buckets} buckets of {} slots, {}", sizes.slots, bytes(sizes.sketch_bytes())),
-                    ),
-                    ("hot rows", rows_and_bytes(sizes.n_hot as u64)),
-                    ("hash rows", rows_and_bytes(sizes.n_rows() - sizes.n_hot as u64 - n_own)),
-                    ("small rows", rows_and_bytes(n_own)),
-                    ("hot from", format!("score {}; {decay}", sizes.threshold)),
-                ]
-            }
-        }
-    }
-
-    /// Rows of a field, beside the hot ones: their number, and in words.
-    #[must_use]
-    pub fn field_rows(&self, field: usize) -> (u64, String) {
-        let n_features = self.features[field];
-        match &self.sizes {
-            Sizes::Full { .. } => (n_features, format!("up to {}", grouped(n_features))),
-            Sizes::Hash(sizes) => (sizes.n_rows[field], grouped(sizes.n_rows[field])),
-            Sizes::Cafe(sizes) => {
-                let text = match sizes.fields[field].kind {
-                    FieldKind::Own => format!("{} own", grouped(n_features)),
-                    FieldKind::Shared { first, second: 0 } => grouped(first),
-                    FieldKind::Shared { first, second } => format!("{} + {}", grouped(first), grouped(second)),
-                };
-                (sizes.fields[field].n_rows(), text)
-            }
-        }
+        let optimizer = self.sizes.n_rows() * self.format.optimizer.state_bytes(self.dim);
+        self.sizes.expected_bytes() + self.sizes.beside_bytes() + optimizer
     }
 }
 
-/// The dialect of the rows.
+/// How the rows are written.
 ///
 /// # Errors
-/// If nobody knows it; a checked configuration names a known one.
-pub fn format(config: &Config) -> Result<Format> {
-    config.data.format.parse().map_err(|error| anyhow!("data.format: {error}"))
+/// If nobody knows the format, or the description of its columns can't be right.
+pub fn dialect(config: &Config) -> Result<Dialect, DialectError> {
+    Dialect::new(&config.data.format, config.data.columns.clone())
 }
 
 /// Features of each field: the configuration's, or what the format says.
 ///
 /// # Errors
-/// As [`format()`].
-pub fn schema(config: &Config) -> Result<Schema> {
-    let mut schema = format(config)?.schema();
+/// As [`dialect`].
+pub fn schema(config: &Config) -> Result<Schema, DialectError> {
+    let mut schema = dialect(config)?.schema().clone();
     if let Some(features) = &config.embedding.features {
         schema.features.clone_from(features);
     }
@@ -155,49 +99,76 @@ pub fn plan_embedding(config: &Config) -> Result<EmbeddingPlan> {
         (None, None) => unreachable!("a checked configuration has a budget"),
     };
     let budget_bytes = budget.bytes(&features, dim);
-    let (optimizer, seed) = (row_optimizer(config), embedding_seed(config));
-    let sizes = match config.embedding.method {
-        Method::Full => Ok(Sizes::Full { dim }),
-        Method::Hash => HashedConfig::within(&features, dim, budget_bytes, optimizer, seed).map(Sizes::Hash),
-        Method::Cafe => {
-            let ratio = budget.compression(&features, dim);
-            let settings = cafe_settings(&config.embedding.cafe, ratio, optimizer, seed);
-            match config.embedding.cafe.sizing {
-                Sizing::Within => CafeConfig::within(&features, dim, budget, &settings),
-                Sizing::Paper => CafeConfig::paper(&features, dim, ratio, &settings),
-            }
-            .map(Sizes::Cafe)
-        }
-    };
+    let format = row_format(config);
+    let sizes = sizes(config, &features, budget, format);
     let sizes = sizes.with_context(|| format!("embedding.method = \"{}\"", config.embedding.method.name()))?;
-    Ok(EmbeddingPlan { features, full_bytes, budget_bytes, sizes })
+    Ok(EmbeddingPlan { features, dim, format, full_bytes, budget_bytes, sizes })
 }
 
-/// Builds the embedding that was planned.
-#[must_use]
-pub fn build_embedding(plan: &EmbeddingPlan, config: &Config) -> Box<dyn Embedding> {
-    match &plan.sizes {
-        Sizes::Full { dim } => {
-            Box::new(FullEmbedding::new(&plan.features, *dim, row_optimizer(config), embedding_seed(config)))
+/// One arm a method.
+fn sizes(config: &Config, features: &[u64], budget: Budget, format: RowFormat) -> Result<Box<dyn Sizes>, BudgetError> {
+    let (dim, seed, embedding) = (config.model.dim, embedding_seed(config), &config.embedding);
+    let (bytes, ratio) = (budget.bytes(features, dim), budget.compression(features, dim));
+    Ok(match embedding.method {
+        Method::Full => {
+            Box::new(FullSizes { features: features.to_vec(), dim, format, seed, max_rows: known_rows(config) })
         }
-        Sizes::Hash(sizes) => Box::new(HashedEmbedding::new(sizes)),
-        Sizes::Cafe(sizes) => Box::new(CafeEmbedding::new(sizes.clone())),
-    }
+        Method::Hash => Box::new(HashedConfig::within(features, dim, bytes, format, seed)?),
+        Method::Hash2 => Box::new(Hash2Config::within(features, dim, bytes, format, seed)?),
+        Method::Qr => Box::new(QrConfig::within(features, dim, bytes, format, seed)?),
+        Method::Mde => Box::new(MdeConfig::within(features, dim, bytes, format, seed)?),
+        Method::Ada => Box::new(AdaConfig::within(features, dim, bytes, format, seed)?),
+        Method::Offline => {
+            let share = embedding.offline.shared_share.unwrap_or_else(|| CafeSettings::paper(ratio).shared_share);
+            Box::new(OfflineConfig::within(features, dim, budget, share, format, seed)?)
+        }
+        Method::Unified => {
+            let settings = cafe::unified_settings(embedding.unified);
+            Box::new(UnifiedConfig::with_settings(features, (dim, bytes), settings, format, seed)?)
+        }
+        Method::CafePlus => {
+            let settings = cafe::plus_settings(&embedding.cafe_plus, ratio, format, seed);
+            Box::new(CafePlusConfig::within(features, dim, budget, &settings)?)
+        }
+        Method::Cafe | Method::CafeBest => {
+            let settings = cafe::settings(embedding, ratio, format, seed);
+            // The paper's sizes are of the paper's method.
+            Box::new(match (embedding.method, embedding.cafe.sizing) {
+                (Method::Cafe, Sizing::Paper) => CafeConfig::paper(features, dim, ratio, &settings)?,
+                _ => CafeConfig::within(features, dim, budget, &settings)?,
+            })
+        }
+    })
 }
 
-/// The shape of the dense network.
+/// Builds the embedding that was planned, after a pass over the training rows where the method asks for one.
 ///
 /// # Errors
-/// As [`format()`].
-pub fn model_config(config: &Config) -> Result<DlrmConfig> {
-    let schema = format(config)?.schema();
-    let ModelKind::Dlrm = config.model.kind;
-    Ok(DlrmConfig {
-        n_dense: schema.n_integers,
-        n_fields: schema.n_fields,
-        dim: config.model.dim,
-        bottom: config.model.bottom.clone(),
-        top: config.model.top.clone(),
+/// If the rows can't be read.
+pub fn build_embedding(plan: &EmbeddingPlan, config: &Config, data: &DataSet) -> Result<Box<dyn Embedding>> {
+    let counts = if plan.sizes.wants_counts() {
+        tracing::info!("counting features for {}", config.embedding.method.name());
+        data.count_features(config.embedding.offline.rows.unwrap_or(u64::MAX))?
+    } else {
+        FeatureCounts::default()
+    };
+    Ok(plan.sizes.build(&counts))
+}
+
+/// The shape of the dense network; one arm a model.
+///
+/// # Errors
+/// As [`dialect`].
+pub fn model_config(config: &Config) -> Result<Shape> {
+    let Schema { n_integers: n_dense, n_fields, .. } = schema(config)?;
+    let ModelConfig { kind, dim, bottom, top, deep, cross_layers, cross_rank } = config.model.clone();
+    let n_cross = cross_layers.unwrap_or_default();
+    Ok(match kind {
+        ModelKind::Dlrm => DlrmConfig { n_dense, n_fields, dim, bottom, top }.into(),
+        ModelKind::Wdl => WideDeepConfig { n_dense, n_fields, dim, deep }.into(),
+        ModelKind::Dcn => DcnConfig { n_dense, n_fields, dim, n_cross, deep }.into(),
+        ModelKind::Dcnv2 => DcnV2Config { n_dense, n_fields, dim, n_cross, rank: cross_rank, deep }.into(),
+        ModelKind::Deepfm => DeepFmConfig { n_dense, n_fields, dim, deep }.into(),
     })
 }
 
@@ -210,6 +181,7 @@ pub fn build_model(config: &Config) -> Result<Model> {
     let optimizer = match config.train.optimizer {
         Optimizer::Sgd => OptimizerKind::Sgd,
         Optimizer::Adagrad => OptimizerKind::Adagrad { epsilon: ADAGRAD_EPSILON },
+        Optimizer::Adam => OptimizerKind::Adam { beta1: BETA1, beta2: BETA2, epsilon: ADAM_EPSILON },
     };
     let options = ModelOptions { optimizer, seed: mix64(config.seed, 0x0de1), device, n_threads: config.threads };
     let engine: EngineKind = config.engine.parse().map_err(|error| anyhow!("engine: {error}"))?;
@@ -217,56 +189,30 @@ pub fn build_model(config: &Config) -> Result<Model> {
     Ok(Model::with_precision(engine, model_config(config)?, options, precision)?)
 }
 
+/// The rows of the data, where they are known without looking at them.
+fn known_rows(config: &Config) -> Option<u64> {
+    config.data.synthetic.as_ref().map(|synthetic| synthetic.rows).into_iter().chain(config.data.rows).min()
+}
+
 fn embedding_seed(config: &Config) -> u64 {
     mix64(config.seed, 0xe_3bed)
 }
 
-fn row_optimizer(config: &Config) -> RowOptimizer {
-    match config.train.optimizer {
-        Optimizer::Sgd => RowOptimizer::Sgd,
-        Optimizer::Adagrad => RowOptimizer::RowWiseAdagrad { epsilon: ADAGRAD_EPSILON },
-    }
-}
-
-/// The paper's settings for the ratio, where the configuration says nothing else.
-fn cafe_settings(table: &CafeTable, ratio: f64, optimizer: RowOptimizer, seed: u64) -> CafeSettings {
-    let CafeTable {
-        sizing: _,
-        shared_share,
-        threshold,
-        slots,
-        victim,
-        importance,
-        decay_factor,
-        multi_level,
-        medium_threshold_ratio,
-        medium_share,
-    } = table.clone();
-    let paper = CafeSettings::paper(ratio);
-    let medium = Medium::default();
-    CafeSettings {
-        shared_share: shared_share.unwrap_or(paper.shared_share),
-        threshold: threshold.unwrap_or(paper.threshold),
-        slots: slots.unwrap_or(paper.slots),
-        victim: victim.map_or(paper.victim, |victim| match victim {
-            Victim::Lightest => VictimPolicy::Lightest,
-            Victim::LightestCold => VictimPolicy::LightestCold,
-            Victim::LastSlot => VictimPolicy::LastSlot,
-        }),
-        importance: importance.map_or(paper.importance, |importance| match importance {
-            Importance::GradientNorm => cafe_core::Importance::GradientNorm,
-            Importance::Frequency => cafe_core::Importance::Frequency,
-        }),
-        decay_factor: match decay_factor {
-            None => paper.decay_factor,
-            Some(1.0) => None,
-            factor => factor,
-        },
-        medium: multi_level.then_some(Medium {
-            threshold_ratio: medium_threshold_ratio.unwrap_or(medium.threshold_ratio),
-            second_share: medium_share.unwrap_or(medium.second_share),
-        }),
-        optimizer,
-        seed,
-    }
+fn row_format(config: &Config) -> RowFormat {
+    let optimizer = match config.train.row_optimizer() {
+        EmbeddingOptimizer::Sgd => RowOptimizer::Sgd,
+        EmbeddingOptimizer::RowWiseAdagrad => RowOptimizer::RowWiseAdagrad { epsilon: ADAGRAD_EPSILON },
+        EmbeddingOptimizer::Adagrad => RowOptimizer::Adagrad { epsilon: ADAGRAD_EPSILON },
+        EmbeddingOptimizer::Adam => {
+            RowOptimizer::Adam { beta1: BETA1 as f32, beta2: BETA2 as f32, epsilon: ADAM_EPSILON }
+        }
+    };
+    let by_method = if config.embedding.method == Method::CafeBest { RowPrecision::I8 } else { RowPrecision::F32 };
+    let precision = match config.embedding.precision.unwrap_or(by_method) {
+        RowPrecision::F32 => cafe_core::RowPrecision::F32,
+        RowPrecision::F16 => cafe_core::RowPrecision::F16,
+        RowPrecision::Bf16 => cafe_core::RowPrecision::Bf16,
+        RowPrecision::I8 => cafe_core::RowPrecision::I8,
+    };
+    RowFormat { precision, optimizer }
 }

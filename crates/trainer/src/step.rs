@@ -7,17 +7,23 @@ use cafe_core::{Embedding, UpdateStats, Workers};
 use criteo_io::Batch;
 use dlrm_model::{Inputs, Model, ModelError, StepOutputs, Team};
 
+use crate::bags;
+use crate::config::TrainConfig;
+
 /// The two halves of a model, and the buffers between them.
 pub struct Learner {
     /// Features to rows.
     pub embedding: Box<dyn Embedding>,
     /// Rows to logits.
     pub model: Model,
-    learning_rate: f32,
     /// Threads for the embedding where the model has none to lend.
     team: Option<Team>,
+    /// One vector a field, and its gradient: `[B, F, dim]`.
     rows: Vec<f32>,
     row_grads: Vec<f32>,
+    /// One row an id, and its gradient, where fields hold several values.
+    bag_rows: Vec<f32>,
+    bag_grads: Vec<f32>,
     logits: Vec<f32>,
     phases: Phases,
 }
@@ -55,6 +61,24 @@ impl Phases {
     }
 }
 
+/// Learning rates of one step.
+#[derive(Clone, Copy, Debug)]
+pub struct Rates {
+    /// Of the network.
+    pub network: f32,
+    /// Of the embedding's rows.
+    pub rows: f32,
+}
+
+impl Rates {
+    /// The rates in a step, counted from 1.
+    #[must_use]
+    pub fn at(train: &TrainConfig, step: u64) -> Self {
+        let factor = train.schedule.factor(step) as f32;
+        Self { network: factor * train.lr, rows: factor * train.embedding_lr.unwrap_or(train.lr) }
+    }
+}
+
 /// What a training step reports.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct StepReport {
@@ -69,20 +93,16 @@ impl Learner {
     ///
     /// # Errors
     /// If the system refuses threads.
-    pub fn new(
-        embedding: Box<dyn Embedding>,
-        model: Model,
-        learning_rate: f32,
-        n_threads: usize,
-    ) -> Result<Self, ModelError> {
+    pub fn new(embedding: Box<dyn Embedding>, model: Model, n_threads: usize) -> Result<Self, ModelError> {
         let team = if model.team().is_some() { None } else { Some(Team::new(n_threads)?) };
         Ok(Self {
             embedding,
             model,
-            learning_rate,
             team,
             rows: Vec::new(),
             row_grads: Vec::new(),
+            bag_rows: Vec::new(),
+            bag_grads: Vec::new(),
             logits: Vec::new(),
             phases: Phases::default(),
         })
@@ -92,20 +112,32 @@ impl Learner {
     ///
     /// # Errors
     /// If a logit, the loss or a gradient is not finite; neither half has changed then.
-    pub fn train(&mut self, batch: &Batch) -> Result<StepReport> {
+    pub fn train(&mut self, batch: &Batch, rates: Rates) -> Result<StepReport> {
         let started = Instant::now();
         self.look_up(batch);
         let looked_up = Instant::now();
         let inputs = Inputs { dense: &batch.dense, rows: &self.rows, labels: &batch.labels };
         let outputs = StepOutputs { row_grads: &mut self.row_grads, logits: &mut self.logits };
-        let loss = self.model.train_step(inputs, self.learning_rate, outputs)?;
+        let loss = self.model.train_step(inputs, rates.network, outputs)?;
         let stepped = Instant::now();
-        let Self { embedding, model, team, row_grads, .. } = self;
-        let stats = embedding.update_on(&batch.ids, row_grads, self.learning_rate, &lent(model, team.as_ref()));
+        let Self { embedding, model, team, row_grads, bag_grads, .. } = self;
+        let grads = if batch.bag_ends.is_empty() {
+            &*row_grads
+        } else {
+            bags::spread(row_grads, &batch.bag_ends, embedding.dim(), bag_grads);
+            bag_grads
+        };
+        let stats = embedding.update_on(&batch.ids, grads, rates.rows, &lent(model, team.as_ref()));
         self.phases.lookup += looked_up - started;
         self.phases.network += stepped - looked_up;
         self.phases.update += stepped.elapsed();
         Ok(StepReport { loss_sum: loss.loss_sum, stats })
+    }
+
+    /// The logits of the last batch that was trained or predicted, `[B]`; those of a training step are from before it.
+    #[must_use]
+    pub fn logits(&self) -> &[f32] {
+        &self.logits
     }
 
     /// Where the time of the training steps went.
@@ -126,15 +158,62 @@ impl Learner {
     }
 
     fn look_up(&mut self, batch: &Batch) {
-        let n_values = batch.ids.len() * self.embedding.dim();
-        self.rows.resize(n_values, 0.0);
-        self.row_grads.resize(n_values, 0.0);
+        let dim = self.embedding.dim();
+        let (n_ids, n_bags) = (batch.ids.len(), batch.bag_ends.len());
+        let n_vectors = if n_bags == 0 { n_ids } else { n_bags };
+        self.rows.resize(n_vectors * dim, 0.0);
+        self.row_grads.resize(n_vectors * dim, 0.0);
         self.logits.resize(batch.len(), 0.0);
-        let Self { embedding, model, team, rows, .. } = self;
-        embedding.lookup_on(&batch.ids, rows, &lent(model, team.as_ref()));
+        let Self { embedding, model, team, rows, bag_rows, bag_grads, .. } = self;
+        let workers = lent(model, team.as_ref());
+        if n_bags == 0 {
+            return embedding.lookup_on(&batch.ids, rows, &workers);
+        }
+        bag_rows.resize(n_ids * dim, 0.0);
+        bag_grads.resize(n_ids * dim, 0.0);
+        embedding.lookup_on(&batch.ids, bag_rows, &workers);
+        bags::sum(bag_rows, &batch.bag_ends, dim, rows);
     }
 }
 
 fn lent<'a>(model: &'a Model, team: Option<&'a Team>) -> Lent<'a> {
     Lent(team.or_else(|| model.team()).expect("a model with threads, or threads beside it"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::config::Config;
+    use crate::data::DataSet;
+    use crate::setup;
+
+    /// What training is judged by: the logits of a step are those of a model that has not seen its batch.
+    #[test]
+    fn the_logits_of_a_step_are_from_before_it() {
+        let text = "engine = \"native\"\n[data]\nsynthetic = { rows = 2000 }\n[model]\ndim = 4\nbottom = [8, 4]\n\
+                    top = [8, 1]\n[embedding]\ncompression = 100\n[train]\nbatch = 256\n";
+        for engine in ["native", "candle"] {
+            let overrides = [format!("engine={engine}")];
+            let config = Config::parse(text, Path::new("a.toml"), &overrides).expect("valid");
+            let plan = setup::plan_embedding(&config).expect("it fits");
+            let data = DataSet::open(&config).expect("rows");
+            let (embedding, model) =
+                (setup::build_embedding(&plan, &config, &data), setup::build_model(&config).expect("a model"));
+            let mut learner = Learner::new(embedding.expect("no pass"), model, 2).expect("threads");
+            let mut batches = data.train(256).expect("rows");
+            while let Some(batch) = batches.next_batch().expect("rows") {
+                let before = learner.predict(&batch).expect("finite").to_vec();
+                learner.train(&batch, Rates { network: 0.1, rows: 0.1 }).expect("finite");
+                let at_step = learner.logits().to_vec();
+                let after = learner.predict(&batch).expect("finite");
+                let distance = |others: &[f32]| {
+                    at_step.iter().zip(others).map(|(a, b)| f64::from(a - b).abs()).sum::<f64>() / at_step.len() as f64
+                };
+                assert!(distance(&before) < 1e-6, "{engine}: {} from before", distance(&before));
+                assert!(distance(after) > 1e-4, "{engine}: {} from after", distance(after));
+            }
+        }
+    }
 }

@@ -5,7 +5,7 @@ use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use criteo_io::{Record, RecordSource, Synth, SynthConfig, write_record};
+use criteo_io::{Format, Record, RecordSource, RowWriter, Synth, SynthConfig};
 
 /// What to write, and where.
 #[derive(Clone, Debug, clap::Args)]
@@ -19,6 +19,9 @@ pub struct SynthArgs {
     /// Rows from one change of the popular values to the next
     #[arg(long, default_value_t = SynthConfig::default().rows_per_day, value_parser = clap::value_parser!(u64).range(1..))]
     pub rows_per_day: u64,
+    /// How the rows are written: criteo-kaggle, criteo-terabyte, avazu or kdd12
+    #[arg(long, default_value_t = Format::CriteoKaggle)]
+    pub format: Format,
     /// The file; `.gz` and `.zst` are compressed, `-` is standard output
     #[arg(long)]
     pub out: PathBuf,
@@ -67,9 +70,12 @@ fn write_rows(args: &SynthArgs, out: &mut impl Write) -> io::Result<()> {
     let config = SynthConfig { seed: args.seed, rows_per_day: args.rows_per_day };
     let mut rows = Synth::new(config, 0..args.rows);
     let (mut record, mut line) = (Record::default(), Vec::new());
+    let mut writer = RowWriter::new(args.format, config, 0);
+    writer.write_header(&mut line);
+    out.write_all(&line)?;
     while rows.read_record(&mut record).map_err(io::Error::other)? {
         line.clear();
-        write_record(&record, &mut line);
+        writer.write(&record, &mut line);
         out.write_all(&line)?;
     }
     Ok(())

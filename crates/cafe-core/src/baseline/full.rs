@@ -6,10 +6,10 @@ use crate::by_field::ByField;
 use crate::coalesce::Positions;
 use crate::own_rows::OwnRows;
 use crate::prefetch::AHEAD;
-use crate::rows::{RowTable, copy, init_bound, init_row};
+use crate::rows::{RowTable, init_bound};
 use crate::state::u64s;
 use crate::workers::{Buffers, for_batch, for_each, lookup_parts};
-use crate::{Embedding, FeatureId, Memory, RowOptimizer, StateError, StateView, UpdateStats, Workers};
+use crate::{Embedding, FeatureId, Memory, RowFormat, StateError, StateView, UpdateStats, Workers};
 
 /// A row for every feature: the ceiling that compression is measured against.
 ///
@@ -30,12 +30,12 @@ pub struct FullEmbedding {
 impl FullEmbedding {
     /// An embedding of fields with `features[f]` features in rows of `dim` values; no row is stored yet.
     #[must_use]
-    pub fn new(features: &[u64], dim: usize, optimizer: RowOptimizer, seed: u64) -> Self {
+    pub fn new(features: &[u64], dim: usize, format: RowFormat, seed: u64) -> Self {
         Self {
             seed,
             bounds: features.iter().copied().map(init_bound).collect(),
             own: OwnRows::with_capacity(0),
-            rows: RowTable::new(0, dim, optimizer),
+            rows: RowTable::new(0, dim, format),
             batch: ByField::new(features.len(), dim),
             buffers: Buffers::default(),
         }
@@ -52,7 +52,7 @@ impl FullEmbedding {
             return row_idx;
         }
         let row_idx = self.rows.push_row();
-        init_row(self.rows.row_mut(row_idx), id.raw(), self.seed, self.bounds[id.field()]);
+        self.rows.init(row_idx, id.raw(), self.seed, self.bounds[id.field()]);
         self.own.insert(id, row_idx);
         row_idx
     }
@@ -76,8 +76,8 @@ impl Embedding for FullEmbedding {
                 }
                 for ((row, &id), out) in rows.iter().zip(ids).zip(out.chunks_exact_mut(dim)) {
                     match *row {
-                        Some(row_idx) => copy(out, self.rows.row(row_idx)),
-                        None => init_row(out, id.raw(), self.seed, self.bounds[id.field()]),
+                        Some(row_idx) => self.rows.read(row_idx, out),
+                        None => self.rows.initial(id.raw(), self.seed, self.bounds[id.field()], out),
                     }
                 }
             }

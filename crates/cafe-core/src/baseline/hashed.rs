@@ -6,10 +6,10 @@ use crate::budget::proportional_rows;
 use crate::by_field::ByField;
 use crate::coalesce::Positions;
 use crate::prefetch::AHEAD;
-use crate::rows::{RowTable, copy, init_bound, init_row};
+use crate::rows::{RowTable, init_bound};
 use crate::workers::{Buffers, for_batch, for_each, lookup_parts};
 use crate::{
-    BudgetError, Embedding, FeatureId, Memory, RowOptimizer, StateError, StateView, UpdateStats, Workers, mix64, reduce,
+    BudgetError, Embedding, FeatureId, Memory, RowFormat, StateError, StateView, UpdateStats, Workers, mix64, reduce,
 };
 
 /// Sizes and settings of a [`HashedEmbedding`].
@@ -21,8 +21,8 @@ pub struct HashedConfig {
     pub features: Vec<u64>,
     /// Rows of each field.
     pub n_rows: Vec<u64>,
-    /// How rows follow their gradients.
-    pub optimizer: RowOptimizer,
+    /// How rows are stored, and how they follow their gradients.
+    pub format: RowFormat,
     /// Seeds the hash and the initial rows.
     pub seed: u64,
 }
@@ -36,18 +36,18 @@ impl HashedConfig {
         features: &[u64],
         dim: usize,
         budget_bytes: u64,
-        optimizer: RowOptimizer,
+        format: RowFormat,
         seed: u64,
     ) -> Result<Self, BudgetError> {
-        let max_rows = budget_bytes / (dim * size_of::<f32>()) as u64;
-        let n_rows = proportional_rows(features, dim, max_rows)?;
-        Ok(Self { dim, features: features.to_vec(), n_rows, optimizer, seed })
+        let max_rows = budget_bytes / format.row_bytes(dim);
+        let n_rows = proportional_rows(features, format.row_bytes(dim), max_rows)?;
+        Ok(Self { dim, features: features.to_vec(), n_rows, format, seed })
     }
 
     /// Bytes of all rows.
     #[must_use]
     pub fn embedding_bytes(&self) -> u64 {
-        self.n_rows.iter().sum::<u64>() * (self.dim * size_of::<f32>()) as u64
+        self.n_rows.iter().sum::<u64>() * self.format.row_bytes(self.dim)
     }
 }
 
@@ -72,18 +72,18 @@ impl HashedEmbedding {
     /// If `features` and `n_rows` are not of equal length, a field has no row, or there are 2^32 rows.
     #[must_use]
     pub fn new(config: &HashedConfig) -> Self {
-        let HashedConfig { dim, features, n_rows, optimizer, seed } = config;
+        let HashedConfig { dim, features, n_rows, format, seed } = config;
         assert_eq!(features.len(), n_rows.len(), "features and rows are given for every field");
         let total = n_rows.iter().sum::<u64>();
         assert!(u32::try_from(total).is_ok(), "a table has fewer than 2^32 rows");
-        let mut rows = RowTable::new(total as usize, *dim, *optimizer);
+        let mut rows = RowTable::new(total as usize, *dim, *format);
         let mut fields = Vec::with_capacity(features.len());
         let mut start = 0_u32;
         for (&n_features, &n) in features.iter().zip(n_rows) {
             assert!(n > 0, "every field needs a row");
             fields.push((start, n as usize));
             for row_idx in start..start + n as u32 {
-                init_row(rows.row_mut(row_idx), u64::from(row_idx), *seed, init_bound(n_features));
+                rows.init(row_idx, u64::from(row_idx), *seed, init_bound(n_features));
             }
             start += n as u32;
         }
@@ -112,7 +112,7 @@ impl Embedding for HashedEmbedding {
                     self.rows.prefetch(*row_idx);
                 }
                 for (&row_idx, out) in row_idxs.iter().zip(out.chunks_exact_mut(dim)) {
-                    copy(out, self.rows.row(row_idx));
+                    self.rows.read(row_idx, out);
                 }
             }
         });
@@ -153,7 +153,7 @@ impl Embedding for HashedEmbedding {
     }
 
     fn state(&self) -> Vec<(&'static str, StateView<'_>)> {
-        self.rows.state().into()
+        self.rows.state()
     }
 
     fn restore(&mut self, state: &BTreeMap<&str, StateView<'_>>) -> Result<(), StateError> {

@@ -1,6 +1,8 @@
 //! What a CAFE embedding is made of: sizes, tiers, thresholds.
 
-use crate::{RowOptimizer, VictimPolicy};
+use crate::{RowFormat, VictimPolicy};
+
+use super::levers::{Cold, HotRows, HotRule, Sketches, SlotLayout};
 
 /// Sizes and settings of a [`crate::CafeEmbedding`]; [`CafeConfig::within`] makes them from a budget.
 #[derive(Clone, Debug, PartialEq)]
@@ -17,16 +19,30 @@ pub struct CafeConfig {
     pub victim: VictimPolicy,
     /// What a score measures.
     pub importance: Importance,
-    /// `K`: the score from which a feature is hot.
+    /// `K`: the score from which a feature is hot; under [`HotRule::Quota`] the least that `K` may be.
     pub threshold: f32,
+    /// Whether `K` stays or follows the hot rows in use.
+    pub rule: HotRule,
     /// How scores fade; `None` never.
     pub decay: Option<Decay>,
+    /// What a hot row holds.
+    pub hot: HotRows,
+    /// The share β of what a hot row knows that goes back into the shared rows when it is taken away; `None` forgets it.
+    pub write_back: Option<f32>,
     /// The middle tier; `None` for hot and cold only.
     pub medium: Option<Medium>,
+    /// What a slot of the sketch consists of.
+    pub layout: SlotLayout,
+    /// Buckets of each field, with hot rows in proportion; empty where all fields share all of them.
+    pub field_buckets: Vec<usize>,
+    /// Where features without a hot row have their vectors.
+    pub cold: Cold,
+    /// Rows of the table that all fields share, if they do.
+    pub n_unified: u64,
     /// The rows of each field that its features share or own from the start.
     pub fields: Vec<FieldRows>,
-    /// How rows follow their gradients.
-    pub optimizer: RowOptimizer,
+    /// How rows are stored, and how they follow their gradients.
+    pub format: RowFormat,
     /// Seeds every hash and the initial rows.
     pub seed: u64,
 }
@@ -36,20 +52,34 @@ pub struct CafeConfig {
 pub struct CafeSettings {
     /// `h`: the share of the budget that the shared rows get; the rest is for sketch and hot rows.
     pub shared_share: f64,
-    /// `K`: the score from which a feature is hot.
+    /// `K`: the score from which a feature is hot; under [`HotRule::Quota`] the least that `K` may be.
     pub threshold: f32,
+    /// Whether `K` stays or follows the hot rows in use.
+    pub rule: HotRule,
     /// Slots a bucket.
     pub slots: usize,
+    /// What a slot of the sketch consists of.
+    pub layout: SlotLayout,
+    /// One sketch for all fields, or one for each.
+    pub sketches: Sketches,
     /// Who makes room in a full bucket.
     pub victim: VictimPolicy,
     /// What a score measures.
     pub importance: Importance,
     /// Each decay multiplies the scores by this; `None` never decays.
     pub decay_factor: Option<f32>,
+    /// The score mass observed from one decay to the next; `None` for `10 H K`, as the paper's published code.
+    pub decay_every: Option<f64>,
+    /// What a hot row holds.
+    pub hot: HotRows,
+    /// The share β of what a hot row knows that goes back into the shared rows when it is taken away; `None` forgets it.
+    pub write_back: Option<f32>,
+    /// Where features without a hot row have their vectors.
+    pub cold: Cold,
     /// The middle tier of the multi-level embedding.
     pub medium: Option<Medium>,
-    /// How rows follow their gradients.
-    pub optimizer: RowOptimizer,
+    /// How rows are stored, and how they follow their gradients.
+    pub format: RowFormat,
     /// Seeds every hash and the initial rows.
     pub seed: u64,
 }
@@ -80,12 +110,19 @@ impl CafeSettings {
         Self {
             shared_share,
             threshold,
+            rule: HotRule::Threshold,
             slots: 4,
+            layout: SlotLayout::Full,
+            sketches: Sketches::One,
             victim: VictimPolicy::default(),
             importance: Importance::GradientNorm,
             decay_factor: Some(0.99),
+            decay_every: None,
+            hot: HotRows::Exclusive,
+            write_back: None,
+            cold: Cold::PerField,
             medium: None,
-            optimizer: RowOptimizer::Sgd,
+            format: RowFormat::default(),
             seed: 0,
         }
     }
@@ -149,6 +186,8 @@ pub enum FieldKind {
         /// Rows of the second table, the middle tier's; may be 0.
         second: u64,
     },
+    /// None: its features share the rows of [`Cold::Unified`] with those of all fields.
+    Unified,
 }
 
 impl FieldRows {
@@ -175,6 +214,7 @@ impl FieldRows {
         match self.kind {
             FieldKind::Own => self.n_features,
             FieldKind::Shared { first, second } => first + second,
+            FieldKind::Unified => 0,
         }
     }
 }

@@ -1,21 +1,22 @@
 //! What one field does of a training step: alone, beside the other fields.
 
-use super::{CafeConfig, Importance, Route, SharedRows};
+use super::tracker::Tracker;
+use super::{CafeConfig, HotRows, Importance, Route, SharedRows};
+use crate::FeatureId;
 use crate::by_field::FieldPart;
 use crate::coalesce::{Positions, RowSums};
-use crate::prefetch::prefetch;
+use crate::norms::norms;
 use crate::rows::RowsMut;
-use crate::{FeatureId, HotSketch};
+use crate::signed_table::contributions::FieldContributions;
 
 /// Stands for the score of a feature that adds nothing.
 pub(super) const NO_SCORE: f32 = -1.0;
 
 /// One field's part of the batch, and what it reads and writes.
-pub(super) struct FieldStep<'a> {
+pub(super) struct FieldStep<'a, S> {
     pub(super) config: &'a CafeConfig,
-    pub(super) sketch: &'a HotSketch,
-    /// `None` for a field whose features own rows.
-    pub(super) shared: Option<&'a SharedRows>,
+    pub(super) sketch: &'a S,
+    pub(super) cold: ColdStep<'a>,
     pub(super) part: FieldPart<'a>,
     /// The field's rows.
     pub(super) rows: RowsMut<'a>,
@@ -23,6 +24,16 @@ pub(super) struct FieldStep<'a> {
     pub(super) scores: &'a mut [f32],
     pub(super) buckets: &'a mut [u32],
     pub(super) routes: &'a mut [Route],
+}
+
+/// Where gradients of a field's cold features go.
+pub(super) enum ColdStep<'a> {
+    /// To rows of their own, which the sketch does not see.
+    Own,
+    /// To rows of the field.
+    Shared(&'a SharedRows),
+    /// To rows of all fields; those step when it is known what all fields add to them.
+    Unified(FieldContributions<'a>),
 }
 
 /// What a thread needs for one field at a time.
@@ -33,14 +44,16 @@ pub(super) struct FieldBuffers {
     row_sums: RowSums,
 }
 
-impl FieldStep<'_> {
-    pub(super) fn run(&mut self, buffers: &mut FieldBuffers, ids: &[FeatureId], grads: &[f32], learning_rate: f32) {
+impl<S: Tracker> FieldStep<'_, S> {
+    pub(super) fn run(mut self, buffers: &mut FieldBuffers, ids: &[FeatureId], grads: &[f32], learning_rate: f32) {
         let FieldBuffers { positions, importance, row_sums } = buffers;
-        let Some(shared) = self.shared else {
+        if matches!(self.cold, ColdStep::Own) {
             self.part.coalesce(positions, (ids, grads, self.config.dim), FeatureId::raw, |_, _| ());
             self.scores.fill(NO_SCORE);
+            // What an earlier batch left here may name hot rows.
+            self.routes.fill(Route::Unknown);
             return;
-        };
+        }
         match self.config.importance {
             Importance::GradientNorm => norms(self.part.occurrences, grads, self.config.dim, importance),
             Importance::Frequency => {
@@ -53,8 +66,12 @@ impl FieldStep<'_> {
             self.importance[position] += importance[number];
         });
         self.score(importance.iter().sum());
-        self.route(shared);
-        self.step(shared, row_sums, learning_rate);
+        self.route();
+        match self.cold {
+            ColdStep::Own => {}
+            ColdStep::Shared(shared) => self.step(shared, row_sums, learning_rate),
+            ColdStep::Unified(_) => self.contribute(),
+        }
     }
 
     /// Scores have a mean of one over the field's occurrences.
@@ -70,7 +87,7 @@ impl FieldStep<'_> {
     }
 
     /// The rows that lookup read.
-    fn route(&mut self, shared: &SharedRows) {
+    fn route(&mut self) {
         let keys = &self.part.keys[..*self.part.n_keys];
         for (&raw, bucket) in keys.iter().zip(&mut *self.buckets) {
             let bucket_idx = self.sketch.bucket_idx(FeatureId::from_raw(raw));
@@ -80,7 +97,11 @@ impl FieldStep<'_> {
         for ((&raw, &bucket), route) in keys.iter().zip(&*self.buckets).zip(&mut *self.routes) {
             let id = FeatureId::from_raw(raw);
             let (row, score) = self.sketch.row_and_score(bucket as usize, id);
-            *route = row.map_or_else(|| shared.route(self.config, id, score), Route::Hot);
+            let cold = || match self.cold {
+                ColdStep::Shared(shared) => shared.route(self.config, id, score),
+                ColdStep::Unified(_) | ColdStep::Own => Route::Unified,
+            };
+            *route = row.map_or_else(cold, Route::Hot);
         }
     }
 
@@ -88,45 +109,39 @@ impl FieldStep<'_> {
     fn step(&mut self, shared: &SharedRows, row_sums: &mut RowSums, learning_rate: f32) {
         let dim = self.config.dim;
         let rows_per_key = if self.config.medium.is_some() { 2 } else { 1 };
-        row_sums.clear(rows_per_key * *self.part.n_keys, dim);
+        // Room for the worst batch of this size: later ones then allocate nothing.
+        row_sums.reserve((rows_per_key * self.part.occurrences.len()).min(shared.n_rows()), dim);
+        row_sums.clear((rows_per_key * *self.part.n_keys).min(shared.n_rows()), dim);
         let start = shared.first_start;
-        for ((_, grad), &route) in self.part.iter(dim).zip(&*self.routes) {
+        for ((raw, grad), &route) in self.part.iter(dim).zip(&*self.routes) {
             match route {
                 Route::Cold(row) => row_sums.add(row - start, grad),
                 Route::Medium(first, second) => {
                     row_sums.add(first - start, grad);
                     row_sums.add(second - start, grad);
                 }
-                // Hot rows are not the field's; they come later.
-                Route::Hot(_) | Route::Own(_) | Route::Unseen { .. } | Route::Unknown => {}
+                // The hot row's own step comes later.
+                Route::Hot(_) if self.config.hot == HotRows::Residual => {
+                    row_sums.add(shared.first_row(self.config, FeatureId::from_raw(raw)) - start, grad);
+                }
+                // Hot rows are not the field's.
+                Route::Hot(_) | Route::Unified | Route::Own(_) | Route::Unseen { .. } | Route::Unknown => {}
             }
         }
         for (row_idx, grad) in row_sums.iter(dim) {
             self.rows.step(row_idx, grad, learning_rate);
         }
     }
-}
 
-/// The norms of the occurrences' gradients. In f64 no finite gradient's square overflows.
-fn norms(occurrences: &[u32], all_grads: &[f32], dim: usize, out: &mut Vec<f64>) {
-    let grad = |occurrence: u32| &all_grads[occurrence as usize * dim..][..dim];
-    out.clear();
-    out.reserve(occurrences.len());
-    // Each sum waits for its last addition: four at a time wait together.
-    let (fours, rest) = occurrences.as_chunks::<4>();
-    for (idx, four) in fours.iter().enumerate() {
-        // A field's gradients lie a sample apart: too far for the processor to see a stream.
-        for &ahead in fours.get(idx + 4).into_iter().flatten() {
-            prefetch(all_grads, ahead as usize * dim, dim);
-        }
-        let grads = four.map(grad);
-        let mut sums = [0.0_f64; 4];
-        for k in 0..dim {
-            for (sum, grad) in sums.iter_mut().zip(grads) {
-                *sum += f64::from(grad[k]).powi(2);
+    /// Notes what the rows that all fields share are to be stepped with.
+    fn contribute(self) {
+        let ColdStep::Unified(mut contributions) = self.cold else { return };
+        let is_residual = self.config.hot == HotRows::Residual;
+        for (position, ((raw, grad), &route)) in self.part.iter(self.config.dim).zip(&*self.routes).enumerate() {
+            if is_residual || route == Route::Unified {
+                contributions.add(position, FeatureId::from_raw(raw), grad);
             }
         }
-        out.extend(sums.map(f64::sqrt));
+        contributions.finish();
     }
-    out.extend(rest.iter().map(|&at| grad(at).iter().map(|&g| f64::from(g).powi(2)).sum::<f64>().sqrt()));
 }

@@ -42,6 +42,22 @@ fn settled_slots_are_spared_by_the_other_policies() {
     }
 }
 
+/// One slot: a newcomer of weight 1 against a score of 3 has one chance in four.
+#[test]
+fn chance_admits_newcomers_in_the_share_of_their_weight() {
+    let mut admitted = 0;
+    for seed in 0..4000 {
+        let mut s = HotSketch::new(SketchConfig { n_buckets: 1, slots: 1, victim: VictimPolicy::ByChance, seed });
+        s.observe(id(1), 3.0);
+        let observed = s.observe(id(2), 1.0);
+        let expected = observed.held.map(|held| (held.score, observed.victim));
+        assert!(expected.is_none_or(|expected| expected == (4.0, Some(id(1)))));
+        admitted += u32::from(observed.held.is_some());
+    }
+    // 1000 expected, give or take 27.
+    assert!(admitted.abs_diff(1000) < 110, "{admitted}");
+}
+
 #[test]
 fn last_slot_moves_up_one_place_per_hit() {
     let mut s = sketch(1, 3, VictimPolicy::LastSlot);
@@ -120,7 +136,7 @@ fn damage_is_named() {
 struct Twin(BTreeMap<usize, Vec<(u64, f32, Option<u32>)>>);
 
 impl Twin {
-    fn observe(&mut self, bucket: usize, c: usize, policy: VictimPolicy, raw: u64, weight: f32) {
+    fn observe(&mut self, (bucket, c): (usize, usize), policy: VictimPolicy, raw: u64, weight: f32, luck: Luck) {
         let slots = self.0.entry(bucket).or_default();
         if let Some(i) = slots.iter().position(|s| s.0 == raw) {
             slots[i].1 += weight;
@@ -134,12 +150,15 @@ impl Twin {
             for i in 0..c {
                 let allowed = match policy {
                     VictimPolicy::Lightest => true,
-                    VictimPolicy::LightestCold => slots[i].2.is_none(),
+                    VictimPolicy::LightestCold | VictimPolicy::ByChance => slots[i].2.is_none(),
                     VictimPolicy::LastSlot => i == c - 1 && slots[i].2.is_none(),
                 };
                 if allowed && victim.is_none_or(|v| slots[i].1 < slots[v].1) {
                     victim = Some(i);
                 }
+            }
+            if policy == VictimPolicy::ByChance && victim.is_some_and(|v| !luck.admits(id(raw), weight, slots[v].1)) {
+                victim = None;
             }
             if let Some(v) = victim {
                 slots[v] = (raw, slots[v].1 + weight, None);
@@ -149,7 +168,12 @@ impl Twin {
 }
 
 fn policies() -> impl Strategy<Value = VictimPolicy> {
-    prop_oneof![Just(VictimPolicy::Lightest), Just(VictimPolicy::LightestCold), Just(VictimPolicy::LastSlot)]
+    prop_oneof![
+        Just(VictimPolicy::Lightest),
+        Just(VictimPolicy::LightestCold),
+        Just(VictimPolicy::LastSlot),
+        Just(VictimPolicy::ByChance)
+    ]
 }
 
 proptest! {
@@ -169,7 +193,8 @@ proptest! {
                 slots.iter_mut().filter(|slot| slot.0 == raw).for_each(|slot| slot.2 = row);
             } else {
                 s.observe(id(raw), f32::from(weight));
-                twin.observe(bucket, c, policy, raw, f32::from(weight));
+                let luck = Luck { mass: s.mass(), seed: 5 };
+                twin.observe((bucket, c), policy, raw, f32::from(weight), luck);
             }
         }
         let expected: Vec<_> = (0..n_buckets).flat_map(|b| twin.0.remove(&b).unwrap_or_default()).collect();
@@ -201,6 +226,20 @@ proptest! {
             let sum: f32 = s.slots[bucket * c..(bucket + 1) * c].iter().map(|slot| slot.score).sum();
             prop_assert_eq!(sum, weight);
         }
+    }
+
+    #[test]
+    fn the_nth_largest_score_is_that_of_a_sorted_list(
+        stream in prop::collection::vec((0_u64..60, 0.0_f32..10.0), 0..200), start in 0_usize..6, n in 1_usize..30,
+    ) {
+        let mut s = sketch(6, 4, VictimPolicy::Lightest);
+        for (raw, weight) in stream {
+            s.observe(id(raw), weight);
+        }
+        let in_range = |held: &Held| (start..6).contains(&s.bucket_idx(held.id));
+        let mut scores: Vec<_> = s.iter().filter(in_range).map(|held| held.score).collect();
+        scores.sort_by(|a, b| b.total_cmp(a));
+        prop_assert_eq!(s.nth_largest_score(start..6, n), scores.get(n - 1).copied().unwrap_or(0.0));
     }
 
     #[test]

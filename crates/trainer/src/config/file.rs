@@ -6,6 +6,7 @@ use dlrm_model::EngineKind;
 use toml::{Table, Value};
 
 use super::Config;
+use crate::setup;
 
 /// Why a configuration can't be used. Exit code 78.
 #[derive(Debug, thiserror::Error)]
@@ -55,11 +56,26 @@ impl Config {
         Self::parse(&text, file, overrides)
     }
 
+    /// The same where only data are looked at: `[data]` is checked and nothing else, so that neither a budget nor the
+    /// number of features needs to be known.
+    ///
+    /// # Errors
+    /// As [`Config::load`].
+    pub fn load_data(file: &Path, overrides: &[String]) -> Result<Self, ConfigError> {
+        let text =
+            std::fs::read_to_string(file).map_err(|source| ConfigError::Read { file: file.to_owned(), source })?;
+        Self::unchecked(&text, file, overrides)?.checked(Self::data_problems)
+    }
+
     /// As [`Config::load`], from text; `file` is for messages.
     ///
     /// # Errors
     /// As [`Config::load`].
     pub fn parse(text: &str, file: &Path, overrides: &[String]) -> Result<Self, ConfigError> {
+        Self::unchecked(text, file, overrides)?.checked(Self::problems)
+    }
+
+    fn unchecked(text: &str, file: &Path, overrides: &[String]) -> Result<Self, ConfigError> {
         let syntax = |error: &toml::de::Error| ConfigError::Syntax {
             file: file.to_owned(),
             line: error.span().map_or(1, |span| 1 + text[..span.start.min(text.len())].matches('\n').count()),
@@ -71,15 +87,19 @@ impl Config {
         let overrides = overrides.iter().map(|text| Override::parse(text)).collect::<Result<Vec<_>, _>>()?;
         let mut config = merge(&table, &overrides)?;
         config.complete();
-        let problems = config.problems();
-        if problems.is_empty() { Ok(config) } else { Err(ConfigError::Values { problems }) }
+        Ok(config)
+    }
+
+    fn checked(self, problems: impl Fn(&Self) -> Vec<String>) -> Result<Self, ConfigError> {
+        let problems = problems(&self);
+        if problems.is_empty() { Ok(self) } else { Err(ConfigError::Values { problems }) }
     }
 
     /// Fills in the defaults that depend on other keys.
     fn complete(&mut self) {
-        if self.model.bottom.is_empty() {
-            self.model.bottom = vec![512, 256, 64, self.model.dim];
-        }
+        // Where the format is unknown, a message says so; what is filled in does not matter then.
+        let has_dense = setup::schema(self).map_or(true, |schema| schema.n_integers > 0);
+        self.model.complete(has_dense);
         if self.engine.is_empty() {
             let engine = if self.device == "cpu" { EngineKind::Native } else { EngineKind::Candle };
             self.engine = engine.to_string();
@@ -229,11 +249,14 @@ mod tests {
         let unknown = of("name = \"x\"\n[train]\nbacth = 3\n", &[]);
         assert_eq!(
             unknown,
-            "a.toml:3: unknown field `bacth`, expected one of `batch`, `epochs`, `optimizer`, `lr`, `eval_every`, `log_every`"
+            "a.toml:3: unknown field `bacth`, expected one of `batch`, `epochs`, `optimizer`, `embedding_optimizer`, `lr`, `embedding_lr`, `schedule`, `eval_every`, `log_every`, `tensorboard`"
         );
         assert!(of("name = \n", &[]).starts_with("a.toml:1: "), "{}", of("name = \n", &[]));
-        let method = of("[embedding]\nmethod = \"qr\"\n", &[]);
-        assert_eq!(method, "a.toml:2: unknown variant `qr`, expected one of `cafe`, `hash`, `full`");
+        let method = of("[embedding]\nmethod = \"qrs\"\n", &[]);
+        assert_eq!(
+            method,
+            "a.toml:2: unknown variant `qrs`, expected one of `cafe`, `cafe_best`, `cafe_plus`, `hash`, `hash2`, `qr`, `mde`, `ada`, `offline`, `unified`, `full`"
+        );
         let set = of(SMALL, &["train.bacth=3"]);
         assert!(set.starts_with("--set train.bacth=3: unknown field `bacth`, expected one of"), "{set}");
         assert_eq!(of(SMALL, &["train"]), "--set train: expected key.path=value");

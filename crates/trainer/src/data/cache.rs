@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use criteo_io::{Cache, CacheError, CacheFault, CachePlan, Format};
+use criteo_io::{Cache, CacheError, CacheFault, CachePlan, Dialect};
 
 use crate::report::{bytes, grouped};
 
@@ -18,11 +18,11 @@ const SAY_EVERY: Duration = Duration::from_secs(10);
 /// If the rows themselves can't be read, or `dir` is no place for a file.
 pub(super) fn open_or_build(
     paths: &[PathBuf],
-    format: Format,
+    dialect: &Dialect,
     max_rows: Option<u64>,
     dir: Option<&Path>,
 ) -> Result<Option<Cache>> {
-    let plan = CachePlan::new(paths.to_vec(), format, max_rows, dir)?;
+    let plan = CachePlan::new(paths.to_vec(), dialect.clone(), max_rows, dir)?;
     let file = plan.file().display();
     match plan.open() {
         Ok(cache) => {

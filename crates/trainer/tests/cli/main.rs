@@ -2,5 +2,9 @@
 
 mod cache;
 mod failures;
+mod formats;
+mod methods;
+mod metrics;
 mod runs;
+mod scan;
 mod support;

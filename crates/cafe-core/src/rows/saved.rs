@@ -1,0 +1,128 @@
+//! A table's state: named arrays out, named arrays in.
+
+use std::borrow::Cow;
+
+use super::format::Widths;
+use super::grid::{Bf16, F16, Half, Unit};
+use super::noise::Clock;
+use super::optimizer::Memories;
+use super::values::Owned;
+use super::{RowOptimizer, RowPrecision, RowTable};
+use crate::state::{StateMap, check_len, f32s, i8s, u8s, u16s, u32s, u64s};
+use crate::{StateError, StateView};
+
+const ROWS: &str = "rows";
+const EXPONENTS: &str = "row_exponents";
+const ACCUMULATORS: &str = "row_accumulators";
+const FIRST_MOMENTS: &str = "row_first_moments";
+const SECOND_MOMENTS: &str = "row_second_moments";
+const COUNTS: &str = "row_counts";
+const UPDATES: &str = "row_updates";
+
+impl RowTable {
+    /// The arrays that the format has: values; exponents of `i8` rows; accumulators or moments; and, where steps are
+    /// rounded, the number of updates, which the rounding depends on.
+    pub(crate) fn state(&self) -> Vec<(&'static str, StateView<'_>)> {
+        let f32s = |values| StateView::F32(Cow::Borrowed(values));
+        let Memories { squares, means, counts } = &self.memories;
+        let mut state = match &self.values {
+            Owned::F32(values) => vec![(ROWS, f32s(values))],
+            Owned::F16(halves) | Owned::Bf16(halves) => vec![(ROWS, StateView::U16(Cow::Borrowed(halves)))],
+            Owned::I8(codes, exponents) => {
+                vec![(ROWS, StateView::I8(Cow::Borrowed(codes))), (EXPONENTS, StateView::U8(Cow::Borrowed(exponents)))]
+            }
+        };
+        match self.format.optimizer {
+            RowOptimizer::Sgd => {}
+            RowOptimizer::RowWiseAdagrad { .. } | RowOptimizer::Adagrad { .. } => {
+                state.push((ACCUMULATORS, f32s(squares)));
+            }
+            RowOptimizer::Adam { .. } => state.extend([
+                (FIRST_MOMENTS, f32s(means)),
+                (SECOND_MOMENTS, f32s(squares)),
+                (COUNTS, StateView::U32(Cow::Borrowed(counts))),
+            ]),
+        }
+        if self.format.precision != RowPrecision::F32 {
+            state.push((UPDATES, StateView::U64(Cow::Owned(vec![self.clock.updates()]))));
+        }
+        state
+    }
+
+    /// The table that [`RowTable::state`] described, with `n_rows` rows and the settings of `self`.
+    pub(crate) fn restored(&self, n_rows: usize, state: &StateMap<'_>) -> Result<Self, StateError> {
+        Ok(Self {
+            values: restored_values(self.format.precision, n_rows, self.dim, state)?,
+            memories: restored_memories(self.format.optimizer, n_rows, self.dim, state)?,
+            clock: restored_clock(self.format.precision, state)?,
+            ..*self
+        })
+    }
+}
+
+fn restored_values(
+    precision: RowPrecision,
+    n_rows: usize,
+    dim: usize,
+    state: &StateMap<'_>,
+) -> Result<Owned, StateError> {
+    let n_values = n_rows * dim;
+    Ok(match precision {
+        RowPrecision::F32 => Owned::F32(checked(ROWS, f32s(state, ROWS)?, n_values, |v| v.is_finite())?),
+        RowPrecision::F16 => Owned::F16(checked(ROWS, u16s(state, ROWS)?, n_values, |&bits| is_finite::<F16>(bits))?),
+        RowPrecision::Bf16 => {
+            Owned::Bf16(checked(ROWS, u16s(state, ROWS)?, n_values, |&bits| is_finite::<Bf16>(bits))?)
+        }
+        RowPrecision::I8 => {
+            let codes = checked(ROWS, i8s(state, ROWS)?, n_values, |&code| code != i8::MIN)?;
+            let is_possible = |&exponent: &u8| exponent <= Unit::MAX_EXPONENT;
+            Owned::I8(codes, checked(EXPONENTS, u8s(state, EXPONENTS)?, n_rows, is_possible)?)
+        }
+    })
+}
+
+fn restored_memories(
+    optimizer: RowOptimizer,
+    n_rows: usize,
+    dim: usize,
+    state: &StateMap<'_>,
+) -> Result<Memories, StateError> {
+    let Widths { squares, means, counts } = optimizer.widths(dim);
+    let squares = |name| checked(name, f32s(state, name)?, n_rows * squares, |v| v.is_finite() && *v >= 0.0);
+    let (squares, means, counts) = match optimizer {
+        RowOptimizer::Sgd => (vec![], vec![], vec![]),
+        RowOptimizer::RowWiseAdagrad { .. } | RowOptimizer::Adagrad { .. } => (squares(ACCUMULATORS)?, vec![], vec![]),
+        RowOptimizer::Adam { .. } => (
+            squares(SECOND_MOMENTS)?,
+            checked(FIRST_MOMENTS, f32s(state, FIRST_MOMENTS)?, n_rows * means, |v| v.is_finite())?,
+            checked(COUNTS, u32s(state, COUNTS)?, n_rows * counts, |_| true)?,
+        ),
+    };
+    Ok(Memories { squares, means, counts })
+}
+
+fn restored_clock(precision: RowPrecision, state: &StateMap<'_>) -> Result<Clock, StateError> {
+    if precision == RowPrecision::F32 {
+        return Ok(Clock::at(0));
+    }
+    let updates = checked(UPDATES, u64s(state, UPDATES)?, 1, |&updates| updates <= Clock::MAX_UPDATES)?;
+    Ok(Clock::at(updates[0]))
+}
+
+fn is_finite<H: Half>(bits: u16) -> bool {
+    bits & H::EXPONENT != H::EXPONENT
+}
+
+/// A copy of an array of that length of which every element is possible.
+fn checked<T: Copy + std::fmt::Display>(
+    name: &'static str,
+    values: &[T],
+    len: usize,
+    is_possible: impl Fn(&T) -> bool,
+) -> Result<Vec<T>, StateError> {
+    check_len(name, values.len(), len)?;
+    match values.iter().find(|value| !is_possible(value)) {
+        Some(value) => Err(StateError::Damaged { name, why: format!("it holds {value}") }),
+        None => Ok(values.to_vec()),
+    }
+}

@@ -1,0 +1,313 @@
+//! `[embedding]`: the method, and what it may spend.
+
+use serde::{Deserialize, Serialize};
+
+use super::ByteSize;
+
+/// The embedding and what it may spend.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EmbeddingConfig {
+    /// See [`Method`].
+    #[serde(default)]
+    pub method: Method,
+    /// The compression ratio CR: bytes of the full table in `f32` over the budget.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub compression: Option<f64>,
+    /// Or the budget itself: bytes, or a text such as "2 MiB".
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub budget: Option<ByteSize>,
+    /// Features of each field, where they differ from what the format says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub features: Option<Vec<u64>>,
+    /// How rows are stored: `f32`, `f16`, `bf16` or `i8`, rounded stochastically; their bytes count accordingly. By
+    /// default `f32`, and `i8` for `cafe_best`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub precision: Option<RowPrecision>,
+    /// Settings of `cafe` and `cafe_best`.
+    #[serde(default)]
+    pub cafe: CafeTable,
+    /// Settings of `cafe_plus`.
+    #[serde(default)]
+    pub cafe_plus: CafePlusTable,
+    /// Settings of `unified`.
+    #[serde(default)]
+    pub unified: UnifiedTable,
+    /// Settings of `offline`.
+    #[serde(default)]
+    pub offline: OfflineTable,
+}
+
+/// How features become vectors.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Method {
+    /// Rows for features that matter, shared rows for the rest, as published.
+    #[default]
+    Cafe,
+    /// The same with the settings that our measurements chose.
+    CafeBest,
+    /// CAFE with an admission filter, a threshold that adapts, and forward decay.
+    CafePlus,
+    /// Shared rows, chosen by a hash.
+    Hash,
+    /// The sum of two shared rows, chosen by two hashes.
+    Hash2,
+    /// Quotient-remainder: the sum of a row for the quotient of a feature's number and one for the remainder.
+    Qr,
+    /// Mixed dimensions: shorter rows for fields of more features.
+    Mde,
+    /// `AdaEmbed`: rows for the features of the largest gradients, nothing for the rest.
+    Ada,
+    /// An oracle: rows for the most frequent features, which a first pass counts.
+    Offline,
+    /// One signed table for all fields.
+    Unified,
+    /// A row for every feature.
+    Full,
+}
+
+impl Method {
+    /// The name in configurations and reports.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Cafe => "cafe",
+            Self::CafeBest => "cafe_best",
+            Self::CafePlus => "cafe_plus",
+            Self::Hash => "hash",
+            Self::Hash2 => "hash2",
+            Self::Qr => "qr",
+            Self::Mde => "mde",
+            Self::Ada => "ada",
+            Self::Offline => "offline",
+            Self::Unified => "unified",
+            Self::Full => "full",
+        }
+    }
+}
+
+/// [`cafe_core::RowPrecision`] by name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RowPrecision {
+    /// 4 bytes a value.
+    F32,
+    /// 2 bytes a value.
+    F16,
+    /// 2 bytes a value.
+    Bf16,
+    /// A byte a value, and one a row.
+    I8,
+}
+
+/// Settings of `cafe` and `cafe_best`; what is absent is the paper's setting for the compression ratio, or the best
+/// that was measured.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CafeTable {
+    /// `within`: never over the budget. `paper`: for `cafe`, the sizes of the published code, which round up.
+    #[serde(default)]
+    pub sizing: Sizing,
+    /// `h`: the share of the budget for shared rows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shared_share: Option<f64>,
+    /// `K`: the score from which a feature is hot; with a quota the least that `K` may be.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub threshold: Option<f32>,
+    /// `threshold`: `K` stays. `quota`: it follows the hot rows in use.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rule: Option<HotRule>,
+    /// Under a quota a newcomer takes an owned row with a score of so many times the owner's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hysteresis: Option<f32>,
+    /// Slots a bucket.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slots: Option<usize>,
+    /// What a slot consists of: `full` (id, score, row: 12 bytes) or `compact` (fingerprint and score: 4 bytes).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slot_layout: Option<SlotLayout>,
+    /// With compact slots: the hot rows that a bucket has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rows_per_bucket: Option<usize>,
+    /// `one` sketch for all fields, or one `per-field`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sketches: Option<Sketches>,
+    /// Who makes room in a full bucket: `lightest`, `lightest-cold`, `last-slot` or `by-chance`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub victim: Option<Victim>,
+    /// What a score measures: `gradient-norm` or `frequency`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub importance: Option<Importance>,
+    /// A decay multiplies scores by this; 1 never decays.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub decay_factor: Option<f32>,
+    /// The score mass from one decay to the next; an average occurrence brings 1. The paper's is `10 H K`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub decay_every: Option<f64>,
+    /// `exclusive`: a hot row stands in place of the shared ones. `residual`: it is added to them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hot: Option<HotRows>,
+    /// The share of what a hot row knows that goes back into the shared rows when it is taken away; 0 forgets it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub write_back: Option<f32>,
+    /// Where cold features have their vectors: `per-field`, or `unified`, in one signed table of all fields.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cold: Option<Cold>,
+    /// The multi-level setting: a middle tier that adds a second shared row.
+    #[serde(default)]
+    pub multi_level: bool,
+    /// A feature is of the middle tier from this share of the threshold on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub medium_threshold_ratio: Option<f32>,
+    /// The second table's share of the shared rows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub medium_share: Option<f64>,
+}
+
+/// How the budget becomes sizes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Sizing {
+    /// Never over the budget.
+    #[default]
+    Within,
+    /// The published code's formulas.
+    Paper,
+}
+
+/// [`cafe_core::VictimPolicy`] by name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Victim {
+    /// The smallest score, as in the paper.
+    Lightest,
+    /// The smallest score without a row.
+    LightestCold,
+    /// The published code's.
+    LastSlot,
+    /// The smallest score without a row, by a chance in proportion to the newcomer's weight.
+    ByChance,
+}
+
+/// [`cafe_core::Importance`] by name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Importance {
+    /// Scaled gradient norms.
+    GradientNorm,
+    /// Occurrences.
+    Frequency,
+}
+
+/// [`cafe_core::HotRule`] by name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum HotRule {
+    /// `K` stays.
+    Threshold,
+    /// `K` follows the hot rows in use.
+    Quota,
+}
+
+/// [`cafe_core::SlotLayout`] by name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SlotLayout {
+    /// Id, score and row.
+    Full,
+    /// Fingerprint and score.
+    Compact,
+}
+
+/// [`cafe_core::Sketches`] by name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Sketches {
+    /// One for all fields.
+    One,
+    /// One for each.
+    PerField,
+}
+
+/// [`cafe_core::HotRows`] by name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum HotRows {
+    /// In place of the shared rows.
+    Exclusive,
+    /// Added to the shared rows.
+    Residual,
+}
+
+/// [`cafe_core::Cold`] by name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Cold {
+    /// Rows of each field.
+    PerField,
+    /// One signed table of all fields, with the settings of `unified`.
+    Unified,
+}
+
+/// Settings of `cafe_plus`; what is absent is the paper's.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CafePlusTable {
+    /// `h`: the share of the budget for shared rows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shared_share: Option<f64>,
+    /// The share of the sketch's buckets that the admission filter gets.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub filter_share: Option<f64>,
+    /// Slots a bucket.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slots: Option<usize>,
+    /// What a score measures: `gradient-norm` or `frequency`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub importance: Option<Importance>,
+    /// `α`: what weights grow by from one field's batch to the next; 1 never forgets.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub growth: Option<f64>,
+}
+
+/// Settings of `unified`, and of the cold table of `cafe` with `cold = "unified"`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct UnifiedTable {
+    /// Rows chosen by hashes, 1 or 2.
+    #[serde(default = "default_hashes")]
+    pub hashes: usize,
+    /// Whether a hash chooses the sign with which a row counts.
+    #[serde(default = "default_true")]
+    pub signed: bool,
+    /// Whether every field has a row that all of its features add.
+    #[serde(default = "default_true")]
+    pub field_rows: bool,
+}
+
+/// Settings of `offline`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OfflineTable {
+    /// The share of the budget for shared rows; by default that of `cafe` at the same ratio.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shared_share: Option<f64>,
+    /// Counts features in no more than this many training rows, from the first on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rows: Option<u64>,
+}
+
+impl Default for UnifiedTable {
+    fn default() -> Self {
+        Self { hashes: default_hashes(), signed: true, field_rows: true }
+    }
+}
+
+fn default_hashes() -> usize {
+    2
+}
+
+fn default_true() -> bool {
+    true
+}

@@ -1,0 +1,182 @@
+//! `[train]`: steps, rates, and how often something is told.
+
+use serde::{Deserialize, Serialize};
+
+/// The training loop.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TrainConfig {
+    /// Rows a step.
+    #[serde(default = "default_batch")]
+    pub batch: usize,
+    /// Passes over the training rows.
+    #[serde(default = "default_epochs")]
+    pub epochs: u32,
+    /// `sgd`, `adagrad` or `adam`, for the network.
+    #[serde(default)]
+    pub optimizer: Optimizer,
+    /// `sgd`, `row-wise-adagrad`, `adagrad` or `adam` (lazy: a row steps when it is looked up), for the embedding rows.
+    /// By default that of the network, Adagrad row-wise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub embedding_optimizer: Option<EmbeddingOptimizer>,
+    /// Learning rate of the network.
+    #[serde(default = "default_lr")]
+    pub lr: f32,
+    /// Learning rate of the embedding rows; by default that of the network.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub embedding_lr: Option<f32>,
+    /// How both rates change while training goes on.
+    #[serde(default)]
+    pub schedule: Schedule,
+    /// Evaluates every so many steps; 0 at the end only.
+    #[serde(default)]
+    pub eval_every: u64,
+    /// Writes a line of metrics every so many steps. The rows in between take 4 bytes each.
+    #[serde(default = "default_log_every")]
+    pub log_every: u64,
+    /// Writes what `metrics.jsonl` says to `tensorboard/` as well, as event files. Off by default: they hold times, so
+    /// those of equal runs differ, and only whoever has `TensorBoard` reads them.
+    #[serde(default)]
+    pub tensorboard: bool,
+}
+
+/// How parameters follow their gradients.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Optimizer {
+    /// Plain gradient steps.
+    #[default]
+    Sgd,
+    /// Steps scaled by the gradients seen.
+    Adagrad,
+    /// Steps along a moving mean of the gradients, scaled by that of their squares.
+    Adam,
+}
+
+/// How embedding rows follow their gradients.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum EmbeddingOptimizer {
+    /// Plain gradient steps.
+    Sgd,
+    /// One sum of mean squares a row.
+    RowWiseAdagrad,
+    /// One sum of squares a value.
+    Adagrad,
+    /// Two moments a value, stepped when the row is.
+    Adam,
+}
+
+/// Linear warm-up, then the full rate, then a polynomial decay: the schedule of `MLPerf`'s DLRM.
+///
+/// A step's rate is the learning rate times [`Schedule::factor`].
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Schedule {
+    /// The factor grows from 0 to 1 over the first so many steps.
+    #[serde(default)]
+    pub warmup_steps: u64,
+    /// The decay begins after this step.
+    #[serde(default)]
+    pub decay_start: u64,
+    /// And takes so many steps; 0 is no decay.
+    #[serde(default)]
+    pub decay_steps: u64,
+    /// `((steps left) / decay_steps) ^ power`.
+    #[serde(default = "default_power")]
+    pub power: f64,
+    /// The factor falls no lower.
+    #[serde(default)]
+    pub floor: f64,
+}
+
+impl Schedule {
+    /// What the rates are multiplied by in a step, counted from 1.
+    #[must_use]
+    pub fn factor(&self, step: u64) -> f64 {
+        if step < self.warmup_steps {
+            return step as f64 / self.warmup_steps as f64;
+        }
+        if self.decay_steps == 0 || step <= self.decay_start {
+            return 1.0;
+        }
+        let left = self.decay_steps.saturating_sub(step - self.decay_start);
+        (left as f64 / self.decay_steps as f64).powf(self.power).max(self.floor)
+    }
+}
+
+impl TrainConfig {
+    /// The optimizer of the embedding rows.
+    #[must_use]
+    pub fn row_optimizer(&self) -> EmbeddingOptimizer {
+        self.embedding_optimizer.unwrap_or(match self.optimizer {
+            Optimizer::Sgd => EmbeddingOptimizer::Sgd,
+            Optimizer::Adagrad => EmbeddingOptimizer::RowWiseAdagrad,
+            Optimizer::Adam => EmbeddingOptimizer::Adam,
+        })
+    }
+}
+
+impl Default for Schedule {
+    fn default() -> Self {
+        Self { warmup_steps: 0, decay_start: 0, decay_steps: 0, power: default_power(), floor: 0.0 }
+    }
+}
+
+impl Default for TrainConfig {
+    fn default() -> Self {
+        Self {
+            batch: default_batch(),
+            epochs: default_epochs(),
+            optimizer: Optimizer::default(),
+            embedding_optimizer: None,
+            lr: default_lr(),
+            embedding_lr: None,
+            schedule: Schedule::default(),
+            eval_every: 0,
+            log_every: default_log_every(),
+            tensorboard: false,
+        }
+    }
+}
+
+fn default_batch() -> usize {
+    128
+}
+
+fn default_epochs() -> u32 {
+    1
+}
+
+fn default_lr() -> f32 {
+    0.1
+}
+
+fn default_power() -> f64 {
+    2.0
+}
+
+fn default_log_every() -> u64 {
+    1000
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_settings_the_rate_stays() {
+        let schedule = Schedule::default();
+        assert!([1, 2, 1_000_000].iter().all(|&step| schedule.factor(step) == 1.0));
+    }
+
+    #[test]
+    fn the_rate_warms_up_stays_and_decays() {
+        let schedule = Schedule { warmup_steps: 4, decay_start: 10, decay_steps: 10, power: 2.0, floor: 0.01 };
+        let expected = [(1, 0.25), (3, 0.75), (4, 1.0), (10, 1.0), (15, 0.25), (18, 0.04), (19, 0.01), (20, 0.01)];
+        for (step, factor) in expected {
+            assert!((schedule.factor(step) - factor).abs() < 1e-12, "step {step}: {}", schedule.factor(step));
+        }
+        assert_eq!(schedule.factor(1_000_000), 0.01);
+    }
+}

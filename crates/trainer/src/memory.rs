@@ -1,0 +1,77 @@
+//! How much memory a run may take, and its refusal before anything is allocated.
+
+use std::path::Path;
+
+use crate::report::bytes;
+
+/// A plan that does not fit.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "the run would hold about {}, of it {} for the embedding, but {} is {limit_name}; choose a higher \
+     embedding.compression, a lower embedding.precision, another method or a shorter train.log_every, say data.rows \
+     where a full table will not see all features, or raise max_memory",
+    bytes(*needed), bytes(*embedding), bytes(*limit)
+)]
+pub struct MemoryError {
+    /// Bytes that the run is expected to hold at most.
+    pub needed: u64,
+    /// The embedding's part, everything counted.
+    pub embedding: u64,
+    /// Bytes that there are.
+    pub limit: u64,
+    /// Where the limit comes from.
+    pub limit_name: &'static str,
+}
+
+/// Memory that a run may take, and where the limit comes from: the configuration's, else what the system can give now.
+/// `None` where neither says.
+#[must_use]
+pub fn limit(configured: Option<u64>) -> Option<(u64, &'static str)> {
+    if let Some(limit) = configured {
+        return Some((limit, "max_memory"));
+    }
+    let system = available(&std::fs::read_to_string("/proc/meminfo").unwrap_or_default());
+    let group = group_limit(Path::new("/sys/fs/cgroup"));
+    match (system, group) {
+        (Some(system), Some(group)) if group < system => Some((group, "what this process' control group may take")),
+        (Some(system), _) => Some((system, "available on this machine")),
+        (None, group) => group.map(|group| (group, "what this process' control group may take")),
+    }
+}
+
+/// `MemAvailable` of `/proc/meminfo`.
+fn available(meminfo: &str) -> Option<u64> {
+    let line = meminfo.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
+    let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kib * 1024)
+}
+
+/// What a control group of version 2 has left.
+fn group_limit(root: &Path) -> Option<u64> {
+    let read = |name: &str| std::fs::read_to_string(root.join(name)).ok()?.trim().parse::<u64>().ok();
+    // Without a limit the file says `max`.
+    Some(read("memory.max")?.saturating_sub(read("memory.current").unwrap_or(0)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_system_is_asked_where_the_configuration_is_silent() {
+        assert_eq!(limit(Some(5)), Some((5, "max_memory")));
+        assert_eq!(available("MemTotal: 9 kB\nMemAvailable:   24 kB\n"), Some(24 * 1024));
+        assert_eq!(available(""), None);
+    }
+
+    #[test]
+    fn a_control_group_leaves_what_is_not_taken() {
+        let dir = tempfile::tempdir().expect("a directory");
+        assert_eq!(group_limit(dir.path()), None);
+        std::fs::write(dir.path().join("memory.max"), "max\n").expect("written");
+        assert_eq!(group_limit(dir.path()), None);
+        std::fs::write(dir.path().join("memory.max"), "1000\n").expect("written");
+        std::fs::write(dir.path().join("memory.current"), "400\n").expect("written");
+        assert_eq!(group_limit(dir.path()), Some(600));
+    }
+}

@@ -1,0 +1,260 @@
+//! The quality of training as it goes: each batch is judged by the logits that it got before the model learned from it
+//! (progressive validation), over a window of steps and over each day of the data. Rows come in the order of their days:
+//! a day ends where the next row has another.
+//!
+//! Rows of a second epoch were learned from before, so its figures are too good.
+
+use serde::Serialize;
+
+use crate::metrics::{Predictions, Quality, Scores};
+
+/// Where training stands; counts from the start of the run.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Standing {
+    /// Steps.
+    pub step: u64,
+    /// Rows.
+    pub rows: u64,
+    /// Features that own a hot row.
+    pub hot_rows: u64,
+    /// Promotions.
+    pub promoted: u64,
+    /// Demotions.
+    pub demoted: u64,
+}
+
+/// A line of `metrics.jsonl` on the steps since the one before it. No times: equal runs write equal files.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct TrainLine {
+    step: u64,
+    rows: u64,
+    train_logloss: f64,
+    train_auc: Option<f64>,
+    train_normalised_entropy: Option<f64>,
+    train_calibration: Option<f64>,
+    hot_rows: u64,
+    promoted: u64,
+    demoted: u64,
+}
+
+/// A line on a day that has ended: its last row is the `rows`th of the run and was trained in `step`.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct DayLine {
+    day: u32,
+    day_rows: u64,
+    #[serde(flatten)]
+    line: TrainLine,
+}
+
+/// A line on an evaluation.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct TestLine {
+    step: u64,
+    rows: u64,
+    test_auc: Option<f64>,
+    test_logloss: f64,
+    test_normalised_entropy: Option<f64>,
+    test_calibration: Option<f64>,
+}
+
+impl TrainLine {
+    /// `quality` is that of the rows since the line before.
+    #[must_use]
+    pub fn new(standing: Standing, quality: &Quality) -> Self {
+        let Standing { step, rows, hot_rows, promoted, demoted } = standing;
+        Self {
+            step,
+            rows,
+            train_logloss: quality.logloss,
+            train_auc: quality.auc,
+            train_normalised_entropy: quality.normalised_entropy,
+            train_calibration: quality.calibration,
+            hot_rows,
+            promoted,
+            demoted,
+        }
+    }
+
+    /// The AUC, where there were clicks and others.
+    #[must_use]
+    pub fn auc(&self) -> Option<f64> {
+        self.train_auc
+    }
+}
+
+impl TestLine {
+    /// `quality` is that of the test rows after `step` steps on `rows` rows.
+    #[must_use]
+    pub fn new(step: u64, rows: u64, quality: &Quality) -> Self {
+        Self {
+            step,
+            rows,
+            test_auc: quality.auc,
+            test_logloss: quality.logloss,
+            test_normalised_entropy: quality.normalised_entropy,
+            test_calibration: quality.calibration,
+        }
+    }
+}
+
+/// Collects the predictions of training steps. It takes 4 bytes for each row of a window, and as much for each of a day.
+#[derive(Debug, Default)]
+pub struct Online {
+    window: Scores,
+    day_scores: Scores,
+    /// The day that goes on, and how training stood after its last row so far.
+    day: Option<(u32, Standing)>,
+}
+
+impl Online {
+    /// Adds a batch and returns the days that ended with or before it, as far as the days of its rows tell.
+    ///
+    /// `days` has the day of each row, or nothing. `standing` is that after the step.
+    ///
+    /// # Panics
+    /// If there are days for some of the rows only.
+    pub fn add(&mut self, batch: Predictions<'_>, days: &[u32], standing: Standing) -> Vec<DayLine> {
+        assert!(days.is_empty() || days.len() == batch.len(), "{} days of {} rows", days.len(), batch.len());
+        self.window.add(batch);
+        let (mut ended, mut start) = (Vec::new(), 0);
+        let rows_before = standing.rows - batch.len() as u64;
+        for same in days.chunk_by(|a, b| a == b) {
+            let (day, end) = (same[0], start + same.len());
+            if self.day.is_some_and(|(current, _)| current != day) {
+                ended.extend(self.end_day());
+            }
+            self.day_scores.add(if same.len() == batch.len() { batch } else { batch.part(start..end) });
+            self.day = Some((day, Standing { rows: rows_before + end as u64, ..standing }));
+            start = end;
+        }
+        ended
+    }
+
+    /// Closes the window: the line on it, or `None` if it is empty.
+    pub fn end_window(&mut self, standing: Standing) -> Option<TrainLine> {
+        (!self.window.is_empty()).then(|| TrainLine::new(standing, &self.window.take_quality()))
+    }
+
+    /// Closes the day: the line on it, or `None` if rows have no days.
+    pub fn end_day(&mut self) -> Option<DayLine> {
+        let (day, standing) = self.day.take()?;
+        let quality = self.day_scores.take_quality();
+        Some(DayLine { day, day_rows: quality.rows, line: TrainLine::new(standing, &quality) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use dlrm_model::{logit_loss, sigmoid};
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// A row in its batch: day, logit, label.
+    type Row = (u32, f32, f32);
+
+    /// Steps through `rows` in batches of `size`; returns the collector, the days that ended on the way and the
+    /// standing at the end.
+    fn train(rows: &[Row], size: usize, has_days: bool) -> (Online, Vec<DayLine>, Standing) {
+        let (mut online, mut ended, mut standing) = (Online::default(), Vec::new(), Standing::default());
+        for batch in rows.chunks(size) {
+            let (logits, labels): (Vec<_>, Vec<_>) = batch.iter().map(|&(_, logit, label)| (logit, label)).unzip();
+            let days: Vec<_> = batch.iter().filter(|_| has_days).map(|row| row.0).collect();
+            let loss_sum = logits.iter().zip(&labels).map(|(&logit, &label)| logit_loss(logit, label)).sum();
+            standing.step += 1;
+            standing.rows += batch.len() as u64;
+            standing.hot_rows = 10 * standing.step;
+            ended.extend(online.add(Predictions::with_loss_sum(&logits, &labels, loss_sum), &days, standing));
+        }
+        (online, ended, standing)
+    }
+
+    /// The share of pairs in the right order, one by one.
+    fn auc_of_pairs(rows: &[Row]) -> Option<f64> {
+        let (mut won, mut pairs) = (0.0, 0.0);
+        for p in rows.iter().filter(|row| row.2 > 0.5) {
+            for n in rows.iter().filter(|row| row.2 < 0.5) {
+                pairs += 1.0;
+                won += if p.1 > n.1 {
+                    1.0
+                } else if p.1 < n.1 {
+                    0.0
+                } else {
+                    0.5
+                };
+            }
+        }
+        (pairs > 0.0).then(|| won / pairs)
+    }
+
+    /// Checks a line against plain sums over its rows.
+    fn check(line: &TrainLine, rows: &[Row]) {
+        let n_rows = rows.len() as f64;
+        let close = |found: Option<f64>, expected: Option<f64>| match (found, expected) {
+            (Some(found), Some(expected)) => assert!((found - expected).abs() < 1e-9, "{found}, not {expected}"),
+            _ => assert_eq!(found, expected),
+        };
+        let logloss = rows.iter().map(|row| logit_loss(row.1, row.2)).sum::<f64>() / n_rows;
+        let predicted = rows.iter().map(|row| sigmoid(row.1)).sum::<f64>() / n_rows;
+        let clicked = rows.iter().filter(|row| row.2 > 0.5).count() as f64 / n_rows;
+        let has_both = clicked > 0.0 && clicked < 1.0;
+        let entropy = -clicked * clicked.ln() - (1.0 - clicked) * (1.0 - clicked).ln();
+        close(Some(line.train_logloss), Some(logloss));
+        close(line.train_auc, auc_of_pairs(rows));
+        close(line.train_calibration, (clicked > 0.0).then(|| predicted / clicked));
+        close(line.train_normalised_entropy, has_both.then(|| logloss / entropy));
+    }
+
+    fn rows() -> impl Strategy<Value = Vec<Row>> {
+        let row = (0_u32..4, -12_i8..12, any::<bool>());
+        prop::collection::vec(row, 1..80).prop_map(|rows| {
+            let mut rows: Vec<_> =
+                rows.into_iter().map(|(day, x, y)| (day, f32::from(x) / 3.0, f32::from(u8::from(y)))).collect();
+            rows.sort_by_key(|row| row.0);
+            rows
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn windows_and_days_equal_brute_force(rows in rows(), size in 1_usize..20) {
+            let (mut online, mut days, standing) = train(&rows, size, true);
+            days.extend(online.end_day());
+            let expected: Vec<_> = rows.chunk_by(|a, b| a.0 == b.0).collect();
+            prop_assert_eq!(days.len(), expected.len());
+            let mut n_rows = 0;
+            for (line, rows) in days.iter().zip(expected) {
+                n_rows += rows.len() as u64;
+                check(&line.line, rows);
+                prop_assert_eq!((line.day, line.day_rows, line.line.rows), (rows[0].0, rows.len() as u64, n_rows));
+                // The step that had the day's last row, and what held after it.
+                let step = n_rows.div_ceil(size as u64);
+                prop_assert_eq!((line.line.step, line.line.hot_rows), (step, 10 * step));
+            }
+            let window = online.end_window(standing).expect("rows");
+            check(&window, &rows);
+            prop_assert_eq!((window.step, window.rows), (standing.step, rows.len() as u64));
+            prop_assert_eq!((online.end_window(standing), online.end_day()), (None, None));
+        }
+
+        #[test]
+        fn without_days_there_are_no_lines_on_days(rows in rows(), size in 1_usize..20) {
+            let (mut online, days, _) = train(&rows, size, false);
+            prop_assert_eq!((days, online.end_day()), (Vec::new(), None));
+        }
+    }
+
+    #[test]
+    fn a_window_starts_where_the_last_one_ended() {
+        let rows = [(0, -1.0, 0.0), (0, 1.0, 1.0), (0, 2.0, 0.0), (0, 1.5, 1.0)];
+        let (mut online, _, standing) = train(&rows[..2], 2, true);
+        assert_eq!(online.end_window(standing).expect("rows").train_auc, Some(1.0));
+        let labels = [rows[2].2, rows[3].2];
+        let standing = Standing { step: 2, rows: 4, ..standing };
+        online.add(Predictions::with_loss_sum(&[rows[2].1, rows[3].1], &labels, 1.0), &[0, 0], standing);
+        let second = online.end_window(standing).expect("rows");
+        assert_eq!((second.train_auc, second.train_logloss), (Some(0.0), 0.5));
+        // The day went on over both: of four pairs the last click lost one.
+        assert_eq!(online.end_day().expect("a day").line.train_auc, Some(0.5));
+    }
+}

@@ -1,0 +1,121 @@
+//! `[embedding.cafe]` and `[embedding.cafe_plus]` to the settings of the embeddings.
+
+use cafe_core::{CafePlusSettings, CafeSettings, Medium, RowFormat, UnifiedSettings, VictimPolicy};
+
+use crate::config::{
+    CafePlusTable, CafeTable, Cold, EmbeddingConfig, HotRows, HotRule, Importance, Method, Sketches, SlotLayout,
+    UnifiedTable, Victim,
+};
+
+/// The presets' settings for the ratio, where the configuration says nothing else.
+pub(super) fn settings(embedding: &EmbeddingConfig, ratio: f64, format: RowFormat, seed: u64) -> CafeSettings {
+    let table = &embedding.cafe;
+    let preset = match embedding.method {
+        Method::CafeBest => CafeSettings::best(ratio),
+        // The paper's K is for a K that stays: as the least one it would keep a quota from using all rows, and a decay
+        // that goes by it would come at another pace.
+        _ if table.rule == Some(HotRule::Quota) => {
+            let CafeSettings { threshold, decay_factor, .. } = CafeSettings::best(ratio);
+            CafeSettings { threshold, decay_factor, ..CafeSettings::paper(ratio) }
+        }
+        _ => CafeSettings::paper(ratio),
+    };
+    CafeSettings {
+        shared_share: table.shared_share.unwrap_or(preset.shared_share),
+        threshold: table.threshold.unwrap_or(preset.threshold),
+        rule: rule(table, preset.rule),
+        slots: table.slots.unwrap_or(preset.slots),
+        layout: layout(table, preset.layout),
+        sketches: table.sketches.map_or(preset.sketches, |sketches| match sketches {
+            Sketches::One => cafe_core::Sketches::One,
+            Sketches::PerField => cafe_core::Sketches::PerField,
+        }),
+        victim: table.victim.map_or(preset.victim, victim),
+        importance: table.importance.map_or(preset.importance, importance),
+        decay_factor: match table.decay_factor {
+            None => preset.decay_factor,
+            Some(1.0) => None,
+            factor => factor,
+        },
+        decay_every: table.decay_every.or(preset.decay_every),
+        hot: table.hot.map_or(preset.hot, |hot| match hot {
+            HotRows::Exclusive => cafe_core::HotRows::Exclusive,
+            HotRows::Residual => cafe_core::HotRows::Residual,
+        }),
+        write_back: match table.write_back {
+            None => preset.write_back,
+            Some(0.0) => None,
+            share => share,
+        },
+        cold: match (table.cold, preset.cold) {
+            (Some(Cold::PerField), _) | (None, cafe_core::Cold::PerField) => cafe_core::Cold::PerField,
+            _ => cafe_core::Cold::Unified(unified_settings(embedding.unified)),
+        },
+        medium: table.multi_level.then(|| medium(table)),
+        format,
+        seed,
+    }
+}
+
+/// The paper's settings of CAFE+, where the configuration says nothing else.
+pub(super) fn plus_settings(table: &CafePlusTable, ratio: f64, format: RowFormat, seed: u64) -> CafePlusSettings {
+    let preset = CafePlusSettings::paper(ratio);
+    let CafePlusTable { shared_share, filter_share, slots, importance: measure, growth } = table.clone();
+    CafePlusSettings {
+        shared_share: shared_share.unwrap_or(preset.shared_share),
+        filter_share: filter_share.unwrap_or(preset.filter_share),
+        slots: slots.unwrap_or(preset.slots),
+        importance: measure.map_or(preset.importance, importance),
+        growth: growth.unwrap_or(preset.growth),
+        format,
+        seed,
+        ..preset
+    }
+}
+
+pub(super) fn unified_settings(table: UnifiedTable) -> UnifiedSettings {
+    let UnifiedTable { hashes, signed, field_rows } = table;
+    UnifiedSettings { n_hashes: hashes, signed, field_rows }
+}
+
+fn rule(table: &CafeTable, preset: cafe_core::HotRule) -> cafe_core::HotRule {
+    /// Enough to keep two of equal weight from taking turns.
+    const HYSTERESIS: f32 = 1.25;
+    let preset_hysteresis = match preset {
+        cafe_core::HotRule::Quota { hysteresis } => hysteresis,
+        cafe_core::HotRule::Threshold => HYSTERESIS,
+    };
+    let hysteresis = table.hysteresis.unwrap_or(preset_hysteresis);
+    let is_quota = table.rule.map_or(preset != cafe_core::HotRule::Threshold, |rule| rule == HotRule::Quota);
+    if is_quota { cafe_core::HotRule::Quota { hysteresis } } else { cafe_core::HotRule::Threshold }
+}
+
+fn layout(table: &CafeTable, preset: cafe_core::SlotLayout) -> cafe_core::SlotLayout {
+    let rows_per_bucket = table.rows_per_bucket.unwrap_or(preset.rows_per_bucket());
+    let is_full = table.slot_layout.map_or(preset == cafe_core::SlotLayout::Full, |layout| layout == SlotLayout::Full);
+    if is_full { cafe_core::SlotLayout::Full } else { cafe_core::SlotLayout::Compact { rows_per_bucket } }
+}
+
+fn victim(victim: Victim) -> VictimPolicy {
+    match victim {
+        Victim::Lightest => VictimPolicy::Lightest,
+        Victim::LightestCold => VictimPolicy::LightestCold,
+        Victim::LastSlot => VictimPolicy::LastSlot,
+        Victim::ByChance => VictimPolicy::ByChance,
+    }
+}
+
+fn importance(importance: Importance) -> cafe_core::Importance {
+    match importance {
+        Importance::GradientNorm => cafe_core::Importance::GradientNorm,
+        Importance::Frequency => cafe_core::Importance::Frequency,
+    }
+}
+
+fn medium(table: &CafeTable) -> Medium {
+    let preset = Medium::default();
+    Medium {
+        threshold_ratio: table.medium_threshold_ratio.unwrap_or(preset.threshold_ratio),
+        second_share: table.medium_share.unwrap_or(preset.second_share),
+    }
+}

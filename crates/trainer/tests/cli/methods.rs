@@ -1,0 +1,140 @@
+//! Every method, model, optimizer and precision trains through the program, within its budget, or says why not.
+
+use serde_json::Value;
+
+use crate::support::{Bench, failure, lasting};
+
+/// Method and a ratio that it reaches on Criteo Kaggle's features with rows of 8 values.
+const METHODS: [(&str, f64); 11] = [
+    ("full", 1.0),
+    ("hash", 2000.0),
+    ("hash2", 2000.0),
+    ("qr", 500.0),
+    ("mde", 6.0),
+    ("ada", 3.5),
+    ("offline", 2000.0),
+    ("unified", 2000.0),
+    ("cafe", 2000.0),
+    ("cafe_plus", 2000.0),
+    ("cafe_best", 2000.0),
+];
+
+fn train(bench: &Bench, run: &str, overrides: &[String]) -> Value {
+    let overrides: Vec<&str> = overrides.iter().map(String::as_str).collect();
+    bench.train(run, &overrides).0
+}
+
+fn number(report: &Value, key: &str) -> f64 {
+    report[key].as_f64().unwrap_or_else(|| panic!("{key} in {report:#}"))
+}
+
+#[test]
+fn every_method_learns_within_its_budget() {
+    let bench = Bench::new();
+    for (method, ratio) in METHODS {
+        let overrides = [format!("embedding.method={method}"), format!("embedding.compression={ratio}")];
+        let report = train(&bench, method, &overrides);
+        assert_eq!(report["method"], method);
+        let (spent, budget) = (number(&report, "embedding_bytes"), number(&report, "budget_bytes"));
+        assert!(spent <= budget, "{method}: {spent} of {budget}");
+        // Chance is 0.5; so few rows teach little more.
+        assert!(number(&report, "test_auc") > 0.53, "{method}: {report:#}");
+    }
+}
+
+#[test]
+fn a_method_that_cant_go_so_far_says_how_far() {
+    let bench = Bench::new();
+    for (method, limit) in [("mde", "CR <= 7.9"), ("ada", "CR <= 3.9"), ("qr", "CR <= ")] {
+        let set = format!("embedding.method={method}");
+        let args = ["--config", "small.toml", "--set", &set, "--set", "embedding.compression=50000"];
+        let (code, message) = failure(&bench.trainer(&args));
+        assert_eq!(code, 78, "{message}");
+        assert!(message.contains("n/a: ") && message.contains(limit), "{method}: {message}");
+    }
+}
+
+#[test]
+fn every_model_learns() {
+    let bench = Bench::new();
+    for kind in ["dlrm", "wdl", "dcn", "dcnv2", "deepfm"] {
+        let mut overrides = vec![format!("model.kind={kind}"), "train.lr=0.01".to_owned()];
+        if kind != "dlrm" {
+            // Layer sizes are of one model; those of `small.toml` are DLRM's.
+            overrides.extend(["model.bottom=[]", "model.top=[]", "model.deep=[16, 16]"].map(str::to_owned));
+        }
+        let report = train(&bench, kind, &overrides);
+        assert_eq!(report["model"], kind);
+        assert!(number(&report, "test_auc") > 0.53, "{kind}: {report:#}");
+    }
+}
+
+#[test]
+fn sizes_of_another_model_are_refused() {
+    let bench = Bench::new();
+    let args = ["--config", "small.toml", "--set", "model.kind=dcn", "--set", "model.cross_rank=4"];
+    let (code, message) = failure(&bench.trainer(&args));
+    assert_eq!(code, 78);
+    for part in ["model.bottom: only dlrm has it, not dcn", "model.top: ", "model.cross_rank: only dcnv2 has it"] {
+        assert!(message.contains(part), "no {part} in {message}");
+    }
+}
+
+#[test]
+fn every_optimizer_and_precision_learns() {
+    let bench = Bench::new();
+    let settings = [
+        ("adam", "train.optimizer=adam", "train.lr=0.003", "embedding.precision=f32"),
+        ("adagrad", "train.optimizer=adagrad", "train.lr=0.03", "embedding.precision=bf16"),
+        ("elementwise", "train.embedding_optimizer=adagrad", "train.embedding_lr=0.03", "embedding.precision=f16"),
+        ("narrow", "train.schedule.warmup_steps=20", "train.embedding_lr=0.2", "embedding.precision=i8"),
+    ];
+    let plain = train(&bench, "plain", &[]);
+    for (run, optimizer, rate, precision) in settings {
+        let report = train(&bench, run, &[optimizer, rate, precision].map(str::to_owned));
+        assert!(number(&report, "test_auc") > 0.53, "{run}: {report:#}");
+        assert!(number(&report, "embedding_bytes") <= number(&report, "budget_bytes"), "{run}");
+        assert_ne!(report["train_logloss"], plain["train_logloss"], "{run}: the settings did nothing");
+    }
+    // Adam keeps two moments for each of a row's 8 values, and a count: 68 bytes for 32.
+    let adam = bench.result("adam").0;
+    let state = number(&adam, "embedding_total_bytes") - number(&plain, "embedding_total_bytes");
+    let rows = number(&plain, "embedding_bytes") - number(&plain, "sketch_bytes");
+    assert_eq!(state, rows / 32.0 * 68.0);
+}
+
+#[test]
+fn threads_change_nothing_for_any_method() {
+    let bench = Bench::new();
+    for (method, ratio) in METHODS {
+        let mut reports = [1, 2, 4].map(|threads| {
+            let overrides = [
+                format!("embedding.method={method}"),
+                format!("embedding.compression={ratio}"),
+                format!("threads={threads}"),
+                "data.synthetic.rows=3000".to_owned(),
+                "train.batch=400".to_owned(),
+            ];
+            lasting(&train(&bench, &format!("{method}-{threads}"), &overrides), &["threads"])
+        });
+        reports[1..].sort_by_key(ToString::to_string);
+        assert!(reports.iter().all(|report| *report == reports[0]), "{method}: {reports:#?}");
+    }
+}
+
+#[test]
+fn what_does_not_fit_is_refused_with_the_sizes() {
+    let bench = Bench::new();
+    let set = ["--set", "embedding.method=full", "--set", "max_memory=30 MB"];
+    for command in [&["plan", "--config", "small.toml"][..], &["--config", "small.toml"]] {
+        let output = bench.trainer(&[command, &set].concat());
+        let (code, message) = failure(&output);
+        assert_eq!(code, 78, "{message}");
+        assert!(
+            message.contains("the run would hold about") && message.contains("30.0 MB) is max_memory"),
+            "{message}"
+        );
+        let says_plan = String::from_utf8_lossy(&output.stdout).contains("expected peak");
+        assert_eq!(says_plan, command[0] == "plan");
+    }
+}
