@@ -44,9 +44,9 @@ const AVAZU: [(&str, Kind, u64); 22] = [
 
 /// The columns of KDD12's `training.txt` after the clicks, and how many values each has there.
 ///
-/// The eight long ones are counts that circulate for this file; depth and position are 1 to 3. The
-/// number of different impressions is not published anywhere that we know of: it is what is left to
-/// the total of the CAFE paper, 54,689,798.
+/// The eight long ones are counts that circulate for this file; those of `AdID` and `QueryID` could be checked, the others
+/// not. Depth and position are 1 to 3. The number of different impressions is not published anywhere that we know of: it
+/// is what is left to the total of the CAFE paper, 54,689,798.
 const KDD12: [(&str, u64); 11] = [
     ("Impression", 3_356),
     ("DisplayURL", 26_273),
