@@ -133,6 +133,14 @@ impl RowTable {
         }
     }
 
+    /// Adds `scale * delta` to a row, rounded by chance as a step is: small parts count in every precision. What the
+    /// optimizer remembers stays.
+    pub(crate) fn move_by(&mut self, row_idx: u32, scale: f32, delta: &[f32]) {
+        let RowsMut { dim, first_row, clock, mut values, .. } = self.all_mut();
+        let noise = || clock.row(first_row + row_idx);
+        values.step(row_idx as usize, dim, noise, &Scaled { scale: -scale, grad: delta });
+    }
+
     /// Forgets what the optimizer knew of a row: it changes hands.
     pub(crate) fn reset_optimizer(&mut self, row_idx: u32) {
         self.memories.reset(row_idx as usize, self.format.optimizer.widths(self.dim));

@@ -223,17 +223,12 @@ impl SignedTable {
         }
     }
 
-    /// Moves the vector of a feature by `delta`, each of its hashed rows by its part; `buffer` holds one row.
-    pub(crate) fn add_one(&mut self, id: FeatureId, delta: &[f32], buffer: &mut [f32]) {
+    /// Moves the vector of a feature by `delta`, each of its hashed rows by its part.
+    pub(crate) fn add_one(&mut self, id: FeatureId, delta: &[f32]) {
         let rows = self.rows_of(id);
         let share = 1.0 / self.hashes.n_hashes as f32;
         for row in &rows[..self.hashes.n_hashes] {
-            self.rows.read(row.row(), buffer);
-            let signed = f32::from_bits(share.to_bits() ^ row.sign());
-            for (value, delta) in buffer.iter_mut().zip(delta) {
-                *value += signed * delta;
-            }
-            self.rows.write(row.row(), buffer);
+            self.rows.move_by(row.row(), f32::from_bits(share.to_bits() ^ row.sign()), delta);
         }
     }
 

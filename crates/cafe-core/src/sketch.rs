@@ -10,6 +10,7 @@ use std::borrow::Cow;
 use std::ops::Range;
 
 use crate::prefetch::{AHEAD, prefetch};
+use crate::select::nth_largest;
 use crate::state::{StateMap, check_len, u32s, u64s};
 use crate::{FeatureId, StateError, StateView, mix64, unit_f64};
 
@@ -300,29 +301,10 @@ impl HotSketch {
     }
 
     /// The `n`-th largest score in some of the buckets, 0 if fewer features are held there; `n` counts from 1.
-    ///
-    /// Bits of a score are settled eight at a time, so that no copy of the scores is needed.
     pub(crate) fn nth_largest_score(&self, buckets: Range<usize>, n: usize) -> f32 {
         let slots = &self.slots[buckets.start * self.config.slots..buckets.end * self.config.slots];
-        let (mut known, mut above) = (0_u32, 0);
-        for shift in [24, 16, 8, 0] {
-            let mut counts = [0_usize; 256];
-            for bits in slots.iter().filter(|slot| !slot.is_vacant()).map(|slot| slot.score.to_bits()) {
-                // What is settled already lies above the byte in question.
-                if u64::from(bits) >> (shift + 8) == u64::from(known) >> (shift + 8) {
-                    counts[(bits >> shift) as usize & 0xff] += 1;
-                }
-            }
-            let Some(byte) = (0..256_usize).rev().find(|&byte| {
-                above += counts[byte];
-                above >= n
-            }) else {
-                return 0.0;
-            };
-            above -= counts[byte];
-            known |= (byte as u32) << shift;
-        }
-        f32::from_bits(known)
+        // A vacant slot has no score, and 0 is none either.
+        nth_largest(|| slots.iter().map(|slot| slot.score), n as u64).unwrap_or(0.0)
     }
 
     /// Every feature held, bucket by bucket.

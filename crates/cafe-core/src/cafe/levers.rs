@@ -51,7 +51,8 @@ pub enum SlotLayout {
     #[default]
     Full,
     /// 4 bytes: 16 bits of a hash of the id, the score in 16 bits. Rows belong to buckets, and the heaviest features of a
-    /// bucket own them. Two features of a bucket are taken for one with a chance of 1 in 65,535.
+    /// bucket own them. Two features of a bucket are taken for one with a chance of 1 in 65,535; where both are in a batch,
+    /// their row takes a step for each.
     Compact {
         /// Hot rows of a bucket, fewer than its slots.
         rows_per_bucket: usize,

@@ -119,16 +119,11 @@ impl Tiers<'_> {
         self.read_shared(id, Route::Unknown, shared);
         for (hot, shared) in hot.iter_mut().zip(&*shared) {
             let known_alone = if self.config.hot == HotRows::Exclusive { *hot - shared } else { *hot };
-            *hot = share * known_alone;
+            *hot = known_alone * share;
         }
         match (&mut self.cold, &self.layout[id.field()]) {
-            (Some(cold), _) => cold.add_one(id, hot, shared),
-            (None, FieldLayout::Shared(rows)) => {
-                for (shared, moved) in shared.iter_mut().zip(&*hot) {
-                    *shared += moved;
-                }
-                self.rows.write(rows.first_row(self.config, id), shared);
-            }
+            (Some(cold), _) => cold.add_one(id, hot),
+            (None, FieldLayout::Shared(rows)) => self.rows.move_by(rows.first_row(self.config, id), 1.0, hot),
             (None, _) => unreachable!("the sketch does not see small fields"),
         }
     }

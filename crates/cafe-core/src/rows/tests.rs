@@ -379,3 +379,26 @@ proptest! {
         }
     }
 }
+
+/// What goes back into a shared row is a small part of it: rounded to the nearest it would be lost.
+#[test]
+fn a_row_is_moved_by_what_it_is_told_in_the_mean() {
+    const N_ROWS: u32 = 4000;
+    for precision in ALL {
+        let format = RowFormat { precision, optimizer: RowOptimizer::RowWiseAdagrad { epsilon: 1e-8 } };
+        let mut table = RowTable::new(N_ROWS as usize, 2, format);
+        let mut moved = 0.0;
+        for row_idx in 0..N_ROWS {
+            table.write(row_idx, &[1.0, 0.5]);
+            table.move_by(row_idx, -2.0, &[0.0, -0.000_5]);
+            let now = row(&table, row_idx);
+            assert_eq!(now[0], 1.0, "{precision:?}");
+            moved += f64::from(now[1] - 0.5) / f64::from(N_ROWS);
+        }
+        // A step of i8 is 1/64 here: 0.001 is a chance of 0.064, with a standard error of 0.00006.
+        assert!((moved - 0.001).abs() < 0.000_25, "{precision:?}: {moved}");
+        let accumulators =
+            table.state().into_iter().find(|(name, _)| *name == "row_accumulators").expect("Adagrad's").1;
+        assert_eq!(accumulators, crate::StateView::F32(vec![0.0; N_ROWS as usize].into()), "it was no step");
+    }
+}
