@@ -10,7 +10,7 @@ impl CafeSettings {
     #[must_use]
     pub fn best(compression: f64) -> Self {
         Self {
-            shared_share: 0.7,
+            shared_share: 0.9,
             threshold: 2.0,
             rule: HotRule::Quota { hysteresis: 1.25 },
             slots: 8,
