@@ -8,6 +8,7 @@ mod preset;
 mod restore;
 mod route;
 mod sizes;
+mod summary;
 mod tiers;
 mod tracker;
 mod update;
@@ -19,7 +20,9 @@ use crate::rows::{RowTable, init_bound};
 use crate::signed_table::SignedTable;
 use crate::state::f64_bits;
 use crate::workers::{for_batch, lookup_parts};
-use crate::{Embedding, FeatureId, HotSketch, Memory, StateError, StateView, UpdateStats, Workers};
+use crate::{
+    Embedding, FeatureId, HotFeature, HotSketch, Memory, StateError, StateView, TierSummary, UpdateStats, Workers,
+};
 
 use pools::Pools;
 use route::{Route, SharedRows};
@@ -266,6 +269,14 @@ impl Embedding for CafeEmbedding {
             free_list_bytes: self.pools.bytes(),
             optimizer_bytes: self.rows.optimizer_bytes() + cold_optimizer_bytes,
         }
+    }
+
+    fn hot_features(&self) -> Vec<HotFeature> {
+        self.owners()
+    }
+
+    fn tiers(&self) -> Option<TierSummary> {
+        Some(self.summary())
     }
 
     fn state(&self) -> Vec<(&'static str, StateView<'_>)> {

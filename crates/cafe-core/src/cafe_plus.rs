@@ -6,6 +6,7 @@ mod progress;
 mod reassign;
 mod sketch;
 mod slot;
+mod summary;
 #[cfg(test)]
 mod tests;
 mod update;
@@ -17,7 +18,9 @@ use crate::prefetch::AHEAD;
 use crate::rows::RowTable;
 use crate::state::{StateMap, u32s};
 use crate::workers::{for_batch, lookup_parts};
-use crate::{Embedding, FeatureId, FieldRows, Memory, StateError, StateView, Tier, UpdateStats, Workers};
+use crate::{
+    Embedding, FeatureId, FieldRows, HotFeature, Memory, StateError, StateView, Tier, TierSummary, UpdateStats, Workers,
+};
 
 use progress::Progress;
 use sketch::{Buckets, Sketch};
@@ -238,6 +241,14 @@ impl Embedding for CafePlusEmbedding {
             free_list_bytes: (self.config.n_hot * size_of::<u32>()) as u64,
             optimizer_bytes: self.rows.optimizer_bytes(),
         }
+    }
+
+    fn hot_features(&self) -> Vec<HotFeature> {
+        self.owners()
+    }
+
+    fn tiers(&self) -> Option<TierSummary> {
+        Some(self.summary())
     }
 
     fn state(&self) -> Vec<(&'static str, StateView<'_>)> {

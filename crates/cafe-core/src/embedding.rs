@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::{Alone, FeatureId, StateError, StateView, Workers};
+use crate::{Alone, FeatureId, HotFeature, StateError, StateView, TierSummary, Workers};
 
 /// A trainable map from feature ids to vectors, of whatever memory a method spends on it.
 ///
@@ -51,6 +51,17 @@ pub trait Embedding: Send {
 
     /// What it occupies now.
     fn memory(&self) -> Memory;
+
+    /// The features that own a row for their importance, from the highest score to the lowest and those of equal
+    /// scores by id. None where a method has no tiers or does not keep ids: see [`TierSummary::knows_features`].
+    fn hot_features(&self) -> Vec<HotFeature> {
+        Vec::new()
+    }
+
+    /// How far rows are given out by importance; `None` for a method without tiers.
+    fn tiers(&self) -> Option<TierSummary> {
+        None
+    }
 
     /// Everything that a restored embedding needs to go on as if never interrupted.
     fn state(&self) -> Vec<(&'static str, StateView<'_>)>;

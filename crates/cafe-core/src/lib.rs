@@ -40,6 +40,7 @@ mod signed_table;
 mod sketch;
 mod state;
 pub mod theory;
+mod tier_summary;
 mod workers;
 
 pub use baseline::{
@@ -60,4 +61,5 @@ pub use rows::{RowFormat, RowOptimizer, RowPrecision};
 pub use signed_table::UnifiedSettings;
 pub use sketch::{Held, HotSketch, Observed, SketchConfig, VictimPolicy};
 pub use state::{StateError, StateView};
+pub use tier_summary::{HotFeature, TierSummary};
 pub use workers::{Alone, Workers};

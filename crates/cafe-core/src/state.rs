@@ -3,6 +3,11 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
+/// The exponent's bits of an IEEE half; all set in what is not finite.
+const F16_EXPONENT: u16 = 0x7c00;
+/// The exponent of an `i8` row that is not finite.
+const NOT_FINITE_EXPONENT: u8 = 0xff;
+
 /// One array of a state, borrowed where it lies in that form already.
 #[derive(Clone, Debug, PartialEq)]
 pub enum StateView<'a> {
@@ -38,6 +43,20 @@ impl StateView<'_> {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+}
+
+impl StateView<'_> {
+    /// Where the first value is that is not finite. Bits of half precision don't say which of the two formats they are
+    /// of: what is infinite in the one is 2^121 or more in the other, and counts.
+    #[must_use]
+    pub fn first_not_finite(&self) -> Option<usize> {
+        match self {
+            Self::F32(values) => values.iter().position(|value| !value.is_finite()),
+            Self::U16(halves) => halves.iter().position(|bits| bits & F16_EXPONENT == F16_EXPONENT),
+            Self::U8(exponents) => exponents.iter().position(|&exponent| exponent == NOT_FINITE_EXPONENT),
+            Self::I8(_) | Self::U32(_) | Self::U64(_) => None,
+        }
     }
 }
 
@@ -173,4 +192,30 @@ pub(crate) fn f64_bits<'a>(value: f64) -> StateView<'a> {
 
 pub(crate) fn check_len(name: &'static str, got: usize, expected: usize) -> Result<(), StateError> {
     if got == expected { Ok(()) } else { Err(StateError::Length { name, expected, got }) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_that_are_not_finite_are_found_in_every_form() {
+        let finite = [
+            StateView::F32(Cow::Borrowed(&[0.0, -f32::MAX, f32::MIN_POSITIVE])),
+            StateView::U16(Cow::Borrowed(&[0, 0x7bff, 0xfbff])),
+            StateView::U8(Cow::Borrowed(&[0, 249])),
+            StateView::I8(Cow::Borrowed(&[-1])),
+            StateView::U32(Cow::Borrowed(&[u32::MAX])),
+            StateView::U64(Cow::Borrowed(&[u64::MAX])),
+        ];
+        assert!(finite.iter().all(|array| array.first_not_finite().is_none()));
+        for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+            assert_eq!(StateView::F32(Cow::Borrowed(&[0.0, bad])).first_not_finite(), Some(1));
+        }
+        // Infinities and a NaN of IEEE halves, and infinity in bfloat16.
+        for bad in [0x7c00, 0xfc00, 0x7e01, 0x7f80] {
+            assert_eq!(StateView::U16(Cow::Borrowed(&[0, bad])).first_not_finite(), Some(1));
+        }
+        assert_eq!(StateView::U8(Cow::Borrowed(&[3, 0xff])).first_not_finite(), Some(1));
+    }
 }

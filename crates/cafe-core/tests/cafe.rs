@@ -71,6 +71,21 @@ fn scores_have_mean_one_per_field_and_batch() {
 }
 
 #[test]
+fn hot_features_are_told_by_score() {
+    let mut embedding = CafeEmbedding::new(config(false));
+    for (token, n_times) in [(1, 11), (2, 9), (3, 12)] {
+        for _ in 0..n_times {
+            embedding.update(&[FeatureId::new(0, token)], &[0.1, 0.0, 0.0], 0.0);
+        }
+    }
+    let told: Vec<_> = embedding.hot_features().iter().map(|hot| (hot.id.token(), hot.score)).collect();
+    assert_eq!(told, [(Some(3), Some(12.0)), (Some(1), Some(11.0))]);
+    let tiers = embedding.tiers().expect("CAFE has tiers");
+    assert_eq!((tiers.hot_rows_by_field, tiers.max_hot_rows, tiers.slots_in_use), (vec![2, 0, 0], 4, 3));
+    assert_eq!((tiers.thresholds, tiers.mass, tiers.n_decays), (vec![10.0], Some(32.0), Some(0)));
+}
+
+#[test]
 fn gradients_that_are_all_zero_add_nothing() {
     let mut embedding = CafeEmbedding::new(config(false));
     embedding.update(&[FeatureId::new(0, 1); 4], &[0.0; 4 * DIM], 0.1);

@@ -222,3 +222,18 @@ proptest! {
         }
     }
 }
+
+/// Buckets that were last touched epochs ago keep their scores in the unit of that time.
+#[test]
+fn hot_features_have_the_scores_of_the_present() {
+    let mut embedding = CafePlusEmbedding::new(config(5, CafePlusSettings { growth: 1.5, ..settings() }));
+    occur_each(&mut embedding, (0..3).chain([3; 60]));
+    let features = embedding.hot_features();
+    assert!(features.len() > 1);
+    for feature in &features {
+        assert_eq!(feature.score, Some(embedding.score(feature.id)), "{}", feature.id);
+    }
+    let mut tokens: Vec<_> = features.iter().filter_map(|feature| feature.id.token()).collect();
+    tokens.sort_unstable();
+    assert_eq!(tokens, owners(&embedding));
+}

@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use cafe_core::{
     AdaConfig, AdaEmbedding, Budget, CafeConfig, CafeEmbedding, CafePlusConfig, CafePlusEmbedding, CafePlusSettings,
     CafeSettings, Cold, Embedding, FeatureCounts, FeatureId, FullEmbedding, Hash2Config, Hash2Embedding, HashedConfig,
-    HashedEmbedding, HotRows, HotRule, Importance, MdeConfig, MdeEmbedding, Medium, OfflineConfig, OfflineEmbedding,
-    QrConfig, QrEmbedding, RowFormat, RowOptimizer, RowPrecision, Sketches, SlotLayout, StateError, StateView,
-    UnifiedConfig, UnifiedEmbedding, UnifiedSettings, VictimPolicy, mix64,
+    HashedEmbedding, HotFeature, HotRows, HotRule, Importance, MdeConfig, MdeEmbedding, Medium, OfflineConfig,
+    OfflineEmbedding, QrConfig, QrEmbedding, RowFormat, RowOptimizer, RowPrecision, Sketches, SlotLayout, StateError,
+    StateView, UnifiedConfig, UnifiedEmbedding, UnifiedSettings, UpdateStats, VictimPolicy, mix64,
 };
 
 const FEATURES: [u64; 4] = [5, 300, 4000, 40];
@@ -282,6 +282,37 @@ fn a_restored_embedding_goes_on_as_if_never_interrupted() {
         let counts = train(&mut *original, 40..80);
         assert_eq!(train(&mut *restored, 40..80), counts, "{name}");
         assert_eq!(restored.state(), original.state(), "{name}");
+    }
+}
+
+#[test]
+fn what_is_said_of_tiers_is_what_updates_said() {
+    for ((name, mut embedding), (_, mut restored)) in all().into_iter().zip(all()) {
+        let mut stats = UpdateStats::default();
+        for step in 0..60 {
+            let (ids, grads) = batch(step, 32);
+            stats = embedding.update(&ids, &grads, 0.1);
+        }
+        let features = embedding.hot_features();
+        let Some(tiers) = embedding.tiers() else {
+            assert_eq!((stats.hot_rows, features.len()), (0, 0), "{name}");
+            continue;
+        };
+        assert_eq!(tiers.hot_rows, stats.hot_rows, "{name}");
+        assert!(tiers.hot_rows <= tiers.max_hot_rows && tiers.slots_in_use <= tiers.slots, "{name}: {tiers:?}");
+        assert_eq!(features.len() as u64, if tiers.knows_features { stats.hot_rows } else { 0 }, "{name}");
+        if !tiers.hot_rows_by_field.is_empty() {
+            assert_eq!(tiers.hot_rows_by_field.len(), FEATURES.len(), "{name}");
+            assert_eq!(tiers.hot_rows_by_field.iter().sum::<u64>(), stats.hot_rows, "{name}");
+        }
+        if tiers.knows_features {
+            let of_field = |field| features.iter().filter(|feature| feature.id.field() == field).count() as u64;
+            assert_eq!(tiers.hot_rows_by_field, (0..FEATURES.len()).map(of_field).collect::<Vec<_>>(), "{name}");
+        }
+        let order = |feature: &HotFeature| (-feature.score.unwrap_or(0.0), feature.id);
+        assert!(features.windows(2).all(|pair| order(&pair[0]) < order(&pair[1])), "{name}: {features:?}");
+        restored.restore(&embedding.state().into_iter().collect()).expect("own state");
+        assert_eq!((restored.hot_features(), restored.tiers()), (features, Some(tiers)), "{name}");
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod config;
 mod rebuild;
+mod summary;
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -13,7 +14,7 @@ use crate::prefetch::{AHEAD, prefetch};
 use crate::rows::{RowTable, init_bound};
 use crate::state::{StateMap, check_len, f32s, u32s, u64s};
 use crate::workers::{Buffers, for_batch, for_each, lookup_parts};
-use crate::{Embedding, FeatureId, Memory, StateError, StateView, UpdateStats, Workers, mix64, reduce};
+use crate::{Embedding, FeatureId, Memory, StateError, StateView, TierSummary, UpdateStats, Workers, mix64, reduce};
 
 pub use config::AdaConfig;
 
@@ -353,6 +354,10 @@ impl Embedding for AdaEmbedding {
             optimizer_bytes: self.rows.optimizer_bytes(),
             ..Memory::default()
         }
+    }
+
+    fn tiers(&self) -> Option<TierSummary> {
+        Some(self.summary())
     }
 
     fn state(&self) -> Vec<(&'static str, StateView<'_>)> {

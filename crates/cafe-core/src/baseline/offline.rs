@@ -10,10 +10,11 @@ use crate::own_rows::OwnRows;
 use crate::prefetch::AHEAD;
 use crate::rows::RowTable;
 use crate::state::{check_len, u64s};
+use crate::tier_summary::count_by_field;
 use crate::workers::{Buffers, for_batch, for_each, lookup_parts};
 use crate::{
-    Budget, BudgetError, Embedding, FeatureCounts, FeatureId, FieldRows, Memory, RowFormat, StateError, StateView,
-    UpdateStats, Workers,
+    Budget, BudgetError, Embedding, FeatureCounts, FeatureId, FieldRows, HotFeature, Memory, RowFormat, StateError,
+    StateView, TierSummary, UpdateStats, Workers,
 };
 
 /// Sizes and settings of an [`OfflineEmbedding`].
@@ -251,6 +252,21 @@ impl Embedding for OfflineEmbedding {
             optimizer_bytes: self.rows.optimizer_bytes(),
             ..Memory::default()
         }
+    }
+
+    /// By id: the counts that chose them are not kept.
+    fn hot_features(&self) -> Vec<HotFeature> {
+        self.hot.iter().map(|&id| HotFeature { id, score: None }).collect()
+    }
+
+    fn tiers(&self) -> Option<TierSummary> {
+        Some(TierSummary {
+            max_hot_rows: self.config.n_hot as u64,
+            hot_rows: self.hot.len() as u64,
+            hot_rows_by_field: count_by_field(self.hot.iter().copied(), self.config.fields.len()),
+            knows_features: true,
+            ..TierSummary::default()
+        })
     }
 
     fn state(&self) -> Vec<(&'static str, StateView<'_>)> {

@@ -170,6 +170,11 @@ impl Sketch {
         self.main.slots.iter().chain(&self.filter.slots).copied().filter(|slot| !slot.is_vacant())
     }
 
+    /// The same with scores in the present unit, whenever that was taken.
+    pub(super) fn iter_rebased(&self) -> impl Iterator<Item = Slot> {
+        self.main.rebased(self.epoch).chain(self.filter.rebased(self.epoch)).filter(|slot| !slot.is_vacant())
+    }
+
     /// The same to be changed.
     pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Slot> {
         self.main.slots.iter_mut().chain(&mut self.filter.slots).filter(|slot| !slot.is_vacant())

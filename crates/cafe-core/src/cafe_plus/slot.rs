@@ -68,6 +68,10 @@ pub(super) const EPOCH_SHIFT: u32 = 16;
 /// A score in the unit of `n_epochs` epochs later. A power of two changes no digit; what becomes too small for all
 /// digits is nothing, so that two re-basings are the same as both at once.
 fn rebased(score: f32, n_epochs: u32) -> f32 {
+    // Even the least score is saved and comes back as it is.
+    if n_epochs == 0 {
+        return score;
+    }
     let shift = EPOCH_SHIFT.saturating_mul(n_epochs).min(1000);
     let rebased = f64::from(score) * f64::from_bits(u64::from(1023 - shift) << 52);
     if rebased < f64::from(f32::MIN_POSITIVE) { 0.0 } else { rebased as f32 }
@@ -95,6 +99,14 @@ mod tests {
         slot.set_row(Some(EMPTY - 1));
         assert_eq!((slot.id(), slot.row(), slot.is_vacant()), (FeatureId::missing(127), Some(EMPTY - 1), false));
         assert!(!Slot::VACANT.holds(FeatureId::from_raw(0)) && Slot::VACANT.is_vacant());
+    }
+
+    #[test]
+    fn a_tiny_score_is_not_lost_when_it_is_saved_in_its_own_epoch() {
+        let tiny = f32::from_bits(95);
+        let slot = Slot::new(FeatureId::missing(0), tiny);
+        assert_eq!(slot.rebased(0), slot);
+        assert_eq!(slot.rebased(1).score, 0.0);
     }
 
     proptest! {

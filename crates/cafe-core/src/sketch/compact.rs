@@ -182,6 +182,11 @@ impl CompactSketch {
         self.n_owners
     }
 
+    /// Slots that hold a feature.
+    pub(crate) fn n_in_use(&self) -> usize {
+        self.slots.iter().filter(|&&slot| slot != 0).count()
+    }
+
     /// All weight ever observed.
     pub(crate) fn mass(&self) -> f64 {
         self.mass

@@ -1,0 +1,53 @@
+//! What an embedding says of the features that own rows, for whoever inspects a trained model.
+
+use crate::FeatureId;
+
+/// A feature that owns a row for its importance.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct HotFeature {
+    /// The feature.
+    pub id: FeatureId,
+    /// Its score now; `None` where nobody keeps scores.
+    pub score: Option<f32>,
+}
+
+/// How far the rows of a method with tiers are given out.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct TierSummary {
+    /// Rows that important features can own.
+    pub max_hot_rows: u64,
+    /// Those that are owned.
+    pub hot_rows: u64,
+    /// Owned rows of each field; empty where slots don't tell fields apart.
+    pub hot_rows_by_field: Vec<u64>,
+    /// Whether features are known by their ids, so that [`Embedding::hot_features`](crate::Embedding::hot_features)
+    /// names them all.
+    pub knows_features: bool,
+    /// Slots of the sketch, or entries of the statistics.
+    pub slots: u64,
+    /// Those that are in use.
+    pub slots_in_use: u64,
+    /// The score from which a feature is hot: one for all fields, one for each of them, or none where there is no such
+    /// score.
+    pub thresholds: Vec<f32>,
+    /// All score mass that was ever observed, where it is counted.
+    pub mass: Option<f64>,
+    /// The part of it that came in since the last decay.
+    pub mass_since_decay: Option<f64>,
+    /// How often scores have decayed so far, where that is known.
+    pub n_decays: Option<u64>,
+}
+
+/// From the highest score to the lowest; equal ones, and those without a score, by id.
+pub(crate) fn by_score(mut features: Vec<HotFeature>) -> Vec<HotFeature> {
+    let score = |feature: &HotFeature| feature.score.unwrap_or(0.0);
+    features.sort_unstable_by(|a, b| score(b).total_cmp(&score(a)).then(a.id.cmp(&b.id)));
+    features
+}
+
+/// How many of the features are of each field.
+pub(crate) fn count_by_field(ids: impl Iterator<Item = FeatureId>, n_fields: usize) -> Vec<u64> {
+    let mut counts = vec![0; n_fields];
+    ids.for_each(|id| counts[id.field()] += 1);
+    counts
+}
