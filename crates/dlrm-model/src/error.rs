@@ -57,6 +57,11 @@ pub enum ConfigError {
     ZeroRank,
 }
 
+/// Nothing when predicting, where a logit alone is at fault.
+fn with_label(logit: f32, label: f32) -> String {
+    if label.is_nan() && !logit.is_finite() { String::new() } else { format!(" with label {label}") }
+}
+
 fn describe_end(last: Option<usize>) -> String {
     last.map_or_else(|| "is empty".to_owned(), |size| format!("ends in {size}"))
 }
@@ -230,7 +235,7 @@ pub enum ModelError {
     Parameter(#[from] ParameterError),
     /// The forward pass left the finite numbers.
     #[error(
-        "sample {sample_idx} of the batch: logit {logit} with label {label}, expected finite numbers; check the inputs or lower the learning rate"
+        "sample {sample_idx} of the batch: logit {logit}{}, expected finite numbers; check the inputs or lower the learning rate", with_label(*logit, *label)
     )]
     NonFiniteLogit {
         /// Position in the batch.

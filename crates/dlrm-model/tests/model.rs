@@ -291,3 +291,33 @@ fn for_candle_too_a_slice_of_another_length_is_a_bug_of_the_caller() {
     batch.rows.pop();
     let _ = batch.train(&mut model);
 }
+
+/// One batch whose gradients of the rows are finite, and whose weights or their memory are not afterwards.
+#[test]
+fn weights_that_overflow_are_named_before_the_next_step_and_by_it() {
+    let config = DlrmConfig { n_dense: 1, n_fields: 2, dim: 2, bottom: vec![2], top: vec![1] };
+    let (dense, rows, labels) = ([1e25, 1e25, -1e25, -1e25], [1e-3; 16], [0.0, 1.0, 0.0, 1.0]);
+    let inputs = Inputs { dense: &dense, rows: &rows, labels: &labels };
+    for engine in Engine::ALL {
+        for (optimizer, learning_rate) in [(OptimizerKind::Sgd, 1e25), (OptimizerKind::Adagrad { epsilon: 1e-8 }, 0.1)]
+        {
+            let options = ModelOptions { optimizer, seed: 1, device: DeviceSpec::Cpu, n_threads: 1 };
+            let mut model = engine.build(config.clone(), options);
+            assert_eq!(model.first_not_finite().unwrap(), None);
+            let (mut row_grads, mut logits) = ([0.0; 16], [0.0; 4]);
+            let outputs = StepOutputs { row_grads: &mut row_grads, logits: &mut logits };
+            model.train_step(inputs, learning_rate, outputs).unwrap();
+            let found = model.first_not_finite().unwrap();
+            assert!(found.is_some(), "{engine:?}, {optimizer:?}");
+            let outputs = StepOutputs { row_grads: &mut row_grads, logits: &mut logits };
+            let next = model.train_step(inputs, learning_rate, outputs);
+            match optimizer {
+                OptimizerKind::Sgd => {
+                    assert!(matches!(next, Err(ModelError::NonFiniteLogit { .. })), "{engine:?}: {next:?}");
+                }
+                // A sum of squares that is infinite stops the weight for good, and no logit tells.
+                _ => assert!(next.is_ok() && model.first_not_finite().unwrap() == found, "{engine:?}: {next:?}"),
+            }
+        }
+    }
+}

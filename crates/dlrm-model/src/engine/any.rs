@@ -204,6 +204,22 @@ impl Model {
         dispatch!(self, model => model.load_parameters(tensors))
     }
 
+    /// The first parameter, or tensor of what the optimizer remembers, that is not finite, by name, and where in it. A
+    /// step checks logits and row gradients alone: gradients of weights can overflow where those are finite.
+    ///
+    /// # Errors
+    /// A failure of the device.
+    pub fn first_not_finite(&self) -> Result<Option<(String, usize)>, ModelError> {
+        for tensors in [self.parameters()?, self.optimizer_state()?] {
+            for NamedTensor { name, values, .. } in tensors {
+                if let Some(position) = values.iter().position(|value| !value.is_finite()) {
+                    return Ok(Some((name, position)));
+                }
+            }
+        }
+        Ok(None)
+    }
+
     /// Copies of what the optimizer remembers, sorted by name: of each parameter Adagrad's sum of squares, under the
     /// parameter's name, or Adam's two moments, under the name and `.first_moment` or `.second_moment`, with the number
     /// of steps taken as `step`, `[2]`, modulo 2^24 and the rest. Empty for SGD.
