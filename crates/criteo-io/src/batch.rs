@@ -2,8 +2,8 @@
 
 use cafe_core::FeatureId;
 
-use crate::Record;
 use crate::encode::{encode_integer, encode_token};
+use crate::{Position, Record};
 
 /// A number of rows, encoded, as a structure of arrays.
 ///
@@ -27,6 +27,8 @@ pub struct Batch {
     pub days: Vec<u32>,
     /// The logits that the labels were drawn from, `[B]`; empty unless the rows are generated.
     pub true_logits: Vec<f32>,
+    /// Where the stream stands after the last row, if [`Prefetch`](crate::Prefetch) read them.
+    pub end: Position,
 }
 
 impl Batch {
@@ -44,13 +46,14 @@ impl Batch {
 
     /// Removes all rows and keeps the memory.
     pub fn clear(&mut self) {
-        let Self { labels, dense, ids, bag_ends, days, true_logits } = self;
+        let Self { labels, dense, ids, bag_ends, days, true_logits, end } = self;
         labels.clear();
         dense.clear();
         ids.clear();
         bag_ends.clear();
         days.clear();
         true_logits.clear();
+        *end = Position::default();
     }
 
     /// Encodes `record` and appends it.

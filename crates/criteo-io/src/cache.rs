@@ -3,6 +3,7 @@
 //! ```text
 //! header   magic, version, length of the header
 //!          format, digest of its description, columns, number of rows, whether these are all
+//!          what was to become of malformed rows, and whether there were any
 //!          each input: path, length, time of modification, checksums of its ends
 //!          CRC-32 of all this
 //! block 0  1024 rows of equal length, CRC-32
@@ -14,7 +15,9 @@
 //! and tokens as binary numbers, and four bytes more where files are days. Integers are kept and not
 //! their logarithms, so that the cache gives back the [`Record`] that the parser gave, to the bit,
 //! and does not depend on how rows are encoded. Of described tables the dense numbers are kept, as
-//! their records have them. Rows with fields of several values have no fixed length, and no cache.
+//! their records have them. Rows with fields of several values have no fixed length, and no cache. A
+//! malformed row that was left out has its place all the same, and the reason in it: so rows keep their
+//! numbers, and a pass over the cache counts what a pass over the files would.
 //!
 //! # What it promises
 //! *The same rows.* Whatever is not as it was written is noticed before a row of it is used: the
@@ -71,13 +74,15 @@ pub struct Cache {
     n_stored: u64,
     /// Rows to read.
     n_rows: u64,
+    /// Whether some of the rows in the file are malformed.
+    has_bad_rows: bool,
 }
 
 impl Cache {
     /// Takes `file` if it is what `plan` wants.
     fn check(file: File, plan: &CachePlan) -> Result<Self, CacheFault> {
         let (header, header_bytes) = Header::read(&file)?;
-        let Header { format, digest, layout, n_rows: n_stored, is_whole, inputs } = header;
+        let Header { format, digest, layout, n_rows: n_stored, is_whole, bad_rows, has_bad_rows, inputs } = header;
         let paths_differ = !inputs.iter().map(|input| &input.path).eq(plan.inputs.iter().map(|input| &input.path));
         if format != plan.dialect.name() || paths_differ {
             return Err(CacheFault::Foreign);
@@ -92,15 +97,18 @@ impl Cache {
         if n_stored < plan.max_rows && !is_whole {
             return Err(CacheFault::TooFewRows { n_rows: n_stored });
         }
+        if has_bad_rows && !plan.bad_rows.allows_all_of(bad_rows) {
+            return Err(CacheFault::BadRows);
+        }
         let path = plan.file().to_owned();
         let n_rows = n_stored.min(plan.max_rows);
-        let cache = Self { file: Arc::new(file), path, layout, header_bytes, n_stored, n_rows };
+        let cache = Self { file: Arc::new(file), path, layout, header_bytes, n_stored, n_rows, has_bad_rows };
         cache.check_length()?;
         (0..n_rows.div_ceil(ROWS_PER_BLOCK)).try_for_each(|block| cache.block(block).map(drop))?;
         Ok(cache)
     }
 
-    /// The number of rows: all, or as many as were wanted.
+    /// The number of rows: all, or as many as were wanted, malformed ones included.
     #[must_use]
     pub fn n_rows(&self) -> u64 {
         self.n_rows
@@ -185,21 +193,29 @@ impl RecordSource for CachedRows {
             return Ok(false);
         }
         let layout = self.cache.layout;
-        match self.row() {
+        let reason = match self.row() {
             Ok(row) => layout.decode(row, record),
             Err(fault) => {
                 // As after any error of this kind, the stream is over.
                 self.next = self.cache.n_rows;
                 return Err(ReadError::Cache { file: self.cache.path.clone(), fault });
             }
-        }
+        };
         self.next += 1;
-        Ok(true)
+        match reason {
+            None => Ok(true),
+            Some(reason) => Err(ReadError::CachedRow { file: self.cache.path.clone(), row: self.next, reason }),
+        }
     }
 
     fn skip_records(&mut self, n_rows: u64) -> Result<u64, ReadError> {
         let n_skipped = n_rows.min(self.cache.n_rows - self.next);
         self.next += n_skipped;
         Ok(n_skipped)
+    }
+
+    /// With malformed rows in it, these are to be counted.
+    fn jumps(&self) -> bool {
+        !self.cache.has_bad_rows
     }
 }

@@ -72,6 +72,10 @@ pub struct Columns {
     /// How many features each of `categorical` has, in order: in place of their own `features`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub features: Vec<u64>,
+    /// Whether the column of the label is not there at all, and every label is negative. No configuration says so:
+    /// [`Dialect::without_label`](crate::Dialect::without_label) does.
+    #[serde(skip)]
+    pub unlabelled: bool,
 }
 
 /// The label: a column, and which of its values are positive.
@@ -160,6 +164,7 @@ impl Columns {
             ignore: Vec::new(),
             day: None,
             features: Vec::new(),
+            unlabelled: false,
         }
     }
 
@@ -178,6 +183,29 @@ impl Columns {
         }
         let each = self.categorical.iter().map(|field| field.features);
         each.collect::<Option<_>>().unwrap_or_default()
+    }
+
+    /// Describes the same table without the column of the label.
+    pub(crate) fn drop_label(&mut self) {
+        self.unlabelled = true;
+        let place = match &self.label.column {
+            Column::Number(number) => number.checked_sub(1),
+            Column::Name(name) => self.names.iter().position(|other| other == name),
+        };
+        let Some(place) = place else { return };
+        if place < self.names.len() {
+            self.names.remove(place);
+        }
+        let numeric = self.numeric.iter_mut().map(|it| &mut it.column);
+        let categorical = self.categorical.iter_mut().map(|it| &mut it.column);
+        let rest = self.ignore.iter_mut().chain(self.day.iter_mut().map(|day| &mut day.column));
+        for column in numeric.chain(categorical).chain(rest) {
+            if let Column::Number(number) = column
+                && *number > place + 1
+            {
+                *number -= 1;
+            }
+        }
     }
 
     /// Whether a field may hold several values.

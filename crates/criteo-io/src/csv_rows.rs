@@ -54,7 +54,7 @@ impl CsvRows {
         let mut builder = ReaderBuilder::new();
         builder.delimiter(delimiter).quoting(quoting);
         Self {
-            core: builder.build(),
+            core: started(&builder),
             builder,
             buffer: vec![0; n_bytes.max(1)],
             start: 0,
@@ -75,7 +75,7 @@ impl CsvRows {
 
     /// Forgets everything, for another input.
     pub(crate) fn restart(&mut self) {
-        self.core.reset();
+        self.core = started(&self.builder);
         (self.start, self.end, self.ended, self.raw) = (0, 0, false, 0..0);
         (self.raw_line, self.line, self.n_fields) = (1, 1, 0);
     }
@@ -158,7 +158,7 @@ impl CsvRows {
     /// Bytes of the record in front of a field, found by going over it once more.
     fn n_bytes_before(&self, field_idx: usize) -> usize {
         let raw = &self.buffer[self.raw.clone()];
-        let (mut core, mut scratch) = (self.builder.build(), [0; 256]);
+        let (mut core, mut scratch) = (started(&self.builder), [0; 256]);
         let (mut n_bytes, mut n_passed) = (0, 0);
         while n_passed < field_idx && n_bytes < raw.len() {
             let (result, n_read, _) = core.read_field(&raw[n_bytes..], &mut scratch);
@@ -210,6 +210,14 @@ impl CsvRows {
     }
 }
 
+/// The state machine with an empty line behind it. At its start it would pass over a byte order mark, wherever in the
+/// input that is, if the buffer happens to hold the whole mark.
+fn started(builder: &ReaderBuilder) -> csv_core::Reader {
+    let mut core = builder.build();
+    core.read_record(b"\n", &mut [], &mut []);
+    core
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -244,6 +252,23 @@ mod tests {
             n_bytes in 1_usize..60,
         ) {
             prop_assert_eq!(all_records(text.as_bytes(), quoting, n_bytes), by_csv(text.as_bytes(), quoting));
+        }
+    }
+
+    #[test]
+    fn a_byte_order_mark_behind_empty_lines_is_text_for_every_buffer() {
+        for text in ["\n\u{feff}a,b\n", "\r\n\n\u{feff}\"a\",b", "\u{feff}a,b"] {
+            let expected =
+                vec![vec![text.trim_start().split(',').next().unwrap_or_default().to_owned(), "b".to_owned()]];
+            for n_bytes in 1..20 {
+                let (mut rows, mut input) = (CsvRows::new(b',', true, n_bytes), text.as_bytes());
+                let mut records = Vec::new();
+                while rows.next(&mut input).unwrap() == Next::Record {
+                    let field = |idx| String::from_utf8(rows.field(idx).to_vec()).unwrap();
+                    records.push((0..rows.n_fields()).map(field).collect::<Vec<_>>());
+                }
+                assert_eq!(records, expected, "{text:?}, a buffer of {n_bytes}");
+            }
         }
     }
 

@@ -20,6 +20,8 @@ pub struct Dialect {
     files_are_days: bool,
     /// Whether numbers of described tables come as they stand; see [`Dialect::with_raw_numbers`].
     has_raw_numbers: bool,
+    /// Whether rows have a label; see [`Dialect::without_label`].
+    has_label: bool,
 }
 
 /// A format name and a description that don't make a dialect.
@@ -114,7 +116,14 @@ impl Dialect {
             n_fields: columns.categorical.len(),
             features: columns.n_features(),
         };
-        Self { name, schema, columns: Some(Arc::new(columns)), files_are_days: false, has_raw_numbers: false }
+        Self {
+            name,
+            schema,
+            columns: Some(Arc::new(columns)),
+            files_are_days: false,
+            has_raw_numbers: false,
+            has_label: true,
+        }
     }
 
     /// The same for whoever looks at the data and trains no model: [`Record::dense`](crate::Record::dense)
@@ -130,6 +139,27 @@ impl Dialect {
             self.has_raw_numbers = true;
         }
         self
+    }
+
+    /// The same for rows that have no label, because they are to be scored: its column is not there, and labels come out
+    /// as 0. Criteo's rows begin with the first integer then. In described tables all columns after that of the label are
+    /// one number less, where the description tells where it is; columns that go by the name in a header stay, and the
+    /// label may be there all the same.
+    #[must_use]
+    pub fn without_label(mut self) -> Self {
+        if self.has_label
+            && let Some(columns) = &mut self.columns
+        {
+            Arc::make_mut(columns).drop_label();
+        }
+        self.has_label = false;
+        self
+    }
+
+    /// Whether rows have a label.
+    #[must_use]
+    pub fn has_label(&self) -> bool {
+        self.has_label
     }
 
     /// What stands for a missing number of a described table.
@@ -180,7 +210,8 @@ impl Dialect {
             columns
         });
         let raw = if self.has_raw_numbers { " raw" } else { "" };
-        let text = format!("{} {columns:?}{raw}", self.name);
+        let unlabelled = if self.has_label { "" } else { " unlabelled" };
+        let text = format!("{} {columns:?}{raw}{unlabelled}", self.name);
         text.bytes().fold(0, |digest, byte| mix64(u64::from(byte), digest))
     }
 }
@@ -191,7 +222,8 @@ impl From<Format> for Dialect {
             return Self::described(format.name(), columns);
         }
         let files_are_days = matches!(format, Format::CriteoTerabyte | Format::CriteoTerabyteThird);
-        Self { name: format.name(), schema: format.schema(), columns: None, files_are_days, has_raw_numbers: false }
+        let (name, schema) = (format.name(), format.schema());
+        Self { name, schema, columns: None, files_are_days, has_raw_numbers: false, has_label: true }
     }
 }
 

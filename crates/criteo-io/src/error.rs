@@ -1,12 +1,15 @@
 //! What can go wrong between a path and a row. One place, so that every message has the same
 //! shape: where, what was expected, what was there, what to do.
 
+mod row;
+
 use std::borrow::Cow;
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::{CacheFault, ColumnsError};
+pub use self::row::{Excerpt, RowError, RowFault};
+use crate::{BadRowCounts, BadRowReason, CacheFault, ColumnsError};
 
 /// Why rows could not be read.
 ///
@@ -131,7 +134,8 @@ pub enum ReadError {
     },
     /// A line is longer than any row can be.
     #[error(
-        "{}:{line}:1: expected a row, got a line of over {limit} bytes; check that the file is tab-separated text",
+        "{}:{line}:1: expected a row, got a line of over {limit} bytes; check that the file is tab-separated text, or \
+         {SKIP}",
         shown(file)
     )]
     LineTooLong {
@@ -167,7 +171,7 @@ pub enum ReadError {
         error: ColumnsError,
     },
     /// A line is not a row.
-    #[error("{}:{line}:{error}; mend or drop line {line}", shown(file))]
+    #[error("{}:{line}:{error}; mend or drop line {line}, or {SKIP}", shown(file))]
     Row {
         /// The path as given.
         file: PathBuf,
@@ -175,6 +179,47 @@ pub enum ReadError {
         line: u64,
         /// What is wrong in it.
         error: RowError,
+    },
+    /// A row was malformed when it was cached.
+    #[error("{}: row {row} was malformed when it was cached ({reason})", shown(file))]
+    CachedRow {
+        /// The cache.
+        file: PathBuf,
+        /// The row in the files that were cached, from 1.
+        row: u64,
+        /// What was wrong with it.
+        reason: BadRowReason,
+    },
+    /// Malformed rows were to be left out, but are too many.
+    #[error(
+        "{} of {n_rows} rows are malformed ({counts}), more than {limit}; the first is {first}; check that data.format \
+         is right, or raise data.{key}",
+        counts.total()
+    )]
+    TooManyBadRows {
+        /// Rows so far, these included.
+        n_rows: u64,
+        /// The malformed ones.
+        counts: Box<BadRowCounts>,
+        /// What was allowed.
+        limit: String,
+        /// Where the first of them is, and what is wrong with it.
+        first: String,
+        /// The key of the limit.
+        key: &'static str,
+    },
+    /// A stream was to be read on after rows that are not there, or are others.
+    #[error(
+        "the rows before row {} are not those that the run was trained on{}; give it the input that it had, or start a \
+         new run in another --run-dir",
+        n_rows + 1,
+        end_hint(*n_rows, *n_read)
+    )]
+    Changed {
+        /// Rows that had been read.
+        n_rows: u64,
+        /// As many of them as there are now.
+        n_read: u64,
     },
     /// A cache was right when it was opened and is no longer.
     #[error("{}: the cache changed while it was read ({fault}); run again, and it is built anew", shown(file))]
@@ -202,6 +247,9 @@ impl ReadError {
             | Self::RowTooLong { .. }
             | Self::Columns { .. }
             | Self::Row { .. }
+            | Self::CachedRow { .. }
+            | Self::TooManyBadRows { .. }
+            | Self::Changed { .. }
             | Self::Cache { .. } => true,
             Self::NoFiles
             | Self::Missing { .. }
@@ -218,6 +266,29 @@ impl ReadError {
     #[must_use]
     pub fn is_io_error(&self) -> bool {
         !self.is_data_error()
+    }
+
+    /// Why a row is malformed, where that is all there is to it: the next row can be read. `None` for any other error,
+    /// which ends a stream.
+    #[must_use]
+    pub fn bad_row(&self) -> Option<BadRowReason> {
+        match self {
+            Self::Row { error, .. } => Some(error.fault.reason()),
+            Self::LineTooLong { .. } => Some(BadRowReason::LineTooLong),
+            Self::CachedRow { reason, .. } => Some(*reason),
+            _ => None,
+        }
+    }
+
+    /// The message of a malformed row, without advice.
+    pub(crate) fn place_and_fault(&self) -> String {
+        match self {
+            Self::Row { file, line, error } => format!("{}:{line}:{error}", shown(file)),
+            Self::LineTooLong { file, line, limit } => {
+                format!("{}:{line}:1: expected a row, got a line of over {limit} bytes", shown(file))
+            }
+            _ => self.to_string(),
+        }
     }
 
     /// The error for a file that could not be opened.
@@ -241,112 +312,6 @@ impl ReadError {
             Some(StreamFault::TrailingGarbage(compression)) => Self::TrailingGarbage { file, compression },
             None => Self::Read { file, source },
         }
-    }
-}
-
-/// What is wrong in one line, and where.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{column}: {fault}")]
-pub struct RowError {
-    /// The byte in the line where the field starts, from 1.
-    pub column: usize,
-    /// What is wrong there.
-    pub fault: RowFault,
-}
-
-/// The ways in which a line is not a row. Fields count from 0; messages name them from 1.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum RowFault {
-    /// There is nothing in the line.
-    #[error("expected a row, got an empty line")]
-    EmptyLine,
-    /// Columns are missing.
-    #[error("expected {expected} tab-separated columns, got {got}{}", few_columns_hint(*expected, *got))]
-    TooFewColumns {
-        /// Columns of the format.
-        expected: usize,
-        /// Columns of the line.
-        got: usize,
-    },
-    /// There are columns that the format does not have.
-    #[error("expected {expected} tab-separated columns, got {got}")]
-    TooManyColumns {
-        /// Columns of the format.
-        expected: usize,
-        /// Columns of the line.
-        got: usize,
-    },
-    /// The label is neither 0 nor 1.
-    #[error("field label: expected 0 or 1, got {got}")]
-    Label {
-        /// What stands there.
-        got: Excerpt,
-    },
-    /// An integer field holds something else.
-    #[error("field I{}: expected an integer or nothing, got {got}", field + 1)]
-    Integer {
-        /// The integer field.
-        field: usize,
-        /// What stands there.
-        got: Excerpt,
-    },
-    /// An integer does not fit.
-    #[error("field I{}: expected an integer of at most 64 bits, got {got}", field + 1)]
-    IntegerOverflow {
-        /// The integer field.
-        field: usize,
-        /// What stands there.
-        got: Excerpt,
-    },
-    /// A categorical field holds something else than a token.
-    #[error("field C{}: expected eight hex digits or nothing, got {got}", field + 1)]
-    Token {
-        /// The categorical field.
-        field: usize,
-        /// What stands there.
-        got: Excerpt,
-    },
-    /// A row of a described table has another number of columns.
-    #[error("expected {expected} columns, got {got}")]
-    Columns {
-        /// Columns of the header, or of the first row.
-        expected: usize,
-        /// Columns of the row.
-        got: usize,
-    },
-    /// A field of a described table is not what the description says.
-    #[error("field {name}: expected {expected}, got {got}")]
-    Field {
-        /// Its name, or its number.
-        name: String,
-        /// What could stand there.
-        expected: &'static str,
-        /// What stands there.
-        got: Excerpt,
-    },
-}
-
-/// The beginning of a field as it can be shown: at most 32 bytes, whatever is not printable
-/// ASCII escaped.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Excerpt(String);
-
-impl Excerpt {
-    const MAX_BYTES: usize = 32;
-
-    /// The excerpt of `field`.
-    #[must_use]
-    pub fn new(field: &[u8]) -> Self {
-        match field.get(..Self::MAX_BYTES) {
-            Some(head) if field.len() > head.len() => Self(format!("{}...", head.escape_ascii())),
-            _ => Self(field.escape_ascii().to_string()),
-        }
-    }
-}
-
-impl fmt::Display for Excerpt {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.0.is_empty() { f.write_str("nothing") } else { write!(f, "`{}`", self.0) }
     }
 }
 
@@ -389,26 +354,16 @@ fn shown(file: &Path) -> Cow<'_, str> {
     if file == Path::new("-") { "standard input".into() } else { file.to_string_lossy() }
 }
 
-fn few_columns_hint(expected: usize, got: usize) -> String {
-    if got + 1 == expected {
-        format!(" ({got} columns look like a file without labels, which can't be used here)")
-    } else {
-        String::new()
-    }
+/// The way out where a row is malformed.
+const SKIP: &str = "set data.bad_rows = \"skip\" to count and skip such rows";
+
+fn end_hint(n_rows: u64, n_read: u64) -> String {
+    if n_read < n_rows { format!(" (the input ends after {n_read})") } else { String::new() }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn excerpts_are_short_and_printable() {
-        assert_eq!(Excerpt::new(b"0x1f").to_string(), "`0x1f`");
-        assert_eq!(Excerpt::new(b"").to_string(), "nothing");
-        assert_eq!(Excerpt::new(b"\0\xff\r").to_string(), r"`\x00\xff\r`");
-        assert_eq!(Excerpt::new(&[b'7'; 32]).to_string(), format!("`{}`", "7".repeat(32)));
-        assert_eq!(Excerpt::new(&[b'7'; 33]).to_string(), format!("`{}...`", "7".repeat(32)));
-    }
 
     #[test]
     fn faults_of_a_decompressor_are_data_errors_and_the_rest_is_not() {

@@ -40,7 +40,7 @@ impl Files {
 
     /// Its place in the list, from 0.
     pub(crate) fn file_idx(&self) -> usize {
-        self.n_opened - 1
+        self.n_opened.saturating_sub(1)
     }
 
     /// Its bytes; `None` between two files and at the end.

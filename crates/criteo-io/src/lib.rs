@@ -24,14 +24,16 @@
 //!
 //! A [`Batch`] holds encoded rows: integers become ln(x + 1), tokens become
 //! [`FeatureId`](cafe_core::FeatureId)s, a missing token is an ordinary feature of its field.
-//! [`Prefetch`] fills batches ahead on its own thread, and the buffers go round.
+//! [`Prefetch`] fills batches ahead on its own thread, and the buffers go round. Each batch knows the
+//! [`Position`] where it ends, from which another reader goes on.
 //!
 //! A [`Cache`] keeps parsed rows in a file, so that later runs and epochs skip decompression and
 //! parsing; it gives back the same records, or is noticed to be stale or damaged and built anew.
 //!
 //! What the reader promises: rows come in file order; none is dropped or repaired silently; every
 //! malformed byte is an error with file, line and column ([`ReadError`]); a truncated file is an
-//! error and never an end; memory does not depend on the input.
+//! error and never an end; memory does not depend on the input. Malformed rows are left out where
+//! that is asked for, counted by reason and up to a limit ([`BadRows`]).
 //!
 //! # Example
 //!
@@ -60,6 +62,7 @@
 //! ```
 
 mod ahead;
+mod bad_rows;
 mod batch;
 mod cache;
 mod columns;
@@ -72,14 +75,17 @@ mod input;
 mod lines;
 mod open;
 mod parse;
+mod position;
 mod prefetch;
 mod presets;
 mod reader;
 mod record;
 mod schema;
 mod split;
+mod stamp;
 mod synth;
 
+pub use bad_rows::{BadRowCounts, BadRowReason, BadRows, SkipLimits, Tolerance, Tolerated};
 pub use batch::Batch;
 pub use cache::{Cache, CacheError, CacheFault, CachePlan, CachedRows};
 pub use columns::{
@@ -89,10 +95,12 @@ pub use dialect::{Dialect, DialectError};
 pub use encode::{encode_integer, encode_token};
 pub use error::{Compression, Excerpt, ReadError, RowError, RowFault};
 pub use open::is_read_once;
-pub use parse::parse_line;
-pub use prefetch::{Prefetch, PrefetchConfig};
+pub use parse::{parse_line, parse_unlabelled_line};
+pub use position::Position;
+pub use prefetch::{PassEnd, Prefetch, PrefetchConfig};
 pub use reader::{Reader, count_rows};
 pub use record::{Record, RecordSource};
 pub use schema::{Format, Schema, UnknownFormat};
 pub use split::{Part, PartRows, Split, count_days, train_rows, train_rows_of_days};
+pub use stamp::FileStamp;
 pub use synth::{RowWriter, Synth, SynthConfig, write_record};

@@ -22,6 +22,8 @@ pub(crate) struct Lines {
     /// Unread bytes known to hold no line feed.
     n_searched: usize,
     ended: bool,
+    /// Whether the line that was given last was cut, and its rest is unread.
+    is_cut: bool,
 }
 
 impl Lines {
@@ -29,12 +31,12 @@ impl Lines {
     pub(crate) const DEFAULT_BYTES: usize = 4 * LINE_LIMIT;
 
     pub(crate) fn new(n_bytes: usize) -> Self {
-        Self { buffer: vec![0; n_bytes.max(1)], start: 0, end: 0, n_searched: 0, ended: false }
+        Self { buffer: vec![0; n_bytes.max(1)], start: 0, end: 0, n_searched: 0, ended: false, is_cut: false }
     }
 
     /// Forgets everything, for another input.
     pub(crate) fn restart(&mut self) {
-        (self.start, self.end, self.n_searched, self.ended) = (0, 0, 0, false);
+        (self.start, self.end, self.n_searched, self.ended, self.is_cut) = (0, 0, 0, false, false);
     }
 
     /// The bytes in `range`, which [`Lines::next`] gave and no other call came after.
@@ -51,8 +53,9 @@ impl Lines {
 
     /// Where the next line stands, without its line feed; `None` at the end.
     ///
-    /// A line over [`LINE_LIMIT`] is given as soon as that is known, perhaps cut.
+    /// A line over [`LINE_LIMIT`] is given as soon as that is known, perhaps cut; the next call passes over its rest.
     pub(crate) fn next(&mut self, input: &mut dyn Read) -> io::Result<Option<Range<usize>>> {
+        self.pass_rest(input)?;
         loop {
             let from = self.start + self.n_searched;
             if let Some(idx) = memchr::memchr(b'\n', &self.buffer[from..self.end]) {
@@ -66,13 +69,27 @@ impl Lines {
                 let line = self.start..self.end;
                 self.start = self.end;
                 self.n_searched = 0;
+                self.is_cut = !self.ended && line.len() > LINE_LIMIT;
                 return Ok((!line.is_empty()).then_some(line));
             }
         }
     }
 
+    /// Passes over what is left of a line that was cut.
+    fn pass_rest(&mut self, input: &mut dyn Read) -> io::Result<()> {
+        if std::mem::take(&mut self.is_cut) {
+            self.pass_lines(input, 1)?;
+        }
+        Ok(())
+    }
+
     /// Passes over up to `n_lines` lines of any length; returns how many there were.
     pub(crate) fn skip(&mut self, input: &mut dyn Read, n_lines: u64) -> io::Result<u64> {
+        self.pass_rest(input)?;
+        self.pass_lines(input, n_lines)
+    }
+
+    fn pass_lines(&mut self, input: &mut dyn Read, n_lines: u64) -> io::Result<u64> {
         let mut n_skipped = 0;
         let mut in_line = false;
         self.n_searched = 0;
@@ -152,6 +169,31 @@ mod tests {
             prop_assert_eq!(lines.skip(&mut input, n_skipped).unwrap(), n_expected);
             let next = lines.next(&mut input).unwrap().map(|range| lines.line(range).to_vec());
             prop_assert_eq!(next.as_deref(), expected.get(n_expected as usize).copied());
+        }
+    }
+
+    #[test]
+    fn what_follows_a_line_over_the_limit_is_read_or_skipped() {
+        let long = "x".repeat(LINE_LIMIT + 1);
+        let text = |len: usize| format!("a\n{}\nb\n{long}", "x".repeat(len));
+        for n_bytes in [1, 300, LINE_LIMIT, LINE_LIMIT + 1, Lines::DEFAULT_BYTES] {
+            for len in [LINE_LIMIT + 1, LINE_LIMIT + 2, 4 * LINE_LIMIT - 2, 4 * LINE_LIMIT - 1, 10 * LINE_LIMIT] {
+                let text = text(len);
+                let (mut lines, mut input) = (Lines::new(n_bytes), text.as_bytes());
+                let mut lens = Vec::new();
+                while let Some(range) = lines.next(&mut input).unwrap() {
+                    lens.push(range.len().min(LINE_LIMIT + 1));
+                }
+                assert_eq!(lens, [1, LINE_LIMIT + 1, 1, LINE_LIMIT + 1], "{len} bytes, a buffer of {n_bytes}");
+                assert!(lines.buffer.len() <= n_bytes.max(4 * LINE_LIMIT));
+                let (mut lines, mut input) = (Lines::new(n_bytes), text.as_bytes());
+                for _ in 0..2 {
+                    lines.next(&mut input).unwrap().unwrap();
+                }
+                assert_eq!(lines.skip(&mut input, 1).unwrap(), 1);
+                assert!(lines.next(&mut input).unwrap().unwrap().len() > LINE_LIMIT);
+                assert_eq!(lines.skip(&mut input, 1).unwrap(), 0);
+            }
         }
     }
 

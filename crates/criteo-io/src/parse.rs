@@ -16,23 +16,39 @@ use crate::{Excerpt, Record, RowError, RowFault, Schema};
 /// If the line is not a row of the schema: a wrong number of columns first, else the leftmost
 /// field that is malformed.
 pub fn parse_line(line: &[u8], schema: &Schema, record: &mut Record) -> Result<(), RowError> {
+    parse(line, schema, true, record)
+}
+
+/// The same for a line that has no label, and begins with the first integer; the label comes out as 0.
+///
+/// # Errors
+/// As for [`parse_line`].
+pub fn parse_unlabelled_line(line: &[u8], schema: &Schema, record: &mut Record) -> Result<(), RowError> {
+    parse(line, schema, false, record)
+}
+
+#[inline]
+fn parse(line: &[u8], schema: &Schema, has_label: bool, record: &mut Record) -> Result<(), RowError> {
     let line = line.strip_suffix(b"\r").unwrap_or(line);
     record.integers.resize(schema.n_integers, None);
     record.tokens.resize(schema.n_fields, None);
     record.dense.clear();
     record.bag_ends.clear();
     (record.day, record.true_logit) = (None, None);
-    match parse_fast(line, record) {
+    match parse_fast(line, has_label, record) {
         Some(()) => Ok(()),
-        None => parse_plain(line, record),
+        None => parse_plain(line, has_label, record),
     }
 }
 
 /// `None` where the plain pass has to decide.
-fn parse_fast(line: &[u8], record: &mut Record) -> Option<()> {
-    let [label @ (b'0' | b'1'), b'\t', rest @ ..] = line else { return None };
-    record.clicked = *label == b'1';
-    let mut rest = rest;
+fn parse_fast(line: &[u8], has_label: bool, record: &mut Record) -> Option<()> {
+    let mut rest = line;
+    record.clicked = false;
+    if has_label {
+        let [label @ (b'0' | b'1'), b'\t', after @ ..] = line else { return None };
+        (record.clicked, rest) = (*label == b'1', after);
+    }
     for integer in &mut record.integers {
         let chunk = u64::from_le_bytes(*rest.first_chunk()?);
         let n_bytes;
@@ -115,8 +131,9 @@ fn hex_digits(chunk: u64) -> Option<u32> {
 
 /// Column by column, with the exact reason where a line is refused.
 #[cold]
-fn parse_plain(line: &[u8], record: &mut Record) -> Result<(), RowError> {
-    check_columns(line, 1 + record.integers.len() + record.tokens.len())?;
+fn parse_plain(line: &[u8], has_label: bool, record: &mut Record) -> Result<(), RowError> {
+    let n_features = record.integers.len() + record.tokens.len();
+    check_columns(line, n_features + usize::from(has_label), has_label)?;
     let mut columns = line.split(|&byte| byte == b'\t');
     let mut column = 1;
     // The columns have been counted: there is one for every value.
@@ -126,8 +143,11 @@ fn parse_plain(line: &[u8], record: &mut Record) -> Result<(), RowError> {
         column += field.len() + 1;
         (field, start)
     };
-    let (field, start) = next();
-    record.clicked = plain_label(field).map_err(|fault| RowError { column: start, fault })?;
+    record.clicked = false;
+    if has_label {
+        let (field, start) = next();
+        record.clicked = plain_label(field).map_err(|fault| RowError { column: start, fault })?;
+    }
     for (idx, integer) in record.integers.iter_mut().enumerate() {
         let (field, start) = next();
         *integer = plain_integer(field, idx).map_err(|fault| RowError { column: start, fault })?;
@@ -139,17 +159,17 @@ fn parse_plain(line: &[u8], record: &mut Record) -> Result<(), RowError> {
     Ok(())
 }
 
-fn check_columns(line: &[u8], expected: usize) -> Result<(), RowError> {
+fn check_columns(line: &[u8], expected: usize, has_label: bool) -> Result<(), RowError> {
     if line.is_empty() {
         return Err(RowError { column: 1, fault: RowFault::EmptyLine });
     }
     let got = memchr::memchr_iter(b'\t', line).count() + 1;
     if got < expected {
-        let fault = RowFault::TooFewColumns { expected, got };
+        let fault = RowFault::TooFewColumns { expected, got, has_label };
         return Err(RowError { column: line.len() + 1, fault });
     }
     if let Some(tab_idx) = memchr::memchr_iter(b'\t', line).nth(expected - 1) {
-        let fault = RowFault::TooManyColumns { expected, got };
+        let fault = RowFault::TooManyColumns { expected, got, has_label };
         return Err(RowError { column: tab_idx + 2, fault });
     }
     Ok(())
@@ -288,6 +308,12 @@ mod tests {
         line.retain(|&b| b != b'\n');
     }
 
+    /// A line without its label is parsed as with it, but for the label.
+    fn unlabelled(line: &[u8], schema: &Schema) -> Option<Record> {
+        let mut record = Record { clicked: true, ..Record::default() };
+        parse_unlabelled_line(line, schema, &mut record).ok().map(|()| record)
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(2000))]
 
@@ -305,6 +331,8 @@ mod tests {
                 prop_assert_eq!(&got, &by_csv(&line, &schema), "{}", line.escape_ascii());
             }
             prop_assert_eq!(ours(&line, &schema), twin(&line, &schema));
+            let labelled = [&b"0\t"[..], &line].concat();
+            prop_assert_eq!(unlabelled(&line, &schema), twin(&labelled, &schema));
         }
 
         #[test]
@@ -365,7 +393,7 @@ mod tests {
         let columns: Vec<&str> = ["1"].into_iter().chain(integers).chain(tokens).collect();
         for last in ["", "0123abcd", "FEDCBA98"] {
             let line = columns.join("\t") + "\t" + last;
-            assert!(parse_fast(line.as_bytes(), &mut record).is_some(), "{line}");
+            assert!(parse_fast(line.as_bytes(), true, &mut record).is_some(), "{line}");
             assert_eq!(Some(&record), twin(line.as_bytes(), &schema).as_ref());
         }
     }

@@ -4,21 +4,58 @@
 use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use crate::{Batch, ReadError, Record, RecordSource};
+use crate::position::{Digester, RowStart};
+use crate::{BadRowCounts, BadRows, Batch, Position, ReadError, Record, RecordSource, Tolerance, Tolerated};
+
+/// How often whoever waits for a batch looks whether to stop.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// What to read ahead.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct PrefetchConfig {
     /// Rows in a batch; the last one may have fewer.
     pub batch_size: usize,
-    /// Rows to read before stopping; all of them if `None`.
+    /// Rows of the stream to read before stopping, those before `from` and malformed ones included; all of them if
+    /// `None`.
     pub max_rows: Option<u64>,
     /// Batches that may wait, read and not yet taken.
     pub depth: usize,
+    /// Where to begin: the end of a batch that was read before, or the default for the first row.
+    ///
+    /// The source is to stand at its first row. The rows before this place are read and compared by their digest, and not
+    /// delivered ([`ReadError::Changed`] if they are others); sources that [jump](RecordSource::jumps) pass over them.
+    pub from: Position,
+    /// What becomes of malformed rows.
+    pub bad_rows: BadRows,
+}
+
+impl PrefetchConfig {
+    /// All rows, from the first on, in batches of `batch_size`, of which `depth` may wait.
+    #[must_use]
+    pub fn all(batch_size: usize, depth: usize) -> Self {
+        Self { batch_size, max_rows: None, depth, from: Position::default(), bad_rows: BadRows::Error }
+    }
+}
+
+/// A stream that came to its end.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PassEnd {
+    /// Where it ended: after the last row, malformed ones included.
+    pub end: Position,
+    /// The malformed rows that were left out, from the first row of the stream on, wherever reading began.
+    pub bad_rows: BadRowCounts,
+}
+
+impl PassEnd {
+    /// Rows that were delivered, or would have been from the first row on.
+    #[must_use]
+    pub fn n_good(&self) -> u64 {
+        self.end.n_rows - self.bad_rows.total()
+    }
 }
 
 /// A thread that reads batches ahead, and the way to them.
@@ -42,11 +79,13 @@ pub struct Prefetch {
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<Ended>>,
     source: Option<Box<dyn RecordSource>>,
+    pass: PassEnd,
 }
 
 /// What the thread leaves behind: batches are all delivered before anyone sees the error.
 struct Ended {
     source: Box<dyn RecordSource>,
+    pass: PassEnd,
     error: Option<ReadError>,
 }
 
@@ -57,22 +96,24 @@ impl Prefetch {
     /// If the batch size is 0, or the system refuses a thread.
     #[must_use]
     pub fn spawn(source: Box<dyn RecordSource>, config: PrefetchConfig) -> Self {
-        let PrefetchConfig { batch_size, max_rows, depth } = config;
+        let PrefetchConfig { batch_size, depth, .. } = config;
         assert!(batch_size > 0, "a batch has at least one row");
         let (ahead_sender, ahead) = sync_channel(depth);
         let (back, back_receiver) = sync_channel(depth + 2);
         let stop = Arc::new(AtomicBool::new(false));
         let worker = Worker {
             source,
-            batch_size,
-            n_rows_left: max_rows.unwrap_or(u64::MAX),
+            config,
+            tolerance: Tolerance::new(config.bad_rows),
+            at: Position::default(),
+            digester: Digester::default(),
             ahead: ahead_sender,
             back: back_receiver,
             stop: Arc::clone(&stop),
         };
         let thread = thread::Builder::new().name("criteo-reader".to_owned());
         let thread = thread.spawn(move || worker.run()).expect("the system has a thread to spare");
-        Self { ahead: Some(ahead), back, stop, thread: Some(thread), source: None }
+        Self { ahead: Some(ahead), back, stop, thread: Some(thread), source: None, pass: PassEnd::default() }
     }
 
     /// The next batch; `None` after the last one, and after an error.
@@ -90,10 +131,38 @@ impl Prefetch {
         Ok(None)
     }
 
+    /// As [`Prefetch::next_batch`], but `None` also soon after `stop` is set, even where the source says nothing. The
+    /// stream is not over then.
+    ///
+    /// # Errors
+    /// As for [`Prefetch::next_batch`].
+    ///
+    /// # Panics
+    /// As [`Prefetch::next_batch`].
+    pub fn next_batch_until(&mut self, stop: &AtomicBool) -> Result<Option<Batch>, ReadError> {
+        while let Some(ahead) = &self.ahead {
+            if stop.load(Ordering::Relaxed) {
+                return Ok(None);
+            }
+            match ahead.recv_timeout(LOOK_EVERY) {
+                Ok(batch) => return Ok(Some(batch)),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => self.join()?,
+            }
+        }
+        Ok(None)
+    }
+
     /// Gives a batch back to be refilled.
     pub fn recycle(&mut self, batch: Batch) {
         // Refused only where the thread is gone, or a batch of another origin is one too many.
         drop(self.back.try_send(batch));
+    }
+
+    /// How far it came and what it left out, once [`Prefetch::next_batch`] gave `None` or an error.
+    #[must_use]
+    pub fn pass(&self) -> PassEnd {
+        self.pass
     }
 
     /// Stops reading ahead and gives the source back, standing after the last row read.
@@ -116,8 +185,8 @@ impl Prefetch {
         self.stop.store(true, Ordering::Relaxed);
         self.ahead = None;
         let Some(thread) = self.thread.take() else { return Ok(()) };
-        let Ended { source, error } = thread.join().unwrap_or_else(|panic| resume_unwind(panic));
-        self.source = Some(source);
+        let Ended { source, pass, error } = thread.join().unwrap_or_else(|panic| resume_unwind(panic));
+        (self.source, self.pass) = (Some(source), pass);
         error.map_or(Ok(()), Err)
     }
 }
@@ -144,8 +213,11 @@ impl Drop for Prefetch {
 /// The thread's side.
 struct Worker {
     source: Box<dyn RecordSource>,
-    batch_size: usize,
-    n_rows_left: u64,
+    config: PrefetchConfig,
+    tolerance: Tolerance,
+    /// After the row that was read last.
+    at: Position,
+    digester: Digester,
     ahead: SyncSender<Batch>,
     back: Receiver<Batch>,
     stop: Arc<AtomicBool>,
@@ -153,29 +225,71 @@ struct Worker {
 
 impl Worker {
     fn run(mut self) -> Ended {
-        let mut record = Record::default();
+        let (mut record, mut batch) = (Record::default(), Batch::default());
+        let passed = self.pass_over(&mut batch, &mut record);
+        let read = passed.and_then(|()| self.deliver(batch, &mut record));
+        let pass = PassEnd { end: self.at, bad_rows: self.tolerance.counts() };
+        Ended { source: self.source, pass, error: read.err() }
+    }
+
+    /// Passes over the rows before the first one that is wanted, and sees that they are the same as before.
+    fn pass_over(&mut self, batch: &mut Batch, record: &mut Record) -> Result<(), ReadError> {
+        let PrefetchConfig { from, batch_size, .. } = self.config;
+        let n_there = from.n_rows.min(self.max_rows());
+        if self.source.jumps() {
+            self.at.n_rows = self.source.skip_records(n_there)?;
+            self.at.digest = from.digest;
+            self.tolerance.pass_good(self.at.n_rows);
+        } else {
+            while self.at.n_rows < n_there {
+                batch.clear();
+                self.fill(batch, record, n_there)?;
+                if batch.len() < batch_size {
+                    break;
+                }
+            }
+        }
+        // Stopped early, it has not seen all of them.
+        if self.at == from || self.stop.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        Err(ReadError::Changed { n_rows: from.n_rows, n_read: self.at.n_rows })
+    }
+
+    fn deliver(&mut self, first: Batch, record: &mut Record) -> Result<(), ReadError> {
+        let mut batch = first;
         loop {
-            let mut batch = self.back.try_recv().unwrap_or_default();
             batch.clear();
-            let filled = self.fill(&mut batch, &mut record);
-            let is_last = batch.len() < self.batch_size;
+            let filled = self.fill(&mut batch, record, self.max_rows());
+            let is_last = batch.len() < self.config.batch_size;
+            batch.end = self.at;
             // Refused where nobody is listening any more.
             let is_wanted = batch.is_empty() || self.ahead.send(batch).is_ok();
             if is_last || !is_wanted || filled.is_err() {
-                return Ended { source: self.source, error: filled.err() };
+                filled?;
+                // Stopped early, it has not seen all of them.
+                return if self.stop.load(Ordering::Relaxed) { Ok(()) } else { self.tolerance.finish() };
             }
+            batch = self.back.try_recv().unwrap_or_default();
         }
     }
 
-    /// Fills the batch, or less: at the end of the source, the last row wanted, a stop, an error.
-    fn fill(&mut self, batch: &mut Batch, record: &mut Record) -> Result<(), ReadError> {
-        while batch.len() < self.batch_size
-            && self.n_rows_left > 0
-            && !self.stop.load(Ordering::Relaxed)
-            && self.source.read_record(record)?
-        {
-            batch.push(record);
-            self.n_rows_left -= 1;
+    fn max_rows(&self) -> u64 {
+        self.config.max_rows.unwrap_or(u64::MAX)
+    }
+
+    /// Fills the batch, or less: at the end of the source, after `max_rows` rows in all, a stop, an error.
+    fn fill(&mut self, batch: &mut Batch, record: &mut Record, max_rows: u64) -> Result<(), ReadError> {
+        while batch.len() < self.config.batch_size && self.at.n_rows < max_rows && !self.stop.load(Ordering::Relaxed) {
+            match self.tolerance.read(&mut *self.source, record)? {
+                Tolerated::Row => {
+                    let start = RowStart::next_of(batch);
+                    batch.push(record);
+                    self.digester.add(&mut self.at, batch, start);
+                }
+                Tolerated::Bad(_) => self.at.n_rows += 1,
+                Tolerated::End => break,
+            }
         }
         Ok(())
     }
@@ -218,7 +332,7 @@ mod tests {
     }
 
     fn config(batch_size: usize, max_rows: Option<u64>) -> PrefetchConfig {
-        PrefetchConfig { batch_size, max_rows, depth: 2 }
+        PrefetchConfig { max_rows, ..PrefetchConfig::all(batch_size, 2) }
     }
 
     fn tokens(batch: &Batch) -> Vec<u32> {
@@ -347,5 +461,37 @@ mod tests {
         drop(Prefetch::spawn(Box::new(Silent(receiver)), config(1, None)));
         assert!(since.elapsed() < Duration::from_secs(10));
         drop(sender);
+    }
+
+    #[test]
+    fn a_source_that_says_nothing_does_not_hold_up_a_stop_and_goes_on_after_it() {
+        struct Waiting(Receiver<()>, Counting);
+        impl RecordSource for Waiting {
+            fn read_record(&mut self, record: &mut Record) -> Result<bool, ReadError> {
+                let _ = self.0.recv();
+                self.1.read_record(record)
+            }
+            fn skip_records(&mut self, _: u64) -> Result<u64, ReadError> {
+                Ok(0)
+            }
+        }
+        let (sender, receiver) = channel();
+        let stop = Arc::new(AtomicBool::new(false));
+        let source = Box::new(Waiting(receiver, *Counting::boxed(3, over)));
+        let mut prefetch = Prefetch::spawn(source, config(2, None));
+        sender.send(()).unwrap();
+        sender.send(()).unwrap();
+        assert_eq!(prefetch.next_batch_until(&stop).unwrap().unwrap().len(), 2);
+        let setter = thread::spawn({
+            let stop = Arc::clone(&stop);
+            move || stop.store(true, Ordering::Relaxed)
+        });
+        assert_eq!(prefetch.next_batch_until(&stop).unwrap(), None);
+        setter.join().unwrap();
+        drop(sender);
+        stop.store(false, Ordering::Relaxed);
+        assert_eq!(prefetch.next_batch_until(&stop).unwrap().unwrap().len(), 1);
+        assert_eq!(prefetch.next_batch_until(&stop).unwrap(), None);
+        assert!(prefetch.finish().is_ok());
     }
 }

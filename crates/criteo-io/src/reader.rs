@@ -12,7 +12,7 @@ use self::line_rows::LineRows;
 #[cfg(feature = "parquet")]
 use self::parquet_rows::ParquetRows;
 use self::table_rows::TableRows;
-use crate::parse::parse_line;
+use crate::parse::{parse_line, parse_unlabelled_line};
 use crate::split::add_row;
 use crate::{Dialect, Format, ReadError, Record, RecordSource, Schema, open};
 
@@ -33,8 +33,8 @@ use crate::{Dialect, Format, ReadError, Record, RecordSource, Schema, open};
 /// compressed file 512 KiB that are decompressed ahead, and the decompressor's own. Reading a row
 /// allocates nothing.
 ///
-/// After [`ReadError::Row`] the next call goes on with the row after the bad one, so that a caller
-/// may count bad rows and go on. After any other error the stream is over.
+/// After a malformed row ([`ReadError::bad_row`]) the next call goes on with the row after it, so that a
+/// caller may count bad rows and go on ([`Tolerance`](crate::Tolerance)). After any other error the stream is over.
 pub struct Reader {
     dialect: Dialect,
     rows: Rows,
@@ -112,14 +112,20 @@ impl RecordSource for Reader {
             #[cfg(feature = "parquet")]
             Rows::Parquet(rows) => return rows.read_record(record),
         };
-        let Some(line) = rows.next_line()? else { return Ok(false) };
-        if let Err(error) = parse_line(rows.line(line), dialect.schema(), record) {
-            return Err(ReadError::Row { file: rows.files().file(), line: rows.line_number(), error });
-        }
+        let parse = if dialect.has_label() { parse_line } else { parse_unlabelled_line };
+        let read = match rows.next_line() {
+            Ok(None) => return Ok(false),
+            Ok(Some(line)) => parse(rows.line(line), dialect.schema(), record).map_err(|error| ReadError::Row {
+                file: rows.files().file(),
+                line: rows.line_number(),
+                error,
+            }),
+            Err(error) => Err(error),
+        };
         if dialect.file_is_day(rows.files().n_files()) {
             record.day = Some(rows.files().file_idx() as u32);
         }
-        Ok(true)
+        read.map(|()| true)
     }
 
     /// A malformed row is passed over as any other.

@@ -29,7 +29,9 @@ pub trait RecordSource: Send {
     /// Fills `record` with the next row; `false` at the end, and at every call after it.
     ///
     /// # Errors
-    /// Where the source can't be read, or the row is malformed.
+    /// Where the source can't be read, or the row is malformed. After a malformed row
+    /// ([`ReadError::bad_row`]) the next call goes on with the one that follows, and nothing in `record` means anything
+    /// but the day, which is the one that the row counts for where days are known.
     fn read_record(&mut self, record: &mut Record) -> Result<bool, ReadError>;
 
     /// Passes over up to `n_rows` rows without parsing them; returns how many there were.
@@ -37,4 +39,10 @@ pub trait RecordSource: Send {
     /// # Errors
     /// Where the source can't be read.
     fn skip_records(&mut self, n_rows: u64) -> Result<u64, ReadError>;
+
+    /// Whether [`RecordSource::skip_records`] reads nothing of what it passes over, and what it passes over is known
+    /// to be the same as before: rows that are generated, or in a cache that was found to be right.
+    fn jumps(&self) -> bool {
+        false
+    }
 }

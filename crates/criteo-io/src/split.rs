@@ -151,20 +151,26 @@ impl RecordSource for PartRows {
         }
         Ok(n_passed)
     }
+
+    fn jumps(&self) -> bool {
+        self.source.jumps()
+    }
 }
 
 /// The number of rows of each day in `source`, from where it stands; of `limit` rows at most. Empty
-/// where the rows don't know their day.
+/// where the rows don't know their day. A malformed row counts for the day that it stands in.
 ///
 /// Reads every row: [`Dialect::count_days`](crate::Dialect::count_days) is faster for files.
 ///
 /// # Errors
-/// If the source can't be read, or a row is malformed.
+/// If the source can't be read.
 pub fn count_days(source: &mut dyn RecordSource, limit: Option<u64>) -> Result<Vec<u64>, ReadError> {
     let (mut record, mut days) = (Record::default(), Vec::new());
     for _ in 0..limit.unwrap_or(u64::MAX) {
-        if !source.read_record(&mut record)? {
-            break;
+        match source.read_record(&mut record) {
+            Ok(false) => break,
+            Err(error) if error.bad_row().is_none() => return Err(error),
+            Ok(true) | Err(_) => {}
         }
         if let Some(day) = record.day {
             add_row(&mut days, day);

@@ -111,6 +111,10 @@ impl RecordSource for Synth {
         self.rows.start += n_skipped;
         Ok(n_skipped)
     }
+
+    fn jumps(&self) -> bool {
+        true
+    }
 }
 
 /// Appends `record` to `out` as one line of the Kaggle dialect: label, integers and tokens of

@@ -118,7 +118,7 @@ fn read_from(reader: &mut dyn RecordSource) -> u64 {
 
 fn read_ahead(path: &Path) -> u64 {
     let reader = Reader::open(vec![path.to_owned()], Format::CriteoKaggle).unwrap();
-    let config = PrefetchConfig { batch_size: BATCH_SIZE, max_rows: None, depth: 2 };
+    let config = PrefetchConfig::all(BATCH_SIZE, 2);
     let mut prefetch = Prefetch::spawn(Box::new(reader), config);
     // Until every buffer has been round once: four of them, all held at the same time.
     let held: Vec<_> = (0..4).map(|_| prefetch.next_batch().unwrap().unwrap()).collect();

@@ -6,7 +6,13 @@ use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use criteo_io::{Format, ReadError, Reader, Record, RecordSource, count_rows};
+use criteo_io::{
+    BadRowCounts, BadRowReason, BadRows, Format, ReadError, Reader, Record, RecordSource, SkipLimits, Tolerance,
+    Tolerated, count_rows,
+};
+
+/// Leaves out whatever can be left out.
+const SKIP: BadRows = BadRows::Skip(SkipLimits { max_rows: u64::MAX, max_fraction: 1.0 });
 
 /// A good row with a value in every field: `0`, I1 = 1 to I13 = 13, C1 = 00000001 to C26 = 0000001a.
 fn columns() -> Vec<Vec<u8>> {
@@ -67,29 +73,63 @@ impl Place {
 
     /// Reads to the first error: the rows before it, and the message.
     fn outcome(&self, path: &Path, n_bytes: Option<usize>) -> (u64, String) {
-        match first_error(path, n_bytes) {
-            (n_rows, Some(error)) => (n_rows, self.message(path, &error)),
-            (n_rows, None) => (n_rows, "no error".to_owned()),
+        let (n_rows, _, message) = self.outcome_with(BadRows::Error, path, n_bytes);
+        (n_rows, message)
+    }
+
+    /// The same with malformed rows left out: also their reasons.
+    fn outcome_with(&self, policy: BadRows, path: &Path, n_bytes: Option<usize>) -> (u64, BadRowCounts, String) {
+        let (n_rows, counts, error) = read_with(policy, path, n_bytes);
+        (n_rows, counts, error.map_or_else(|| "no error".to_owned(), |error| self.message(path, &error)))
+    }
+}
+
+fn open(path: &Path, n_bytes: Option<usize>) -> Result<Reader, ReadError> {
+    let reader = Reader::open(vec![path.to_owned()], Format::CriteoKaggle)?;
+    Ok(match n_bytes {
+        Some(n_bytes) => reader.with_buffer_bytes(n_bytes),
+        None => reader,
+    })
+}
+
+fn read_with(policy: BadRows, path: &Path, n_bytes: Option<usize>) -> (u64, BadRowCounts, Option<ReadError>) {
+    let mut reader = match open(path, n_bytes) {
+        Ok(reader) => reader,
+        Err(error) => return (0, BadRowCounts::default(), Some(error)),
+    };
+    let (mut record, mut tolerance, mut n_rows) = (Record::default(), Tolerance::new(policy), 0);
+    loop {
+        match tolerance.read(&mut reader, &mut record) {
+            Ok(Tolerated::Row) => n_rows += 1,
+            Ok(Tolerated::Bad(_)) => {}
+            Ok(Tolerated::End) => return (n_rows, tolerance.counts(), tolerance.finish().err()),
+            Err(error) => return (n_rows, tolerance.counts(), Some(error)),
         }
     }
 }
 
 fn first_error(path: &Path, n_bytes: Option<usize>) -> (u64, Option<ReadError>) {
-    let mut reader = match Reader::open(vec![path.to_owned()], Format::CriteoKaggle) {
-        Ok(reader) => reader,
-        Err(error) => return (0, Some(error)),
-    };
-    if let Some(n_bytes) = n_bytes {
-        reader = reader.with_buffer_bytes(n_bytes);
-    }
-    let mut record = Record::default();
-    let mut n_rows = 0;
-    loop {
-        match reader.read_record(&mut record) {
-            Ok(true) => n_rows += 1,
-            Ok(false) => return (n_rows, None),
-            Err(error) => return (n_rows, Some(error)),
-        }
+    let (n_rows, _, error) = read_with(BadRows::Error, path, n_bytes);
+    (n_rows, error)
+}
+
+/// What is said of a malformed row, with the ways out.
+fn advised(what: &str, line: usize) -> String {
+    format!("FILE:{line}:{what}; mend or drop line {line}, or set data.bad_rows = \"skip\" to count and skip such rows")
+}
+
+/// The reason that goes with what is said.
+fn reason(what: &str) -> BadRowReason {
+    let n_columns =
+        || what.split(" columns, got ").nth(1).and_then(|rest| rest.split(' ').next()?.parse::<usize>().ok());
+    match what {
+        _ if what.contains("empty line") => BadRowReason::EmptyLine,
+        _ if what.contains("field label") => BadRowReason::Label,
+        _ if what.contains("64 bits") => BadRowReason::IntegerOverflow,
+        _ if what.contains("field I") => BadRowReason::Integer,
+        _ if what.contains("field C") => BadRowReason::Token,
+        _ if n_columns().unwrap() < 40 => BadRowReason::TooFewColumns,
+        _ => BadRowReason::TooManyColumns,
     }
 }
 
@@ -227,27 +267,54 @@ fn every_bad_line_is_named_exactly() {
     assert!(cases.len() > 800, "{} cases", cases.len());
     for (line, what) in cases {
         let content = third_line(&line);
-        let expected = (2, format!("FILE:3:{what}; mend or drop line 3"));
+        let expected = (2, advised(&what, 3));
         let compressed = [("a.gz", gzip(&content)), ("a.zst", zstd(&content))];
         for (name, content) in [("a", content)].into_iter().chain(compressed) {
             let path = place.write(name, &content);
             assert_eq!(place.outcome(&path, None), expected, "{}", line.escape_ascii());
+            let (n_good, counts, message) = place.outcome_with(SKIP, &path, None);
+            assert_eq!((n_good, counts.total(), message.as_str()), (3, 1, "no error"), "{}", line.escape_ascii());
+            assert_eq!(counts.of(reason(&what)), 1, "{what}");
             assert_eq!(count_rows(&[path], None).unwrap(), 4, "{}", line.escape_ascii());
         }
     }
 }
 
+/// What is said of each row, in order, as reading goes on after malformed ones.
+fn events(place: &Place, path: &Path, n_bytes: usize) -> Vec<String> {
+    let (mut reader, mut record, mut events) = (open(path, Some(n_bytes)).unwrap(), Record::default(), Vec::new());
+    loop {
+        match reader.read_record(&mut record) {
+            Ok(true) => events.push("good".to_owned()),
+            Ok(false) => return events,
+            Err(error) => events.push(place.message(path, &error)),
+        }
+    }
+}
+
+/// Every case there is, many to a file, with a good row before each.
 #[test]
 fn bad_lines_are_named_alike_at_every_boundary() {
     let place = Place::new();
-    let sample = field_cases().into_iter().step_by(97);
-    for (line, what) in line_cases().into_iter().chain(sample) {
-        let content = third_line(&line);
-        let expected = (2, format!("FILE:3:{what}; mend or drop line 3"));
+    let good = columns().join(&b'\t');
+    for cases in [line_cases(), field_cases()].concat().chunks(60) {
+        let content: Vec<u8> =
+            cases.iter().flat_map(|(line, _)| [&good, line].map(|it| [it, &b"\n"[..]].concat())).flatten().collect();
+        let said =
+            cases.iter().enumerate().flat_map(|(idx, (_, what))| ["good".to_owned(), advised(what, 2 * idx + 2)]);
+        let expected: Vec<_> = said.collect();
         let paths = [place.write("a", &content), place.write("a.gz", &gzip(&content))];
         for n_bytes in 1..=300 {
             for path in &paths {
-                assert_eq!(place.outcome(path, Some(n_bytes)), expected, "buffer of {n_bytes}");
+                assert_eq!(events(&place, path, n_bytes), expected, "buffer of {n_bytes}");
+            }
+        }
+        for path in &paths {
+            let (n_good, counts, message) = place.outcome_with(SKIP, path, Some(123));
+            assert_eq!((n_good, message.as_str()), (cases.len() as u64, "no error"));
+            for one in BadRowReason::ALL {
+                let n_expected = cases.iter().filter(|(_, what)| reason(what) == one).count();
+                assert_eq!(counts.of(one), n_expected as u64, "{one}");
             }
         }
     }
@@ -259,10 +326,7 @@ fn the_error_names_the_place_in_a_bad_row() {
     let (line, _) = with_column(5, b"0x1f");
     let path = place.write("day_0", &[&line[..], b"\n"].concat());
     let error = first_error(&path, None).1.unwrap();
-    assert_eq!(
-        place.message(&path, &error),
-        "FILE:1:11: field I5: expected an integer or nothing, got `0x1f`; mend or drop line 1"
-    );
+    assert_eq!(place.message(&path, &error), advised("11: field I5: expected an integer or nothing, got `0x1f`", 1));
     assert!(error.is_data_error() && !error.is_io_error());
 }
 
@@ -297,7 +361,8 @@ fn a_line_over_64_kib_is_refused_wherever_it_ends() {
     let place = Place::new();
     let row = columns().join(&b'\t');
     let expected = "FILE:2:1: expected a row, got a line of over 65536 bytes; \
-                    check that the file is tab-separated text";
+                    check that the file is tab-separated text, or set data.bad_rows = \"skip\" to count and skip \
+                    such rows";
     for n_bytes in [65_537, 65_538, 262_143, 262_144, 262_145, 1_000_000] {
         let long = vec![b'x'; n_bytes];
         for end in [&b""[..], b"\n", b"\r\n"] {
@@ -306,19 +371,28 @@ fn a_line_over_64_kib_is_refused_wherever_it_ends() {
                 let path = place.write(name, content);
                 for n_bytes in [None, Some(1), Some(300), Some(65_536), Some(65_537)] {
                     assert_eq!(place.outcome(&path, n_bytes), (1, expected.to_owned()));
+                    let (n_good, counts, message) = place.outcome_with(SKIP, &path, n_bytes);
+                    assert_eq!((n_good, counts.total(), message.as_str()), (1, 1, "no error"));
                 }
+            }
+            let path = place.write("b", &[&content[..], b"\n", &row].concat());
+            for n_bytes in [None, Some(1), Some(300), Some(65_537)] {
+                let (n_good, counts, message) = place.outcome_with(SKIP, &path, n_bytes);
+                let n_empty = u64::from(!end.is_empty());
+                assert_eq!((n_good, message.as_str()), (2, "no error"));
+                assert_eq!((counts.of(BadRowReason::LineTooLong), counts.of(BadRowReason::EmptyLine)), (1, n_empty));
             }
         }
     }
     let limit = [&row, &b"\n"[..], &vec![b'x'; 65_536][..]].concat();
     let message = place.outcome(&place.write("a", &limit), None).1;
-    assert_eq!(message, "FILE:2:65537: expected 40 tab-separated columns, got 1; mend or drop line 2");
+    assert_eq!(message, advised("65537: expected 40 tab-separated columns, got 1", 2));
 }
 
 #[test]
 fn damaged_compression_is_never_a_clean_end() {
     let place = Place::new();
-    let content = third_line(&columns().join(&b'\t')).repeat(50);
+    let content = third_line(&columns().join(&b'\t')).repeat(8);
     let (gz, zst) = (gzip(&content), zstd(&content));
     let cut = |whole: &[u8], n_bytes: usize| whole[..whole.len() - n_bytes].to_vec();
     let flipped = |whole: &[u8], from_end: usize| {
@@ -354,8 +428,9 @@ fn damaged_compression_is_never_a_clean_end() {
     ];
     for (content, expected) in cases {
         let path = place.write("a", &content);
-        for n_bytes in [None, Some(1), Some(7), Some(300)] {
+        for n_bytes in [None].into_iter().chain((1..=300).map(Some)) {
             assert_eq!(place.outcome(&path, n_bytes).1, expected);
+            assert_eq!(place.outcome_with(SKIP, &path, n_bytes).2, expected, "no row is to blame");
         }
         let error = count_rows(std::slice::from_ref(&path), None).unwrap_err();
         assert_eq!(place.message(&path, &error), expected);
@@ -391,12 +466,38 @@ fn files_that_are_not_what_they_seem_are_named_at_once() {
     ];
     for (name, content, expected) in cases {
         let path = place.write(name, &content);
-        for n_bytes in [None, Some(1), Some(2), Some(3), Some(300)] {
+        for n_bytes in [None].into_iter().chain((1..=300).map(Some)) {
             assert_eq!(place.outcome(&path, n_bytes), (0, expected.clone()), "{name}");
+            assert_eq!(place.outcome_with(SKIP, &path, n_bytes).2, expected, "{name}: no row is to blame");
         }
         let error = count_rows(std::slice::from_ref(&path), None).unwrap_err();
         assert_eq!(place.message(&path, &error), expected);
         assert!(error.is_data_error());
+    }
+}
+
+/// What a pipe brings is judged as a file is.
+#[cfg(unix)]
+#[test]
+fn a_pipe_is_judged_as_a_file_is() {
+    let place = Place::new();
+    let pipe = place.path("pipe");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let content = third_line(b"");
+    let cut = gzip(&content)[..30].to_vec();
+    for (content, expected) in [
+        (gzip(&content), (2, advised("1: expected a row, got an empty line", 3))),
+        (content, (2, advised("1: expected a row, got an empty line", 3))),
+        (cut, (0, "FILE: the gzip data end too early; download the file again".to_owned())),
+        (Vec::new(), (0, "FILE: is empty; remove it from the list, or get it again".to_owned())),
+    ] {
+        let writer = std::thread::spawn({
+            let pipe = pipe.clone();
+            // The reader stops early, so that the rest may find nobody.
+            move || drop(fs::OpenOptions::new().write(true).open(pipe).unwrap().write_all(&content))
+        });
+        assert_eq!(place.outcome(&pipe, None), expected);
+        writer.join().unwrap();
     }
 }
 

@@ -142,6 +142,10 @@ fn what_is_no_parquet_or_lacks_a_column_is_said() {
     let mut other = columns(false);
     other.label.column = "clicks".into();
     let dialect = Dialect::new("parquet", Some(other)).unwrap();
+    let unlabelled = records(&parquet, dialect.clone().without_label(), 0);
+    let mut expected = records(&parquet, dialects(false)[1].clone(), 0);
+    expected.iter_mut().for_each(|record| record.clicked = false);
+    assert_eq!(unlabelled, expected);
     let error = Reader::open(vec![parquet], dialect).unwrap().read_record(&mut record).unwrap_err().to_string();
     assert!(error.contains("there is no column `clicks`"), "{error}");
     let text = Columns { delimiter: ';', ..columns(false) };

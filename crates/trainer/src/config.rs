@@ -1,16 +1,22 @@
 //! The experiment as its TOML file describes it: read, overridden, checked, completed with defaults.
 
 mod check;
+mod checkpoint;
 mod data;
 mod embedding;
 mod file;
 mod model;
+mod problem;
+mod source;
+#[cfg(test)]
+mod tests;
 mod train;
 mod units;
 
 use serde::{Deserialize, Serialize};
 
-pub use data::{DataConfig, Paths, SplitKind, SyntheticConfig};
+pub use checkpoint::{CheckpointConfig, Every};
+pub use data::{BadRowPolicy, DataConfig, Paths, SplitKind, SyntheticConfig};
 pub use embedding::{
     CafePlusTable, CafeTable, Cold, EmbeddingConfig, HotRows, HotRule, Importance, Method, OfflineTable, RowPrecision,
     Sizing, Sketches, SlotLayout, UnifiedTable, Victim,
@@ -58,6 +64,9 @@ pub struct Config {
     /// The training loop.
     #[serde(default)]
     pub train: TrainConfig,
+    /// What is saved on the way.
+    #[serde(default)]
+    pub checkpoint: CheckpointConfig,
 }
 
 fn default_name() -> String {

@@ -7,8 +7,9 @@ use std::path::PathBuf;
 use anyhow::Result;
 use cafe_core::{FeatureCounts, FeatureId};
 use criteo_io::{
-    Batch, Cache, Dialect, Part, PartRows, Prefetch, PrefetchConfig, ReadError, Reader, RecordSource, Split, Synth,
-    SynthConfig, count_days, is_read_once, train_rows, train_rows_of_days,
+    BadRowCounts, BadRows, Batch, Cache, Dialect, FileStamp, Part, PartRows, Position, Prefetch, PrefetchConfig,
+    ReadError, Reader, RecordSource, Split, Synth, SynthConfig, count_days, is_read_once, train_rows,
+    train_rows_of_days,
 };
 
 use crate::config::{Config, DataConfig, Method, Paths, SplitKind};
@@ -79,6 +80,7 @@ pub enum DataError {
 pub struct DataSet {
     origin: Origin,
     division: Division,
+    bad_rows: BadRows,
 }
 
 #[derive(Clone, Debug)]
@@ -112,14 +114,14 @@ impl DataSet {
     /// If a file can't be read, there are too few rows to split, or there is no place for a cache.
     pub fn open(config: &Config) -> Result<Self> {
         let data = &config.data;
-        let limit = data.rows.unwrap_or(u64::MAX);
+        let (limit, bad_rows) = (data.rows.unwrap_or(u64::MAX), data.bad_rows());
         if let Some(synthetic) = &data.synthetic {
             let synth = SynthConfig { seed: synthetic.seed, rows_per_day: synthetic.rows_per_day };
             let n_rows = synthetic.rows.min(limit);
             let days =
                 || Ok((0..n_rows.div_ceil(synth.rows_per_day)).map(|day| rows_of_day(day, &synth, n_rows)).collect());
             let division = divide(data, n_rows, days)?;
-            return Ok(Self { origin: Origin::Synthetic { synth, n_rows }, division });
+            return Ok(Self { origin: Origin::Synthetic { synth, n_rows }, division, bad_rows });
         }
         let paths = data.path.as_ref().map(Paths::to_vec).unwrap_or_default();
         let is_piped = check_pipes(config, &paths).map_err(with_advice)?;
@@ -134,10 +136,10 @@ impl DataSet {
             None if is_piped => divide(data, limit, || Ok(Vec::new()))?,
             None => files.divide(data)?,
         };
-        Ok(Self { origin: Origin::Files(files), division })
+        Ok(Self { origin: Origin::Files(files), division, bad_rows })
     }
 
-    /// Training rows of one epoch, where they are known before they are read.
+    /// Training rows of one epoch, malformed ones included, where they are known before they are read.
     #[must_use]
     pub fn n_train(&self) -> Option<u64> {
         match &self.division {
@@ -146,11 +148,23 @@ impl DataSet {
         }
     }
 
-    /// The training rows of one epoch, in order.
+    /// What tells the files that are read, training then test, from others; those that can be read only once are left
+    /// out, and generated rows have none.
     ///
     /// # Errors
-    /// If a file can't be opened.
-    pub fn train(&self, batch_size: usize) -> Result<Prefetch> {
+    /// If a file can't be read.
+    pub fn stamps(&self) -> Result<Vec<FileStamp>> {
+        let train = if let Origin::Files(files) = &self.origin { &files.paths[..] } else { &[] };
+        let test = if let Division::Files { test, .. } = &self.division { &test.paths[..] } else { &[] };
+        let stamps = train.iter().chain(test).map(|path| FileStamp::of(path));
+        Ok(stamps.filter_map(Result::transpose).collect::<Result<_, _>>()?)
+    }
+
+    /// The training rows of one epoch, in order, `from` where the batch before ended.
+    ///
+    /// # Errors
+    /// If a file can't be opened. That the rows before `from` are others, the first batch says.
+    pub fn train(&self, batch_size: usize, from: Position) -> Result<Prefetch> {
         let max_rows = self.n_train();
         let rows = match self.division {
             Division::Rows { split: split @ Split::Random { .. }, .. } => {
@@ -158,7 +172,7 @@ impl DataSet {
             }
             _ => self.rows()?,
         };
-        Ok(Prefetch::spawn(rows, PrefetchConfig { batch_size, max_rows, depth: PREFETCH_DEPTH }))
+        Ok(Prefetch::spawn(rows, PrefetchConfig { from, ..self.prefetch(batch_size, max_rows) }))
     }
 
     /// The test rows, in order. `after_training` is the stream of an epoch that has been read: where
@@ -175,7 +189,11 @@ impl DataSet {
                 (rows, Some(*n_test))
             }
         };
-        Ok(Prefetch::spawn(source, PrefetchConfig { batch_size, max_rows, depth: PREFETCH_DEPTH }))
+        Ok(Prefetch::spawn(source, self.prefetch(batch_size, max_rows)))
+    }
+
+    fn prefetch(&self, batch_size: usize, max_rows: Option<u64>) -> PrefetchConfig {
+        PrefetchConfig { max_rows, bad_rows: self.bad_rows, ..PrefetchConfig::all(batch_size, PREFETCH_DEPTH) }
     }
 
     /// How often each feature occurs in the first `max_rows` training rows.
@@ -184,7 +202,7 @@ impl DataSet {
     /// If a file can't be read.
     pub fn count_features(&self, max_rows: u64) -> Result<FeatureCounts> {
         let mut counts = FeatureCounts::default();
-        let mut batches = self.train(COUNT_BATCH)?;
+        let mut batches = self.train(COUNT_BATCH, Position::default())?;
         let mut n_rows = 0;
         while n_rows < max_rows
             && let Some(batch) = batches.next_batch()?
@@ -197,7 +215,8 @@ impl DataSet {
         Ok(counts)
     }
 
-    /// Checks that an epoch delivered what was promised: rows of a pipe could not be counted.
+    /// Checks that an epoch came to the end that was promised: rows of a pipe could not be counted. `n_read` are the
+    /// rows that it passed, malformed ones included (`criteo_io::PassEnd::end`).
     ///
     /// # Errors
     /// If rows were missing.
@@ -238,7 +257,7 @@ impl Files {
     fn new(config: &Config, paths: Vec<PathBuf>, dialect: Dialect, max_rows: Option<u64>) -> Result<Self> {
         let data = &config.data;
         let cache = if data.cache {
-            cache::open_or_build(&paths, &dialect, max_rows, data.cache_dir.as_deref())?
+            cache::open_or_build(&paths, &dialect, max_rows, data.bad_rows(), data.cache_dir.as_deref())?
         } else {
             None
         };
@@ -274,6 +293,13 @@ impl Files {
             Some(cache) => Ok(Box::new(cache.rows())),
             None => Ok(Box::new(Reader::open(self.paths.clone(), self.dialect.clone())?)),
         }
+    }
+}
+
+/// Says what a pass left out, if it left out any rows.
+pub fn tell_bad_rows(part: &str, n_rows: u64, bad_rows: &BadRowCounts) {
+    if bad_rows.total() > 0 {
+        tracing::warn!("{part}: left out {} of {n_rows} rows, which are malformed ({bad_rows})", bad_rows.total());
     }
 }
 
@@ -360,4 +386,31 @@ fn divide(data: &DataConfig, n_rows: u64, days: impl FnOnce() -> Result<Vec<u64>
 
 fn rows_of_day(day: u64, synth: &SynthConfig, n_rows: u64) -> u64 {
     synth.rows_per_day.min(n_rows - day * synth.rows_per_day)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::Path;
+
+    use super::*;
+
+    #[test]
+    fn files_have_stamps_in_order_and_generated_rows_none() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let paths = ["a", "b", "c"].map(|name| directory.path().join(name));
+        for path in &paths {
+            fs::write(path, format!("1{}\n", "\t".repeat(39))).expect("written");
+        }
+        let [a, b, c] = paths.each_ref().map(|path| path.display());
+        let model = "[model]\ndim = 4\nbottom = [4]\ntop = [1]\n[embedding]\ncompression = 100\n";
+        let stamps = |data: &str| {
+            let config = Config::parse(&format!("[data]\n{data}\n{model}"), Path::new("a.toml"), &[]).expect("valid");
+            DataSet::open(&config).expect("rows").stamps().expect("readable")
+        };
+        let found = stamps(&format!("path = [\"{c}\", \"{a}\"]\ntest_path = \"{b}\""));
+        let found: Vec<_> = found.into_iter().map(|stamp| stamp.path).collect();
+        assert_eq!(found, [2, 0, 1].map(|at: usize| paths[at].clone()));
+        assert_eq!(stamps("synthetic = { rows = 10 }"), []);
+    }
 }

@@ -9,26 +9,36 @@
 //! ```
 //!
 //! A library with a thin binary, so that tests and benchmarks call what users run. `cli.rs` has the
-//! arguments and exit codes; `plan.rs`, `scan.rs`, `synth.rs`, `sketch.rs` and `bench.rs` are its other commands. The only
-//! crate that prints.
+//! arguments and exit codes; `plan.rs`, `scan.rs`, `synth.rs`, `sketch.rs` and `bench.rs` are its other commands, and
+//! `using.rs` has those that take a trained model. The only crate that prints.
 
 pub mod bags;
 pub mod bench;
+pub mod checkpoint;
 pub mod cli;
 pub mod config;
 pub mod data;
 pub mod eval;
 pub mod memory;
 pub mod metrics;
+pub mod names;
+pub mod not_finite;
 pub mod online;
+pub mod output;
 pub mod plan;
 pub mod progress;
 pub mod report;
+pub mod resume;
 pub mod run;
 pub mod run_dir;
+pub mod saver;
 pub mod scan;
 pub mod setup;
 pub mod sketch;
+pub mod state;
 pub mod step;
+pub mod stop;
 pub mod synth;
 pub mod tensorboard;
+pub mod trained;
+pub mod using;

@@ -1,9 +1,10 @@
 //! Quality of predicted logits: exact AUC, log-loss, normalised entropy, calibration.
 
+use std::borrow::Cow;
 use std::ops::Range;
 
 use dlrm_model::{logit_loss, sigmoid};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// Collects logits and labels; 4 bytes a sample.
 ///
@@ -18,6 +19,17 @@ pub struct Scores {
     probability_sum: f64,
 }
 
+/// [`Scores`] as a checkpoint holds them.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ScoresState<'a> {
+    /// Of samples that were clicked.
+    pub clicked: Cow<'a, [u32]>,
+    /// Of the others.
+    pub passed: Cow<'a, [u32]>,
+    /// Losses and probabilities.
+    pub sums: [f64; 2],
+}
+
 /// Predictions of some samples with their sums, which several [`Scores`] can share.
 #[derive(Clone, Copy, Debug)]
 pub struct Predictions<'a> {
@@ -28,7 +40,7 @@ pub struct Predictions<'a> {
 }
 
 /// What [`Scores::quality`] finds.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Quality {
     /// Area under the ROC curve; `None` if all labels are equal.
     pub auc: Option<f64>,
@@ -100,6 +112,21 @@ impl Scores {
     fn rank(&mut self, logit: f32, label: f32) {
         let side = if label > 0.5 { &mut self.clicked } else { &mut self.passed };
         side.push(ordered_bits(logit));
+    }
+
+    /// What is collected, for a checkpoint: the clicked samples and the others in the order in which they came, each as
+    /// an integer that sorts as its logit does, and the sums of losses and of probabilities.
+    #[must_use]
+    pub fn state(&self) -> ScoresState<'_> {
+        let Self { clicked, passed, loss_sum, probability_sum } = self;
+        ScoresState { clicked: clicked.into(), passed: passed.into(), sums: [*loss_sum, *probability_sum] }
+    }
+
+    /// Scores that go on from a state.
+    #[must_use]
+    pub fn from_state(state: ScoresState<'_>) -> Self {
+        let ScoresState { clicked, passed, sums: [loss_sum, probability_sum] } = state;
+        Self { clicked: clicked.into_owned(), passed: passed.into_owned(), loss_sum, probability_sum }
     }
 
     /// The number of samples.

@@ -4,12 +4,12 @@
 //!
 //! Rows of a second epoch were learned from before, so its figures are too good.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::metrics::{Predictions, Quality, Scores};
 
 /// Where training stands; counts from the start of the run.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Standing {
     /// Steps.
     pub step: u64,
@@ -100,10 +100,12 @@ impl TestLine {
 /// Collects the predictions of training steps. It takes 4 bytes for each row of a window, and as much for each of a day.
 #[derive(Debug, Default)]
 pub struct Online {
-    window: Scores,
-    day_scores: Scores,
-    /// The day that goes on, and how training stood after its last row so far.
-    day: Option<(u32, Standing)>,
+    /// Of the window that goes on.
+    pub window: Scores,
+    /// Of the day that goes on.
+    pub day_scores: Scores,
+    /// That day, and how training stood after its last row so far.
+    pub day: Option<(u32, Standing)>,
 }
 
 impl Online {

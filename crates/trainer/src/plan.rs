@@ -115,7 +115,9 @@ fn peak_bytes(config: &Config, embedding: &EmbeddingPlan, model: &Shape) -> u64 
     let buffers = PROGRAM_BYTES + window_bytes(config) + batches + rows + sums + activations + network;
     // A map entry for each feature that a first pass counts.
     let counting = if embedding.sizes.wants_counts() { COUNT_BYTES * embedding.n_features_seen(config) } else { 0 };
-    embedding.total_bytes() + counting + buffers as u64
+    // The copy of the state that a checkpoint is written from.
+    let copy = embedding.total_bytes() + (FLOAT * model.n_parameters() * (1 + n_moments) + window_bytes(config)) as u64;
+    embedding.total_bytes() + copy.max(counting) + buffers as u64
 }
 
 /// Scores of the rows between two lines of metrics.

@@ -14,8 +14,9 @@ pub struct Progress {
     n_rows: Option<u64>,
     started: Instant,
     last_line: Instant,
-    /// Rows seen, and the moving mean of the loss.
+    /// Rows seen, those of them that an earlier process saw, and the moving mean of the loss.
     rows: u64,
+    rows_before: u64,
     loss: Option<f64>,
     /// The AUC of the last window that had one.
     auc: Option<f64>,
@@ -42,7 +43,28 @@ impl Progress {
             bar.set_style(style.with_key("per_sec", per_sec));
         }
         let now = Instant::now();
-        Self { bar, n_rows, started: now, last_line: now, rows: 0, loss: None, auc: None, window: (now, 0) }
+        Self {
+            bar,
+            n_rows,
+            started: now,
+            last_line: now,
+            rows: 0,
+            rows_before: 0,
+            loss: None,
+            auc: None,
+            window: (now, 0),
+        }
+    }
+
+    /// Starts after `rows` rows that another process trained.
+    #[must_use]
+    pub fn after(mut self, rows: u64) -> Self {
+        (self.rows, self.rows_before, self.window.1) = (rows, rows, rows);
+        if let Some(bar) = &self.bar {
+            bar.set_position(rows);
+            bar.reset_eta();
+        }
+        self
     }
 
     /// Takes note of a step.
@@ -58,7 +80,7 @@ impl Progress {
             }
         } else if self.last_line.elapsed() >= LINE_EVERY {
             self.last_line = Instant::now();
-            let rate = self.rows as f64 / self.started.elapsed().as_secs_f64();
+            let rate = (self.rows - self.rows_before) as f64 / self.started.elapsed().as_secs_f64();
             let (done, left) = self.n_rows.map_or_else(
                 || (format!("{} rows", self.rows), String::new()),
                 |n| {

@@ -1,16 +1,17 @@
 //! What a run leaves behind: `report.json`, and the table at its end.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::step::Phases;
 
 /// Everything that is known of a finished run. Counts are plain, sizes in bytes, losses in nats.
 ///
 /// For the same configuration, data and build all fields are equal but the last six.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Report {
     /// `name` of the configuration.
     pub name: String,
@@ -46,6 +47,9 @@ pub struct Report {
     pub test_calibration: Option<f64>,
     /// Mean loss over the last epoch, each row before the model learned from it.
     pub train_logloss: f64,
+    /// Malformed rows that were left out, with `data.bad_rows = "skip"`; absent if there were none.
+    #[serde(default, skip_serializing_if = "BadRowsOfPasses::is_empty")]
+    pub bad_rows: BadRowsOfPasses,
     /// For generated rows, absent otherwise: the AUC of the logits that the labels were drawn from.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub best_possible_auc: Option<f64>,
@@ -83,8 +87,24 @@ pub struct Report {
     pub peak_rss_bytes: Option<u64>,
 }
 
+/// Malformed rows by reason.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BadRowsOfPasses {
+    /// In the training rows, once through.
+    pub train: BTreeMap<String, u64>,
+    /// In the test rows.
+    pub test: BTreeMap<String, u64>,
+}
+
+impl BadRowsOfPasses {
+    fn is_empty(&self) -> bool {
+        self.train.is_empty() && self.test.is_empty()
+    }
+}
+
 /// Seconds of the training loop, by what it did. What is missing from their sum is progress and metrics.
-#[derive(Clone, Copy, Debug, Serialize)]
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 pub struct PhaseSeconds {
     /// No batch was ready yet.
     pub waiting: f64,
@@ -102,6 +122,17 @@ impl PhaseSeconds {
     pub fn new(waiting: Duration, Phases { lookup, network, update }: Phases) -> Self {
         let [waiting, lookup, network, update] = [waiting, lookup, network, update].map(|phase| phase.as_secs_f64());
         Self { waiting, lookup, network, update }
+    }
+
+    /// Both times, part by part.
+    #[must_use]
+    pub fn plus(self, other: Self) -> Self {
+        Self {
+            waiting: self.waiting + other.waiting,
+            lookup: self.lookup + other.lookup,
+            network: self.network + other.network,
+            update: self.update + other.update,
+        }
     }
 
     /// Shares of the whole.
@@ -144,6 +175,14 @@ impl Report {
         rows.push(("test log-loss", format!("{:.5}{normalised}", self.test_logloss)));
         if let Some(calibration) = self.test_calibration {
             rows.push(("test calibration", format!("{calibration:.4} (predicted clicks over clicks)")));
+        }
+        if !self.bad_rows.is_empty() {
+            let list = |counts: &BTreeMap<String, u64>| {
+                let list: Vec<_> = counts.iter().map(|(reason, n)| format!("{n} {reason}")).collect();
+                if list.is_empty() { "none".to_owned() } else { list.join(", ") }
+            };
+            let (train, test) = (list(&self.bad_rows.train), list(&self.bad_rows.test));
+            rows.push(("rows left out", format!("of training: {train}; of test: {test}")));
         }
         rows.push(("train log-loss", format!("{:.5}", self.train_logloss)));
         rows.push(("embedding", format!("{} of {} allowed", bytes(self.embedding_bytes), bytes(self.budget_bytes))));

@@ -1,49 +1,140 @@
-//! One experiment from its configuration to its report.
+//! One experiment from its configuration to its report, in one process or several.
 
-use std::path::PathBuf;
+mod saving;
+mod training;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
-use criteo_io::{Batch, Prefetch, ReadError, RecordSource};
+use anyhow::Result;
+use criteo_io::{BadRowCounts, FileStamp, Position};
 
+use crate::checkpoint::{Checkpoint, Disk, Store};
 use crate::config::Config;
 use crate::data::DataSet;
-use crate::eval::{Evaluation, evaluate};
-use crate::metrics::Predictions;
-use crate::online::{Online, Standing, TestLine};
+use crate::eval::Evaluation;
+use crate::online::{Online, Standing};
 use crate::plan::check_memory;
-use crate::progress::Progress;
-use crate::report::{PhaseSeconds, Report, peak_rss_bytes};
-use crate::run_dir::RunDir;
+use crate::report::{BadRowsOfPasses, Report, peak_rss_bytes};
+use crate::resume::{self, ResumeError};
+use crate::run_dir::{self, Claim, RunDir};
+use crate::saver::Saver;
 use crate::setup::{self, EmbeddingPlan};
-use crate::step::{Learner, Rates, StepReport};
+use crate::state::{self, Best, RunState, Seconds};
+use crate::step::Learner;
+use crate::stop::Stop;
 
 /// Rows a batch in evaluation, whatever the batch of training.
 pub const EVAL_BATCH: usize = 2048;
 
+/// Whether a run goes on where another process stopped.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Resume {
+    /// A new run; a directory that holds one is refused.
+    #[default]
+    No,
+    /// The run of the directory goes on.
+    Yes,
+    /// It goes on if there is one, else a new one starts.
+    Auto,
+}
+
+/// Somebody stopped the run.
+#[derive(Debug, thiserror::Error)]
+#[error("stopped by a signal after step {step}; {}", way_on(*saved, dir))]
+pub struct Interrupted {
+    /// The step after which it was.
+    pub step: u64,
+    /// The step of the newest checkpoint.
+    pub saved: Option<u64>,
+    /// The run's directory.
+    pub dir: PathBuf,
+    /// What the process is to exit with.
+    pub exit_code: u8,
+}
+
+fn way_on(saved: Option<u64>, dir: &Path) -> String {
+    match saved {
+        Some(step) => {
+            format!("saved at step {step}, the same command with `--run-dir {} --resume` goes on", dir.display())
+        }
+        None => "nothing was trained that could be saved".to_owned(),
+    }
+}
+
 /// Trains and evaluates as `config` says; leaves everything in the run's directory.
 ///
 /// # Errors
-/// Whatever stopped the run, with its place.
-pub fn run(config: &Config, run_dir: Option<PathBuf>) -> Result<(Report, PathBuf)> {
+/// Whatever stopped the run, with its place; [`Interrupted`] if it was a signal.
+pub fn run(config: &Config, run_dir: Option<PathBuf>, resume: Resume) -> Result<(Report, PathBuf)> {
     let started = Instant::now();
-    RunDir::check(run_dir.as_deref())?;
+    let origin = match claim(config, run_dir, resume)? {
+        Origin::Finished(report, path) => return Ok((*report, path)),
+        origin => origin,
+    };
     let plan = setup::plan_embedding(config)?;
     check_memory(config, &plan, &setup::model_config(config)?)?;
-    let model = setup::build_model(config)?;
-    let data = DataSet::open(config)?;
-    let embedding = setup::build_embedding(&plan, config, &data)?;
-    let dir = RunDir::create(run_dir, config)?;
-    tracing::info!("writing to {}", dir.path().display());
-    let learner = Learner::new(embedding, model, config.threads)?;
-    let (totals, online) = (Totals::default(), Online::default());
-    let mut run = Run { config, data, learner, dir, totals, online, last_evaluation: None };
+    let mut run = Run::open(config, &plan, origin, started)?;
     let after_training = run.train()?;
     let evaluation = run.evaluate(after_training)?;
-    let report = run.report(&plan, evaluation, started);
-    let path = run.dir.path().to_owned();
+    let report = run.report(&plan, evaluation);
     run.dir.finish(&report)?;
-    Ok((report, path))
+    Ok((report, run.dir.path().to_owned()))
+}
+
+/// Where a run starts from.
+enum Origin {
+    /// Nothing. The directory, if it was named.
+    New(Option<PathBuf>),
+    /// A directory in which a process began without coming to its first checkpoint.
+    Begun(Claim),
+    /// A checkpoint.
+    Saved(Claim, Box<Checkpoint>),
+    /// The end: there is nothing left to do.
+    Finished(Box<Report>, PathBuf),
+}
+
+/// Finds out what there is, and locks it if it is to go on.
+fn claim(config: &Config, run_dir: Option<PathBuf>, resume: Resume) -> Result<Origin> {
+    let path = match (resume, run_dir) {
+        (Resume::No, run_dir) => {
+            RunDir::check(run_dir.as_deref())?;
+            return Ok(Origin::New(run_dir));
+        }
+        (Resume::Yes, None) => return Err(ResumeError::NoDir.into()),
+        (Resume::Auto, None) => Path::new("runs").join(&config.name),
+        (_, Some(path)) => path,
+    };
+    if !path.join("config.toml").exists() {
+        return match resume {
+            Resume::Yes => Err(ResumeError::Nothing { dir: path }.into()),
+            _ => Ok(Origin::New(Some(path))),
+        };
+    }
+    let claim = Claim::take(&path)?;
+    let store = Store::open(Disk, &run_dir::checkpoints(&path))?;
+    let loaded = store.load_newest()?;
+    for (step, error) in &loaded.passed_over {
+        tracing::warn!("the checkpoint of step {step} is passed over: {error}");
+    }
+    let Some(checkpoint) = loaded.checkpoint else { return Ok(Origin::Begun(claim)) };
+    let state = run_state(&checkpoint)?;
+    for difference in resume::check_config(&state, config)? {
+        tracing::info!("resuming with another {difference}");
+    }
+    match claim.report()? {
+        Some(report) if state.epochs_done >= config.train.epochs => {
+            tracing::info!("the run is finished; more train.epochs would go on from its end");
+            Ok(Origin::Finished(Box::new(report), path))
+        }
+        _ => Ok(Origin::Saved(claim, Box::new(checkpoint))),
+    }
+}
+
+fn run_state(checkpoint: &Checkpoint) -> Result<RunState, ResumeError> {
+    serde_json::from_value(checkpoint.state.clone())
+        .map_err(|error| ResumeError::Damaged { message: error.to_string() })
 }
 
 struct Run<'a> {
@@ -51,10 +142,26 @@ struct Run<'a> {
     data: DataSet,
     learner: Learner,
     dir: RunDir,
+    saver: Saver,
+    stop: &'static Stop,
     totals: Totals,
     online: Online,
+    inputs: Vec<FileStamp>,
+    epochs_done: u32,
+    /// In the epoch that goes on.
+    position: Position,
     /// The step after which it was, and what it found.
     last_evaluation: Option<(u64, Evaluation)>,
+    best: Option<Best>,
+    /// Malformed rows that the last passes left out.
+    bad_rows: BadRowsOfPasses,
+    /// The model is the best so far, or it was time to save it when that could not be done.
+    save_wanted: bool,
+    /// When the last checkpoint was.
+    checkpointed: Instant,
+    started: Instant,
+    /// What earlier processes spent.
+    before: Seconds,
 }
 
 /// What adds up over a run.
@@ -86,102 +193,86 @@ impl Window {
     }
 }
 
-impl Run<'_> {
-    /// All epochs. Returns the stream of the last, standing after its training rows.
-    fn train(&mut self) -> Result<Box<dyn RecordSource>> {
-        let epochs = self.config.train.epochs;
-        let mut progress = Progress::new(self.data.n_train().map(|n| n * u64::from(epochs)));
-        let mut after_training = None;
-        for _ in 0..epochs {
-            self.totals.epoch = Window::default();
-            after_training = Some(self.train_epoch(&mut progress)?);
+impl<'a> Run<'a> {
+    /// Builds what trains, and puts it where `origin` stands.
+    fn open(config: &'a Config, plan: &EmbeddingPlan, origin: Origin, started: Instant) -> Result<Self> {
+        let model = setup::build_model(config)?;
+        let data = DataSet::open(config)?;
+        let inputs = data.stamps()?;
+        let saved = match &origin {
+            Origin::Saved(_, checkpoint) => Some((&**checkpoint, run_state(checkpoint)?)),
+            _ => None,
+        };
+        if let Some((_, state)) = &saved {
+            resume::check_inputs(&state.inputs, &inputs)?;
         }
-        self.log_training(&mut progress)?;
-        progress.finish();
-        after_training.context("train.epochs is at least 1")
-    }
-
-    fn train_epoch(&mut self, progress: &mut Progress) -> Result<Box<dyn RecordSource>> {
-        let mut since = Instant::now();
-        let mut batches = self.data.train(self.config.train.batch)?;
-        while let Some(batch) = self.totals.wait_for(&mut batches)? {
-            let step = self.totals.standing.step + 1;
-            let first_row = self.totals.standing.rows + 1;
-            let report = self.learner.train(&batch, Rates::at(&self.config.train, step)).with_context(|| {
-                format!("step {step}, training rows from {first_row}: the last good state is lost with this run; a lower train.lr usually helps")
-            })?;
-            self.take_note(&batch, &report)?;
-            progress.step(batch.len(), report.loss_sum / batch.len() as f64, report.stats.hot_rows);
-            batches.recycle(batch);
-            if step.is_multiple_of(self.config.train.log_every) {
-                self.log_training(progress)?;
+        let embedding = match &saved {
+            // What a pass over the rows would find is in the checkpoint.
+            Some(_) => plan.sizes.build(&cafe_core::FeatureCounts::default()),
+            None => setup::build_embedding(plan, config, &data)?,
+        };
+        let mut learner = Learner::new(embedding, model, config.threads)?;
+        let mut online = Online::default();
+        if let Some((checkpoint, state)) = &saved {
+            state::restore(&checkpoint.tensors, &mut learner)?;
+            online = state::restore_online(&checkpoint.tensors, state)?;
+        }
+        let state = saved.map(|(_, state)| state);
+        let dir = match origin {
+            Origin::New(path) => RunDir::create(path, config)?,
+            Origin::Begun(claim) => RunDir::open(claim, config, run_dir::LogLengths::default())?,
+            Origin::Saved(claim, _) => {
+                let lengths = state.as_ref().map_or_else(run_dir::LogLengths::default, |state| state.logs);
+                RunDir::open(claim, config, lengths)?
             }
-            // No step is a multiple of 0.
-            if step.is_multiple_of(self.config.train.eval_every) {
-                self.totals.training += since.elapsed();
-                let paused = Instant::now();
-                self.evaluate_between(progress)?;
-                progress.exclude(paused.elapsed());
-                since = Instant::now();
-            }
+            Origin::Finished(..) => unreachable!("a finished run is not opened"),
+        };
+        tracing::info!("writing to {}", dir.path().display());
+        let store = Store::open(Disk, &run_dir::checkpoints(dir.path()))?;
+        let step = state.as_ref().map(|state| state.standing.step);
+        let mut run = Run {
+            config,
+            data,
+            learner,
+            saver: Saver::new(store, config.checkpoint.keep, step)?,
+            dir,
+            stop: Stop::on_signals()?,
+            totals: Totals::default(),
+            online,
+            inputs,
+            epochs_done: 0,
+            position: Position::default(),
+            last_evaluation: None,
+            best: None,
+            bad_rows: BadRowsOfPasses::default(),
+            save_wanted: false,
+            checkpointed: Instant::now(),
+            started,
+            before: Seconds::default(),
+        };
+        if let Some(state) = state {
+            run.take_up(&state);
         }
-        self.totals.training += since.elapsed();
-        if let Some(day) = self.online.end_day() {
-            self.dir.log(&day)?;
-        }
-        self.data.check_train_rows(self.totals.epoch.rows)?;
-        Ok(batches.finish()?)
+        Ok(run)
     }
 
-    /// Adds up what a step did, and logs the days that ended.
-    fn take_note(&mut self, batch: &Batch, report: &StepReport) -> Result<()> {
-        let Self { learner, dir, totals, online, .. } = self;
-        totals.add(report, batch.len());
-        let predictions = Predictions::with_loss_sum(learner.logits(), &batch.labels, report.loss_sum);
-        let ended = online.add(predictions, &batch.days, totals.standing);
-        ended.iter().try_for_each(|day| dir.log(day))
+    /// Continues the counts of `state`.
+    fn take_up(&mut self, state: &RunState) {
+        let Standing { step, rows, .. } = state.standing;
+        tracing::info!("resuming after step {step}, row {rows}");
+        self.totals.standing = state.standing;
+        self.totals.epoch = Window { loss_sum: state.epoch_loss.0, rows: state.epoch_loss.1 };
+        self.epochs_done = state.epochs_done;
+        self.position = state.position();
+        self.last_evaluation = state.last_evaluation;
+        self.best = state.best;
+        self.bad_rows = state.bad_rows.clone();
+        self.before = state.seconds;
     }
 
-    fn log_training(&mut self, progress: &mut Progress) -> Result<()> {
-        let Some(line) = self.online.end_window(self.totals.standing) else { return Ok(()) };
-        self.dir.log(&line)?;
-        self.dir.log_speed(self.totals.standing.step, progress.end_window(line.auc()))
-    }
-
-    fn evaluate_between(&mut self, progress: &Progress) -> Result<()> {
-        let Evaluation { quality, .. } = self.evaluate_on(None)?;
-        let auc = quality.auc.map_or_else(|| "none".to_owned(), |auc| format!("{auc:.5}"));
-        let note = format!("step {}: test AUC {auc}, log-loss {:.5}", self.totals.standing.step, quality.logloss);
-        progress.note(&note);
-        Ok(())
-    }
-
-    fn evaluate(&mut self, after_training: Box<dyn RecordSource>) -> Result<Evaluation> {
-        // The last step may have been one to evaluate after.
-        if let Some((step, evaluation)) = self.last_evaluation
-            && step == self.totals.standing.step
-        {
-            return Ok(evaluation);
-        }
-        tracing::info!("evaluating");
-        self.evaluate_on(Some(after_training))
-    }
-
-    fn evaluate_on(&mut self, after_training: Option<Box<dyn RecordSource>>) -> Result<Evaluation> {
-        let since = Instant::now();
-        let test = self.data.test(EVAL_BATCH, after_training)?;
-        let evaluation = evaluate(&mut self.learner, test)?;
-        self.totals.evaluation += since.elapsed();
-        let quality = evaluation.quality;
-        self.data.check_test_rows(quality.rows)?;
-        let Standing { step, rows, .. } = self.totals.standing;
-        self.dir.log(&TestLine::new(step, rows, &quality))?;
-        self.last_evaluation = Some((step, evaluation));
-        Ok(evaluation)
-    }
-
-    fn report(&self, plan: &EmbeddingPlan, evaluation: Evaluation, started: Instant) -> Report {
+    fn report(&self, plan: &EmbeddingPlan, evaluation: Evaluation) -> Report {
         let Self { config, learner, totals, .. } = self;
+        let seconds = self.seconds();
         let (memory, quality) = (learner.embedding.memory(), evaluation.quality);
         let Standing { rows, hot_rows, promoted, demoted, .. } = totals.standing;
         let is_generated = config.data.synthetic.is_some();
@@ -203,6 +294,7 @@ impl Run<'_> {
             test_normalised_entropy: quality.normalised_entropy,
             test_calibration: quality.calibration,
             train_logloss: totals.epoch.mean(),
+            bad_rows: self.bad_rows.clone(),
             best_possible_auc: evaluation.best_possible_auc,
             embedding_bytes: memory.embedding_bytes(),
             sketch_bytes: memory.sketch_bytes,
@@ -215,30 +307,16 @@ impl Run<'_> {
             promoted,
             demoted,
             threads: config.threads,
-            samples_per_second: rows as f64 / totals.training.as_secs_f64(),
-            phase_seconds: PhaseSeconds::new(totals.waiting, learner.phases()),
-            wall_seconds: started.elapsed().as_secs_f64(),
-            evaluation_seconds: totals.evaluation.as_secs_f64(),
+            samples_per_second: rows as f64 / seconds.training,
+            phase_seconds: seconds.phases,
+            wall_seconds: seconds.wall,
+            evaluation_seconds: seconds.evaluation,
             peak_rss_bytes: peak_rss_bytes(),
         }
     }
 }
 
-impl Totals {
-    fn wait_for(&mut self, batches: &mut Prefetch) -> Result<Option<Batch>, ReadError> {
-        let since = Instant::now();
-        let batch = batches.next_batch();
-        self.waiting += since.elapsed();
-        batch
-    }
-
-    fn add(&mut self, report: &StepReport, rows: usize) {
-        let standing = &mut self.standing;
-        standing.step += 1;
-        standing.rows += rows as u64;
-        standing.promoted += report.stats.promoted;
-        standing.demoted += report.stats.demoted;
-        standing.hot_rows = report.stats.hot_rows;
-        self.epoch.add(report.loss_sum, rows);
-    }
+/// The reasons that occurred.
+fn by_name(bad_rows: &BadRowCounts) -> BTreeMap<String, u64> {
+    bad_rows.iter().filter(|(_, n)| *n > 0).map(|(reason, n)| (reason.name().to_owned(), n)).collect()
 }

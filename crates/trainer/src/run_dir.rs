@@ -1,54 +1,91 @@
-//! The directory of a run: what is written where, and that nothing finished is ever overwritten.
+//! The directory of a run: who may write to it, what is written where, and that nothing of worth is ever overwritten.
 
-use std::fs::{self, File};
-use std::io::{BufWriter, Write};
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::config::Config;
 use crate::report::Report;
 use crate::tensorboard::EventFile;
 
+/// Why a directory can't be used for a run.
+#[derive(Debug, thiserror::Error)]
+pub enum RunDirError {
+    /// It holds a report.
+    #[error(
+        "{}: holds a finished run; give another --run-dir, remove it, or go on from its end with --resume and more \
+         train.epochs",
+        path.display()
+    )]
+    Finished {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// It holds checkpoints.
+    #[error("{}: holds an unfinished run; add --resume to go on with it, give another --run-dir, or remove it", path.display())]
+    Unfinished {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// Another process is at work there.
+    #[error("{}: another trainer is writing to it; wait for it, or give another --run-dir", path.display())]
+    Locked {
+        /// The directory.
+        path: PathBuf,
+    },
+}
+
+/// A directory that no other trainer writes to while this one lives.
+pub struct Claim {
+    path: PathBuf,
+    /// The system gives the lock back when the process ends, however it ends.
+    _lock: File,
+}
+
+/// Bytes of the logs that belong to a state.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LogLengths {
+    /// Of `metrics.jsonl`.
+    pub metrics: u64,
+    /// Of the event file, if there is one.
+    pub events: Option<u64>,
+}
+
 /// A run's directory with its open metrics files.
 pub struct RunDir {
-    path: PathBuf,
+    claim: Claim,
     metrics: BufWriter<File>,
+    n_metrics_bytes: u64,
     /// With `train.tensorboard`.
     events: Option<EventFile>,
 }
 
-impl RunDir {
-    /// Whether a run may be written to `path`; said before anything else takes time.
-    ///
-    /// # Errors
-    /// If it holds a finished run.
-    pub fn check(path: Option<&Path>) -> Result<()> {
-        let Some(path) = path.filter(|path| path.join("report.json").exists()) else { return Ok(()) };
-        anyhow::bail!("{}: holds a finished run; give another --run-dir, or remove it", path.display())
-    }
+/// Where the checkpoints of a run are.
+#[must_use]
+pub fn checkpoints(run_dir: &Path) -> PathBuf {
+    run_dir.join("checkpoints")
+}
 
-    /// Makes the directory and writes the resolved configuration. Without `path` it is
-    /// `runs/NAME`, or `runs/NAME-2` and so on where that is taken.
+impl Claim {
+    /// Locks the directory, which is made if need be.
     ///
     /// # Errors
-    /// If `path` holds a finished run, or can't be written.
-    pub fn create(path: Option<PathBuf>, config: &Config) -> Result<Self> {
-        let path = match path {
-            Some(path) => {
-                Self::check(Some(&path))?;
-                fs::create_dir_all(&path).with_context(|| format!("{}: can't be made", path.display()))?;
-                path
-            }
-            None => fresh(Path::new("runs"), &config.name)?,
-        };
-        write_atomically(&path.join("config.toml"), &toml::to_string(config)?)?;
-        let metrics_path = path.join("metrics.jsonl");
-        let metrics =
-            File::create(&metrics_path).with_context(|| format!("{}: can't be written", metrics_path.display()))?;
-        let events = config.train.tensorboard.then(|| EventFile::create(&path.join("tensorboard"))).transpose()?;
-        Ok(Self { path, metrics: BufWriter::new(metrics), events })
+    /// If another process holds it, or it can't be written.
+    pub fn take(path: &Path) -> Result<Self> {
+        fs::create_dir_all(path).with_context(|| format!("{}: can't be made", path.display()))?;
+        let lock_path = path.join(".lock");
+        let cant_lock = || format!("{}: can't be locked", lock_path.display());
+        let lock = OpenOptions::new().create(true).truncate(false).write(true).open(&lock_path);
+        let lock = lock.with_context(cant_lock)?;
+        match lock.try_lock() {
+            Ok(()) => Ok(Self { path: path.to_owned(), _lock: lock }),
+            Err(TryLockError::WouldBlock) => Err(RunDirError::Locked { path: path.to_owned() }.into()),
+            Err(TryLockError::Error(error)) => Err(error).with_context(cant_lock),
+        }
     }
 
     /// Where it is.
@@ -57,18 +94,98 @@ impl RunDir {
         &self.path
     }
 
+    /// The report of the run that finished here, if one did.
+    ///
+    /// # Errors
+    /// If it can't be read.
+    pub fn report(&self) -> Result<Option<Report>> {
+        let path = self.path.join("report.json");
+        match fs::read_to_string(&path) {
+            Ok(text) => serde_json::from_str(&text).map(Some).with_context(|| format!("{}: damaged", path.display())),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error).with_context(|| format!("{}: can't be read", path.display())),
+        }
+    }
+}
+
+impl RunDir {
+    /// Whether a new run may be written to `path`; said before anything else takes time.
+    ///
+    /// # Errors
+    /// If it holds a run.
+    pub fn check(path: Option<&Path>) -> Result<(), RunDirError> {
+        let Some(path) = path.map(Path::to_owned) else { return Ok(()) };
+        if path.join("report.json").exists() {
+            return Err(RunDirError::Finished { path });
+        }
+        let has_checkpoint = fs::read_dir(checkpoints(&path)).is_ok_and(|mut entries| {
+            entries.any(|entry| entry.is_ok_and(|entry| !entry.file_name().to_string_lossy().ends_with(".tmp")))
+        });
+        if has_checkpoint { Err(RunDirError::Unfinished { path }) } else { Ok(()) }
+    }
+
+    /// Makes the directory of a new run. Without `path` it is `runs/NAME`, or `runs/NAME-2` and so on where that is
+    /// taken.
+    ///
+    /// # Errors
+    /// If `path` holds a run, or can't be written.
+    pub fn create(path: Option<PathBuf>, config: &Config) -> Result<Self> {
+        let path = match path {
+            Some(path) => path,
+            None => fresh(Path::new("runs"), &config.name)?,
+        };
+        let claim = Claim::take(&path)?;
+        Self::check(Some(&path))?;
+        Self::open(claim, config, LogLengths::default())
+    }
+
+    /// Writes the resolved configuration and opens the logs, which go on after `lengths`: what a process wrote after
+    /// its last checkpoint is cut off, for it will be written again. A report is taken away, because the run is not
+    /// finished any more.
+    ///
+    /// # Errors
+    /// If something can't be written.
+    pub fn open(claim: Claim, config: &Config, lengths: LogLengths) -> Result<Self> {
+        let path = &claim.path;
+        remove_if_there(&path.join("report.json"))?;
+        write_atomically(&path.join("config.toml"), &toml::to_string(config)?)?;
+        let metrics = log_file(&path.join("metrics.jsonl"), lengths.metrics)?;
+        let n_metrics_bytes = metrics.metadata()?.len();
+        let tensorboard = path.join("tensorboard");
+        let events = config.train.tensorboard.then(|| EventFile::open(&tensorboard, lengths.events));
+        Ok(Self { metrics: BufWriter::new(metrics), n_metrics_bytes, events: events.transpose()?, claim })
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.claim.path
+    }
+
+    /// Bytes of the logs so far.
+    #[must_use]
+    pub fn log_lengths(&self) -> LogLengths {
+        LogLengths { metrics: self.n_metrics_bytes, events: self.events.as_ref().map(EventFile::n_bytes) }
+    }
+
+    /// The log files again, for whoever makes them durable.
+    ///
+    /// # Errors
+    /// If the system gives no further handle.
+    pub fn log_files(&self) -> io::Result<Vec<File>> {
+        let events = self.events.iter().map(EventFile::try_clone);
+        std::iter::once(self.metrics.get_ref().try_clone()).chain(events).collect()
+    }
+
     /// Appends a line to `metrics.jsonl`, and its numbers to the event file if there is one.
     ///
     /// # Errors
     /// If it can't be written.
     pub fn log(&mut self, line: &impl Serialize) -> Result<()> {
-        let write = |out: &mut BufWriter<File>| {
-            serde_json::to_writer(&mut *out, line)?;
-            out.write_all(b"\n")?;
-            out.flush()
-        };
-        write(&mut self.metrics)
-            .with_context(|| format!("{}: can't be written", self.path.join("metrics.jsonl").display()))?;
+        let text = serde_json::to_string(line)? + "\n";
+        let written = self.metrics.write_all(text.as_bytes()).and_then(|()| self.metrics.flush());
+        written.with_context(|| format!("{}: can't be written", self.path().join("metrics.jsonl").display()))?;
+        self.n_metrics_bytes += text.len() as u64;
         match &mut self.events {
             Some(events) => events.line(&serde_json::to_value(line)?),
             None => Ok(()),
@@ -90,9 +207,23 @@ impl RunDir {
     ///
     /// # Errors
     /// If it can't be written.
-    pub fn finish(self, report: &Report) -> Result<()> {
-        write_atomically(&self.path.join("report.json"), &(serde_json::to_string_pretty(report)? + "\n"))
+    pub fn finish(&self, report: &Report) -> Result<()> {
+        write_atomically(&self.path().join("report.json"), &(serde_json::to_string_pretty(report)? + "\n"))
     }
+}
+
+/// Opens a log to append to it after its first `n_bytes`.
+pub(crate) fn log_file(path: &Path, n_bytes: u64) -> Result<File> {
+    let open = || {
+        let file = OpenOptions::new().create(true).truncate(false).append(true).open(path)?;
+        let there = file.metadata()?.len();
+        if there < n_bytes {
+            tracing::warn!("{}: {} bytes of it are lost; it goes on all the same", path.display(), n_bytes - there);
+        }
+        file.set_len(n_bytes.min(there))?;
+        Ok::<_, io::Error>(file)
+    };
+    open().with_context(|| format!("{}: can't be written", path.display()))
 }
 
 /// Makes the first of `name`, `name-2`, `name-3`... that is not there.
@@ -102,21 +233,32 @@ fn fresh(parent: &Path, name: &str) -> Result<PathBuf> {
         let path = if number == 1 { parent.join(name) } else { parent.join(format!("{name}-{number}")) };
         match fs::create_dir(&path) {
             Ok(()) => return Ok(path),
-            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
             Err(error) => return Err(error).with_context(|| format!("{}: can't be made", path.display())),
         }
     }
     unreachable!("there are fewer directories than numbers")
 }
 
-/// A reader sees the old content or the new, never a part: a file beside it is renamed over it.
+fn remove_if_there(path: &Path) -> Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("{}: can't be removed", path.display()))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// A reader sees the old content or the new, never a part, even after the power failed: a file beside it is made durable,
+/// renamed over it, and the new name is made durable.
 fn write_atomically(path: &Path, content: &str) -> Result<()> {
     let temporary = path.with_extension("tmp");
     let write = || {
         let mut file = File::create(&temporary)?;
         file.write_all(content.as_bytes())?;
         file.sync_all()?;
-        fs::rename(&temporary, path)
+        fs::rename(&temporary, path)?;
+        path.parent().map_or(Ok(()), |dir| File::open(dir)?.sync_all())
     };
     write().with_context(|| format!("{}: can't be written", path.display()))
 }

@@ -8,15 +8,18 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use anyhow::Result;
-use criteo_io::{CachePlan, Column, Dialect, ReadError, Reader, Record, RecordSource, Synth, SynthConfig};
+use criteo_io::{
+    BadRows, CachePlan, Dialect, ReadError, Reader, Record, RecordSource, Synth, SynthConfig, Tolerance, Tolerated,
+};
 
 use self::distinct::{BYTES_PER_ESTIMATE, BYTES_PER_EXACT};
 use self::output::Findings;
 use self::tally::Tally;
 use crate::cli::Experiment;
 use crate::config::Config;
-use crate::data::{DataError, with_advice};
+use crate::data::{DataError, tell_bad_rows, with_advice};
 use crate::memory;
+use crate::names;
 use crate::progress::Progress;
 use crate::report::bytes;
 use crate::setup;
@@ -67,13 +70,14 @@ pub fn scan(args: &ScanArgs) -> Result<String> {
     let mut n_left = args.rows.unwrap_or(u64::MAX);
     for part in parts {
         tally.start_part(part.key);
-        n_left -= read(part, n_left, &mut tally, &mut progress)?;
+        n_left -= read(part, n_left, config.data.bad_rows(), (&mut tally, &mut progress))?;
     }
     progress.finish();
     if tally.n_rows() == 0 {
         return Err(DataError::NoRows { key: "data.path" }.into());
     }
-    let (names, seconds) = (names(&dialect), started.elapsed().as_secs_f64());
+    let names = [names::numeric(&dialect), names::fields(&dialect)].concat();
+    let seconds = started.elapsed().as_secs_f64();
     let findings = Findings::new(&tally, dialect.name(), &names, max_exact, seconds);
     Ok(if args.json { serde_json::to_string(&findings)? + "\n" } else { findings.text() })
 }
@@ -117,6 +121,7 @@ fn open(
 ) -> Result<Box<dyn RecordSource>, ReadError> {
     if config.data.cache && dialect.columns().is_none() {
         let plan = CachePlan::new(paths.clone(), dialect.clone(), max_rows, config.data.cache_dir.as_deref());
+        let plan = plan.map(|plan| plan.with_bad_rows(config.data.bad_rows()));
         if let Some(cache) = plan.ok().and_then(|plan| plan.open().ok()) {
             return Ok(Box::new(cache.rows()));
         }
@@ -125,35 +130,29 @@ fn open(
 }
 
 /// Reads up to `n_left` rows of one part; returns how many there were.
-fn read(part: Part, n_left: u64, tally: &mut Tally, progress: &mut Progress) -> Result<u64, ReadError> {
-    let Part { mut rows, max_rows, .. } = part;
+fn read(
+    part: Part,
+    n_left: u64,
+    bad_rows: BadRows,
+    (tally, progress): (&mut Tally, &mut Progress),
+) -> Result<u64, ReadError> {
+    let Part { key, mut rows, max_rows } = part;
+    let mut tolerance = Tolerance::new(bad_rows);
     let n_left = n_left.min(max_rows.unwrap_or(u64::MAX));
     let (mut record, mut n_read) = (Record::default(), 0);
-    while n_read < n_left && rows.read_record(&mut record)? {
-        tally.add(&record);
+    while n_read < n_left {
+        match tolerance.read(&mut *rows, &mut record)? {
+            Tolerated::Row => tally.add(&record),
+            Tolerated::Bad(_) => {}
+            Tolerated::End => break,
+        }
         n_read += 1;
         if n_read % ROWS_PER_LOOK == 0 {
             progress.read(ROWS_PER_LOOK);
         }
     }
+    tolerance.finish()?;
     progress.read(n_read % ROWS_PER_LOOK);
+    tell_bad_rows(key, n_read, &tolerance.counts());
     Ok(n_read)
-}
-
-/// Names of the numeric columns, then of the fields.
-fn names(dialect: &Dialect) -> Vec<String> {
-    let schema = dialect.schema();
-    if let Some(columns) = dialect.columns() {
-        let numeric = columns.numeric.iter().map(|it| &it.column);
-        return numeric.chain(columns.categorical.iter().map(|it| &it.column)).map(name).collect();
-    }
-    let numeric = (1..=schema.n_integers).map(|number| format!("I{number}"));
-    numeric.chain((1..=schema.n_fields).map(|number| format!("C{number}"))).collect()
-}
-
-fn name(column: &Column) -> String {
-    match column {
-        Column::Name(name) => name.escape_debug().to_string(),
-        Column::Number(number) => format!("number {number}"),
-    }
 }

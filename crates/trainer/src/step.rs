@@ -9,6 +9,7 @@ use dlrm_model::{Inputs, Model, ModelError, StepOutputs, Team};
 
 use crate::bags;
 use crate::config::TrainConfig;
+use crate::not_finite::NotFiniteArray;
 
 /// The two halves of a model, and the buffers between them.
 pub struct Learner {
@@ -157,6 +158,24 @@ impl Learner {
         Ok(&self.logits)
     }
 
+    /// Whether everything that training changes is finite: the network's parameters, what its optimizer remembers, and
+    /// the embedding's arrays. A gradient of weights can overflow where those of rows don't, and `ReLU` hides weights
+    /// that are NaN from the logits: so this is asked before a state is saved.
+    ///
+    /// # Errors
+    /// The first array that is not, or a failure of the device.
+    pub fn check_finite(&self) -> Result<()> {
+        if let Some((name, position)) = self.model.first_not_finite()? {
+            return Err(NotFiniteArray { name, position }.into());
+        }
+        let arrays = self.embedding.state();
+        let bad = arrays.iter().find_map(|(name, array)| Some((name, array.first_not_finite()?)));
+        match bad {
+            Some((name, position)) => Err(NotFiniteArray { name: format!("embedding.{name}"), position }.into()),
+            None => Ok(()),
+        }
+    }
+
     fn look_up(&mut self, batch: &Batch) {
         let dim = self.embedding.dim();
         let (n_ids, n_bags) = (batch.ids.len(), batch.bag_ends.len());
@@ -202,7 +221,7 @@ mod tests {
             let (embedding, model) =
                 (setup::build_embedding(&plan, &config, &data), setup::build_model(&config).expect("a model"));
             let mut learner = Learner::new(embedding.expect("no pass"), model, 2).expect("threads");
-            let mut batches = data.train(256).expect("rows");
+            let mut batches = data.train(256, criteo_io::Position::default()).expect("rows");
             while let Some(batch) = batches.next_batch().expect("rows") {
                 let before = learner.predict(&batch).expect("finite").to_vec();
                 learner.train(&batch, Rates { network: 0.1, rows: 0.1 }).expect("finite");

@@ -1,11 +1,12 @@
 //! `trainer synth`: generated rows into a file or a pipe.
 
-use std::fs::{self, File};
-use std::io::{self, BufWriter, Write};
-use std::path::{Path, PathBuf};
+use std::io::{self, Write};
+use std::path::PathBuf;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use criteo_io::{Format, Record, RecordSource, RowWriter, Synth, SynthConfig};
+
+use crate::output;
 
 /// What to write, and where.
 #[derive(Clone, Debug, clap::Args)]
@@ -32,41 +33,27 @@ pub struct SynthArgs {
 /// # Errors
 /// If it can't be written.
 pub fn synth(args: &SynthArgs) -> Result<()> {
-    if args.out.as_os_str() == "-" {
-        let mut out = BufWriter::with_capacity(1 << 16, io::stdout().lock());
-        write_rows(args, &mut out)?;
-        return Ok(out.flush()?);
-    }
-    let partial = PathBuf::from(format!("{}.partial", args.out.display()));
-    let write = || {
-        let file = BufWriter::with_capacity(1 << 16, File::create(&partial)?);
-        write_file(args, &args.out, file)?;
-        fs::rename(&partial, &args.out)
-    };
-    write().with_context(|| format!("{}: can't be written", args.out.display()))
+    output::write_to(&args.out, |out| Ok(write_compressed(args, out)?))
 }
 
-fn write_file(args: &SynthArgs, name: &Path, mut file: BufWriter<File>) -> io::Result<()> {
-    match name.extension().and_then(|extension| extension.to_str()) {
+fn write_compressed(args: &SynthArgs, out: &mut dyn Write) -> io::Result<()> {
+    match args.out.extension().and_then(|extension| extension.to_str()) {
         Some("gz") => {
-            let mut gzip = flate2::write::GzEncoder::new(file, flate2::Compression::fast());
+            let mut gzip = flate2::write::GzEncoder::new(out, flate2::Compression::fast());
             write_rows(args, &mut gzip)?;
             gzip.finish()?.flush()
         }
         Some("zst") => {
-            let mut zstd = zstd::Encoder::new(file, 1)?;
+            let mut zstd = zstd::Encoder::new(out, 1)?;
             zstd.include_checksum(true)?;
             write_rows(args, &mut zstd)?;
             zstd.finish()?.flush()
         }
-        _ => {
-            write_rows(args, &mut file)?;
-            file.flush()
-        }
+        _ => write_rows(args, out),
     }
 }
 
-fn write_rows(args: &SynthArgs, out: &mut impl Write) -> io::Result<()> {
+fn write_rows(args: &SynthArgs, out: &mut (impl Write + ?Sized)) -> io::Result<()> {
     let config = SynthConfig { seed: args.seed, rows_per_day: args.rows_per_day };
     let mut rows = Synth::new(config, 0..args.rows);
     let (mut record, mut line) = (Record::default(), Vec::new());

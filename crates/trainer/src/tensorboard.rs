@@ -13,14 +13,16 @@
 //! along, for what is a page here.
 
 use std::fs::{self, File};
-use std::io::{BufWriter, Write};
+use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result};
 use serde_json::Value;
 
-/// `TensorBoard` looks for `tfevents` in a name. There is one file a run, written anew when the run starts anew.
+use crate::run_dir::log_file;
+
+/// `TensorBoard` looks for `tfevents` in a name. There is one file a run.
 const FILE_NAME: &str = "events.out.tfevents.trainer";
 /// The first record of every file.
 const FILE_VERSION: &str = "brain.Event:2";
@@ -29,22 +31,40 @@ const FILE_VERSION: &str = "brain.Event:2";
 pub struct EventFile {
     path: PathBuf,
     out: BufWriter<File>,
+    n_bytes: u64,
 }
 
 impl EventFile {
-    /// Starts the file in `dir`, which is made if need be.
+    /// Opens the file in `dir`, which is made if need be, to go on after `n_bytes` of it; without these it starts anew.
     ///
     /// # Errors
     /// If it can't be written.
-    pub fn create(dir: &Path) -> Result<Self> {
+    pub fn open(dir: &Path, n_bytes: Option<u64>) -> Result<Self> {
         fs::create_dir_all(dir).with_context(|| format!("{}: can't be made", dir.display()))?;
         let path = dir.join(FILE_NAME);
-        let file = File::create(&path).with_context(|| format!("{}: can't be written", path.display()))?;
-        let mut events = Self { path, out: BufWriter::new(file) };
-        let mut event = Message::event();
-        event.bytes(3, FILE_VERSION.as_bytes());
-        events.write(&event)?;
+        let file = log_file(&path, n_bytes.unwrap_or(0))?;
+        let n_bytes = file.metadata().with_context(|| format!("{}: can't be read", path.display()))?.len();
+        let mut events = Self { path, out: BufWriter::new(file), n_bytes };
+        if n_bytes == 0 {
+            let mut event = Message::event();
+            event.bytes(3, FILE_VERSION.as_bytes());
+            events.write(&event)?;
+        }
         Ok(events)
+    }
+
+    /// Bytes so far.
+    #[must_use]
+    pub fn n_bytes(&self) -> u64 {
+        self.n_bytes
+    }
+
+    /// The file again.
+    ///
+    /// # Errors
+    /// If the system gives no further handle.
+    pub fn try_clone(&self) -> io::Result<File> {
+        self.out.get_ref().try_clone()
     }
 
     /// Appends the numbers of a line of `metrics.jsonl` at its step, but for counts of rows and days.
@@ -84,7 +104,9 @@ impl EventFile {
 
     fn write(&mut self, event: &Message) -> Result<()> {
         // At once: TensorBoard follows a run while it goes on.
-        let written = self.out.write_all(&record(&event.0)).and_then(|()| self.out.flush());
+        let record = record(&event.0);
+        let written = self.out.write_all(&record).and_then(|()| self.out.flush());
+        self.n_bytes += record.len() as u64;
         written.with_context(|| format!("{}: can't be written", self.path.display()))
     }
 }

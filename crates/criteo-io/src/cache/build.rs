@@ -10,7 +10,7 @@ use tempfile::NamedTempFile;
 use super::header::Header;
 use super::row::{RowLayout, TooWide};
 use super::{Cache, CacheError, CachePlan, ROWS_PER_BLOCK, block_checksum};
-use crate::{ReadError, Reader, Record, RecordSource};
+use crate::{ReadError, Reader, Record, RecordSource, Tolerance, Tolerated};
 
 /// A file in the making that nobody wrote to for so long is one that a crash left behind.
 const ABANDONED: Duration = Duration::from_secs(3600);
@@ -72,6 +72,8 @@ impl CachePlan {
                 layout: RowLayout::new(&self.dialect, self.paths.len(), integer_bytes),
                 n_rows: 0,
                 is_whole: false,
+                bad_rows: self.bad_rows,
+                has_bad_rows: false,
                 inputs: self.inputs.clone(),
             };
             let written = Writer { file, header, block: Vec::new(), n_blocks: 0 };
@@ -130,19 +132,24 @@ impl Writer<'_> {
         self.file.rewind()?;
         // Its length stays the same; the number of rows is known at the end.
         self.file.write_all(&self.header.to_bytes())?;
-        let mut record = Record::default();
+        let (mut record, mut tolerance) = (Record::default(), Tolerance::new(self.header.bad_rows));
         while self.header.n_rows < max_rows {
-            if !source.read_record(&mut record)? {
-                self.header.is_whole = true;
-                break;
+            match tolerance.read(source, &mut record)? {
+                Tolerated::Row => self.header.layout.encode(&record, &mut self.block)?,
+                Tolerated::Bad(reason) => self.header.layout.encode_bad(reason, record.day, &mut self.block),
+                Tolerated::End => {
+                    self.header.is_whole = true;
+                    break;
+                }
             }
-            self.header.layout.encode(&record, &mut self.block)?;
             self.header.n_rows += 1;
             if self.header.n_rows.is_multiple_of(ROWS_PER_BLOCK) {
                 self.end_block()?;
                 progress(self.header.n_rows);
             }
         }
+        tolerance.finish()?;
+        self.header.has_bad_rows = tolerance.counts().total() > 0;
         self.end_block()?;
         self.file.rewind()?;
         self.file.write_all(&self.header.to_bytes())?;

@@ -51,6 +51,9 @@ pub enum CacheFault {
     /// The columns of its files were described in another way.
     #[error("it was made by another description of the columns")]
     Described,
+    /// It leaves out malformed rows, perhaps more of them than are allowed now.
+    #[error("it was made with other limits of malformed rows")]
+    BadRows,
     /// An input is not what it was.
     #[error("{file} has changed since it was made")]
     Stale {

@@ -7,10 +7,11 @@ use std::io::{self, Read};
 use super::input::{Input, Stamp};
 use super::row::RowLayout;
 use super::{CHECKSUM_BYTES, CacheFault};
+use crate::{BadRows, SkipLimits};
 
 const MAGIC: [u8; 8] = *b"\x89CTRROWS";
 /// Of the file format. To be raised whenever the bytes of the same rows change.
-pub(super) const VERSION: u32 = 2;
+pub(super) const VERSION: u32 = 3;
 /// Magic, version, and the length of the header.
 const START_BYTES: usize = 16;
 /// No list of inputs is longer; keeps a damaged length from asking for gigabytes.
@@ -22,16 +23,21 @@ const MAX_ROWS: u64 = 1 << 48;
 const MAX_SIZE: u32 = 1 << 16;
 
 /// What a cache says of itself.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(super) struct Header {
     /// The name of the dialect.
     pub(super) format: String,
     /// Of its description.
     pub(super) digest: u64,
     pub(super) layout: RowLayout,
+    /// Malformed ones included.
     pub(super) n_rows: u64,
     /// Whether these are all rows of the inputs, and not just the first.
     pub(super) is_whole: bool,
+    /// What was to become of malformed rows.
+    pub(super) bad_rows: BadRows,
+    /// Whether there were any.
+    pub(super) has_bad_rows: bool,
     pub(super) inputs: Vec<Input>,
 }
 
@@ -47,6 +53,11 @@ impl Header {
         }
         out.extend_from_slice(&self.n_rows.to_le_bytes());
         out.push(u8::from(self.is_whole));
+        let limits = if let BadRows::Skip(limits) = self.bad_rows { Some(limits) } else { None };
+        out.extend([u8::from(limits.is_some()), u8::from(self.has_bad_rows)]);
+        let SkipLimits { max_rows, max_fraction } = limits.unwrap_or_default();
+        out.extend_from_slice(&max_rows.to_le_bytes());
+        out.extend_from_slice(&max_fraction.to_le_bytes());
         for Input { path, stamp } in &self.inputs {
             push_text(path, &mut out);
             out.extend_from_slice(&stamp.n_bytes.to_le_bytes());
@@ -93,7 +104,10 @@ impl Header {
         let (integer_bytes, has_day, n_inputs) = (size()?, size()?, fields.u32()?);
         let layout = RowLayout { n_integers, n_dense, n_fields, integer_bytes, has_day: has_day == 1 };
         let n_rows = fields.u64()?;
-        let is_whole = fields.take(1)? == [1];
+        let &[is_whole, skips, has_bad_rows] = fields.take(3)? else { return None };
+        let limits = SkipLimits { max_rows: fields.u64()?, max_fraction: f64::from_bits(fields.u64()?) };
+        let bad_rows = if skips == 1 { BadRows::Skip(limits) } else { BadRows::Error };
+        let (is_whole, has_bad_rows) = (is_whole == 1, has_bad_rows == 1);
         let input = |_| {
             let path = fields.text()?;
             let (n_bytes, modified) = (fields.u64()?, fields.u64()? as i64);
@@ -103,7 +117,7 @@ impl Header {
         let inputs = (0..n_inputs).map(input).collect::<Option<_>>()?;
         // All is known to have been written on purpose, but perhaps by a program that knows more.
         let is_known = matches!(integer_bytes, 4 | 8) && has_day <= 1 && n_rows < MAX_ROWS;
-        is_known.then_some(Self { format, digest, layout, n_rows, is_whole, inputs })
+        is_known.then_some(Self { format, digest, layout, n_rows, is_whole, bad_rows, has_bad_rows, inputs })
     }
 }
 

@@ -1,14 +1,12 @@
 //! What is remembered of an input, to notice that it changed.
 
 use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom};
+use std::io;
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use crate::stamp::Ends;
 use crate::{ReadError, open};
-
-/// Bytes looked at from either end of a file.
-const END_BYTES: u64 = 64 << 10;
 
 /// An input as it was when its rows were cached.
 ///
@@ -50,20 +48,11 @@ impl Input {
 }
 
 impl Stamp {
-    fn of(mut file: &File) -> io::Result<Self> {
-        let metadata = file.metadata()?;
-        let n_bytes = metadata.len();
-        let head = crc_of(file, END_BYTES)?;
-        file.seek(SeekFrom::Start(n_bytes.saturating_sub(END_BYTES)))?;
-        let tail = crc_of(file, END_BYTES)?;
-        Ok(Self { n_bytes, modified: nanoseconds(metadata.modified()?), head, tail })
+    fn of(file: &File) -> io::Result<Self> {
+        let modified = nanoseconds(file.metadata()?.modified()?);
+        let Ends { n_bytes, head, tail } = Ends::of(file)?;
+        Ok(Self { n_bytes, modified, head, tail })
     }
-}
-
-fn crc_of(file: &File, n_bytes: u64) -> io::Result<u32> {
-    let mut bytes = Vec::new();
-    file.take(n_bytes).read_to_end(&mut bytes)?;
-    Ok(crc32fast::hash(&bytes))
 }
 
 /// Times before 1970 are negative; those past the year 2262 count as that.

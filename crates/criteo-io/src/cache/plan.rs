@@ -8,7 +8,7 @@ use cafe_core::mix64;
 
 use super::input::Input;
 use super::{Cache, CacheFault};
-use crate::{Dialect, ReadError};
+use crate::{BadRows, Dialect, ReadError};
 
 /// A set of inputs, as it is now, and the cache that it would have.
 ///
@@ -20,6 +20,7 @@ pub struct CachePlan {
     pub(super) paths: Vec<PathBuf>,
     pub(super) dialect: Dialect,
     pub(super) max_rows: u64,
+    pub(super) bad_rows: BadRows,
     pub(super) inputs: Vec<Input>,
     file: PathBuf,
 }
@@ -47,7 +48,16 @@ impl CachePlan {
         let dir = dir.unwrap_or_else(|| first.parent().unwrap_or(Path::new("")));
         let name = first.file_name().unwrap_or_default().to_string_lossy();
         let file = dir.join(format!("{name}.{:016x}.rows", hash(dialect.name(), &inputs)));
-        Ok(Self { paths, dialect, max_rows: max_rows.unwrap_or(u64::MAX), inputs, file })
+        let max_rows = max_rows.unwrap_or(u64::MAX);
+        Ok(Self { paths, dialect, max_rows, bad_rows: BadRows::Error, inputs, file })
+    }
+
+    /// What becomes of malformed rows: by default the first one is an error. A cache that leaves out some does for whoever
+    /// allows at least as many, and one without any for everybody.
+    #[must_use]
+    pub fn with_bad_rows(mut self, bad_rows: BadRows) -> Self {
+        self.bad_rows = bad_rows;
+        self
     }
 
     /// Where the cache is, or would be.

@@ -1,12 +1,13 @@
 //! One row to its bytes and back.
 
-use crate::{Dialect, Record};
+use crate::{BadRowReason, Dialect, Record};
 
 /// A row has a number of bytes that follows from the columns alone, so that any row can be found
 /// by multiplication.
 ///
 /// ```text
-/// 8 bytes or more      bit 0: clicked; then a bit an integer and a field: 1 where there is a value
+/// 8 bytes or more      bit 0: clicked; bits 1 to 4: 0, or why the row is malformed; then a bit an integer and
+///                      a field: 1 where there is a value
 /// 4 or 8 · n_integers  two's complement; 0 where there is none
 /// 4 · n_dense          the bits of an f32
 /// 4 · n_fields         tokens; 0 where there is none
@@ -15,7 +16,7 @@ use crate::{Dialect, Record};
 ///
 /// All little-endian. The logs' integers fit in four bytes; a file that has one that does not is
 /// written with eight for all of them. A row has integers, or dense numbers if its columns were
-/// described.
+/// described. Of a malformed row there is the reason, by its place in [`BadRowReason::ALL`] from 1, and the day.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct RowLayout {
     pub(super) n_integers: usize,
@@ -31,6 +32,8 @@ pub(super) struct RowLayout {
 pub(super) struct TooWide;
 
 const WORD_BYTES: usize = 8;
+/// Bits before those of the integers: label, and reason.
+const N_FIRST_BITS: usize = 5;
 const DENSE_BYTES: usize = 4;
 const TOKEN_BYTES: usize = 4;
 const DAY_BYTES: usize = 4;
@@ -51,7 +54,7 @@ impl RowLayout {
     }
 
     fn bits_bytes(self) -> usize {
-        (1 + self.n_integers + self.n_fields).div_ceil(8 * WORD_BYTES) * WORD_BYTES
+        (N_FIRST_BITS + self.n_integers + self.n_fields).div_ceil(8 * WORD_BYTES) * WORD_BYTES
     }
 
     /// Appends `record` to `out`; on an error, part of it.
@@ -59,7 +62,8 @@ impl RowLayout {
         let start = out.len();
         out.resize(start + self.bits_bytes(), 0);
         let present = record.integers.iter().map(Option::is_some).chain(record.tokens.iter().map(Option::is_some));
-        for (n, bit) in std::iter::once(record.clicked).chain(present).enumerate() {
+        out[start] = u8::from(record.clicked);
+        for (n, bit) in (N_FIRST_BITS..).zip(present) {
             out[start + n / 8] |= u8::from(bit) << (n % 8);
         }
         for integer in &record.integers {
@@ -82,8 +86,20 @@ impl RowLayout {
         Ok(())
     }
 
-    /// Fills `record` from the bytes of a row. Allocates only where `record` has no columns yet.
-    pub(super) fn decode(self, row: &[u8], record: &mut Record) {
+    /// Appends a malformed row.
+    pub(super) fn encode_bad(self, reason: BadRowReason, day: Option<u32>, out: &mut Vec<u8>) {
+        let start = out.len();
+        out.resize(start + self.row_bytes(), 0);
+        out[start] = (1 + reason as u8) << 1;
+        if self.has_day {
+            let at = out.len() - DAY_BYTES;
+            out[at..].copy_from_slice(&day.unwrap_or(0).to_le_bytes());
+        }
+    }
+
+    /// Fills `record` from the bytes of a row; returns why it is malformed, if it is. Allocates only where `record` has
+    /// no columns yet.
+    pub(super) fn decode(self, row: &[u8], record: &mut Record) -> Option<BadRowReason> {
         record.integers.resize(self.n_integers, None);
         record.dense.resize(self.n_dense, 0.0);
         record.tokens.resize(self.n_fields, None);
@@ -95,6 +111,7 @@ impl RowLayout {
         let (tokens, day) = rest.split_at(self.n_fields * TOKEN_BYTES);
         let mut bits = Bits::new(bits);
         record.clicked = bits.next();
+        let reason = (0..4).fold(0, |sum, place| sum | usize::from(bits.next()) << place);
         if self.integer_bytes == size_of::<i64>() {
             for (integer, bytes) in record.integers.iter_mut().zip(integers.as_chunks().0) {
                 *integer = bits.next().then_some(i64::from_le_bytes(*bytes));
@@ -111,6 +128,8 @@ impl RowLayout {
             *token = bits.next().then_some(u32::from_le_bytes(*bytes));
         }
         record.day = day.first_chunk().map(|bytes| u32::from_le_bytes(*bytes));
+        // A version that knows more reasons has another number in its header.
+        reason.checked_sub(1).map(|place| BadRowReason::ALL[place])
     }
 }
 
@@ -167,8 +186,15 @@ mod tests {
             let (mut bytes, mut found) = (vec![7], Record { bag_ends: vec![1], ..Record::default() });
             prop_assert_eq!(layout.encode(&record, &mut bytes), Ok(()));
             prop_assert_eq!(bytes.len(), 1 + layout.row_bytes());
-            layout.decode(&bytes[1..], &mut found);
-            prop_assert_eq!(found, record);
+            prop_assert_eq!(layout.decode(&bytes[1..], &mut found), None);
+            prop_assert_eq!(&found, &record);
+            for reason in BadRowReason::ALL {
+                bytes.clear();
+                layout.encode_bad(reason, record.day, &mut bytes);
+                prop_assert_eq!(bytes.len(), layout.row_bytes());
+                prop_assert_eq!(layout.decode(&bytes, &mut found), Some(reason));
+                prop_assert_eq!(found.day, record.day);
+            }
         }
     }
 }

@@ -94,8 +94,8 @@ pub enum ColumnsError {
 /// Where the columns of a description stand in a file: indices from 0.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Places {
-    /// Of the label.
-    pub label: usize,
+    /// Of the label; `None` where rows have none.
+    pub label: Option<usize>,
     /// Of the numeric columns.
     pub numeric: Vec<usize>,
     /// Of the categorical columns.
@@ -208,7 +208,7 @@ impl Columns {
         self.ignore.iter().try_for_each(|column| place(column).map(drop))?;
         let places = self.place_all(names.len(), &place)?;
         let is_feature = |idx: &usize| places.numeric.contains(idx) || places.categorical.contains(idx);
-        if is_feature(&places.label) {
+        if places.label.as_ref().is_some_and(is_feature) {
             let column = self.label.column.clone();
             return Err(ColumnsError::UsedTwice { column, first: "the label", second: "a feature" });
         }
@@ -236,7 +236,7 @@ impl Columns {
         place: &dyn Fn(&Column) -> Result<usize, ColumnsError>,
     ) -> Result<Places, ColumnsError> {
         Ok(Places {
-            label: place(&self.label.column)?,
+            label: if self.unlabelled { None } else { Some(place(&self.label.column)?) },
             numeric: self.numeric.iter().map(|it| place(&it.column)).collect::<Result<_, _>>()?,
             categorical: self.categorical.iter().map(|it| place(&it.column)).collect::<Result<_, _>>()?,
             day: self.day.as_ref().map(|day| place(&day.column)).transpose()?,
@@ -378,7 +378,7 @@ mod tests {
         assert_eq!(columns.check(), Ok(()));
         assert_eq!(columns.n_features(), [5, 6]);
         let places = columns.places(&["y", "b", "c", "a"]).unwrap();
-        let expected = Places { label: 0, numeric: vec![3], categorical: vec![3, 2], day: Some(3), n_columns: 4 };
+        let expected = Places { label: Some(0), numeric: vec![3], categorical: vec![3, 2], day: Some(3), n_columns: 4 };
         assert_eq!(places, expected);
     }
 

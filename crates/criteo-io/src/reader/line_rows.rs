@@ -39,10 +39,16 @@ impl LineRows {
         self.line
     }
 
-    /// The next line, over files if need be; `None` after the last one, and after an error.
+    /// The next line, over files if need be; `None` after the last one, and after an error. After a line that is too
+    /// long comes the one that follows it.
     pub(super) fn next_line(&mut self) -> Result<Option<Range<usize>>, ReadError> {
         let line = self.try_next_line();
-        self.files.end_on_error(line)
+        let line = self.files.end_on_error(line)?;
+        if line.as_ref().is_some_and(|line| line.len() > LINE_LIMIT) {
+            let (file, line) = (self.files.file(), self.line);
+            return Err(ReadError::LineTooLong { file, line, limit: LINE_LIMIT });
+        }
+        Ok(line)
     }
 
     /// Passes over up to `n_lines` lines; returns how many there were.
@@ -65,10 +71,6 @@ impl LineRows {
                 continue;
             };
             self.line += 1;
-            if range.len() > LINE_LIMIT {
-                let (file, line) = (self.files.file(), self.line);
-                return Err(ReadError::LineTooLong { file, line, limit: LINE_LIMIT });
-            }
             return Ok(Some(range));
         }
     }

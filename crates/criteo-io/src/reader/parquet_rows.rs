@@ -90,6 +90,9 @@ impl ParquetRows {
             record.day = key.map(|key| days.at(key));
             file.plan.fill(texts, record)
         });
+        if filled.is_err() {
+            record.day = days.current;
+        }
         filled.map(|()| true).map_err(|Fault { place, fault }| ReadError::Row {
             file: self.paths[self.n_opened - 1].clone(),
             line: file.row,
@@ -193,7 +196,7 @@ impl OpenFile {
         let all = root.get_fields();
         let names: Vec<String> = all.iter().map(|field| field.name().to_owned()).collect();
         let places = columns.places(&names)?;
-        let used = [places.label].into_iter().chain(places.day);
+        let used = places.label.into_iter().chain(places.day);
         let mut used: Vec<usize> =
             used.chain(places.numeric.iter().copied()).chain(places.categorical.iter().copied()).collect();
         used.sort_unstable();
@@ -204,7 +207,7 @@ impl OpenFile {
             separators[at(place)] = column.separator;
         }
         let read_places = Places {
-            label: at(places.label),
+            label: places.label.map(at),
             numeric: places.numeric.iter().map(|&place| at(place)).collect(),
             categorical: places.categorical.iter().map(|&place| at(place)).collect(),
             day: places.day.map(at),

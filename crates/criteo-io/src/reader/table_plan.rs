@@ -1,7 +1,7 @@
 //! A description of columns made ready for reading: where each stands, and what becomes of it.
 
 use crate::columns::Places;
-use crate::{Columns, Excerpt, Kind, Record, RowFault, Transform};
+use crate::{BadRowReason, Columns, Excerpt, Kind, Record, RowFault, Transform};
 
 /// A row as texts.
 pub(super) trait Fields {
@@ -84,7 +84,7 @@ impl TablePlan {
     pub(super) fn day_key<'a>(&self, row: &'a impl Fields) -> Option<Result<&'a [u8], Fault>> {
         let (day, place) = self.columns.day.as_ref().zip(self.places.day)?;
         let text = row.field(place);
-        Some(day.key(text).ok_or_else(|| self.fault(place, "a day", text)))
+        Some(day.key(text).ok_or_else(|| self.fault(place, BadRowReason::Day, "a day", text)))
     }
 
     /// Fills `record` from a row that has all columns, but for its day.
@@ -94,7 +94,7 @@ impl TablePlan {
         record.tokens.clear();
         record.bag_ends.clear();
         record.true_logit = None;
-        record.clicked = self.label(row.field(self.places.label))?;
+        record.clicked = self.label(row)?;
         for (place, transform, missing) in &self.numeric {
             record.dense.push(self.number(*place, *transform, missing, row.field(*place))?);
         }
@@ -110,7 +110,7 @@ impl TablePlan {
     /// The leftmost fault of a row that has one.
     #[cold]
     pub(super) fn leftmost(&self, row: &impl Fields, found: Fault) -> Fault {
-        let label = self.label(row.field(self.places.label)).err();
+        let label = self.label(row).err();
         let numbers = self
             .numeric
             .iter()
@@ -124,21 +124,24 @@ impl TablePlan {
         faults.chain([found]).min_by_key(|fault| fault.place).expect("one was found")
     }
 
-    fn label(&self, text: &[u8]) -> Result<bool, Fault> {
-        let label = &self.columns.label;
-        label.of_text(text).ok_or_else(|| self.fault(self.places.label, label.expected(), text))
+    fn label(&self, row: &impl Fields) -> Result<bool, Fault> {
+        let Some(place) = self.places.label else { return Ok(false) };
+        let (label, text) = (&self.columns.label, row.field(place));
+        label.of_text(text).ok_or_else(|| self.fault(place, BadRowReason::Label, label.expected(), text))
     }
 
     fn number(&self, place: usize, transform: Transform, missing: &Missing, text: &[u8]) -> Result<f32, Fault> {
         if missing.holds(text) {
             return Ok(self.missing_number);
         }
-        transform.of_text(text).ok_or_else(|| self.fault(place, "a number or nothing", text))
+        transform.of_text(text).ok_or_else(|| self.fault(place, BadRowReason::Number, "a number or nothing", text))
     }
 
     fn push_tokens(&self, category: &Category, text: &[u8], tokens: &mut Vec<Option<u32>>) -> Result<(), Fault> {
         let Category { place, kind, separator, missing } = category;
-        let token = |text: &[u8]| kind.token(text).ok_or_else(|| self.fault(*place, kind.expected(), text));
+        let token = |text: &[u8]| {
+            kind.token(text).ok_or_else(|| self.fault(*place, BadRowReason::Token, kind.expected(), text))
+        };
         let Some(separator) = separator else {
             tokens.push(if missing.holds(text) { None } else { Some(token(text)?) });
             return Ok(());
@@ -154,8 +157,8 @@ impl TablePlan {
     }
 
     #[cold]
-    fn fault(&self, place: usize, expected: &'static str, text: &[u8]) -> Fault {
+    fn fault(&self, place: usize, reason: BadRowReason, expected: &'static str, text: &[u8]) -> Fault {
         let name = self.names[place].clone();
-        Fault { place, fault: RowFault::Field { name, expected, got: Excerpt::new(text) } }
+        Fault { place, fault: RowFault::Field { name, expected, got: Excerpt::new(text), reason } }
     }
 }

@@ -81,7 +81,10 @@ impl TableRows {
         });
         match filled {
             Ok(()) => Ok(true),
-            Err(fault) => Err(self.row_error(fault)),
+            Err(fault) => {
+                record.day = self.days.current;
+                Err(self.row_error(fault))
+            }
         }
     }
 

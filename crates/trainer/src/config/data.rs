@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use criteo_io::Columns;
+use criteo_io::{BadRows, Columns, SkipLimits};
 use serde::{Deserialize, Serialize};
 
 use super::default_seed;
@@ -38,6 +38,16 @@ pub struct DataConfig {
     /// Reads no more than this many rows of `path`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rows: Option<u64>,
+    /// What becomes of malformed rows. `error`: the first one stops the run. `skip`: they are counted and left out.
+    #[serde(default)]
+    pub bad_rows: BadRowPolicy,
+    /// With `bad_rows = "skip"`: more malformed rows in a pass stop the run. 10,000 by default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_bad_rows: Option<u64>,
+    /// With `bad_rows = "skip"`: so does a larger share of them, looked at from row 1,000 on and at the end of a pass.
+    /// 0.01 by default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_bad_fraction: Option<f64>,
     /// Keeps the parsed rows of the files in a cache, so that further epochs and runs read them from
     /// there. It has 164 bytes a row; with `rows` only so many are cached.
     #[serde(default)]
@@ -71,6 +81,17 @@ impl Paths {
     }
 }
 
+/// What becomes of malformed rows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum BadRowPolicy {
+    /// The first one stops the run.
+    #[default]
+    Error,
+    /// They are counted and left out, up to a limit.
+    Skip,
+}
+
 /// Which rows train.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -92,6 +113,19 @@ impl DataConfig {
             "kdd12" => SplitKind::Random,
             _ => SplitKind::Position,
         })
+    }
+
+    /// What becomes of malformed rows, with the limits.
+    #[must_use]
+    pub fn bad_rows(&self) -> BadRows {
+        let default = SkipLimits::default();
+        match self.bad_rows {
+            BadRowPolicy::Error => BadRows::Error,
+            BadRowPolicy::Skip => BadRows::Skip(SkipLimits {
+                max_rows: self.max_bad_rows.unwrap_or(default.max_rows),
+                max_fraction: self.max_bad_fraction.unwrap_or(default.max_fraction),
+            }),
+        }
     }
 
     /// The share of the rows that trains, by position or at random.
@@ -126,6 +160,9 @@ impl Default for DataConfig {
             split_seed: 0,
             train_fraction: None,
             rows: None,
+            bad_rows: BadRowPolicy::default(),
+            max_bad_rows: None,
+            max_bad_fraction: None,
             cache: false,
             cache_dir: None,
             synthetic: None,

@@ -1,12 +1,20 @@
 //! From a file and `--set` overrides to a checked [`Config`].
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use dlrm_model::EngineKind;
-use toml::{Table, Value};
+use serde::Deserialize;
+use toml::Spanned;
+use toml::de::DeTable;
 
 use super::Config;
+use super::problem::{self, Kind, Problem, Problems, Reworded};
+use super::source::{self, Taken, Texts};
 use crate::setup;
+
+/// Nobody reads more at once, and each costs a reading of the whole.
+const MAX_PROBLEMS: usize = 50;
 
 /// Why a configuration can't be used. Exit code 78.
 #[derive(Debug, thiserror::Error)]
@@ -19,28 +27,10 @@ pub enum ConfigError {
         /// What the system said.
         source: std::io::Error,
     },
-    /// It is not TOML, or has a key or value that nobody knows.
-    #[error("{}:{line}: {message}", file.display())]
-    Syntax {
-        /// The file.
-        file: PathBuf,
-        /// The line, from 1.
-        line: usize,
-        /// What is wrong, and what was expected.
-        message: String,
-    },
-    /// An override is off.
-    #[error("--set {text}: {message}")]
-    Override {
-        /// The override as given.
-        text: String,
-        /// What is wrong, and what was expected.
-        message: String,
-    },
-    /// Values that don't make an experiment.
+    /// It is not TOML, has a key or value that nobody knows, or values that don't make an experiment.
     #[error("{}", problems.join("\n"))]
-    Values {
-        /// All of them, each with its key.
+    Invalid {
+        /// All problems, each with its place, its key, what was expected, what was there, and what to do.
         problems: Vec<String>,
     },
 }
@@ -49,11 +39,9 @@ impl Config {
     /// Reads `file`, applies the overrides in order, and checks the whole.
     ///
     /// # Errors
-    /// The first syntax error with its line, or every value that is out of range.
+    /// Everything that is wrong, with its line in the file or its override.
     pub fn load(file: &Path, overrides: &[String]) -> Result<Self, ConfigError> {
-        let text =
-            std::fs::read_to_string(file).map_err(|source| ConfigError::Read { file: file.to_owned(), source })?;
-        Self::parse(&text, file, overrides)
+        Self::parse(&read(file)?, file, overrides)
     }
 
     /// The same where only data are looked at: `[data]` is checked and nothing else, so that neither a budget nor the
@@ -62,9 +50,7 @@ impl Config {
     /// # Errors
     /// As [`Config::load`].
     pub fn load_data(file: &Path, overrides: &[String]) -> Result<Self, ConfigError> {
-        let text =
-            std::fs::read_to_string(file).map_err(|source| ConfigError::Read { file: file.to_owned(), source })?;
-        Self::unchecked(&text, file, overrides)?.checked(Self::data_problems)
+        Self::checked(&Texts::new(&read(file)?, file, overrides), Self::data_problems)
     }
 
     /// As [`Config::load`], from text; `file` is for messages.
@@ -72,27 +58,28 @@ impl Config {
     /// # Errors
     /// As [`Config::load`].
     pub fn parse(text: &str, file: &Path, overrides: &[String]) -> Result<Self, ConfigError> {
-        Self::unchecked(text, file, overrides)?.checked(Self::problems)
+        Self::checked(&Texts::new(text, file, overrides), Self::problems)
     }
 
-    fn unchecked(text: &str, file: &Path, overrides: &[String]) -> Result<Self, ConfigError> {
-        let syntax = |error: &toml::de::Error| ConfigError::Syntax {
-            file: file.to_owned(),
-            line: error.span().map_or(1, |span| 1 + text[..span.start.min(text.len())].matches('\n').count()),
-            message: error.message().to_owned(),
+    fn checked(texts: &Texts<'_>, check: impl Fn(&Self) -> Problems) -> Result<Self, ConfigError> {
+        let (mut problems, config) = match texts.parse() {
+            Err(problems) => (problems, None),
+            Ok(tree) => {
+                let Reading { mut config, mut problems, lost } = Reading::of(texts, tree.clone());
+                if let Some(config) = &mut config {
+                    config.complete();
+                    let found = check(config).0.into_iter().filter(|one| !lost.covers(&one.key));
+                    problems.extend(found.map(|one| Problem { position: texts.locate(&tree, &one.key), ..one }));
+                }
+                (problems, config)
+            }
         };
-        // The file by itself first: only there do positions exist.
-        let _: Self = toml::from_str(text).map_err(|error| syntax(&error))?;
-        let table: Table = toml::from_str(text).map_err(|error| syntax(&error))?;
-        let overrides = overrides.iter().map(|text| Override::parse(text)).collect::<Result<Vec<_>, _>>()?;
-        let mut config = merge(&table, &overrides)?;
-        config.complete();
-        Ok(config)
-    }
-
-    fn checked(self, problems: impl Fn(&Self) -> Vec<String>) -> Result<Self, ConfigError> {
-        let problems = problems(&self);
-        if problems.is_empty() { Ok(self) } else { Err(ConfigError::Values { problems }) }
+        // What has no line comes first; else as it stands in the file.
+        problems.sort_by_key(|one| one.position);
+        match config {
+            Some(config) if problems.is_empty() => Ok(config),
+            _ => Err(ConfigError::Invalid { problems: problems.iter().map(|one| texts.show(one)).collect() }),
+        }
     }
 
     /// Fills in the defaults that depend on other keys.
@@ -110,92 +97,79 @@ impl Config {
     }
 }
 
-/// One `--set`.
-#[derive(Clone)]
-struct Override {
-    text: String,
-    path: Vec<String>,
-    value: Value,
+fn read(file: &Path) -> Result<String, ConfigError> {
+    std::fs::read_to_string(file).map_err(|source| ConfigError::Read { file: file.to_owned(), source })
 }
 
-impl Override {
-    /// `key.path=value`: TOML where the value parses as such, else a plain string.
-    fn parse(text: &str) -> Result<Self, ConfigError> {
-        let error = || ConfigError::Override { text: text.to_owned(), message: "expected key.path=value".to_owned() };
-        let (path, plain) = text.split_once('=').ok_or_else(error)?;
-        let path: Vec<String> = path.split('.').map(|key| key.trim().to_owned()).collect();
-        if path.iter().any(String::is_empty) {
-            return Err(error());
-        }
-        let parsed = toml::from_str::<Table>(&format!("value = {plain}")).ok();
-        let value = parsed.and_then(|mut table| table.remove("value"));
-        let value = value.unwrap_or_else(|| Value::String(plain.trim().to_owned()));
-        Ok(Self { text: text.to_owned(), path, value })
-    }
+/// A configuration read as far as it can be.
+struct Reading {
+    /// Without the keys and values that are wrong. `None` where that can't be.
+    config: Option<Config>,
+    problems: Vec<Problem>,
+    lost: Lost,
+}
 
-    /// The same with its value as text, for keys that want text which looks like a number.
-    fn as_text(&self) -> Self {
-        let plain = self.text.split_once('=').map_or("", |(_, plain)| plain.trim());
-        Self { value: Value::String(plain.to_owned()), ..self.clone() }
-    }
+/// What is not in a configuration because it was wrong, and makes checks of the rest pointless.
+#[derive(Default)]
+struct Lost {
+    /// Keys, and the outermost section of each value.
+    keys: BTreeSet<String>,
+}
 
-    fn apply(&self, table: &mut Table) -> Result<(), ConfigError> {
-        let (last, sections) = self.path.split_last().expect("a path has a key");
-        // Of settings that exclude each other the later one wins.
-        for (mine, other) in [
-            (&["embedding", "compression"][..], ["embedding", "budget"]),
-            (&["embedding", "budget"], ["embedding", "compression"]),
-            (&["data", "path"], ["data", "synthetic"]),
-            (&["data", "synthetic"], ["data", "path"]),
-            (&["data", "synthetic"], ["data", "test_path"]),
-            (&["data", "synthetic"], ["data", "cache"]),
-        ] {
-            if self.path.len() >= mine.len()
-                && self.path.iter().zip(mine).all(|(a, b)| a == b)
-                && let Some(section) = table.get_mut(other[0]).and_then(Value::as_table_mut)
-            {
-                section.remove(other[1]);
+impl Lost {
+    fn covers(&self, key: &str) -> bool {
+        let section = key.split_once('.').map_or(key, |(section, _)| section);
+        // Both follow from the columns of the data.
+        let follows_data = matches!(key, "embedding.features" | "model.bottom");
+        self.keys.contains(section) || self.keys.contains(key) || follows_data && self.keys.contains("data")
+    }
+}
+
+impl Reading {
+    /// Takes out one wrong key or value after the other, until the rest reads: serde stops at the first.
+    fn of<'t>(texts: &'t Texts<'_>, mut tree: DeTable<'t>) -> Self {
+        let (mut problems, mut lost) = (Vec::new(), Lost::default());
+        while problems.len() < MAX_PROBLEMS {
+            let error = match deserialize(&tree) {
+                Ok(config) => return Self { config: Some(config), problems, lost },
+                Err(error) => error,
+            };
+            let span = error.span().unwrap_or_default();
+            if let Some(other) = texts.as_text(&tree, span.start) {
+                let still = deserialize(&other).err().map(|error| error.span().unwrap_or_default().start);
+                if !still.is_some_and(|position| texts.is_same_override(position, span.start)) {
+                    tree = other;
+                    continue;
+                }
+            }
+            let position = Some(span.start);
+            let Some(Taken { key, value }) = source::take(&mut tree, &span) else {
+                problems.push(Problem { position, key: String::new(), message: error.message().to_owned() });
+                break;
+            };
+            let (section, name) = key.rsplit_once('.').unwrap_or(("", &key));
+            let Reworded { message, meant, kind } = problem::reword(error.message(), name, texts.excerpt(&value));
+            let meant = meant.map(|meant| match kind {
+                Kind::Missing => format!("{key}.{meant}"),
+                _ if section.is_empty() => meant,
+                _ => format!("{section}.{meant}"),
+            });
+            let is_known = kind == Kind::Missing && meant.as_ref().is_some_and(|key| lost.keys.contains(key));
+            if kind != Kind::UnknownKey {
+                lost.keys.extend([key.clone(), key.split('.').next().unwrap_or_default().to_owned()]);
+            }
+            let shown = meant.clone().filter(|_| kind == Kind::Missing).unwrap_or(key);
+            lost.keys.extend(meant);
+            if !is_known {
+                problems.push(Problem { position, key: shown, message });
             }
         }
-        let mut at = table;
-        for key in sections {
-            let entry = at.entry(key).or_insert_with(|| Value::Table(Table::new()));
-            at = entry.as_table_mut().ok_or_else(|| ConfigError::Override {
-                text: self.text.clone(),
-                message: format!("`{key}` is a value, not a section"),
-            })?;
-        }
-        at.insert(last.clone(), self.value.clone());
-        Ok(())
+        Self { config: None, problems, lost }
     }
 }
 
-/// The table with all overrides, as a configuration. Positions are lost here, so what is wrong is
-/// pinned on the override without which it would not be.
-fn merge(table: &Table, overrides: &[Override]) -> Result<Config, ConfigError> {
-    let attempt = |overrides: &mut dyn Iterator<Item = Override>| -> Result<Result<Config, String>, ConfigError> {
-        let mut table = table.clone();
-        for one in overrides {
-            one.apply(&mut table)?;
-        }
-        Ok(table.try_into().map_err(|error: toml::de::Error| error.message().to_owned()))
-    };
-    let message = match attempt(&mut overrides.iter().cloned())? {
-        Ok(config) => return Ok(config),
-        Err(message) => message,
-    };
-    for (number, suspect) in overrides.iter().enumerate() {
-        let as_text = |(i, one): (usize, &Override)| if i == number { one.as_text() } else { one.clone() };
-        if let Ok(config) = attempt(&mut overrides.iter().enumerate().map(as_text))? {
-            return Ok(config);
-        }
-        let others = overrides.iter().enumerate().filter(|(i, _)| *i != number).map(|(_, one)| one.clone());
-        if attempt(&mut { others })?.is_ok() {
-            return Err(ConfigError::Override { text: suspect.text.clone(), message });
-        }
-    }
-    let text = overrides.iter().map(|one| one.text.as_str()).collect::<Vec<_>>().join(" --set ");
-    Err(ConfigError::Override { text, message })
+fn deserialize(tree: &DeTable<'_>) -> Result<Config, toml::de::Error> {
+    Config::deserialize(toml::de::Deserializer::from(Spanned::new(0..0, tree.clone())))
 }
 
 #[cfg(test)]
@@ -240,29 +214,10 @@ mod tests {
         assert!(config.data.synthetic.is_some_and(|s| (s.rows, s.seed) == (10, 3)));
         let both = "[data]\npath = \"a\"\nsynthetic = { rows = 9 }\n[embedding]\ncompression = 100\n";
         let problems = parse(both, &[]).expect_err("they exclude each other").to_string();
-        assert_eq!(problems, "data.path and data.synthetic: give one of the two");
-    }
-
-    #[test]
-    fn errors_name_file_line_and_what_was_expected() {
-        let of = |text: &str, overrides: &[&str]| parse(text, overrides).expect_err("invalid").to_string();
-        let unknown = of("name = \"x\"\n[train]\nbacth = 3\n", &[]);
         assert_eq!(
-            unknown,
-            "a.toml:3: unknown field `bacth`, expected one of `batch`, `epochs`, `optimizer`, `embedding_optimizer`, `lr`, `embedding_lr`, `schedule`, `eval_every`, `log_every`, `tensorboard`"
+            problems,
+            "a.toml:3: data.synthetic: expected data.path or data.synthetic, got both; remove one of them"
         );
-        assert!(of("name = \n", &[]).starts_with("a.toml:1: "), "{}", of("name = \n", &[]));
-        let method = of("[embedding]\nmethod = \"qrs\"\n", &[]);
-        assert_eq!(
-            method,
-            "a.toml:2: unknown variant `qrs`, expected one of `cafe`, `cafe_best`, `cafe_plus`, `hash`, `hash2`, `qr`, `mde`, `ada`, `offline`, `unified`, `full`"
-        );
-        let set = of(SMALL, &["train.bacth=3"]);
-        assert!(set.starts_with("--set train.bacth=3: unknown field `bacth`, expected one of"), "{set}");
-        assert_eq!(of(SMALL, &["train"]), "--set train: expected key.path=value");
-        assert_eq!(of(SMALL, &["train.batch.x=3"]), "--set train.batch.x=3: invalid type: map, expected usize");
-        let budget = of("[embedding]\nbudget = \"2 parsecs\"\n", &[]);
-        assert_eq!(budget, "a.toml:2: expected bytes such as 2000000, \"500 KB\" or \"2 MiB\", got \"2 parsecs\"");
     }
 
     #[test]

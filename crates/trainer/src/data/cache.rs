@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use criteo_io::{Cache, CacheError, CacheFault, CachePlan, Dialect};
+use criteo_io::{BadRows, Cache, CacheError, CacheFault, CachePlan, Dialect};
 
 use crate::report::{bytes, grouped};
 
@@ -20,9 +20,10 @@ pub(super) fn open_or_build(
     paths: &[PathBuf],
     dialect: &Dialect,
     max_rows: Option<u64>,
+    bad_rows: BadRows,
     dir: Option<&Path>,
 ) -> Result<Option<Cache>> {
-    let plan = CachePlan::new(paths.to_vec(), dialect.clone(), max_rows, dir)?;
+    let plan = CachePlan::new(paths.to_vec(), dialect.clone(), max_rows, dir)?.with_bad_rows(bad_rows);
     let file = plan.file().display();
     match plan.open() {
         Ok(cache) => {

@@ -122,7 +122,7 @@ fn a_full_disk_costs_the_cache_and_not_the_run() {
     let program = bench.command(&args("full", &["data.cache=true", "data.cache_dir=caches"]));
     let mut shell = std::process::Command::new("sh");
     // Without the trap the signal would end the program where a full disk is an ordinary error.
-    shell.args(["-c", "trap '' XFSZ; ulimit -f 200; exec \"$@\"", "sh"]);
+    shell.args(["-c", "trap '' XFSZ; ulimit -f 1800; exec \"$@\"", "sh"]);
     shell.arg(program.get_program()).args(program.get_args()).current_dir(bench.dir.path()).env("RUST_LOG", "info");
     let (got, said) = ended(&bench, "full", &shell.output().expect("a shell"));
     assert_eq!(got, expected);
@@ -144,7 +144,11 @@ fn what_cannot_be_cached_is_refused_with_the_way_out() {
         (&["data.test_path=-"], 78, "data.cache: what comes through a pipe is not cached"),
         (&["data.path=absent"], 66, "absent: no such file"),
         (&["data.cache_dir="], 78, "data.cache_dir: expected a directory, got nothing"),
-        (&["data.synthetic.rows=70", "data.cache=true"], 78, "data.cache: generated rows are not cached"),
+        (
+            &["data.synthetic.rows=70", "data.cache=true"],
+            78,
+            "data.cache: expected none beside data.synthetic; remove it: only files are cached",
+        ),
     ] {
         let (got, message) = failure(&bench.trainer(&args("failed", &[&["data.cache=true"], overrides].concat())));
         assert_eq!(got, code, "{message}");

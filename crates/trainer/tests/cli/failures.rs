@@ -48,7 +48,8 @@ fn malformed_rows_stop_with_their_place() {
     let (code, message) = fails_on(&bench, "bad.tsv");
     assert_eq!(code, 65);
     let expected = format!(
-        "error: bad.tsv:1500:{column}: field I5: expected an integer or nothing, got `0x1f`; mend or drop line 1500"
+        "error: bad.tsv:1500:{column}: field I5: expected an integer or nothing, got `0x1f`; mend or drop line 1500, or \
+         set data.bad_rows = \"skip\" to count and skip such rows"
     );
     assert_eq!(message, expected);
 }
@@ -79,19 +80,25 @@ fn unreadable_inputs_have_their_codes() {
 fn configurations_that_cannot_work_exit_with_78() {
     let bench = Bench::new();
     for (overrides, part) in [
-        (&["train.bacth=3"][..], "--set train.bacth=3: unknown field `bacth`, expected one of"),
+        (&["train.bacth=3"][..], "--set train.bacth=3: train.bacth: unknown key; did you mean `batch`?"),
         (&["embedding.compression=0.1"], "embedding.compression: expected at least 1, got 0.1"),
         (&["embedding.budget=800"], "a budget of 800 bytes is too small"),
         (&["model.bottom=[16, 4]"], "model.bottom: expected sizes of at least 1, the last 8"),
         (&["device=tpu"], "device: "),
         (&["engine=torch"], "engine: "),
-        (&["precision=f16"], "precision: unknown precision `f16`"),
-        (&["precision=bf16", "engine=candle"], "precision: `bf16` needs engine = \"native\""),
-        (&["engine=native", "device=cuda:0"], "engine: `native` runs on a CPU"),
+        (
+            &["precision=f16"],
+            "precision: expected one of `f32`, `bf16`, `bf16-emulated`, got `f16`; did you mean `bf16`?",
+        ),
+        (&["precision=bf16", "engine=candle"], "precision: expected `f32` with engine = \"candle\", got `bf16`"),
+        (&["engine=native", "device=cuda:0"], "engine: expected `candle` on a GPU, got `native`"),
         (&["name=../elsewhere"], "name: expected a name without `/`"),
         (&["name="], "name: expected a name"),
-        (&["data.format=criteo-terabyte"], "data.format: generated rows are shaped like criteo-kaggle"),
-        (&["embedding.cafe.medium_share=0.5"], "embedding.cafe.multi_level: false"),
+        (
+            &["data.format=criteo-terabyte"],
+            "data.format: expected none beside data.synthetic; remove it: generated rows are shaped like criteo-kaggle",
+        ),
+        (&["embedding.cafe.medium_share=0.5"], "embedding.cafe.multi_level: expected true with medium_share"),
     ] {
         let (code, message) = fails(&bench, overrides);
         assert_eq!(code, 78, "{message}");
@@ -127,7 +134,8 @@ fn numbers_that_run_away_stop_with_the_step() {
     for lr in ["1e5", "1e6", "1e7", "1e8", "1e12", "1e20"] {
         let (code, message) = fails(&bench, &[&format!("train.lr={lr}")]);
         assert_eq!(code, 70, "{lr}: {message}");
-        assert!(message.starts_with("error: step ") && message.contains("train.lr"), "{lr}: {message}");
+        assert!(message.starts_with("error: step ") && message.contains("training rows "), "{lr}: {message}");
+        assert!(message.contains("; nothing was saved before it; a new run with train.lr below "), "{lr}: {message}");
     }
 }
 

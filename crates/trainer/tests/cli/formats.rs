@@ -93,9 +93,13 @@ fn descriptions_that_cant_be_right_say_so() {
         (
             FILMS.replace("format = \"delimited\"", "format = \"avazu\""),
             78,
-            "data.format: format `avazu` has columns of its own",
+            "data.columns: format `avazu` has columns of its own",
         ),
-        ("path = \"films.csv\"\nformat = \"delimited\"".to_owned(), 78, "data.columns: format `delimited` needs"),
+        (
+            "path = \"films.csv\"\nformat = \"delimited\"".to_owned(),
+            78,
+            "data.columns: missing: format `delimited` needs",
+        ),
         (
             FILMS.replace("format = \"delimited\"", "format = \"delimited\"\nsplit = \"last-day\""),
             78,

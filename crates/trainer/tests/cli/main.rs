@@ -1,10 +1,15 @@
 //! The program as users run it: one binary of tests, so that it links once.
 
+mod bad_rows;
 mod cache;
+mod closed;
 mod failures;
 mod formats;
+mod kills;
 mod methods;
 mod metrics;
+mod resume;
 mod runs;
 mod scan;
 mod support;
+mod using;

@@ -5,7 +5,7 @@ use serde_json::Value;
 use crate::support::{Bench, failure, lasting};
 
 /// Method and a ratio that it reaches on Criteo Kaggle's features with rows of 8 values.
-const METHODS: [(&str, f64); 11] = [
+pub(crate) const METHODS: [(&str, f64); 11] = [
     ("full", 1.0),
     ("hash", 2000.0),
     ("hash2", 2000.0),
@@ -75,7 +75,11 @@ fn sizes_of_another_model_are_refused() {
     let args = ["--config", "small.toml", "--set", "model.kind=dcn", "--set", "model.cross_rank=4"];
     let (code, message) = failure(&bench.trainer(&args));
     assert_eq!(code, 78);
-    for part in ["model.bottom: only dlrm has it, not dcn", "model.top: ", "model.cross_rank: only dcnv2 has it"] {
+    for part in [
+        "model.bottom: expected none, as only dlrm has it, not dcn",
+        "model.top: ",
+        "model.cross_rank: expected none, as only dcnv2",
+    ] {
         assert!(message.contains(part), "no {part} in {message}");
     }
 }

@@ -192,7 +192,11 @@ fn nothing_finished_is_overwritten() {
     let again = bench.trainer(&["--config", "small.toml", "--run-dir", "a"]);
     let (code, message) = crate::support::failure(&again);
     assert_eq!(code, 1);
-    assert_eq!(message, "error: a: holds a finished run; give another --run-dir, or remove it");
+    assert_eq!(
+        message,
+        "error: a: holds a finished run; give another --run-dir, remove it, or go on from its end with --resume and more \
+         train.epochs"
+    );
     for expected in ["small", "small-2"] {
         let output = bench.trainer(&["--config", "small.toml", "--set", "data.rows=700"]);
         assert!(output.status.success());

@@ -1,0 +1,282 @@
+//! What becomes of malformed rows: the first one is an error, or they are counted and left out, up to
+//! a limit. Apart from the readers, because the rule is the same for all of them.
+
+use std::fmt;
+
+use serde::ser::SerializeMap;
+use serde::{Serialize, Serializer};
+
+use crate::{ReadError, Record, RecordSource, RowFault};
+
+/// What to do where a row is malformed.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub enum BadRows {
+    /// The first one ends the stream.
+    #[default]
+    Error,
+    /// They are counted and left out, as long as there are not too many of them.
+    Skip(SkipLimits),
+}
+
+/// How many malformed rows are left out at most.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct SkipLimits {
+    /// In all.
+    pub max_rows: u64,
+    /// As a share of all rows. Looked at from row 1,000 on, and at the end.
+    pub max_fraction: f64,
+}
+
+impl Default for SkipLimits {
+    fn default() -> Self {
+        Self { max_rows: 10_000, max_fraction: 0.01 }
+    }
+}
+
+impl BadRows {
+    /// Whether everything that `other` lets pass, this does too.
+    pub(crate) fn allows_all_of(self, other: Self) -> bool {
+        match (self, other) {
+            (_, Self::Error) => true,
+            (Self::Error, Self::Skip(_)) => false,
+            (Self::Skip(limits), Self::Skip(others)) => {
+                limits.max_rows >= others.max_rows && limits.max_fraction >= others.max_fraction
+            }
+        }
+    }
+}
+
+/// Why a row is malformed, as counts tell it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BadRowReason {
+    /// There is nothing in the line.
+    EmptyLine,
+    /// It has too few columns.
+    TooFewColumns,
+    /// It has too many.
+    TooManyColumns,
+    /// The line is longer than any row can be.
+    LineTooLong,
+    /// The label is none.
+    Label,
+    /// An integer field of Criteo's logs holds something else.
+    Integer,
+    /// An integer is too large.
+    IntegerOverflow,
+    /// A column of numbers holds something else.
+    Number,
+    /// A categorical column holds something else.
+    Token,
+    /// What should tell the day does not.
+    Day,
+}
+
+impl BadRowReason {
+    /// Every reason. The place in this list is part of the format of caches.
+    pub const ALL: [Self; 10] = [
+        Self::EmptyLine,
+        Self::TooFewColumns,
+        Self::TooManyColumns,
+        Self::LineTooLong,
+        Self::Label,
+        Self::Integer,
+        Self::IntegerOverflow,
+        Self::Number,
+        Self::Token,
+        Self::Day,
+    ];
+
+    /// The name in reports.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::EmptyLine => "empty_line",
+            Self::TooFewColumns => "too_few_columns",
+            Self::TooManyColumns => "too_many_columns",
+            Self::LineTooLong => "line_too_long",
+            Self::Label => "label",
+            Self::Integer => "integer",
+            Self::IntegerOverflow => "integer_overflow",
+            Self::Number => "number",
+            Self::Token => "token",
+            Self::Day => "day",
+        }
+    }
+}
+
+impl fmt::Display for BadRowReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl RowFault {
+    /// The reason in short.
+    #[must_use]
+    pub fn reason(&self) -> BadRowReason {
+        match self {
+            Self::EmptyLine => BadRowReason::EmptyLine,
+            Self::TooFewColumns { .. } => BadRowReason::TooFewColumns,
+            Self::Columns { expected, got } if got < expected => BadRowReason::TooFewColumns,
+            Self::TooManyColumns { .. } | Self::Columns { .. } => BadRowReason::TooManyColumns,
+            Self::Label { .. } => BadRowReason::Label,
+            Self::Integer { .. } => BadRowReason::Integer,
+            Self::IntegerOverflow { .. } => BadRowReason::IntegerOverflow,
+            Self::Token { .. } => BadRowReason::Token,
+            Self::Field { reason, .. } => *reason,
+        }
+    }
+}
+
+/// How many rows were malformed, and why. Serializes as a map of the reasons that there were.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct BadRowCounts([u64; BadRowReason::ALL.len()]);
+
+impl BadRowCounts {
+    /// All of them.
+    #[must_use]
+    pub fn total(&self) -> u64 {
+        self.0.iter().sum()
+    }
+
+    /// How many for this reason.
+    #[must_use]
+    pub fn of(&self, reason: BadRowReason) -> u64 {
+        self.0[reason as usize]
+    }
+
+    /// The reasons that there were, and how often.
+    pub fn iter(&self) -> impl Iterator<Item = (BadRowReason, u64)> {
+        BadRowReason::ALL.into_iter().map(|reason| (reason, self.of(reason))).filter(|&(_, n_rows)| n_rows > 0)
+    }
+
+    pub(crate) fn add(&mut self, reason: BadRowReason) {
+        self.0[reason as usize] += 1;
+    }
+}
+
+/// As messages have them: `label 3, token 1`.
+impl fmt::Display for BadRowCounts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (idx, (reason, n_rows)) in self.iter().enumerate() {
+            write!(f, "{}{reason} {n_rows}", if idx > 0 { ", " } else { "" })?;
+        }
+        Ok(())
+    }
+}
+
+impl Serialize for BadRowCounts {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(Some(self.iter().count()))?;
+        for (reason, n_rows) in self.iter() {
+            map.serialize_entry(reason.name(), &n_rows)?;
+        }
+        map.end()
+    }
+}
+
+/// What was read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tolerated {
+    /// A row.
+    Row,
+    /// A malformed one, which was counted. The record holds no more than its day.
+    Bad(BadRowReason),
+    /// The source is at its end.
+    End,
+}
+
+/// Rows are passed before their share of malformed ones is looked at.
+const FRACTION_FROM: u64 = 1000;
+
+/// Reads rows, and counts those that are malformed as far as that is allowed: around any source, and
+/// outside of a [`PartRows`](crate::PartRows), so that leaving out a row moves no other to another
+/// part.
+#[derive(Debug)]
+pub struct Tolerance {
+    policy: BadRows,
+    n_rows: u64,
+    counts: BadRowCounts,
+    /// Where the first one was, and what was wrong.
+    first: Option<String>,
+}
+
+impl Tolerance {
+    /// For a pass over a source, from its first row on.
+    #[must_use]
+    pub fn new(policy: BadRows) -> Self {
+        Self { policy, n_rows: 0, counts: BadRowCounts::default(), first: None }
+    }
+
+    /// Reads the next row of `source`.
+    ///
+    /// # Errors
+    /// If the source can't be read, or the row is malformed and that is an error, or one too many.
+    pub fn read(&mut self, source: &mut dyn RecordSource, record: &mut Record) -> Result<Tolerated, ReadError> {
+        match source.read_record(record) {
+            Ok(true) => {
+                self.n_rows += 1;
+                if self.n_rows == FRACTION_FROM {
+                    self.finish()?;
+                }
+                Ok(Tolerated::Row)
+            }
+            Ok(false) => Ok(Tolerated::End),
+            Err(error) => self.take(error).map(Tolerated::Bad),
+        }
+    }
+
+    /// Looks at the share of malformed rows: to be called at the end of a pass.
+    ///
+    /// # Errors
+    /// If they are too many.
+    pub fn finish(&self) -> Result<(), ReadError> {
+        match self.policy {
+            BadRows::Skip(limits) if self.is_over(limits.max_fraction) => {
+                Err(self
+                    .too_many(format!("data.max_bad_fraction = {} allows", limits.max_fraction), "max_bad_fraction"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The malformed rows so far.
+    #[must_use]
+    pub fn counts(&self) -> BadRowCounts {
+        self.counts
+    }
+
+    /// Takes note of rows that were passed over and are known to be good.
+    pub(crate) fn pass_good(&mut self, n_rows: u64) {
+        self.n_rows += n_rows;
+    }
+
+    #[cold]
+    fn take(&mut self, error: ReadError) -> Result<BadRowReason, ReadError> {
+        let (BadRows::Skip(limits), Some(reason)) = (self.policy, error.bad_row()) else { return Err(error) };
+        self.n_rows += 1;
+        self.counts.add(reason);
+        self.first.get_or_insert_with(|| error.place_and_fault());
+        if self.counts.total() > limits.max_rows {
+            return Err(self.too_many(format!("data.max_bad_rows = {} allows", limits.max_rows), "max_bad_rows"));
+        }
+        if self.n_rows >= FRACTION_FROM {
+            self.finish()?;
+        }
+        Ok(reason)
+    }
+
+    fn is_over(&self, max_fraction: f64) -> bool {
+        self.counts.total() as f64 > max_fraction * self.n_rows as f64
+    }
+
+    fn too_many(&self, limit: String, key: &'static str) -> ReadError {
+        ReadError::TooManyBadRows {
+            n_rows: self.n_rows,
+            counts: Box::new(self.counts),
+            limit,
+            first: self.first.clone().unwrap_or_default(),
+            key,
+        }
+    }
+}

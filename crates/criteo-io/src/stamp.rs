@@ -1,0 +1,104 @@
+//! What is remembered of a file, to notice that it is another one. Apart from the cache and from
+//! whoever goes on with a run, because both mean the same by it.
+
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{ReadError, open};
+
+/// Bytes looked at from either end of a file.
+const END_BYTES: u64 = 64 << 10;
+
+/// A file as it was: its path as it was given, its length, and checksums of its ends.
+///
+/// The time of modification is no part of it, so that a copy is as good as the file. What remains unseen is a change in
+/// the middle of a plain file that keeps its length; the end of a gzip file holds the checksum of all that is in it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileStamp {
+    /// The path as given.
+    pub path: PathBuf,
+    /// The length in bytes, as stored.
+    pub n_bytes: u64,
+    /// CRC-32 of the first 64 KiB.
+    pub head: u32,
+    /// CRC-32 of the last 64 KiB.
+    pub tail: u32,
+}
+
+impl FileStamp {
+    /// Looks at the file at `path`; `None` where it can be read only once, as standard input (`-`) and pipes can.
+    ///
+    /// # Errors
+    /// If it is not there, a directory, empty, or can't be read.
+    pub fn of(path: &Path) -> Result<Option<Self>, ReadError> {
+        if open::is_read_once(path)? {
+            return Ok(None);
+        }
+        let file = File::open(path).map_err(|error| ReadError::opening(path, error))?;
+        let Ends { n_bytes, head, tail } = Ends::of(&file).map_err(|error| ReadError::reading(path, error))?;
+        Ok(Some(Self { path: path.to_owned(), n_bytes, head, tail }))
+    }
+}
+
+/// Length and checksums.
+pub(crate) struct Ends {
+    pub(crate) n_bytes: u64,
+    pub(crate) head: u32,
+    pub(crate) tail: u32,
+}
+
+impl Ends {
+    pub(crate) fn of(mut file: &File) -> io::Result<Self> {
+        let n_bytes = file.metadata()?.len();
+        let head = crc_of(file, END_BYTES)?;
+        file.seek(SeekFrom::Start(n_bytes.saturating_sub(END_BYTES)))?;
+        let tail = crc_of(file, END_BYTES)?;
+        Ok(Self { n_bytes, head, tail })
+    }
+}
+
+fn crc_of(file: &File, n_bytes: u64) -> io::Result<u32> {
+    let mut bytes = Vec::new();
+    file.take(n_bytes).read_to_end(&mut bytes)?;
+    Ok(crc32fast::hash(&bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    #[test]
+    fn a_copy_is_as_good_and_a_change_of_length_or_ends_shows() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("a");
+        let look = |bytes: &[u8]| {
+            fs::write(&path, bytes).unwrap();
+            FileStamp::of(&path).unwrap().unwrap()
+        };
+        let mut bytes = vec![7; 200_000];
+        let stamp = look(&bytes);
+        assert_eq!((stamp.path.as_path(), stamp.n_bytes), (path.as_path(), 200_000));
+        File::options().append(true).open(&path).unwrap().set_modified(std::time::UNIX_EPOCH).unwrap();
+        assert_eq!(FileStamp::of(&path).unwrap().unwrap(), stamp);
+        for place in [0, (64 << 10) - 1, 200_000 - (64 << 10), 199_999] {
+            bytes[place] ^= 1;
+            assert_ne!(look(&bytes), stamp, "byte {place}");
+            bytes[place] ^= 1;
+        }
+        bytes[100_000] ^= 1;
+        assert_eq!(look(&bytes), stamp, "the middle is not looked at");
+        assert_ne!(look(&bytes[1..]), stamp);
+    }
+
+    #[test]
+    fn what_can_be_read_only_once_has_none_and_what_is_not_there_is_an_error() {
+        assert_eq!(FileStamp::of(Path::new("-")).unwrap(), None);
+        let directory = tempfile::tempdir().unwrap();
+        let absent = FileStamp::of(&directory.path().join("absent"));
+        assert!(matches!(absent, Err(ReadError::Missing { .. })));
+    }
+}

@@ -1,0 +1,125 @@
+//! `[embedding]` and its tables.
+
+use criteo_io::Schema;
+
+use super::Problems;
+use crate::config::{
+    CafePlusTable, CafeTable, Config, EmbeddingConfig, Method, OfflineTable, RowPrecision, Sizing, UnifiedTable,
+};
+use crate::setup;
+
+impl Config {
+    pub(super) fn check_embedding(&self, problems: &mut Problems) {
+        let embedding = &self.embedding;
+        match (embedding.method, embedding.compression, embedding.budget) {
+            (Method::Full, _, _) => {}
+            (_, Some(_), Some(_)) => {
+                problems.add(
+                    "embedding.budget",
+                    "expected embedding.compression or embedding.budget, got both; remove one of them",
+                );
+            }
+            (_, None, None) => {
+                problems
+                    .add("embedding.compression", "missing; give a ratio such as 1000, or embedding.budget in bytes");
+            }
+            (_, Some(ratio), None) if !(ratio >= 1.0 && ratio.is_finite()) => {
+                problems.add("embedding.compression", format!("expected at least 1, got {ratio}"));
+            }
+            _ => {}
+        }
+        if let (Some(features), Ok(dialect)) = (&embedding.features, setup::dialect(self)) {
+            let n_fields = dialect.schema().n_fields;
+            if features.len() != n_fields || features.contains(&0) {
+                let got = if features.contains(&0) { "one that is 0".to_owned() } else { features.len().to_string() };
+                let message = format!("expected {n_fields} numbers of at least 1, one a field, got {got}");
+                problems.add("embedding.features", message);
+            }
+        }
+        let is_unknown = |schema: Schema| schema.n_fields > 0 && schema.features.is_empty();
+        if embedding.features.is_none() && setup::schema(self).is_ok_and(is_unknown) {
+            problems.add("embedding.features", "missing, and nothing else says how many features each field has; `trainer scan --config FILE` counts them and prints what to paste",
+            );
+        }
+        if embedding.cafe.sizing == Sizing::Paper && embedding.precision.is_some_and(|it| it != RowPrecision::F32) {
+            problems.add(
+                "embedding.cafe.sizing",
+                "expected `within` for rows in less than f32, got `paper`; the paper's sizes are for f32",
+            );
+        }
+        if setup::dialect(self).is_ok_and(|dialect| dialect.schema().n_fields == 0) {
+            problems
+                .add("data.columns.categorical", "expected at least one column, got none; every model needs a field");
+        }
+        check_cafe(&embedding.cafe, problems);
+        self.check_methods(problems);
+    }
+
+    fn check_methods(&self, problems: &mut Problems) {
+        let EmbeddingConfig { method, cafe_plus, unified, offline, .. } = &self.embedding;
+        if !(1..=2).contains(&unified.hashes) {
+            problems.add("embedding.unified.hashes", format!("expected 1 or 2, got {}", unified.hashes));
+        }
+        let shares = [
+            ("cafe_plus.shared_share", cafe_plus.shared_share),
+            ("cafe_plus.filter_share", cafe_plus.filter_share),
+            ("offline.shared_share", offline.shared_share),
+        ];
+        for (key, share) in shares {
+            if let Some(share) = share.filter(|share| !(*share > 0.0 && *share <= 0.999)) {
+                problems
+                    .add(format!("embedding.{key}"), format!("expected a number over 0 and up to 0.999, got {share}"));
+            }
+        }
+        if let Some(slots) = cafe_plus.slots.filter(|slots| !(1..=1024).contains(slots)) {
+            problems.add("embedding.cafe_plus.slots", format!("expected 1 to 1024, got {slots}"));
+        }
+        if let Some(growth) = cafe_plus.growth.filter(|growth| !(1.0..1.01).contains(growth)) {
+            problems
+                .add("embedding.cafe_plus.growth", format!("expected 1 or a little more, below 1.01, got {growth}"));
+        }
+        if offline.rows == Some(0) {
+            problems.add("embedding.offline.rows", "expected at least 1, got 0; leave it out to count in all rows");
+        }
+        // A table that does nothing is most often meant for another method.
+        let is_cafe = matches!(method, Method::Cafe | Method::CafeBest);
+        for (table, is_set, is_used) in [
+            ("cafe_plus", *cafe_plus != CafePlusTable::default(), *method == Method::CafePlus),
+            ("offline", *offline != OfflineTable::default(), *method == Method::Offline),
+            ("unified", *unified != UnifiedTable::default(), *method == Method::Unified || is_cafe),
+        ] {
+            if is_set && !is_used {
+                tracing::warn!("[embedding.{table}] does nothing with method = \"{}\"", method.name());
+            }
+        }
+    }
+}
+
+fn check_cafe(cafe: &CafeTable, problems: &mut Problems) {
+    if !cafe.multi_level && (cafe.medium_share.is_some() || cafe.medium_threshold_ratio.is_some()) {
+        problems
+            .add("embedding.cafe.multi_level", "expected true with medium_share or medium_threshold_ratio, got false");
+    }
+    if let Some(hysteresis) = cafe.hysteresis.filter(|it| !(*it >= 1.0 && it.is_finite())) {
+        problems.add("embedding.cafe.hysteresis", format!("expected at least 1, got {hysteresis}"));
+    }
+    if let Some(share) = cafe.write_back.filter(|share| !(0.0..=1.0).contains(share)) {
+        problems.add("embedding.cafe.write_back", format!("expected a number from 0 to 1, got {share}"));
+    }
+    let mut check = |key: &str, value: Option<f64>, low: f64, high: f64| {
+        if let Some(value) = value.filter(|value| !(*value > low && *value <= high)) {
+            problems.add(
+                format!("embedding.cafe.{key}"),
+                format!("expected a number over {low} and up to {high}, got {value}"),
+            );
+        }
+    };
+    check("shared_share", cafe.shared_share, 0.0, 0.999);
+    check("threshold", cafe.threshold.map(f64::from), 0.0, 1e30);
+    check("slots", cafe.slots.map(|slots| slots as f64), 0.0, 1024.0);
+    check("decay_every", cafe.decay_every, 0.0, 1e300);
+    check("rows_per_bucket", cafe.rows_per_bucket.map(|rows| rows as f64), 0.0, 1023.0);
+    check("decay_factor", cafe.decay_factor.map(f64::from), 0.0, 1.0);
+    check("medium_threshold_ratio", cafe.medium_threshold_ratio.map(f64::from), 0.0, 1.0);
+    check("medium_share", cafe.medium_share, 0.0, 0.999);
+}

@@ -1,0 +1,89 @@
+//! `[model]`, and what computes it.
+
+use dlrm_model::{DeviceSpec, EngineKind, Precision};
+
+use super::{Problems, one_of};
+use crate::config::{Config, ModelConfig, ModelKind};
+use crate::setup;
+
+/// What `engine` may be.
+const ENGINES: [&str; 2] = ["native", "candle"];
+/// What `precision` may be.
+const PRECISIONS: [&str; 3] = ["f32", "bf16", "bf16-emulated"];
+
+impl Config {
+    pub(super) fn check_model(&self, problems: &mut Problems) {
+        if self.model.dim == 0 {
+            problems.add("model.dim", "expected at least 1, got 0");
+        }
+        let model = &self.model;
+        let is_dlrm = model.kind == ModelKind::Dlrm;
+        if is_dlrm {
+            self.check_dlrm(problems);
+        } else if model.deep.is_empty() || model.deep.contains(&0) {
+            problems.add("model.deep", format!("expected sizes of at least 1, got {:?}", model.deep));
+        }
+        // A key that does nothing is most often meant for another model.
+        for (key, is_set, is_used, whose) in [
+            ("bottom", !model.bottom.is_empty(), is_dlrm, "dlrm has"),
+            ("top", !model.top.is_empty(), is_dlrm, "dlrm has"),
+            ("deep", !model.deep.is_empty(), !is_dlrm, "wdl, dcn, dcnv2 and deepfm have"),
+            ("cross_layers", model.cross_layers.is_some(), model.kind.has_crosses(), "dcn and dcnv2 have"),
+            ("cross_rank", model.cross_rank.is_some(), model.kind == ModelKind::Dcnv2, "dcnv2 has"),
+        ] {
+            if is_set && !is_used {
+                problems.add(
+                    format!("model.{key}"),
+                    format!("expected none, as only {whose} it, not {}; remove it", model.kind.name()),
+                );
+            }
+        }
+        for (key, value) in [("cross_layers", model.cross_layers), ("cross_rank", model.cross_rank)] {
+            if value == Some(0) {
+                problems.add(format!("model.{key}"), "expected at least 1, got 0");
+            }
+        }
+        self.check_engine(problems);
+    }
+
+    fn check_dlrm(&self, problems: &mut Problems) {
+        let ModelConfig { bottom, top, dim, .. } = &self.model;
+        // A format that nobody knows has its own message.
+        let Ok(schema) = setup::schema(self) else { return };
+        let needs_bottom = schema.n_integers > 0;
+        if !needs_bottom && !bottom.is_empty() {
+            problems.add("model.bottom", "expected none, as the data have no numeric columns to go into it; remove it");
+        }
+        let bottom = needs_bottom.then_some(("model.bottom", bottom, *dim, "model.dim"));
+        for (key, layers, last, why) in bottom.into_iter().chain([("model.top", top, 1, "one logit")]) {
+            if layers.last() != Some(&last) || layers.contains(&0) {
+                problems.add(key, format!("expected sizes of at least 1, the last {last} ({why}), got {layers:?}"));
+            }
+        }
+    }
+
+    fn check_engine(&self, problems: &mut Problems) {
+        let engine = self.engine.parse::<EngineKind>();
+        match (self.device.parse::<DeviceSpec>(), &engine) {
+            (Err(_), _) => {
+                let message = format!("expected `cpu` or `cuda:N`, such as `cuda:0`, got `{}`", self.device);
+                problems.add("device", message);
+            }
+            (_, Err(_)) => problems.add("engine", one_of(&ENGINES, &self.engine)),
+            (Ok(DeviceSpec::Cuda(_)), Ok(EngineKind::Native)) => {
+                problems.add("engine", "expected `candle` on a GPU, got `native`; set device to `cpu` to use that");
+            }
+            _ => {}
+        }
+        match self.precision.parse::<Precision>() {
+            Err(_) => problems.add("precision", one_of(&PRECISIONS, &self.precision)),
+            Ok(precision) if precision != Precision::F32 && engine == Ok(EngineKind::Candle) => {
+                problems.add(
+                    "precision",
+                    format!("expected `f32` with engine = \"candle\", got `{precision}`; set engine to `native`"),
+                );
+            }
+            Ok(_) => {}
+        }
+    }
+}

@@ -1,0 +1,335 @@
+//! What a person reads when a configuration is wrong, word for word.
+
+use std::path::Path;
+
+use super::Config;
+
+const DATA: &str = "[data]\nsynthetic = { rows = 700 }\n";
+const SMALL: &str = "[data]\nsynthetic = { rows = 700 }\n[embedding]\ncompression = 100\n";
+
+fn problems(text: &str, overrides: &[&str]) -> Vec<String> {
+    let overrides: Vec<_> = overrides.iter().map(|&text| text.to_owned()).collect();
+    let error = Config::parse(text, Path::new("a.toml"), &overrides).expect_err("invalid");
+    error.to_string().lines().map(str::to_owned).collect()
+}
+
+/// The problems of `lines` before a small configuration that is right.
+fn golden(lines: &str, overrides: &[&str], expected: &[&str]) {
+    assert_eq!(problems(&format!("{lines}{SMALL}"), overrides), expected, "{lines}{overrides:?}");
+}
+
+#[test]
+fn keys_and_values_that_nobody_knows() {
+    golden("[train]\nbacth = 3\n", &[], &["a.toml:2: train.bacth: unknown key; did you mean `batch`?"]);
+    golden("[trian]\nbatch = 3\n", &[], &["a.toml:1: trian: unknown key; did you mean `train`?"]);
+    golden(
+        "[train]\nmomentum = 0.9\n",
+        &[],
+        &[
+            "a.toml:2: train.momentum: unknown key; expected one of `batch`, `epochs`, `optimizer`, `embedding_optimizer`, `lr`, `embedding_lr`, `schedule`, `eval_every`, `log_every`, `tensorboard`",
+        ],
+    );
+    golden(
+        "train.schedule.warmup = 3\n",
+        &[],
+        &[
+            "a.toml:1: train.schedule.warmup: unknown key; expected one of `warmup_steps`, `decay_start`, `decay_steps`, `power`, `floor`",
+        ],
+    );
+    golden(
+        "[model]\nkind = \"dlmr\"\n",
+        &[],
+        &[
+            "a.toml:2: model.kind: expected one of `dlrm`, `wdl`, `dcn`, `dcnv2`, `deepfm`, got `dlmr`; did you mean `dlrm`?",
+        ],
+    );
+    golden(
+        "[model]\nkind = 'transformer'\n",
+        &[],
+        &["a.toml:2: model.kind: expected one of `dlrm`, `wdl`, `dcn`, `dcnv2`, `deepfm`, got `transformer`"],
+    );
+    golden(
+        "engine = \"natve\"\n",
+        &[],
+        &["a.toml:1: engine: expected one of `native`, `candle`, got `natve`; did you mean `native`?"],
+    );
+    golden(
+        "precision = \"f16\"\n",
+        &[],
+        &["a.toml:1: precision: expected one of `f32`, `bf16`, `bf16-emulated`, got `f16`; did you mean `bf16`?"],
+    );
+    golden("device = \"tpu\"\n", &[], &["a.toml:1: device: expected `cpu` or `cuda:N`, such as `cuda:0`, got `tpu`"]);
+    golden(
+        "",
+        &["embedding.method=cafe-best"],
+        &[
+            "--set embedding.method=cafe-best: embedding.method: expected one of `cafe`, `cafe_best`, `cafe_plus`, `hash`, `hash2`, `qr`, `mde`, `ada`, `offline`, `unified`, `full`, got `cafe-best`; did you mean `cafe_best`?",
+        ],
+    );
+    golden("", &["train.bacth=3"], &["--set train.bacth=3: train.bacth: unknown key; did you mean `batch`?"]);
+    golden("", &["trian.batch=3"], &["--set trian.batch=3: trian: unknown key; did you mean `train`?"]);
+    let text = SMALL.replace("synthetic", "path = \"a\"\nformat = \"criteo_kagle\"\n#");
+    assert_eq!(
+        problems(&text, &[]),
+        [
+            "a.toml:3: data.format: expected one of `criteo-kaggle`, `criteo-terabyte`, `criteo-terabyte-third`, `avazu`, `kdd12`, `delimited`, `parquet`, got `criteo_kagle`; did you mean `criteo-kaggle`?"
+        ]
+    );
+}
+
+#[test]
+fn values_of_the_wrong_kind() {
+    golden("threads = -1\n", &[], &["a.toml:1: threads: expected a whole number of 0 or more, got `-1`"]);
+    golden("threads = \"two\"\n", &[], &["a.toml:1: threads: expected a whole number of 0 or more, got `\"two\"`"]);
+    golden("name = 3\n", &[], &["a.toml:1: name: expected a text, got `3`"]);
+    golden("train = 3\n", &[], &["a.toml:1: train: expected a section, got `3`"]);
+    golden("[train]\nlr = \"fast\"\n", &[], &["a.toml:2: train.lr: expected a number, got `\"fast\"`"]);
+    golden("[train]\ntensorboard = 1\n", &[], &["a.toml:2: train.tensorboard: expected true or false, got `1`"]);
+    golden(
+        "[model]\nbottom = [16, -8]\n",
+        &[],
+        &["a.toml:2: model.bottom: expected a whole number of 0 or more, got `-8`"],
+    );
+    golden(
+        "max_memory = \"2 parsecs\"\n",
+        &[],
+        &["a.toml:1: max_memory: expected bytes such as 2000000, \"500 KB\" or \"2 MiB\", got \"2 parsecs\""],
+    );
+    golden(
+        "max_memory = [1]\n",
+        &[],
+        &["a.toml:1: max_memory: expected bytes such as 2000000, \"500 KB\" or \"2 MiB\", got `[1]`"],
+    );
+    golden(
+        "",
+        &["train.batch=many"],
+        &["--set train.batch=many: train.batch: expected a whole number of 0 or more, got `many`"],
+    );
+    golden(
+        "",
+        &["train.batch="],
+        &["--set train.batch=: train.batch: expected a whole number of 0 or more, got nothing"],
+    );
+    golden(
+        "",
+        &["train.batch.x=3"],
+        &["--set train.batch.x=3: train.batch: expected a whole number of 0 or more, got `batch`"],
+    );
+    golden(
+        "[train]\nbatch = 4\n",
+        &["train.batch.x=3"],
+        &["--set train.batch.x=3: train.batch: expected a section, got a value; drop what follows its name"],
+    );
+    golden("", &["train"], &["--set train: expected key.path=value"]);
+    golden("", &["train..lr=1"], &["--set train..lr=1: expected key.path=value"]);
+    let text = SMALL.replace("rows = 700", "seed = 4");
+    assert_eq!(problems(&text, &[]), ["a.toml:2: data.synthetic.rows: missing; add it"]);
+    let text = SMALL.replace("rows = 700", "rows = true");
+    assert_eq!(
+        problems(&text, &[]),
+        ["a.toml:2: data.synthetic.rows: expected a whole number of 0 or more, got `true`"]
+    );
+}
+
+#[test]
+fn what_is_no_toml() {
+    golden("name =\n", &[], &["a.toml:1: string values must be quoted, expected literal string"]);
+    golden("seed = 1\nseed = 2\n", &[], &["a.toml:2: duplicate key"]);
+    golden(
+        "seed = 1\nname = x\n[train\n",
+        &["train"],
+        &[
+            "a.toml:2: string values must be quoted, expected literal string",
+            "a.toml:3: unclosed table, expected `]`",
+            "--set train: expected key.path=value",
+        ],
+    );
+}
+
+#[test]
+#[allow(clippy::too_many_lines, reason = "a table")]
+fn numbers_out_of_range() {
+    for (lines, expected) in [
+        (
+            "name = \"a/b\"\n",
+            "a.toml:1: name: expected a name without `/` that does not start with `.`, got \"a/b\"; it names the run's directory",
+        ),
+        ("threads = 5000\n", "a.toml:1: threads: expected at most 1024, 0 for one a core, got 5000"),
+        ("[train]\nbatch = 0\n", "a.toml:2: train.batch: expected at least 1, got 0"),
+        ("[train]\nlr = -0.5\n", "a.toml:2: train.lr: expected a positive number, got -0.5"),
+        ("[train]\nembedding_lr = nan\n", "a.toml:2: train.embedding_lr: expected a positive number, got NaN"),
+        (
+            "[train.schedule]\nfloor = 2\ndecay_steps = 9\n",
+            "a.toml:2: train.schedule.floor: expected a number from 0 to 1, got 2",
+        ),
+        (
+            "[train.schedule]\n\ndecay_start = 2\n",
+            "a.toml:1: train.schedule.decay_steps: expected at least 1 with decay_start, got 0; say how long the decay takes",
+        ),
+        (
+            "[train.schedule]\nwarmup_steps = 9\ndecay_steps = 1\ndecay_start = 2\n",
+            "a.toml:4: train.schedule.decay_start: expected 9 or more, where the warm-up ends, got 2",
+        ),
+        ("[model]\ntop = [8]\n", "a.toml:2: model.top: expected sizes of at least 1, the last 1 (one logit), got [8]"),
+        (
+            "[model]\ndeep = [8]\n",
+            "a.toml:2: model.deep: expected none, as only wdl, dcn, dcnv2 and deepfm have it, not dlrm; remove it",
+        ),
+        ("[model]\nkind = \"dcn\"\ncross_layers = 0\n", "a.toml:3: model.cross_layers: expected at least 1, got 0"),
+        (
+            "engine = \"native\"\ndevice = \"cuda:0\"\n",
+            "a.toml:1: engine: expected `candle` on a GPU, got `native`; set device to `cpu` to use that",
+        ),
+        (
+            "engine = \"candle\"\nprecision = \"bf16\"\n",
+            "a.toml:2: precision: expected `f32` with engine = \"candle\", got `bf16`; set engine to `native`",
+        ),
+    ] {
+        golden(lines, &[], &[expected]);
+    }
+    for (lines, expected) in [
+        ("train_fraction = 1.5\n", "a.toml:5: data.train_fraction: expected a number between 0 and 1, got 1.5"),
+        ("rows = 0\n", "a.toml:5: data.rows: expected at least 1, got 0; leave it out to read all rows"),
+        (
+            "cache = true\n",
+            "a.toml:5: data.cache: expected none beside data.synthetic; remove it: only files are cached",
+        ),
+        ("split_seed = 3\n", "a.toml:5: data.split_seed: expected with split = \"random\" only; remove it"),
+    ] {
+        let text = format!("[embedding]\ncompression = 100\n{DATA}");
+        assert_eq!(problems(&(text + lines), &[]), [expected]);
+    }
+    for (lines, expected) in [
+        (
+            "budget = 4\n",
+            "a.toml:5: embedding.budget: expected embedding.compression or embedding.budget, got both; remove one of them",
+        ),
+        ("features = [1, 2]\n", "a.toml:5: embedding.features: expected 26 numbers of at least 1, one a field, got 2"),
+        ("unified.hashes = 3\n", "a.toml:5: embedding.unified.hashes: expected 1 or 2, got 3"),
+        ("cafe_plus.slots = 0\n", "a.toml:5: embedding.cafe_plus.slots: expected 1 to 1024, got 0"),
+        (
+            "cafe_plus.growth = 2\n",
+            "a.toml:5: embedding.cafe_plus.growth: expected 1 or a little more, below 1.01, got 2",
+        ),
+        (
+            "offline.rows = 0\n",
+            "a.toml:5: embedding.offline.rows: expected at least 1, got 0; leave it out to count in all rows",
+        ),
+        (
+            "offline.shared_share = 1\n",
+            "a.toml:5: embedding.offline.shared_share: expected a number over 0 and up to 0.999, got 1",
+        ),
+        (
+            "[embedding.cafe]\nshared_share = 2.0\n",
+            "a.toml:6: embedding.cafe.shared_share: expected a number over 0 and up to 0.999, got 2",
+        ),
+        ("[embedding.cafe]\nhysteresis = 0.5\n", "a.toml:6: embedding.cafe.hysteresis: expected at least 1, got 0.5"),
+        (
+            "[embedding.cafe]\nwrite_back = -1\n",
+            "a.toml:6: embedding.cafe.write_back: expected a number from 0 to 1, got -1",
+        ),
+        (
+            "[embedding.cafe]\nmedium_share = 0.5\n",
+            "a.toml:5: embedding.cafe.multi_level: expected true with medium_share or medium_threshold_ratio, got false",
+        ),
+    ] {
+        assert_eq!(problems(&(SMALL.to_owned() + lines), &[]), [expected]);
+    }
+    golden(
+        "",
+        &["embedding.compression=0.5"],
+        &["--set embedding.compression=0.5: embedding.compression: expected at least 1, got 0.5"],
+    );
+    golden("", &["train={ lr = -1.0 }"], &["--set train={ lr = -1.0 }: train.lr: expected a positive number, got -1"]);
+}
+
+#[test]
+fn descriptions_of_columns() {
+    let text = |columns: &str| {
+        format!("[embedding]\ncompression = 9\nfeatures = [3]\n[data]\npath = \"a\"\nformat = \"delimited\"\n{columns}")
+    };
+    for (columns, expected) in [
+        (
+            "",
+            "a.toml:4: data.columns: missing: format `delimited` needs a description of the columns; the README has an example",
+        ),
+        (
+            "[data.columns]\nlabel = { column = 'y' }\ncategorical = ['a']\ndelimiter = '\"'\n",
+            "a.toml:10: data.columns.delimiter: expected one ASCII character that is no quote and no line end, got '\"'",
+        ),
+        (
+            "[data.columns]\nlabel = { column = 'y' }\ncategorical = ['y']\n",
+            "a.toml:7: data.columns: column `y`: the label and categorical at once; drop one of them",
+        ),
+        ("[data.columns]\ncategorical = ['y']\n", "a.toml:7: data.columns.label: missing; add it"),
+        (
+            "[data.columns]\nlabel = { column = 'y' }\ncategorical = ['x', { column = 'a', kind = 'hexx' }]\n",
+            "a.toml:9: data.columns.categorical.kind: expected one of `string`, `hex`, `integer`, got `hexx`; did you mean `hex`?",
+        ),
+    ] {
+        assert_eq!(problems(&text(columns), &[]), [expected]);
+    }
+}
+
+#[test]
+fn all_problems_are_told_at_once_in_their_order() {
+    let text = "device = \"tpu\"\n[data]\ntrain_fraction = 1.5\n[model]\ntop = [8]\nkindd = \"wdl\"\n[train]\nbatch = 0\nlr = -1.0\n\
+                optimizer = \"sgdd\"\nepochs = -1\n[embedding]\ncompression = 0.5\nfeatures = [1, 2]\n[embedding.cafe]\nshared_share = 2.0\n";
+    let places: Vec<_> = problems(text, &["threads=5000", "train.warmup=3"]);
+    let places: Vec<_> = places.iter().map(|line| line.rsplitn(2, ": ").last().unwrap_or_default()).collect();
+    let expected = [
+        "a.toml:1: device",
+        "a.toml:2: data.path: missing; give a file, or data.synthetic.rows for generated rows",
+        "a.toml:3: data.train_fraction",
+        "a.toml:5: model.top",
+        "a.toml:6: model.kindd: unknown key; did you mean `kind`?",
+        // Of a section with a value that can't be read the rest is not judged.
+        "a.toml:10: train.optimizer",
+        "a.toml:11: train.epochs",
+        "a.toml:13: embedding.compression",
+        "a.toml:14: embedding.features",
+        "a.toml:16: embedding.cafe.shared_share",
+        "--set threads=5000: threads",
+        "--set train.warmup=3: train.warmup",
+    ];
+    assert_eq!(places.len(), expected.len(), "{places:?}");
+    for (got, expected) in places.iter().zip(expected) {
+        assert!(expected.starts_with(got), "{got}, expected {expected}");
+    }
+}
+
+#[test]
+fn what_is_missing_names_the_file_and_its_section() {
+    assert_eq!(
+        problems("", &[]),
+        [
+            "a.toml: data.path: missing; give a file, or data.synthetic.rows for generated rows",
+            "a.toml: embedding.compression: missing; give a ratio such as 1000, or embedding.budget in bytes",
+        ]
+    );
+    let text = "[data]\nsynthetic = { rows = 700 }\n\n[embedding]\nmethod = \"hash\"\n";
+    assert_eq!(
+        problems(text, &[]),
+        ["a.toml:4: embedding.compression: missing; give a ratio such as 1000, or embedding.budget in bytes"]
+    );
+    // An override that makes the section has nothing to do with what is missing in it.
+    assert_eq!(
+        problems(DATA, &["embedding.method=hash"]),
+        ["a.toml: embedding.compression: missing; give a ratio such as 1000, or embedding.budget in bytes"]
+    );
+    // What was meant is not missing.
+    let text = "[data]\npaths = \"a\"\n[embedding]\ncompresion = 5\n";
+    assert_eq!(
+        problems(text, &[]),
+        [
+            "a.toml:2: data.paths: unknown key; did you mean `path`?",
+            "a.toml:4: embedding.compresion: unknown key; did you mean `compression`?"
+        ]
+    );
+}
+
+#[test]
+fn thousands_of_problems_end() {
+    let text = (0..5000).map(|n| format!("key{n} = 1")).collect::<Vec<_>>().join("\n");
+    assert_eq!(problems(&text, &[]).len(), 50);
+}

@@ -1,0 +1,216 @@
+//! Whether a run may go on where it stood: what may have changed since, and what may not.
+
+use std::fmt::Write as _;
+
+use criteo_io::FileStamp;
+use toml::{Table, Value};
+
+use crate::config::Config;
+use crate::state::RunState;
+
+/// Keys that may change between two parts of a run. What the model learns from each row does not depend on them, or, for
+/// the files, is compared by what is in them.
+const FREE: [&str; 15] = [
+    "name",
+    "threads",
+    "max_memory",
+    "data.path",
+    "data.test_path",
+    "data.cache",
+    "data.cache_dir",
+    "data.max_bad_rows",
+    "data.max_bad_fraction",
+    "train.epochs",
+    "train.eval_every",
+    "train.log_every",
+    "train.tensorboard",
+    "checkpoint.every",
+    "checkpoint.keep",
+];
+
+/// Why a run can't go on.
+#[derive(Debug, thiserror::Error)]
+pub enum ResumeError {
+    /// Another configuration.
+    #[error(
+        "the run was started with another configuration:\n{}give it back, or start a new run with another --run-dir",
+        lines(differences)
+    )]
+    Config {
+        /// What differs.
+        differences: Vec<Difference>,
+    },
+    /// More epochs have been trained than are wanted.
+    #[error("train.epochs: {done} epochs are trained already, expected at least that many, got {wanted}")]
+    Epochs {
+        /// Epochs that are trained.
+        done: u32,
+        /// Epochs asked for.
+        wanted: u32,
+    },
+    /// Other files.
+    #[error("{what}; give the original files back, or start a new run with another --run-dir")]
+    Inputs {
+        /// What differs.
+        what: String,
+    },
+    /// A checkpoint whose own configuration can't be read.
+    #[error("the checkpoint's configuration can't be read: {message}")]
+    Damaged {
+        /// What is wrong.
+        message: String,
+    },
+    /// There is no such run.
+    #[error("{}: holds no run to resume; leave --resume out to start one there", dir.display())]
+    Nothing {
+        /// The directory.
+        dir: std::path::PathBuf,
+    },
+    /// Nobody said which run.
+    #[error("--resume: give --run-dir, the directory of the run that is to go on")]
+    NoDir,
+}
+
+/// A key with another value than before.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Difference {
+    /// Its path, such as `train.lr`.
+    pub key: String,
+    /// What it was; nothing where it was not set.
+    pub was: Option<String>,
+    /// What it is.
+    pub is: Option<String>,
+}
+
+impl std::fmt::Display for Difference {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let shown = |value: &Option<String>| value.clone().unwrap_or_else(|| "not set".to_owned());
+        write!(f, "{}: was {}, is {}", self.key, shown(&self.was), shown(&self.is))
+    }
+}
+
+fn lines(differences: &[Difference]) -> String {
+    differences.iter().fold(String::new(), |mut out, difference| {
+        let _ = writeln!(out, "  {difference}");
+        out
+    })
+}
+
+/// Compares the configuration of a run with one that is to go on from it; returns what differs and may.
+///
+/// # Errors
+/// With all that differs and may not.
+pub fn check_config(state: &RunState, config: &Config) -> Result<Vec<Difference>, ResumeError> {
+    let damaged = |error: &dyn std::fmt::Display| ResumeError::Damaged { message: error.to_string() };
+    let was: Table = toml::from_str(&state.config).map_err(|error| damaged(&error))?;
+    // Through text, as the other went, so that an `f32` is written with the same digits.
+    let text = toml::to_string(config).map_err(|error| damaged(&error))?;
+    let is: Table = toml::from_str(&text).map_err(|error| damaged(&error))?;
+    let (free, fixed): (Vec<_>, Vec<_>) =
+        differences(&was, &is).into_iter().partition(|it| FREE.contains(&it.key.as_str()));
+    if !fixed.is_empty() {
+        return Err(ResumeError::Config { differences: fixed });
+    }
+    if config.train.epochs < state.epochs_done {
+        return Err(ResumeError::Epochs { done: state.epochs_done, wanted: config.train.epochs });
+    }
+    Ok(free)
+}
+
+fn differences(was: &Table, is: &Table) -> Vec<Difference> {
+    let (mut old, mut new) = (Vec::new(), Vec::new());
+    flatten("", was, &mut old);
+    flatten("", is, &mut new);
+    let of =
+        |side: &[(String, Value)], key: &str| side.iter().find(|(it, _)| it == key).map(|(_, value)| value.clone());
+    let mut keys: Vec<_> = old.iter().chain(&new).map(|(key, _)| key.clone()).collect();
+    keys.sort();
+    keys.dedup();
+    let differs = |key: String| {
+        let (was, is) = (of(&old, &key), of(&new, &key));
+        (was != is).then(|| Difference { key, was: was.map(|it| it.to_string()), is: is.map(|it| it.to_string()) })
+    };
+    keys.into_iter().filter_map(differs).collect()
+}
+
+/// Values by their whole paths. Lists are values.
+fn flatten(prefix: &str, table: &Table, out: &mut Vec<(String, Value)>) {
+    for (key, value) in table {
+        let path = if prefix.is_empty() { key.clone() } else { format!("{prefix}.{key}") };
+        match value {
+            Value::Table(table) => flatten(&path, table, out),
+            _ => out.push((path, value.clone())),
+        }
+    }
+}
+
+/// Compares the files of a run with those that it is to go on with. Where they are does not matter, and what comes through
+/// a pipe shows itself by what is in it.
+///
+/// # Errors
+/// With the first file that differs.
+pub fn check_inputs(then: &[FileStamp], now: &[FileStamp]) -> Result<(), ResumeError> {
+    // Through a pipe there come as many rows, but no files that could be looked at.
+    if then.is_empty() || now.is_empty() {
+        return Ok(());
+    }
+    if then.len() != now.len() {
+        let what = format!("the run was started with {} files, now there are {}", then.len(), now.len());
+        return Err(ResumeError::Inputs { what });
+    }
+    let is_other = |(then, now): &(&FileStamp, &FileStamp)| {
+        (then.n_bytes, then.head, then.tail) != (now.n_bytes, now.head, now.tail)
+    };
+    match then.iter().zip(now).find(is_other) {
+        None => Ok(()),
+        Some((then, now)) if then.n_bytes != now.n_bytes => {
+            let what = format!(
+                "{}: has {} bytes, and had {} when the run started",
+                now.path.display(),
+                now.n_bytes,
+                then.n_bytes
+            );
+            Err(ResumeError::Inputs { what })
+        }
+        Some((_, now)) => {
+            let what = format!("{}: its content is not what it was when the run started", now.path.display());
+            Err(ResumeError::Inputs { what })
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn input(path: &str, n_bytes: u64, head: u32) -> FileStamp {
+        FileStamp { path: path.into(), n_bytes, head, tail: 7 }
+    }
+
+    #[test]
+    fn differences_are_named_key_by_key() {
+        let was: Table =
+            "name = \"a\"\nseed = 1\n[train]\nlr = 0.1\n[data]\npath = [\"x\", \"y\"]\n".parse().expect("TOML");
+        let is: Table = "name = \"a\"\n[train]\nlr = 0.2\nbatch = 5\n[data]\npath = [\"x\"]\n".parse().expect("TOML");
+        let found: Vec<_> = differences(&was, &is).iter().map(ToString::to_string).collect();
+        let expected = [
+            "data.path: was [\"x\", \"y\"], is [\"x\"]",
+            "seed: was 1, is not set",
+            "train.batch: was not set, is 5",
+            "train.lr: was 0.1, is 0.2",
+        ];
+        assert_eq!(found, expected);
+        assert_eq!(differences(&was, &was), []);
+    }
+
+    #[test]
+    fn files_may_move_but_not_change() {
+        let then = [input("a", 10, 1), input("b", 20, 2)];
+        let message = |now: &[FileStamp]| check_inputs(&then, now).expect_err("another").to_string();
+        assert!(check_inputs(&then, &[input("c/a", 10, 1), input("c/b", 20, 2)]).is_ok());
+        assert!(check_inputs(&then, &[]).is_ok() && check_inputs(&[], &then).is_ok());
+        assert!(message(&then[..1]).starts_with("the run was started with 2 files, now there are 1; "));
+        assert!(message(&[then[0].clone(), input("b", 21, 2)]).starts_with("b: has 21 bytes, and had 20 when"));
+        assert!(message(&[input("a", 10, 3), then[1].clone()]).starts_with("a: its content is not what it was"));
+    }
+}

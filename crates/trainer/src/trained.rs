@@ -1,0 +1,118 @@
+//! A trained model, out of the directory of its run.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use cafe_core::FeatureCounts;
+
+use crate::checkpoint::{Disk, Store};
+use crate::config::Config;
+use crate::run_dir;
+use crate::setup;
+use crate::state::{self, RunState};
+use crate::step::Learner;
+
+/// Which checkpoint of a run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Which {
+    /// The newest good one; of a finished run the end of training.
+    #[default]
+    Last,
+    /// The one with the best test AUC, which is looked for with `train.eval_every`.
+    Best,
+    /// That of a step.
+    Step(u64),
+}
+
+impl std::str::FromStr for Which {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "last" => Ok(Self::Last),
+            "best" => Ok(Self::Best),
+            _ => text.parse().map(Self::Step).map_err(|_| format!("expected last, best or a step, got {text:?}")),
+        }
+    }
+}
+
+/// A model as it was at a step of its training.
+pub struct Trained {
+    /// What the run was configured as.
+    pub config: Config,
+    /// Embedding and network.
+    pub learner: Learner,
+    /// The rest of the checkpoint.
+    pub state: RunState,
+}
+
+/// There is no model in a directory.
+#[derive(Debug, thiserror::Error)]
+#[error("{}: {why}", dir.display())]
+pub struct NoModel {
+    /// The directory.
+    pub dir: PathBuf,
+    /// What is missing, and the way out.
+    pub why: String,
+}
+
+/// Reads the model of a run.
+///
+/// # Errors
+/// If there is no such checkpoint, or it is damaged, or this build can't hold it.
+pub fn open(run: &Path, which: Which) -> Result<Trained> {
+    let no_model = |why: String| NoModel { dir: run.to_owned(), why };
+    let checkpoints = run_dir::checkpoints(run);
+    if !checkpoints.is_dir() {
+        return Err(no_model("holds no checkpoints; give the directory of a run".to_owned()).into());
+    }
+    // The run may still be going on.
+    let store = Store::view(Disk, &checkpoints);
+    let newest = || -> Result<_> {
+        let loaded = store.load_newest()?;
+        for (step, error) in &loaded.passed_over {
+            tracing::warn!("the checkpoint of step {step} is passed over: {error}");
+        }
+        let none = || no_model("holds no checkpoint yet".to_owned());
+        Ok(loaded.checkpoint.ok_or_else(none)?)
+    };
+    let load = |step: u64| -> Result<_> {
+        let steps = store.steps()?;
+        if !steps.contains(&step) {
+            return Err(no_model(format!("holds no checkpoint of step {step}, but of {steps:?}")).into());
+        }
+        Ok(store.load(step)?)
+    };
+    let checkpoint = match which {
+        Which::Last => newest()?,
+        Which::Step(step) => load(step)?,
+        Which::Best => {
+            let last = newest()?;
+            match best_before(run, &run_state(&last.state)?) {
+                Some(step) if step != last.step => load(step)?,
+                _ => last,
+            }
+        }
+    };
+    let state = run_state(&checkpoint.state)?;
+    let config: Config = toml::from_str(&state.config).context("the checkpoint's configuration can't be read")?;
+    let plan = setup::plan_embedding(&config)?;
+    // What the method would count in the rows is in the checkpoint.
+    let embedding = plan.sizes.build(&FeatureCounts::default());
+    let mut learner = Learner::new(embedding, setup::build_model(&config)?, config.threads)?;
+    state::restore(&checkpoint.tensors, &mut learner)?;
+    Ok(Trained { config, learner, state })
+}
+
+fn run_state(state: &serde_json::Value) -> Result<RunState> {
+    serde_json::from_value(state.clone()).context("the checkpoint's state can't be read")
+}
+
+/// The step of the best model before the last, if it is better than the last is by the run's report.
+fn best_before(run: &Path, last: &RunState) -> Option<u64> {
+    let best = last.best?;
+    let report = std::fs::read_to_string(run.join("report.json")).ok();
+    let report: Option<serde_json::Value> = report.and_then(|text| serde_json::from_str(&text).ok());
+    let at_end = report.and_then(|report| report["test_auc"].as_f64());
+    at_end.is_none_or(|auc| best.auc > auc).then_some(best.step)
+}

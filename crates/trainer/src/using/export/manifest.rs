@@ -1,0 +1,94 @@
+//! `manifest.json`: how to make a row's inputs from its text, and what the network does with them.
+
+use anyhow::Result;
+use cafe_core::FeatureId;
+use criteo_io::Columns;
+use dlrm_model::ModelConfig as Shape;
+use serde::Serialize;
+
+use super::tensors::Written;
+use crate::config::ModelConfig;
+use crate::names;
+use crate::setup;
+use crate::trained::Trained;
+
+/// Its name.
+pub(super) const FILE: &str = "manifest.json";
+/// Counts changes that a reader has to know of.
+const VERSION: u32 = 1;
+
+#[derive(Serialize)]
+pub(super) struct Manifest {
+    format: &'static str,
+    version: u32,
+    run: String,
+    step: u64,
+    rows_trained: u64,
+    /// Kind and layer sizes.
+    model: ModelConfig,
+    n_dense: usize,
+    n_fields: usize,
+    /// Of the products when it was trained and is scored by this program.
+    precision: String,
+    data_format: &'static str,
+    /// The description of the columns; null for Criteo's formats.
+    columns: Option<Columns>,
+    dense: &'static str,
+    tokens: &'static str,
+    id: &'static str,
+    /// Fields that hold several values are the sum of their vectors.
+    fields: Vec<Field>,
+    n_features: u64,
+    /// Rows in which these features were found.
+    n_rows: u64,
+    files: [Written; 1],
+}
+
+#[derive(Serialize)]
+struct Field {
+    name: String,
+    n_features: u64,
+}
+
+const CRITEO_DENSE: &str = "ln(x + 1) of an integer x above 0; 0 of any other, and where it is missing";
+const DESCRIBED_DENSE: &str =
+    "x, or ln(x + 1) where x is above 0, else 0, as the column's transform says; 0 where it is missing";
+const CRITEO_TOKENS: &str = "the number that the eight hexadecimal digits are";
+const DESCRIBED_TOKENS: &str = "by the column's kind: hex is the number that the eight digits are; integer the number \
+                                itself from 0 to 2^32 - 1 and any other as a string; string is FNV-1a with 64 bits over \
+                                its bytes, upper half xor lower half";
+const ID: &str = "field << 33 | token, with fields from 0; field << 33 | 1 << 32 where the value is missing";
+
+impl Manifest {
+    pub(super) fn new(trained: &Trained, ids: &[FeatureId], n_rows: u64, file: Written) -> Result<Self> {
+        let Trained { config, learner, state } = trained;
+        let shape: &Shape = learner.model.config();
+        let dialect = setup::dialect(config)?;
+        let names = names::fields(&dialect);
+        let fields = names.into_iter().enumerate().map(|(field, name)| {
+            let before = |field: usize| ids.partition_point(|id| id.field() < field) as u64;
+            Field { name, n_features: before(field + 1) - before(field) }
+        });
+        let is_described = dialect.columns().is_some();
+        Ok(Self {
+            format: "cafe-export",
+            version: VERSION,
+            run: config.name.clone(),
+            step: state.standing.step,
+            rows_trained: state.standing.rows,
+            model: config.model.clone(),
+            n_dense: shape.n_dense(),
+            n_fields: shape.n_fields(),
+            precision: config.precision.clone(),
+            data_format: dialect.name(),
+            columns: dialect.columns().cloned(),
+            dense: if is_described { DESCRIBED_DENSE } else { CRITEO_DENSE },
+            tokens: if is_described { DESCRIBED_TOKENS } else { CRITEO_TOKENS },
+            id: ID,
+            fields: fields.collect(),
+            n_features: ids.len() as u64,
+            n_rows,
+            files: [file],
+        })
+    }
+}
