@@ -58,3 +58,10 @@ golden:
 # fading scores, staying scores and a hot set frozen on the first day, under drift
 sweep-drift rows="3000000" day="250000" out="runs/drift":
     scripts/sweep_drift.sh {{rows}} {{day}} {{out}}
+
+# the long proofs, about an hour on 2 cores: 1,000 kills, 100,000 crash images, every bit flip, fuzzing, 10 GB of rows
+soak:
+    KILLS=1000 cargo test --release -p trainer --test cli -- kills:: --nocapture
+    SOAK=1 cargo test --release -p trainer --test checkpoint -- --nocapture
+    scripts/fuzz.sh 60
+    scripts/soak_rows.sh 10

@@ -1,0 +1,45 @@
+#!/usr/bin/env bash
+# Flat memory: trains on GIGABYTES of generated rows that come through a pipe and never are a file, looks at the resident
+# memory every SECONDS, and fails if it moves by more than 2 % either way once the first tenth of the rows has passed.
+#   scripts/soak_rows.sh [GIGABYTES] [SECONDS]
+set -euo pipefail
+cd "$(dirname "$0")/.."
+gigabytes=${1:-10}
+seconds=${2:-5}
+cargo build --release -p trainer
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+trainer=$PWD/target/release/trainer
+# A generated row has 213 bytes on average; the bytes that passed are counted all the same.
+rows=$((gigabytes * 1000000000 / 213 + 1))
+{
+    "$trainer" synth --rows "$rows" --seed 1 --out - | tee >(wc -c >"$work/bytes") |
+        "$trainer" --config configs/quickstart.toml --run-dir "$work/run" --set data.path=- --set data.rows="$rows" \
+            --set data.train_fraction=0.999 --set model.bottom='[32, 16]' --set model.top='[32, 1]' \
+            --set train.batch=1024 --set train.eval_every=0 --set checkpoint.every=30s >"$work/table"
+} &
+pipeline=$!
+while kill -0 "$pipeline" 2>/dev/null; do
+    pid=$(pgrep -n -f "run-dir $work/run" || true)
+    # The lines of metrics tell how far it is.
+    [ -z "$pid" ] || echo "$(awk '/VmRSS/ { print $2 }' "/proc/$pid/status" 2>/dev/null || true)" \
+        "$(tail -n 1 "$work/run/metrics.jsonl" 2>/dev/null || true)" >>"$work/samples"
+    sleep "$seconds"
+done
+wait "$pipeline"
+cat "$work/table"
+python3 - "$work" "$rows" <<'END'
+import json, statistics, sys
+
+work, rows = sys.argv[1], int(sys.argv[2])
+resident = []
+for line in open(f"{work}/samples"):
+    kib, _, metrics = line.partition(" ")
+    if kib and metrics.strip() and json.loads(metrics)["rows"] > rows / 10:
+        resident.append(int(kib) * 1024)
+n_bytes = int(open(f"{work}/bytes").read())
+middle = statistics.median(resident)
+low, high = min(resident) / middle - 1, max(resident) / middle - 1
+print(f"{n_bytes / 1e9:.2f} GB in {rows:,} rows through a pipe: resident {middle / 1e6:.1f} MB, {low:+.1%} to {high:+.1%}, {len(resident)} samples")
+raise SystemExit(len(resident) < 10 or low < -0.02 or high > 0.02)
+END
