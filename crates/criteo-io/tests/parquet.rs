@@ -1,5 +1,6 @@
 //! The same rows as CSV and as Parquet are the same records.
 #![cfg(feature = "parquet")]
+#![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
 use std::fmt::Write as _;
 use std::fs::{self, File};
@@ -126,7 +127,10 @@ fn records_are_those_of_the_csv() {
         let list = [parquet.clone()];
         assert_eq!(as_parquet.count_rows(&list, None).unwrap(), 1000);
         assert_eq!(as_parquet.count_rows(&list, Some(450)).unwrap(), 450);
-        assert_eq!(as_parquet.count_days(&list, None).unwrap(), as_text.count_days(&[csv.clone()], None).unwrap());
+        assert_eq!(
+            as_parquet.count_days(&list, None).unwrap(),
+            as_text.count_days(std::slice::from_ref(&csv), None).unwrap()
+        );
     }
 }
 
@@ -144,7 +148,9 @@ fn what_is_no_parquet_or_lacks_a_column_is_said() {
     let dialect = Dialect::new("parquet", Some(other)).unwrap();
     let unlabelled = records(&parquet, dialect.clone().without_label(), 0);
     let mut expected = records(&parquet, dialects(false)[1].clone(), 0);
-    expected.iter_mut().for_each(|record| record.clicked = false);
+    for record in &mut expected {
+        record.clicked = false;
+    }
     assert_eq!(unlabelled, expected);
     let error = Reader::open(vec![parquet], dialect).unwrap().read_record(&mut record).unwrap_err().to_string();
     assert!(error.contains("there is no column `clicks`"), "{error}");
