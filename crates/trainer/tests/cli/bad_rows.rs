@@ -96,7 +96,7 @@ fn limits_and_keys_are_checked() {
             78,
             &["data.max_bad_fraction: expected a number from 0 to below 1, got 1"],
         ),
-        (&["data.bad_rows=ignore"], 78, &["unknown variant `ignore`, expected `error` or `skip`"]),
+        (&["data.bad_rows=ignore"], 78, &["data.bad_rows: expected one of `error`, `skip`, got `ignore`"]),
     ] {
         let (got, message) = failure(&bench.trainer(&args("failed", overrides)));
         assert_eq!(got, code, "{message}");
