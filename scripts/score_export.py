@@ -4,7 +4,8 @@
     scripts/score_export.py EXPORT ROWS.tsv [--no-label] > scores
 
 ROWS may be `-`. A row with a feature that the export does not have is scored `nan`; what is missing is said at the
-end, with exit code 1. Needs NumPy.
+end, with exit code 1. It computes in f64, the program in f32: probabilities agree to 1e-6, those of models with cross
+layers to 1e-5. Needs NumPy.
 """
 import json, sys, zlib
 from itertools import islice
