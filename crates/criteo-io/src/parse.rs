@@ -1,6 +1,9 @@
 //! One line to one record. Twice: a fast pass that takes every ordinary row, and a plain one that
 //! takes what the fast one refuses and says what is wrong with it.
 
+#[cfg(test)]
+mod twin;
+
 use crate::{Excerpt, Record, RowError, RowFault, Schema};
 
 /// Parses one line (without its line feed; a final carriage return is dropped) into `record`.
@@ -211,40 +214,11 @@ fn plain_token(text: &[u8], field: usize) -> Result<Option<u32>, RowFault> {
 
 #[cfg(test)]
 mod tests {
+    use super::twin::{from_columns, twin};
     use super::*;
     use crate::Format;
     use proptest::collection::vec;
     use proptest::prelude::*;
-
-    /// The obvious parser: text, split, the standard library's number parsers.
-    fn twin(line: &[u8], schema: &Schema) -> Option<Record> {
-        let line = line.strip_suffix(b"\r").unwrap_or(line);
-        let columns: Vec<&str> = std::str::from_utf8(line).ok()?.split('\t').collect();
-        from_columns(&columns, schema)
-    }
-
-    fn from_columns(columns: &[&str], schema: &Schema) -> Option<Record> {
-        if columns.len() != schema.n_columns() {
-            return None;
-        }
-        let (integers, tokens) = columns[1..].split_at(schema.n_integers);
-        let integer = |text: &&str| match *text {
-            "" => Some(None),
-            _ if text.starts_with('+') => None,
-            _ => text.parse().ok().map(Some),
-        };
-        let token = |text: &&str| match *text {
-            "" => Some(None),
-            _ if text.len() != 8 || text.starts_with('+') => None,
-            _ => u32::from_str_radix(text, 16).ok().map(Some),
-        };
-        Some(Record {
-            clicked: ["0", "1"].iter().position(|label| *label == columns[0])? == 1,
-            integers: integers.iter().map(integer).collect::<Option<_>>()?,
-            tokens: tokens.iter().map(token).collect::<Option<_>>()?,
-            ..Record::default()
-        })
-    }
 
     /// The `csv` crate as the splitter; fields are the standard library's again.
     fn by_csv(line: &[u8], schema: &Schema) -> Option<Record> {
