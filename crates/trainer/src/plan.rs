@@ -60,17 +60,17 @@ pub fn plan(config: &Config) -> Result<Plan> {
     Ok(Plan { text, refusal: check_memory(config, &embedding, &model).err() })
 }
 
-/// Whether a run fits into memory.
+/// Whether a run fits into memory; what it will hold at most.
 ///
 /// # Errors
 /// If it does not, with the sizes.
-pub fn check_memory(config: &Config, embedding: &EmbeddingPlan, model: &Shape) -> Result<(), MemoryError> {
+pub fn check_memory(config: &Config, embedding: &EmbeddingPlan, model: &Shape) -> Result<u64, MemoryError> {
     let needed = peak_bytes(config, embedding, model);
     match memory::limit(config.max_memory.map(|bytes| bytes.0)) {
         Some((limit, limit_name)) if needed > limit => {
             Err(MemoryError { needed, embedding: embedding.total_bytes(), limit, limit_name })
         }
-        _ => Ok(()),
+        _ => Ok(needed),
     }
 }
 

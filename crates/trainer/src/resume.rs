@@ -10,7 +10,7 @@ use crate::state::RunState;
 
 /// Keys that may change between two parts of a run. What the model learns from each row does not depend on them, or, for
 /// the files, is compared by what is in them.
-const FREE: [&str; 15] = [
+const FREE: [&str; 16] = [
     "name",
     "threads",
     "max_memory",
@@ -18,6 +18,7 @@ const FREE: [&str; 15] = [
     "data.test_path",
     "data.cache",
     "data.cache_dir",
+    "data.bad_rows",
     "data.max_bad_rows",
     "data.max_bad_fraction",
     "train.epochs",

@@ -16,7 +16,7 @@ use crate::data::DataSet;
 use crate::eval::Evaluation;
 use crate::online::{Online, Standing};
 use crate::plan::check_memory;
-use crate::report::{BadRowsOfPasses, Report, peak_rss_bytes};
+use crate::report::{BadRowsOfPasses, Report, bytes, peak_rss_bytes};
 use crate::resume::{self, ResumeError};
 use crate::run_dir::{self, Claim, RunDir};
 use crate::saver::Saver;
@@ -74,7 +74,8 @@ pub fn run(config: &Config, run_dir: Option<PathBuf>, resume: Resume) -> Result<
         origin => origin,
     };
     let plan = setup::plan_embedding(config)?;
-    check_memory(config, &plan, &setup::model_config(config)?)?;
+    let peak = check_memory(config, &plan, &setup::model_config(config)?)?;
+    tracing::info!("memory: about {} at the peak", bytes(peak));
     let mut run = Run::open(config, &plan, origin, started)?;
     let after_training = run.train()?;
     let evaluation = run.evaluate(after_training)?;
@@ -318,5 +319,5 @@ impl<'a> Run<'a> {
 
 /// The reasons that occurred.
 fn by_name(bad_rows: &BadRowCounts) -> BTreeMap<String, u64> {
-    bad_rows.iter().filter(|(_, n)| *n > 0).map(|(reason, n)| (reason.name().to_owned(), n)).collect()
+    bad_rows.iter().map(|(reason, n)| (reason.name().to_owned(), n)).collect()
 }

@@ -8,6 +8,7 @@ use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
 use crate::config::Config;
+use crate::output::write_to;
 use crate::report::Report;
 use crate::tensorboard::EventFile;
 
@@ -148,7 +149,7 @@ impl RunDir {
     pub fn open(claim: Claim, config: &Config, lengths: LogLengths) -> Result<Self> {
         let path = &claim.path;
         remove_if_there(&path.join("report.json"))?;
-        write_atomically(&path.join("config.toml"), &toml::to_string(config)?)?;
+        write_text(&path.join("config.toml"), &toml::to_string(config)?)?;
         let metrics = log_file(&path.join("metrics.jsonl"), lengths.metrics)?;
         let n_metrics_bytes = metrics.metadata()?.len();
         let tensorboard = path.join("tensorboard");
@@ -208,7 +209,7 @@ impl RunDir {
     /// # Errors
     /// If it can't be written.
     pub fn finish(&self, report: &Report) -> Result<()> {
-        write_atomically(&self.path().join("report.json"), &(serde_json::to_string_pretty(report)? + "\n"))
+        write_text(&self.path().join("report.json"), &(serde_json::to_string_pretty(report)? + "\n"))
     }
 }
 
@@ -249,16 +250,7 @@ fn remove_if_there(path: &Path) -> Result<()> {
     }
 }
 
-/// A reader sees the old content or the new, never a part, even after the power failed: a file beside it is made durable,
-/// renamed over it, and the new name is made durable.
-fn write_atomically(path: &Path, content: &str) -> Result<()> {
-    let temporary = path.with_extension("tmp");
-    let write = || {
-        let mut file = File::create(&temporary)?;
-        file.write_all(content.as_bytes())?;
-        file.sync_all()?;
-        fs::rename(&temporary, path)?;
-        path.parent().map_or(Ok(()), |dir| File::open(dir)?.sync_all())
-    };
-    write().with_context(|| format!("{}: can't be written", path.display()))
+/// A reader sees the old content or the new, never a part, even after the power failed.
+fn write_text(path: &Path, content: &str) -> Result<()> {
+    write_to(path, |out| Ok(out.write_all(content.as_bytes())?))
 }

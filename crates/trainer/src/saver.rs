@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
 use std::thread::{self, JoinHandle};
+use std::time::Instant;
 
 use anyhow::{Context, Result};
 
@@ -131,7 +132,10 @@ fn write(store: &Store<Disk>, job: &Job, keep: usize) -> Result<()> {
     for log in &job.logs {
         log.sync_data().context("the logs can't be made durable")?;
     }
+    let since = Instant::now();
     store.save(&job.checkpoint)?;
+    let (step, seconds) = (job.checkpoint.step, since.elapsed().as_secs_f64());
+    tracing::debug!("step {step}: checkpoint durable after {:.1} ms", 1e3 * seconds);
     // The new one is safe: old ones in the way are no reason to stop.
     if let Err(error) = store.prune(keep, job.best) {
         tracing::warn!("old checkpoints stay: {error:#}");

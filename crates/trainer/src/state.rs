@@ -119,7 +119,7 @@ pub fn capture(learner: &Learner, online: &Online) -> Result<BTreeMap<String, Te
 /// Sets network, optimizer and embedding to what was captured.
 ///
 /// # Errors
-/// If an array is missing, left over, or does not fit.
+/// If an array is missing or does not fit.
 pub fn restore(tensors: &BTreeMap<String, Tensor>, learner: &mut Learner) -> Result<()> {
     let named = |prefix: &str| -> Result<Vec<NamedTensor>> {
         below(tensors, prefix).map(|(name, tensor)| named_tensor(name, tensor)).collect()

@@ -42,10 +42,12 @@ impl Run<'_> {
             let (config, learner, last_checkpoint) = (self.config, &self.learner, self.saver.newest());
             BatchPlace { config, learner, step, rows, last_checkpoint }.explain(error)
         })?;
+        let since = Instant::now();
         let tensors = state::capture(&self.learner, &self.online)
             .with_context(|| format!("step {step}: the state is not saved"))?;
         let state = serde_json::to_value(self.state()?)?;
         let checkpoint = Checkpoint { step, state, tensors };
+        tracing::debug!("step {step}: state copied in {:.1} ms", 1e3 * since.elapsed().as_secs_f64());
         self.saver.save(Job { checkpoint, best: self.best.map(|best| best.step), logs: self.dir.log_files()? });
         self.checkpointed = Instant::now();
         self.save_wanted = false;

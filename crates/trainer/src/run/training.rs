@@ -50,7 +50,7 @@ impl Run<'_> {
         }
         let mut batches = self.data.train(self.config.train.batch, self.position)?;
         let mut since = Instant::now();
-        while let Some(batch) = self.totals.wait_for(&mut batches, self.stop)? {
+        while let Some(batch) = self.next_batch(&mut batches)? {
             self.train_on(&batch, progress)?;
             batches.recycle(batch);
             if self.is_evaluation_due() {
@@ -74,6 +74,25 @@ impl Run<'_> {
         tell_bad_rows("training", end.n_rows, &bad_rows);
         self.bad_rows.train = by_name(&bad_rows);
         Ok(batches.finish()?)
+    }
+
+    /// The next batch. Rows that can't be read end the run, but what it has learned is saved.
+    fn next_batch(&mut self, batches: &mut Prefetch) -> Result<Option<Batch>> {
+        let error = match self.totals.wait_for(batches, self.stop) {
+            Ok(batch) => return Ok(batch),
+            Err(error) => error,
+        };
+        let step = self.totals.standing.step;
+        if step == 0 {
+            return Err(error.into());
+        }
+        match self.save() {
+            Ok(()) => {
+                tracing::info!("the state after step {step} is saved; --resume goes on once the rows can be read");
+            }
+            Err(unsaved) => tracing::warn!("the state after step {step} is lost: {unsaved:#}"),
+        }
+        Err(error.into())
     }
 
     fn train_on(&mut self, batch: &Batch, progress: &mut Progress) -> Result<()> {

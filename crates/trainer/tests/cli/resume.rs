@@ -200,6 +200,55 @@ fn left_out_rows_are_counted_once() {
     assert_eq!(report["test_rows"], 429 - 1);
 }
 
+/// A malformed row stops the run, not what it has learned.
+#[test]
+fn a_malformed_row_can_be_left_out_from_there_on() {
+    let bench = Bench::new();
+    synth(&bench, 3000, "rows.tsv");
+    let text = fs::read_to_string(bench.path("rows.tsv")).expect("written");
+    let rows = text.lines().enumerate().map(|(n, row)| (if n == 1500 { "x" } else { "" }).to_owned() + row + "\n");
+    fs::write(bench.path("rows.tsv"), rows.collect::<String>()).expect("written");
+    let small = SMALL.replace("synthetic = { rows = 7000, seed = 5, rows_per_day = 1000 }", "path = \"rows.tsv\"");
+    fs::write(bench.path("files.toml"), small).expect("written");
+    let skip = set(&["data.bad_rows=skip"]);
+    assert!(bench.trainer(&arguments("files.toml", "straight", &skip)).status.success());
+    let output = bench.trainer(&arguments("files.toml", "a", &[]));
+    let log = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(65), "{log}");
+    assert!(log.contains("the state after step 23 is saved; --resume goes on"), "{log}");
+    let output = bench.trainer(&[&arguments("files.toml", "a", &skip)[..], &["--resume"]].concat());
+    let log = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && log.contains("resuming after step 23"), "{log}");
+    assert_eq!(outcome(&bench, "a"), outcome(&bench, "straight"));
+}
+
+/// A disk that is full costs the checkpoints that don't fit, and a run that has ended without one can go on.
+#[cfg(unix)]
+#[test]
+fn a_full_disk_stops_a_run_and_loses_nothing() {
+    let bench = Bench::new();
+    let overrides = set(&["checkpoint.every=20", "checkpoint.keep=100"]);
+    assert!(bench.trainer(&arguments("small.toml", "a", &overrides)).status.success());
+    cut(&bench.path("a"), &bench.path("b"), &checkpoints(&bench.path("a"))[1]);
+    let go_on = bench.command(&[&arguments("small.toml", "b", &overrides)[..], &["--resume"]].concat());
+    let mut shell = std::process::Command::new("sh");
+    // Without the trap the signal would end the program where a full disk is an ordinary error.
+    shell
+        .args(["-c", "trap '' XFSZ; ulimit -f 200; exec \"$@\"", "sh"])
+        .arg(go_on.get_program())
+        .args(go_on.get_args());
+    let output = shell.current_dir(bench.dir.path()).env("RUST_LOG", "info").output().expect("a shell");
+    let log = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(74), "{log}");
+    assert!(
+        log.contains("step 60: no checkpoint: ") && log.contains("make room or mend the disk, then resume"),
+        "{log}"
+    );
+    assert_eq!(checkpoints(&bench.path("b")).len(), 1, "{log}");
+    assert!(bench.trainer(&[&arguments("small.toml", "b", &overrides)[..], &["--resume"]].concat()).status.success());
+    assert_eq!(outcome(&bench, "b"), outcome(&bench, "a"));
+}
+
 #[test]
 fn more_epochs_go_on_from_the_end_of_a_finished_run() {
     let bench = Bench::new();
