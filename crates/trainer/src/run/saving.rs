@@ -35,19 +35,21 @@ impl Run<'_> {
     }
 
     pub(super) fn hand_over(&mut self) -> Result<()> {
-        let step = self.totals.standing.step;
+        let (step, since) = (self.totals.standing.step, Instant::now());
         // A gradient of weights that overflows shows in no output of its step: it must not get into a checkpoint.
         self.learner.check_finite().map_err(|error| {
             let rows = 1..=self.totals.epoch.rows;
             let (config, learner, last_checkpoint) = (self.config, &self.learner, self.saver.newest());
             BatchPlace { config, learner, step, rows, last_checkpoint }.explain(error)
         })?;
-        let since = Instant::now();
         let tensors = state::capture(&self.learner, &self.online)
             .with_context(|| format!("step {step}: the state is not saved"))?;
         let state = serde_json::to_value(self.state()?)?;
         let checkpoint = Checkpoint { step, state, tensors };
-        tracing::debug!("step {step}: state copied in {:.1} ms", 1e3 * since.elapsed().as_secs_f64());
+        tracing::debug!(
+            "step {step}: state looked through and copied in {:.1} ms",
+            1e3 * since.elapsed().as_secs_f64()
+        );
         self.saver.save(Job { checkpoint, best: self.best.map(|best| best.step), logs: self.dir.log_files()? });
         self.checkpointed = Instant::now();
         self.save_wanted = false;
