@@ -279,6 +279,10 @@ impl Embedding for CafeEmbedding {
         Some(self.summary())
     }
 
+    fn n_hot(&self, ids: &[FeatureId]) -> Option<u64> {
+        Some(ids.iter().filter(|&&id| matches!(self.route(id), Route::Hot(_))).count() as u64)
+    }
+
     fn state(&self) -> Vec<(&'static str, StateView<'_>)> {
         let mut state = self.rows.state();
         state.extend(self.sketch.state());

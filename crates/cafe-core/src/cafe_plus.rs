@@ -251,6 +251,10 @@ impl Embedding for CafePlusEmbedding {
         Some(self.summary())
     }
 
+    fn n_hot(&self, ids: &[FeatureId]) -> Option<u64> {
+        Some(ids.iter().filter(|&&id| self.sketch.row(self.sketch.buckets(id), id).is_some()).count() as u64)
+    }
+
     fn state(&self) -> Vec<(&'static str, StateView<'_>)> {
         let mut state = self.rows.state();
         state.extend(self.sketch.state());

@@ -63,6 +63,15 @@ pub trait Embedding: Send {
         None
     }
 
+    /// How many of `ids`, each occurrence by itself, a lookup would now serve from a row that is owned for importance;
+    /// `None` where [`tiers`](Embedding::tiers) is. It allocates nothing.
+    ///
+    /// # Panics
+    /// If an id is of a field that the embedding lacks.
+    fn n_hot(&self, _ids: &[FeatureId]) -> Option<u64> {
+        None
+    }
+
     /// Everything that a restored embedding needs to go on as if never interrupted.
     fn state(&self) -> Vec<(&'static str, StateView<'_>)>;
 

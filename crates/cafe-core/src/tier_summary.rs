@@ -30,6 +30,10 @@ pub struct TierSummary {
     /// The score from which a feature is hot: one for all fields, one for each of them, or none where there is no such
     /// score.
     pub thresholds: Vec<f32>,
+    /// How many slots in use have a score `s` with `2^e <= s < 2^(e + 1)`, as `(e, count)` in ascending order of `e`; only
+    /// what occurs, so it is empty where nobody keeps scores. A score of zero is left out, and so is one below the least
+    /// normal `f32`, which is what a compact slot has for zero.
+    pub score_counts: Vec<(i32, u64)>,
     /// All score mass that was ever observed, where it is counted.
     pub mass: Option<f64>,
     /// The part of it that came in since the last decay.
@@ -50,4 +54,37 @@ pub(crate) fn count_by_field(ids: impl Iterator<Item = FeatureId>, n_fields: usi
     let mut counts = vec![0; n_fields];
     ids.for_each(|id| counts[id.field()] += 1);
     counts
+}
+
+/// [`TierSummary::score_counts`] of these scores.
+pub(crate) fn count_by_exponent(scores: impl Iterator<Item = f32>) -> Vec<(i32, u64)> {
+    let mut counts = [0_u64; 1 << EXPONENT_BITS];
+    scores.filter(|score| score.is_normal()).for_each(|score| counts[exponent_bits(score)] += 1);
+    let all = (1 - f32::MAX_EXP..).zip(counts);
+    all.filter(|&(_, count)| count > 0).collect()
+}
+
+const EXPONENT_BITS: u32 = 8;
+
+/// The exponent as a positive `f32` stores it.
+fn exponent_bits(score: f32) -> usize {
+    (score.to_bits() >> (f32::MANTISSA_DIGITS - 1)) as usize & ((1 << EXPONENT_BITS) - 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn scores_are_counted_by_their_power_of_two() {
+        assert_eq!(count_by_exponent([].into_iter()), []);
+        let scores =
+            [0.0, f32::MIN_POSITIVE / 2.0, f32::MIN_POSITIVE, 0.5, 0.999, 1.0, 1.999, 2.0, 3.0, 700.0, f32::MAX];
+        let counts = [(-126, 1), (-1, 2), (0, 2), (1, 2), (9, 1), (127, 1)];
+        assert_eq!(count_by_exponent(scores.into_iter()), counts);
+        for score in [1e-30_f32, 0.3, 7.7, 1e20] {
+            let exponent = f64::from(score).log2().floor() as i32;
+            assert_eq!(count_by_exponent([score].into_iter()), [(exponent, 1)]);
+        }
+    }
 }

@@ -1,13 +1,13 @@
 //! What every [`Embedding`] promises, tested on every one, in every setting that matters.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use cafe_core::{
     AdaConfig, AdaEmbedding, Budget, CafeConfig, CafeEmbedding, CafePlusConfig, CafePlusEmbedding, CafePlusSettings,
     CafeSettings, Cold, Embedding, FeatureCounts, FeatureId, FullEmbedding, Hash2Config, Hash2Embedding, HashedConfig,
     HashedEmbedding, HotFeature, HotRows, HotRule, Importance, MdeConfig, MdeEmbedding, Medium, OfflineConfig,
     OfflineEmbedding, QrConfig, QrEmbedding, RowFormat, RowOptimizer, RowPrecision, Sketches, SlotLayout, StateError,
-    StateView, UnifiedConfig, UnifiedEmbedding, UnifiedSettings, UpdateStats, VictimPolicy, mix64,
+    StateView, Tier, UnifiedConfig, UnifiedEmbedding, UnifiedSettings, UpdateStats, VictimPolicy, mix64,
 };
 
 const FEATURES: [u64; 4] = [5, 300, 4000, 40];
@@ -313,6 +313,70 @@ fn what_is_said_of_tiers_is_what_updates_said() {
         assert!(features.windows(2).all(|pair| order(&pair[0]) < order(&pair[1])), "{name}: {features:?}");
         restored.restore(&embedding.state().into_iter().collect()).expect("own state");
         assert_eq!((restored.hot_features(), restored.tiers()), (features, Some(tiers)), "{name}");
+    }
+}
+
+#[test]
+fn the_hot_lookups_of_a_batch_are_those_of_owners() {
+    for (name, mut embedding) in all() {
+        let (ids, _) = batch(77, 16);
+        let at_first = embedding.n_hot(&ids);
+        assert_eq!(at_first.is_some(), embedding.tiers().is_some(), "{name}");
+        // The oracle's answers are there from the start.
+        assert!(name.starts_with("offline") || at_first.is_none_or(|n_hot| n_hot == 0), "{name}: {at_first:?}");
+        train(&mut *embedding, 0..60);
+        assert_eq!(embedding.n_hot(&[]), at_first.map(|_| 0), "{name}");
+        let Some(n_hot) = embedding.n_hot(&ids) else { continue };
+        assert!(n_hot > 0 && n_hot <= ids.len() as u64, "{name}: {n_hot}");
+        let by_one: Option<u64> = ids.iter().map(|&id| embedding.n_hot(&[id])).sum();
+        assert_eq!(by_one, Some(n_hot), "{name}: each occurrence counts");
+        if embedding.tiers().is_some_and(|tiers| tiers.knows_features) {
+            let owners: BTreeSet<_> = embedding.hot_features().into_iter().map(|feature| feature.id).collect();
+            assert_eq!(n_hot, ids.iter().filter(|id| owners.contains(id)).count() as u64, "{name}");
+        }
+    }
+}
+
+/// Where ids are not known, too.
+#[test]
+fn the_hot_lookups_of_a_batch_are_those_that_the_methods_call_hot() {
+    let (ids, _) = batch(77, 16);
+    let cafe = |settings: &CafeSettings| {
+        let config = CafeConfig::within(&FEATURES, DIM, Budget::Bytes(BUDGET), settings).expect("fits");
+        let mut embedding = CafeEmbedding::new(config);
+        train(&mut embedding, 0..60);
+        (embedding.n_hot(&ids), ids.iter().filter(|&&id| embedding.tier(id) == Tier::Hot).count() as u64)
+    };
+    let layout = SlotLayout::Compact { rows_per_bucket: 2 };
+    for settings in [lively(), CafeSettings { layout, slots: COMPACT_SLOTS, ..lively() }] {
+        let (n_hot, of_tier) = cafe(&settings);
+        assert_eq!(n_hot, Some(of_tier), "{settings:?}");
+    }
+    let settings = CafePlusSettings::paper(10.0);
+    let config = CafePlusConfig::within(&FEATURES, DIM, Budget::Bytes(BUDGET), &settings).expect("fits");
+    let mut plus = CafePlusEmbedding::new(config);
+    train(&mut plus, 0..60);
+    assert_eq!(plus.n_hot(&ids), Some(ids.iter().filter(|&&id| plus.tier(id) == Tier::Hot).count() as u64));
+    let config = AdaConfig::within(&FEATURES, DIM, ADA_BUDGET, RowFormat::default(), 3).expect("fits");
+    let mut ada = AdaEmbedding::new(config);
+    train(&mut ada, 0..60);
+    assert_eq!(ada.n_hot(&ids), Some(ids.iter().filter(|&&id| ada.owns_row(id)).count() as u64));
+}
+
+#[test]
+fn what_is_said_of_scores_are_powers_of_two_of_slots_in_use() {
+    for (name, mut embedding) in all() {
+        let Some(before) = embedding.tiers() else { continue };
+        assert_eq!(before.score_counts, [], "{name}: nobody has a score yet");
+        train(&mut *embedding, 0..60);
+        let tiers = embedding.tiers().expect("it has tiers");
+        let (counts, total) = (&tiers.score_counts, tiers.score_counts.iter().map(|pair| pair.1).sum::<u64>());
+        assert!(counts.windows(2).all(|pair| pair[0].0 < pair[1].0) && counts.iter().all(|pair| pair.1 > 0), "{name}");
+        assert!(total <= tiers.slots_in_use && (total > 0) == (tiers.slots > 0), "{name}: {tiers:?}");
+        let scores = embedding.hot_features().into_iter().filter_map(|feature| feature.score);
+        for exponent in scores.filter(|&score| score > 0.0).map(|score| f64::from(score).log2().floor() as i32) {
+            assert!(counts.iter().any(|pair| pair.0 == exponent), "{name}: 2^{exponent} in {counts:?}");
+        }
     }
 }
 

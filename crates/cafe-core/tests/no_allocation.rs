@@ -126,6 +126,7 @@ fn check(name: &str, mut embedding: Box<dyn Embedding>, n_samples: usize) {
         fill(step, &mut ids, &mut grads);
         let before = ALLOCATIONS.load(Ordering::Relaxed);
         embedding.lookup(&ids, &mut rows);
+        embedding.n_hot(&ids);
         promoted += embedding.update(&ids, &grads, 0.1).promoted;
         if warm {
             counted += ALLOCATIONS.load(Ordering::Relaxed) - before;

@@ -360,6 +360,10 @@ impl Embedding for AdaEmbedding {
         Some(self.summary())
     }
 
+    fn n_hot(&self, ids: &[FeatureId]) -> Option<u64> {
+        Some(ids.iter().filter(|&&id| self.owns_row(id)).count() as u64)
+    }
+
     fn state(&self) -> Vec<(&'static str, StateView<'_>)> {
         let importance = self.statistics.iter().map(|entry| entry.importance).collect();
         let mut owners = vec![NO_ROW; self.config.n_rows];

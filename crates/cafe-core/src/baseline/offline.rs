@@ -269,6 +269,10 @@ impl Embedding for OfflineEmbedding {
         })
     }
 
+    fn n_hot(&self, ids: &[FeatureId]) -> Option<u64> {
+        Some(ids.iter().filter(|&&id| self.hot_rows.get(id).is_some()).count() as u64)
+    }
+
     fn state(&self) -> Vec<(&'static str, StateView<'_>)> {
         let mut hot: Vec<u64> = self.hot.iter().map(|id| id.raw()).collect();
         hot.resize(self.config.n_hot, NOBODY);

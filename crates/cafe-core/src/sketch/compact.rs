@@ -187,6 +187,11 @@ impl CompactSketch {
         self.slots.iter().filter(|&&slot| slot != 0).count()
     }
 
+    /// The score of each of them.
+    pub(crate) fn scores(&self) -> impl Iterator<Item = f32> {
+        self.slots.iter().filter(|&&slot| slot != 0).map(|&slot| score(slot))
+    }
+
     /// All weight ever observed.
     pub(crate) fn mass(&self) -> f64 {
         self.mass

@@ -2,6 +2,7 @@
 
 use super::{AdaEmbedding, NO_ROW};
 use crate::TierSummary;
+use crate::tier_summary::count_by_exponent;
 
 impl AdaEmbedding {
     /// Tokens that meet in an entry are one feature, so entries have no ids, but their fields are known.
@@ -15,6 +16,7 @@ impl AdaEmbedding {
             hot_rows_by_field: by_field.collect(),
             slots: self.statistics.len() as u64,
             slots_in_use: used.count() as u64,
+            score_counts: count_by_exponent(self.statistics.iter().map(|entry| entry.importance)),
             n_decays: Some(self.steps / self.config.decay_every),
             ..TierSummary::default()
         }
