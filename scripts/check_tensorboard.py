@@ -26,7 +26,7 @@ def expected(run):
             if group in ("train", "test"):
                 tag = f"day/{rest}" if "day" in line else f"{group}/{rest}"
             else:
-                counts = ("hot_rows", "promoted", "demoted")
+                counts = ("hot_rows", "hot_share", "promoted", "demoted")
                 tag = f"day/{key}" if "day" in line else f"embedding/{key}" if key in counts else key
             rounded = struct.unpack("<f", struct.pack("<f", value))[0]
             points.setdefault(tag, []).append((line["step"], rounded))

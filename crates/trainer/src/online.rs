@@ -33,6 +33,8 @@ pub struct TrainLine {
     train_normalised_entropy: Option<f64>,
     train_calibration: Option<f64>,
     hot_rows: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hot_share: Option<f64>,
     promoted: u64,
     demoted: u64,
 }
@@ -70,9 +72,17 @@ impl TrainLine {
             train_normalised_entropy: quality.normalised_entropy,
             train_calibration: quality.calibration,
             hot_rows,
+            hot_share: None,
             promoted,
             demoted,
         }
+    }
+
+    /// The same with the share of the lookups of the last batch that hot rows served before its step, if that was
+    /// measured.
+    #[must_use]
+    pub fn with_hot_share(self, hot_share: Option<f64>) -> Self {
+        Self { hot_share, ..self }
     }
 
     /// The AUC, where there were clicks and others.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::time::Duration;
 
+use cafe_core::TierSummary;
 use serde::{Deserialize, Serialize};
 
 use crate::step::Phases;
@@ -73,6 +74,9 @@ pub struct Report {
     pub promoted: u64,
     /// Demotions over the run.
     pub demoted: u64,
+    /// How rows are given out at the end; absent for a method without hot rows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tiers: Option<TierReport>,
     /// Threads of the dense network.
     pub threads: usize,
     /// Training rows over training time, evaluation apart.
@@ -85,6 +89,37 @@ pub struct Report {
     pub evaluation_seconds: f64,
     /// The most memory the process held; null where the system does not say.
     pub peak_rss_bytes: Option<u64>,
+}
+
+/// Who owns rows, and what scores there are.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct TierReport {
+    /// Rows that important features can own.
+    pub max_hot_rows: u64,
+    /// Those that are owned, of each field; empty where slots don't tell fields apart.
+    pub hot_rows_by_field: Vec<u64>,
+    /// What the fields are called.
+    pub field_names: Vec<String>,
+    /// The score from which a feature is hot: one for all fields, one for each, or none where there is no such score.
+    pub thresholds: Vec<f32>,
+    /// Slots of the sketch, or entries of the statistics.
+    pub slots: u64,
+    /// Those that are in use.
+    pub slots_in_use: u64,
+    /// `[e, n]`: `n` slots in use have a score from `2^e` to below `2^(e + 1)`; scores of zero are left out.
+    pub score_counts: Vec<(i32, u64)>,
+}
+
+impl TierReport {
+    /// What a report says of `summary`.
+    #[must_use]
+    pub fn new(summary: TierSummary, field_names: Vec<String>) -> Self {
+        let TierSummary { max_hot_rows, hot_rows_by_field, slots, slots_in_use, score_counts, .. } = summary;
+        let mut thresholds = summary.thresholds;
+        // Nobody reaches infinity, and JSON has no word for it.
+        thresholds.retain(|threshold| threshold.is_finite());
+        Self { max_hot_rows, hot_rows_by_field, field_names, thresholds, slots, slots_in_use, score_counts }
+    }
 }
 
 /// Malformed rows by reason.

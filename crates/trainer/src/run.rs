@@ -14,9 +14,10 @@ use crate::checkpoint::{Checkpoint, Disk, Store};
 use crate::config::Config;
 use crate::data::DataSet;
 use crate::eval::Evaluation;
+use crate::names;
 use crate::online::{Online, Standing};
 use crate::plan::check_memory;
-use crate::report::{BadRowsOfPasses, Report, bytes, peak_rss_bytes};
+use crate::report::{BadRowsOfPasses, Report, TierReport, bytes, peak_rss_bytes};
 use crate::resume::{self, ResumeError};
 use crate::run_dir::{self, Claim, RunDir};
 use crate::saver::Saver;
@@ -79,7 +80,7 @@ pub fn run(config: &Config, run_dir: Option<PathBuf>, resume: Resume) -> Result<
     let mut run = Run::open(config, &plan, origin, started)?;
     let after_training = run.train()?;
     let evaluation = run.evaluate(after_training)?;
-    let report = run.report(&plan, evaluation);
+    let report = run.report(&plan, evaluation)?;
     run.dir.finish(&report)?;
     Ok((report, run.dir.path().to_owned()))
 }
@@ -271,13 +272,14 @@ impl<'a> Run<'a> {
         self.before = state.seconds;
     }
 
-    fn report(&self, plan: &EmbeddingPlan, evaluation: Evaluation) -> Report {
+    fn report(&self, plan: &EmbeddingPlan, evaluation: Evaluation) -> Result<Report> {
         let Self { config, learner, totals, .. } = self;
         let seconds = self.seconds();
         let (memory, quality) = (learner.embedding.memory(), evaluation.quality);
         let Standing { rows, hot_rows, promoted, demoted, .. } = totals.standing;
+        let field_names = names::fields(&setup::dialect(config)?);
         let is_generated = config.data.synthetic.is_some();
-        Report {
+        Ok(Report {
             name: config.name.clone(),
             method: config.embedding.method.name().to_owned(),
             model: config.model.kind.name().to_owned(),
@@ -307,13 +309,14 @@ impl<'a> Run<'a> {
             hot_rows,
             promoted,
             demoted,
+            tiers: learner.embedding.tiers().map(|summary| TierReport::new(summary, field_names)),
             threads: config.threads,
             samples_per_second: rows as f64 / seconds.training,
             phase_seconds: seconds.phases,
             wall_seconds: seconds.wall,
             evaluation_seconds: seconds.evaluation,
             peak_rss_bytes: peak_rss_bytes(),
-        }
+        })
     }
 }
 

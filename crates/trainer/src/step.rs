@@ -135,6 +135,13 @@ impl Learner {
         Ok(StepReport { loss_sum: loss.loss_sum, stats })
     }
 
+    /// The share of the lookups of a batch that hot rows would serve now; `None` for a method without them.
+    #[must_use]
+    pub fn hot_share(&self, batch: &Batch) -> Option<f64> {
+        let n_hot = self.embedding.n_hot(&batch.ids)?;
+        (!batch.ids.is_empty()).then(|| n_hot as f64 / batch.ids.len() as f64)
+    }
+
     /// The logits of the last batch that was trained or predicted, `[B]`; those of a training step are from before it.
     #[must_use]
     pub fn logits(&self) -> &[f32] {

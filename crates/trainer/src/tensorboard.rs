@@ -117,7 +117,7 @@ fn tag(key: &str, is_day: bool) -> String {
         (_, Some(("train", rest))) if is_day => format!("day/{rest}"),
         _ if is_day => format!("day/{key}"),
         (_, Some((group @ ("train" | "test"), rest))) => format!("{group}/{rest}"),
-        ("hot_rows" | "promoted" | "demoted", _) => format!("embedding/{key}"),
+        ("hot_rows" | "hot_share" | "promoted" | "demoted", _) => format!("embedding/{key}"),
         _ => key.to_owned(),
     }
 }

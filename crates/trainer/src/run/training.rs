@@ -39,7 +39,7 @@ impl Run<'_> {
         }
         // Before the window is closed, which a run of more epochs would not do here.
         self.save()?;
-        self.log_training(&mut progress)?;
+        self.log_training(&mut progress, None)?;
         progress.finish();
         Ok(after_training)
     }
@@ -98,6 +98,9 @@ impl Run<'_> {
     fn train_on(&mut self, batch: &Batch, progress: &mut Progress) -> Result<()> {
         let step = self.totals.standing.step + 1;
         let first_row = self.totals.epoch.rows + 1;
+        let is_logged = step.is_multiple_of(self.config.train.log_every);
+        // Of one batch a window, and in no other step: so it costs nothing, and no state has to keep it.
+        let hot_share = if is_logged { self.learner.hot_share(batch) } else { None };
         let report = self.learner.train(batch, Rates::at(&self.config.train, step)).map_err(|error| {
             let rows = first_row..=first_row + batch.len() as u64 - 1;
             let (config, learner, last_checkpoint) = (self.config, &self.learner, self.saver.newest());
@@ -106,8 +109,8 @@ impl Run<'_> {
         self.position = batch.end;
         self.take_note(batch, &report)?;
         progress.step(batch.len(), report.loss_sum / batch.len() as f64, report.stats.hot_rows);
-        if step.is_multiple_of(self.config.train.log_every) {
-            self.log_training(progress)?;
+        if is_logged {
+            self.log_training(progress, hot_share)?;
         }
         Ok(())
     }
@@ -121,8 +124,10 @@ impl Run<'_> {
         ended.iter().try_for_each(|day| dir.log(day))
     }
 
-    fn log_training(&mut self, progress: &mut Progress) -> Result<()> {
+    /// Logs the window that ends here; `hot_share` is that of its last batch, if it was measured.
+    fn log_training(&mut self, progress: &mut Progress, hot_share: Option<f64>) -> Result<()> {
         let Some(line) = self.online.end_window(self.totals.standing) else { return Ok(()) };
+        let line = line.with_hot_share(hot_share);
         self.dir.log(&line)?;
         self.dir.log_speed(self.totals.standing.step, progress.end_window(line.auc()))
     }

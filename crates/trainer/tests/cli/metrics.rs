@@ -190,16 +190,70 @@ fn event_files_say_what_the_lines_say() {
         of(&format!("embedding/{count}"), count, false);
         of(&format!("day/{count}"), count, true);
     }
+    of("embedding/hot_share", "hot_share", false);
     let speeds = &scalars["samples_per_second"];
     assert_eq!(speeds.iter().map(|point| point.0).collect::<Vec<_>>(), [20, 40, 60, 80, 94]);
     assert!(speeds.iter().all(|point| point.1 > 0.0), "{speeds:?}");
-    assert_eq!(scalars.len(), 3 * 4 + 2 * 3 + 1, "{:?}", scalars.keys());
+    assert_eq!(scalars.len(), 3 * 4 + 2 * 3 + 1 + 1, "{:?}", scalars.keys());
     assert_eq!(scalars["test/auc"].last().map(|point| point.1), number(&report, "test_auc"));
 
     // The same digits without; and no directory.
     let (_, without) = bench.train("b", &["train.eval_every=50"]);
     assert_eq!(without, metrics);
     assert!(!bench.path("b").join("tensorboard").exists());
+}
+
+#[test]
+fn a_line_says_how_many_lookups_hot_rows_served() {
+    let bench = Bench::new();
+    let (_, metrics) = bench.train("a", &[]);
+    let lines = lines(&metrics);
+    let (with, without): (Vec<_>, Vec<_>) = lines.iter().partition(|line| line.get("hot_share").is_some());
+    let step = |line: &&Value| line["step"].as_u64().expect("a number");
+    assert_eq!(with.iter().map(step).collect::<Vec<_>>(), [20, 40, 60, 80], "the windows that are full");
+    assert!(without.iter().any(|line| line["day"].is_u64()), "days have none, nor has the rest of a window: {metrics}");
+    assert!(without.iter().any(|line| step(line) == 94 && line["train_logloss"].is_f64() && line["day"].is_null()));
+    let shares: Vec<_> = with.iter().map(|line| line["hot_share"].as_f64().expect("a number")).collect();
+    assert!(shares.iter().all(|share| (0.0..=1.0).contains(share)), "{shares:?}");
+    assert!(shares[0] < shares[3], "it grows: {shares:?}");
+
+    // Before the first step nobody is hot.
+    let (_, metrics) = bench.train("at-once", &["train.log_every=1", "data.rows=300"]);
+    let first: Value = serde_json::from_str(metrics.lines().next().expect("a line")).expect("JSON");
+    assert_eq!(first["hot_share"].as_f64(), Some(0.0), "{first}");
+
+    let (report, metrics) = bench.train("hash", &["embedding.method=hash"]);
+    assert!(!metrics.contains("hot_share") && report.get("tiers").is_none(), "{metrics}");
+}
+
+#[test]
+fn a_report_says_who_owns_rows() {
+    let bench = Bench::new();
+    for method in ["cafe", "cafe_best", "cafe_plus", "offline"] {
+        let (report, _) = bench.train(method, &[&format!("embedding.method={method}")]);
+        let tiers = &report["tiers"];
+        let numbers = |key: &str| -> Vec<u64> {
+            tiers[key].as_array().expect("a list").iter().map(|number| number.as_u64().expect("a number")).collect()
+        };
+        let number = |key: &str| tiers[key].as_u64().expect("a number");
+        let by_field = numbers("hot_rows_by_field");
+        // Compact slots don't know whose they are.
+        if method != "cafe_best" {
+            assert_eq!((by_field.len(), Some(by_field.iter().sum())), (26, report["hot_rows"].as_u64()), "{report}");
+        }
+        let names = tiers["field_names"].as_array().expect("a list");
+        assert_eq!((names.len(), names[25].as_str()), (26, Some("C26")));
+        assert!(report["hot_rows"].as_u64() <= Some(number("max_hot_rows")), "{tiers}");
+        let pairs: Vec<(i32, u64)> = serde_json::from_value(tiers["score_counts"].clone()).expect("pairs");
+        assert!(pairs.windows(2).all(|pair| pair[0].0 < pair[1].0), "{tiers}");
+        let n_scores: u64 = pairs.iter().map(|pair| pair.1).sum();
+        assert!(n_scores <= number("slots_in_use") && number("slots_in_use") <= number("slots"), "{tiers}");
+        let has_scores = method != "offline";
+        assert_eq!(
+            (n_scores > 0, tiers["thresholds"].as_array().is_some_and(|it| !it.is_empty())),
+            (has_scores, has_scores)
+        );
+    }
 }
 
 #[test]
