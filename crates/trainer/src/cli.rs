@@ -62,7 +62,7 @@ enum Command {
     Scan(ScanArgs),
     /// Writes generated rows in the format of a data set
     Synth(SynthArgs),
-    /// Compares HotSketch's proven hold rate with an experiment on a Zipf stream
+    /// Compares HotSketch's proven hold rate with an experiment on a Zipf stream, or measures many sizes
     Sketch(SketchArgs),
     /// Times training and prediction of a configuration on rows in memory; writes nothing
     Bench(BenchArgs),
@@ -119,7 +119,7 @@ fn dispatch(cli: Cli) -> Result<()> {
             return plan.refusal.map_or(Ok(()), |refusal| Err(refusal.into()));
         }
         (Some(Command::Scan(args)), _) => crate::scan::scan(&args)?,
-        (Some(Command::Sketch(args)), _) => crate::sketch::sketch(args)?,
+        (Some(Command::Sketch(args)), _) => crate::sketch::sketch(&args)?,
         (Some(Command::Bench(args)), _) => crate::bench::bench(&args)?,
         (Some(Command::Eval(args)), _) => crate::using::eval::eval(&args)?,
         (Some(Command::Predict(args)), _) => crate::using::predict::predict(&args)?,

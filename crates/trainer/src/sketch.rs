@@ -1,57 +1,104 @@
-//! `trainer sketch`: the theory's bound on HotSketch beside an experiment on a Zipf stream.
+//! `trainer sketch`: the theory's bound on HotSketch beside an experiment on a Zipf stream, or a sweep over sizes.
+
+mod findings;
+mod stream;
+mod sweep;
+
+use std::path::PathBuf;
 
 use anyhow::Result;
-use cafe_core::{FeatureId, HotSketch, SketchConfig, VictimPolicy, mix64, theory};
+use cafe_core::{HotSketch, SketchConfig, VictimPolicy, theory};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rand_distr::Zipf;
 
+use crate::output::write_to;
 use crate::report::{bytes, grouped, table};
+use stream::{Streams, feature_id};
 
 /// What to try.
-#[derive(Clone, Copy, Debug, clap::Args)]
+#[derive(Clone, Debug, clap::Args)]
 pub struct SketchArgs {
-    /// Exponent of the Zipf distribution that the stream follows
-    #[arg(long, value_name = "Z", value_parser = positive)]
-    pub skew: f64,
+    /// Exponent of the Zipf distribution that the stream follows; 1.1 in a sweep unless told
+    #[arg(long, value_name = "Z", value_parser = positive, required_unless_present = "sweep")]
+    pub skew: Option<f64>,
     /// Slots a bucket
     #[arg(long, value_name = "C", value_parser = clap::value_parser!(u32).range(1..=1024))]
-    pub slots: u32,
+    #[arg(required_unless_present = "sweep", conflicts_with = "sweep")]
+    pub slots: Option<u32>,
     /// Buckets
     #[arg(long, value_name = "W", value_parser = clap::value_parser!(u32).range(1..=1 << 28))]
-    pub buckets: u32,
+    #[arg(required_unless_present = "sweep", conflicts_with = "sweep")]
+    pub buckets: Option<u32>,
     /// Watch the features with more than this share of the stream
     #[arg(long, value_name = "G", value_parser = proper_share)]
-    pub share: f64,
+    #[arg(required_unless_present = "sweep", conflicts_with = "sweep")]
+    pub share: Option<f64>,
     /// Different features
-    #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(1..=1 << 32))]
+    #[arg(long, value_name = "N", default_value_t = 1_000_000)]
+    #[arg(value_parser = clap::value_parser!(u64).range(1..=1 << 32))]
     pub features: u64,
-    /// Length of a stream
-    #[arg(long, default_value_t = 2_000_000, value_parser = clap::value_parser!(u64).range(1..=u64::from(u32::MAX)))]
+    /// Length of a stream; a sweep holds it in memory, in about 24 bytes an observation
+    #[arg(long, value_name = "N", default_value_t = 2_000_000)]
+    #[arg(value_parser = clap::value_parser!(u64).range(1..=u64::from(u32::MAX)))]
     pub observations: u64,
-    /// Streams, each with a seed of its own
-    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..))]
-    pub seeds: u64,
+    /// Streams, each with a seed of its own; 5 of them unless told, 3 in a sweep
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub seeds: Option<u64>,
+    /// Measures many sizes: recall, recall while the popular features change, and speed
+    #[arg(long)]
+    pub sweep: bool,
+    /// Where a sweep writes its figures as JSON; by default it prints them as tables
+    // A flag that is absent is false, which is enough for `requires`; what a sweep has not, the other mode must have.
+    #[arg(long, value_name = "FILE.json", default_value = "-", conflicts_with_all = ["slots", "buckets", "share"])]
+    pub out: PathBuf,
 }
 
-/// Measures and computes; returns the table.
+/// Measures and computes; returns what is to be printed.
 ///
 /// # Errors
-/// If the distribution does not exist; arguments from the command line have been checked.
-pub fn sketch(args: SketchArgs) -> Result<String> {
-    let SketchArgs { skew, slots, buckets, share, features, observations, seeds } = args;
-    let (slots, buckets) = (slots as usize, buckets as usize);
-    let zipf = Zipf::new(features as f64, skew)?;
+/// If the distribution does not exist (arguments from the command line have been checked), or a file can't be written.
+pub fn sketch(args: &SketchArgs) -> Result<String> {
+    let SketchArgs { skew, slots, buckets, share, features, observations, seeds, .. } = *args;
+    if args.sweep {
+        let (skew, n_seeds) = (skew.unwrap_or(1.1), seeds.unwrap_or(3));
+        return sweep_to(args, &Streams { skew, features, observations, n_seeds });
+    }
+    let (Some(skew), Some(slots), Some(buckets), Some(share)) = (skew, slots, buckets, share) else {
+        unreachable!("clap asks for all of them where there is no sweep");
+    };
+    let streams = Streams { skew, features, observations, n_seeds: seeds.unwrap_or(5) };
+    compare(&streams, (buckets as usize, slots as usize), share)
+}
+
+/// Sweeps, and writes the figures to where they are wanted.
+fn sweep_to(args: &SketchArgs, streams: &Streams) -> Result<String> {
+    let figures = sweep::sweep(streams)?;
+    if args.out.as_os_str() == "-" {
+        return Ok(figures.text());
+    }
+    write_to(&args.out, |out| {
+        serde_json::to_writer(&mut *out, &figures)?;
+        Ok(writeln!(out)?)
+    })?;
+    Ok(table(&[("written", args.out.display().to_string())]))
+}
+
+/// The bounds on a sketch of `w` buckets and `c` slots beside an experiment: features above the share `gamma`.
+fn compare(streams: &Streams, (buckets, slots): (usize, usize), share: f64) -> Result<String> {
+    let Streams { skew, features, observations, n_seeds } = *streams;
+    let zipf = streams.distribution()?;
     let (mut above, mut held) = (0_u64, 0_u64);
-    for seed in 0..seeds {
-        let (of_stream, kept) = one_stream(args, zipf, seed);
+    for seed in 0..n_seeds {
+        let sketch = SketchConfig { n_buckets: buckets, slots, victim: VictimPolicy::Lightest, seed };
+        let (of_stream, kept) = one_stream(streams, zipf, sketch, share);
         above += of_stream;
         held += kept;
     }
     let measured = if above == 0 {
         "no feature has such a share".to_owned()
     } else {
-        format!("{:.4} ({} of {} over {seeds} streams)", held as f64 / above as f64, grouped(held), grouped(above))
+        format!("{:.4} ({} of {} over {n_seeds} streams)", held as f64 / above as f64, grouped(held), grouped(above))
     };
     let zipf_bound = if skew > 1.0 && buckets >= 6 {
         format!("{:.4}", theory::hold_probability_zipf(share, skew, buckets, slots))
@@ -77,20 +124,20 @@ pub fn sketch(args: SketchArgs) -> Result<String> {
 }
 
 /// The features above the share in one stream, and how many of them are held at its end.
-fn one_stream(args: SketchArgs, zipf: Zipf<f64>, seed: u64) -> (u64, u64) {
-    let mut rng = ChaCha8Rng::seed_from_u64(seed);
-    let (n_buckets, slots) = (args.buckets as usize, args.slots as usize);
-    let mut sketch = HotSketch::new(SketchConfig { n_buckets, slots, victim: VictimPolicy::Lightest, seed });
-    let id = |rank: u64| FeatureId::from_raw(mix64(rank, seed) >> (u64::BITS - FeatureId::BITS));
-    let mut counts = vec![0_u32; args.features as usize + 1];
-    for _ in 0..args.observations {
+fn one_stream(streams: &Streams, zipf: Zipf<f64>, config: SketchConfig, share: f64) -> (u64, u64) {
+    let mut rng = ChaCha8Rng::seed_from_u64(config.seed);
+    let mut sketch = HotSketch::new(config);
+    let mut counts = vec![0_u32; streams.features as usize + 1];
+    for _ in 0..streams.observations {
         let rank = rng.sample(zipf) as u64;
         counts[rank as usize] += 1;
-        sketch.observe(id(rank), 1.0);
+        sketch.observe(feature_id(rank, config.seed), 1.0);
     }
-    let least = args.share * args.observations as f64;
-    let above = (1..=args.features).filter(|&rank| f64::from(counts[rank as usize]) > least);
-    above.fold((0, 0), |(above, held), rank| (above + 1, held + u64::from(sketch.get(id(rank)).is_some())))
+    let least = share * streams.observations as f64;
+    let above = (1..=streams.features).filter(|&rank| f64::from(counts[rank as usize]) > least);
+    above.fold((0, 0), |(above, held), rank| {
+        (above + 1, held + u64::from(sketch.get(feature_id(rank, config.seed)).is_some()))
+    })
 }
 
 fn positive(text: &str) -> Result<f64, String> {

@@ -6,7 +6,7 @@ use std::process::Stdio;
 
 use crate::support::{Bench, synth};
 
-const COMMANDS: [&str; 11] = [
+const COMMANDS: [&str; 12] = [
     "--help",
     "--version",
     "--config small.toml --run-dir run",
@@ -17,6 +17,7 @@ const COMMANDS: [&str; 11] = [
     "scan --config small.toml --json",
     "synth --rows 20000 --seed 1 --out -",
     "sketch --skew 1.5 --slots 4 --buckets 9 --share 0.1 --features 100 --observations 100 --seeds 1",
+    "sketch --sweep --features 100 --observations 100 --seeds 1",
     "bench --config small.toml --rows 2000 --seconds 0.05",
 ];
 

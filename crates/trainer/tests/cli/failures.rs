@@ -113,6 +113,9 @@ fn configurations_that_cannot_work_exit_with_78() {
         "--no-such-flag",
         "synth --rows 5 --rows-per-day 0 --out a",
         "sketch --skew -1 --slots 4 --buckets 9 --share 0.1",
+        "sketch --skew 1.1 --slots 4 --buckets 9",
+        "sketch --sweep --slots 4",
+        "sketch --skew 1.1 --slots 4 --buckets 9 --share 0.1 --out a.json",
     ] {
         let arguments: Vec<_> = arguments.split(' ').collect();
         assert_eq!(bench.trainer(&arguments).status.code(), Some(2), "{arguments:?}");

@@ -4,6 +4,8 @@ use std::fs;
 use std::io::Write;
 use std::process::Stdio;
 
+use serde_json::{Value, json};
+
 use crate::support::{Bench, SMALL, failure, lasting, root, synth};
 
 #[test]
@@ -41,8 +43,8 @@ fn a_run_leaves_a_configuration_metrics_and_a_report() {
     assert!(report["test_auc"].as_f64().expect("a number") > 0.55, "it learns: {report:#}");
     assert!(report["embedding_bytes"].as_u64() <= report["budget_bytes"].as_u64());
     assert!(report["hot_rows"].as_u64() > Some(5));
-    let lines: Vec<serde_json::Value> = metrics.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
-    let is_window = |line: &&serde_json::Value| line["train_logloss"].is_f64() && line["day"].is_null();
+    let lines: Vec<Value> = metrics.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    let is_window = |line: &&Value| line["train_logloss"].is_f64() && line["day"].is_null();
     assert_eq!(lines.iter().filter(is_window).count(), 94 / 20 + 1);
     let (at_the_end, once) = bench.train("at-the-end", &["train.eval_every=94"]);
     assert_eq!(once.lines().filter(|line| line.contains("test_auc")).count(), 1, "the last step is evaluated once");
@@ -270,6 +272,47 @@ fn sketch_shows_the_bound_beside_the_experiment() {
     };
     assert!(number("held, measured") >= number("  for Zipf"), "{text}");
     assert!(number("  for Zipf") > 0.5, "{text}");
+}
+
+#[test]
+fn a_sweep_of_sketches_writes_its_figures() {
+    let bench = Bench::new();
+    let args = ["sketch", "--sweep", "--features", "30000", "--observations", "100000", "--seeds", "2"];
+    let output = bench.trainer(&[&args[..], &["--out", "sweep.json"]].concat());
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "written  sweep.json\n");
+    let found: Value = serde_json::from_slice(&fs::read(bench.path("sweep.json")).expect("written")).expect("JSON");
+    let settings = json!({"format": 1, "skew": 1.1, "features": 30_000, "observations": 100_000, "seeds": [0, 1]});
+    for (key, value) in settings.as_object().expect("an object") {
+        assert_eq!(&found[key], value, "{key}");
+    }
+    let entries = |list: &str, keys: &str| -> Vec<Value> {
+        let entries = found[list].as_array().expect("a list").clone();
+        for entry in &entries {
+            let mut found: Vec<_> = entry.as_object().expect("an object").keys().map(String::as_str).collect();
+            found.sort_unstable();
+            assert_eq!(found.join(" "), keys, "{list}");
+            let recall = entry.get("recall").map(|recall| recall.as_f64().expect("a number"));
+            assert!(recall.is_none_or(|recall| (0.0..=1.0).contains(&recall)), "{entry}");
+        }
+        entries
+    };
+    let recall = entries("recall", "bound bytes recall seed slots top");
+    assert_eq!((recall.len(), found.as_object().map(serde_json::Map::len)), (2 * 4 * 6, Some(8)));
+    assert!(recall.iter().any(|entry| entry["bound"].is_null()) && recall.iter().any(|entry| entry["bound"].is_f64()));
+    let of_size = |slots: &Value, bytes: u64| {
+        let entry = recall.iter().find(|entry| &entry["slots"] == slots && entry["bytes"] == json!(bytes));
+        entry.expect("such a size")["recall"].as_f64()
+    };
+    assert!(recall.iter().all(|entry| of_size(&entry["slots"], 384 << 10) >= of_size(&entry["slots"], 12 << 10)));
+    assert_eq!(entries("drift", "bytes decay observations recall seed slots top").len(), 2 * 4 * 2 * 32);
+    let speed = entries("speed", "bytes estimate_per_second observe_per_second slots");
+    assert_eq!(speed.len(), 4 * 6);
+    assert!(speed.iter().all(|entry| entry["observe_per_second"].as_f64() > Some(0.0)), "{speed:?}");
+
+    let text = String::from_utf8(bench.trainer(&args).stdout).expect("UTF-8");
+    assert!(text.starts_with("Zipf(1.1) over 30,000 features, 100,000 observations, 2 streams\n"), "{text}");
+    assert!(text.contains("384 kB") && !text.contains('{'), "{text}");
 }
 
 #[test]
