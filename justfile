@@ -23,13 +23,31 @@ test-parquet:
 ci:
     .ci/run
 
+# methods at four ratios on generated rows with a small network, and their page: minutes on 2 cores
+sweep-quick out="runs/quick":
+    cargo run --release -p trainer -- sweep configs/sweeps/quick.toml --out {{out}}
+    cargo run --release -p trainer -- sketch --sweep --out {{out}}/sketch.json
+    cargo run --release -p trainer -- report {{out}} --out {{out}}/report.html
+
+# one setting of CAFE at a time, on generated rows, and the page: a quarter of an hour on 2 cores
+sweep-sensitivity out="runs/sensitivity": (sweep "sensitivity" out)
+
 # every method at equal bytes on generated rows over three seeds (hours on 2 cores; stop and start it as you like)
-sweep-methods rows="3000000" out="runs/methods":
-    scripts/sweep_methods.sh {{rows}} {{out}}
+sweep-methods out="runs/methods": (sweep "methods" out)
 
 # hash and CAFE under the other models
-sweep-models rows="3000000" out="runs/models":
-    MODELS="wdl dcn dcnv2 deepfm" METHODS="hash cafe" RATIOS="1000 10000" scripts/sweep_methods.sh {{rows}} {{out}}
+sweep-models out="runs/models": (sweep "models" out)
+
+# fading scores, staying scores and a hot set frozen on the first day, under drift
+sweep-drift out="runs/drift": (sweep "drift" out)
+
+# methods at equal bytes on Criteo Kaggle (scripts/get_kaggle.sh; days on 2 cores)
+sweep-kaggle out="runs/kaggle": (sweep "kaggle" out)
+
+# any sweep of configs/sweeps, and its page
+sweep name out:
+    cargo run --release -p trainer -- sweep configs/sweeps/{{name}}.toml --out {{out}}
+    cargo run --release -p trainer -- report {{out}} --out {{out}}/report.html
 
 # peak memory of training on 100,000 and on 1,000,000 rows of a file
 check-memory:
@@ -54,10 +72,6 @@ golden:
     python3 scripts/golden_dlrm.py
     python3 scripts/golden_adam.py
     python3 scripts/golden_models.py
-
-# fading scores, staying scores and a hot set frozen on the first day, under drift
-sweep-drift rows="3000000" day="250000" out="runs/drift":
-    scripts/sweep_drift.sh {{rows}} {{day}} {{out}}
 
 # the long proofs, about an hour on 2 cores: 1,000 kills, 100,000 crash images, every bit flip, fuzzing, 10 GB of rows
 soak:

@@ -11,15 +11,18 @@ use dlrm_model::ModelError;
 
 use crate::bench::BenchArgs;
 use crate::checkpoint::{LoadError, StoreError};
+use crate::compare::CompareArgs;
 use crate::config::{Config, ConfigError};
 use crate::data::DataError;
 use crate::memory::MemoryError;
 use crate::not_finite::{NotFinite, NotFiniteArray};
+use crate::page::ReportArgs;
 use crate::resume::ResumeError;
 use crate::run::{Interrupted, Resume};
 use crate::run_dir::RunDirError;
 use crate::scan::ScanArgs;
 use crate::sketch::SketchArgs;
+use crate::sweep::{SweepArgs, SweepStopped};
 use crate::synth::SynthArgs;
 use crate::trained::NoModel;
 use crate::using::eval::EvalArgs;
@@ -74,6 +77,12 @@ enum Command {
     Export(ExportArgs),
     /// Says how large a trained model is and which features it holds to be important
     Inspect(InspectArgs),
+    /// Runs what a file of methods, ratios and seeds asks for, as far as it is not there yet
+    Sweep(SweepArgs),
+    /// Puts finished runs side by side, as text
+    Compare(CompareArgs),
+    /// Draws runs as one page that needs no network
+    Report(ReportArgs),
 }
 
 /// Exit codes, after `sysexits.h`; the README has the table.
@@ -125,6 +134,9 @@ fn dispatch(cli: Cli) -> Result<()> {
         (Some(Command::Predict(args)), _) => crate::using::predict::predict(&args)?,
         (Some(Command::Export(args)), _) => crate::using::export::export(&args)?,
         (Some(Command::Inspect(args)), _) => crate::using::inspect::inspect(&args)?,
+        (Some(Command::Sweep(args)), _) => crate::sweep::sweep(&args)?,
+        (Some(Command::Compare(args)), _) => crate::compare::compare(&args)?,
+        (Some(Command::Report(args)), _) => crate::page::report(&args)?,
         (None, Some(experiment)) => {
             let (report, path) = crate::run::run(&experiment.load()?, cli.run_dir, cli.resume)?;
             format!("{}written      {}\n", report.table(), path.display())
@@ -202,6 +214,9 @@ fn is_closed_pipe(error: &anyhow::Error) -> bool {
 fn exit_code(error: &anyhow::Error) -> u8 {
     for cause in error.chain() {
         if let Some(stopped) = cause.downcast_ref::<Interrupted>() {
+            return stopped.exit_code;
+        }
+        if let Some(stopped) = cause.downcast_ref::<SweepStopped>() {
             return stopped.exit_code;
         }
         if let Some(code) = run_dir_code(cause) {

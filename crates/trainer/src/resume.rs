@@ -3,9 +3,10 @@
 use std::fmt::Write as _;
 
 use criteo_io::FileStamp;
-use toml::{Table, Value};
+use toml::Table;
 
 use crate::config::Config;
+use crate::settings::{self, Settings};
 use crate::state::RunState;
 
 /// Keys that may change between two parts of a run. What the model learns from each row does not depend on them, or, for
@@ -104,11 +105,9 @@ fn lines(differences: &[Difference]) -> String {
 pub fn check_config(state: &RunState, config: &Config) -> Result<Vec<Difference>, ResumeError> {
     let damaged = |error: &dyn std::fmt::Display| ResumeError::Damaged { message: error.to_string() };
     let was: Table = toml::from_str(&state.config).map_err(|error| damaged(&error))?;
-    // Through text, as the other went, so that an `f32` is written with the same digits.
-    let text = toml::to_string(config).map_err(|error| damaged(&error))?;
-    let is: Table = toml::from_str(&text).map_err(|error| damaged(&error))?;
+    let is = settings::of(config).map_err(|error| damaged(&error))?;
     let (free, fixed): (Vec<_>, Vec<_>) =
-        differences(&was, &is).into_iter().partition(|it| FREE.contains(&it.key.as_str()));
+        differences(&settings::flat(&was), &is).into_iter().partition(|it| FREE.contains(&it.key.as_str()));
     if !fixed.is_empty() {
         return Err(ResumeError::Config { differences: fixed });
     }
@@ -118,31 +117,13 @@ pub fn check_config(state: &RunState, config: &Config) -> Result<Vec<Difference>
     Ok(free)
 }
 
-fn differences(was: &Table, is: &Table) -> Vec<Difference> {
-    let (mut old, mut new) = (Vec::new(), Vec::new());
-    flatten("", was, &mut old);
-    flatten("", is, &mut new);
-    let of =
-        |side: &[(String, Value)], key: &str| side.iter().find(|(it, _)| it == key).map(|(_, value)| value.clone());
-    let mut keys: Vec<_> = old.iter().chain(&new).map(|(key, _)| key.clone()).collect();
+fn differences(was: &Settings, is: &Settings) -> Vec<Difference> {
+    let mut keys: Vec<_> = was.keys().chain(is.keys()).collect();
     keys.sort();
     keys.dedup();
-    let differs = |key: String| {
-        let (was, is) = (of(&old, &key), of(&new, &key));
-        (was != is).then(|| Difference { key, was: was.map(|it| it.to_string()), is: is.map(|it| it.to_string()) })
-    };
-    keys.into_iter().filter_map(differs).collect()
-}
-
-/// Values by their whole paths. Lists are values.
-fn flatten(prefix: &str, table: &Table, out: &mut Vec<(String, Value)>) {
-    for (key, value) in table {
-        let path = if prefix.is_empty() { key.clone() } else { format!("{prefix}.{key}") };
-        match value {
-            Value::Table(table) => flatten(&path, table, out),
-            _ => out.push((path, value.clone())),
-        }
-    }
+    let differing = keys.into_iter().filter(|&key| was.get(key) != is.get(key));
+    let shown = |side: &Settings, key: &String| side.get(key).map(ToString::to_string);
+    differing.map(|key| Difference { key: key.clone(), was: shown(was, key), is: shown(is, key) }).collect()
 }
 
 /// Compares the files of a run with those that it is to go on with. Where they are does not matter, and what comes through
@@ -190,9 +171,9 @@ mod tests {
 
     #[test]
     fn differences_are_named_key_by_key() {
-        let was: Table =
-            "name = \"a\"\nseed = 1\n[train]\nlr = 0.1\n[data]\npath = [\"x\", \"y\"]\n".parse().expect("TOML");
-        let is: Table = "name = \"a\"\n[train]\nlr = 0.2\nbatch = 5\n[data]\npath = [\"x\"]\n".parse().expect("TOML");
+        let settings = |text: &str| settings::flat(&text.parse().expect("TOML"));
+        let was = settings("name = \"a\"\nseed = 1\n[train]\nlr = 0.1\n[data]\npath = [\"x\", \"y\"]\n");
+        let is = settings("name = \"a\"\n[train]\nlr = 0.2\nbatch = 5\n[data]\npath = [\"x\"]\n");
         let found: Vec<_> = differences(&was, &is).iter().map(ToString::to_string).collect();
         let expected = [
             "data.path: was [\"x\", \"y\"], is [\"x\"]",

@@ -1,0 +1,164 @@
+//! Names for people: of protocols, models, variants, ratios.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::Variant;
+use crate::config::EmbeddingConfig;
+use crate::report::grouped;
+use crate::settings::{Settings, flat, lines, shown};
+
+/// Settings of the embedding that say how large it is or what it holds, not how it works.
+const SIZES: [&str; 4] = ["embedding.method", "embedding.compression", "embedding.budget", "embedding.features"];
+
+/// Settings that change neither what is learned from the data nor what is measured.
+const FREE: [&str; 12] = [
+    "name",
+    "threads",
+    "max_memory",
+    "seed",
+    "data.synthetic.seed",
+    "data.cache",
+    "data.cache_dir",
+    "train.eval_every",
+    "train.log_every",
+    "train.tensorboard",
+    "checkpoint.every",
+    "checkpoint.keep",
+];
+
+/// What must be equal for runs to be compared: everything but the embedding and the seeds.
+pub(super) fn group_key(settings: &Settings) -> String {
+    lines(settings.iter().filter(|(key, _)| is_common(key)))
+}
+
+fn is_common(key: &str) -> bool {
+    let is_varied = key.starts_with("embedding.") && key != "embedding.features";
+    !is_varied && !FREE.contains(&key)
+}
+
+/// What of that is different, after a comma each.
+pub(super) fn differences(first: &Settings, other: &Settings) -> String {
+    let keys: BTreeSet<&String> = first.keys().chain(other.keys()).filter(|key| is_common(key)).collect();
+    let text = |key: &str| other.get(key).map_or_else(|| "unset".to_owned(), shown);
+    let different = keys.into_iter().filter(|&key| first.get(key) != other.get(key));
+    different.fold(String::new(), |out, key| format!("{out}, {} {}", short(key), text(key)))
+}
+
+/// The embedding's settings but its sizes, as far as its method looks at them.
+pub(super) fn embedding(settings: &Settings) -> Settings {
+    let get = |key: &str| settings.get(key).map(shown).unwrap_or_default();
+    let method = get("embedding.method");
+    let is_used = |section: &str| match section {
+        "cafe" => method == "cafe" || method == "cafe_best",
+        "unified" => method == "unified" || method == "cafe_best" || get("embedding.cafe.cold") == "unified",
+        section => method == section,
+    };
+    let of_method = |key: &str| {
+        let Some(rest) = key.strip_prefix("embedding.") else { return false };
+        !SIZES.contains(&key) && rest.split_once('.').is_none_or(|(section, _)| is_used(section))
+    };
+    settings.iter().filter(|(key, _)| of_method(key)).map(|(key, value)| (key.clone(), value.clone())).collect()
+}
+
+/// What differs from the defaults.
+pub(super) fn deviations(embedding: &Settings) -> BTreeMap<String, String> {
+    let defaults = toml::to_string(&EmbeddingConfig::default()).ok().and_then(|text| text.parse().ok());
+    let defaults: Settings = defaults.map_or_else(Settings::new, |table| flat(&table));
+    let differs = |(key, value): &(&String, &toml::Value)| {
+        let default = defaults.get(key.trim_start_matches("embedding."));
+        default != Some(value)
+    };
+    embedding.iter().filter(differs).map(|(key, value)| (key.clone(), shown(value))).collect()
+}
+
+/// The method with what differs from its defaults.
+pub(super) fn variant(method: &str, deviations: &BTreeMap<String, String>) -> String {
+    deviations.iter().fold(method.to_owned(), |label, (key, value)| format!("{label}, {} {value}", short(key)))
+}
+
+/// The end of a key, in words.
+#[must_use]
+pub(crate) fn short(key: &str) -> String {
+    key.rsplit('.').next().unwrap_or(key).replace('_', " ")
+}
+
+/// What all variants of a method deviate in is no deviation of any: it is taken out, and told once. Precision always is
+/// part of the name.
+pub(super) fn common(variants: &mut [Variant<'_>]) -> Vec<String> {
+    let methods: BTreeSet<String> = variants.iter().map(|variant| variant.method.clone()).collect();
+    let mut told = Vec::new();
+    for method in methods {
+        let of_method = || variants.iter().filter(|variant| variant.method == method);
+        let Some(first) = of_method().next() else { continue };
+        let is_common = |(key, value): &(&String, &String)| {
+            *key != "embedding.precision" && of_method().all(|variant| variant.deviations.get(*key) == Some(*value))
+        };
+        let common: BTreeMap<String, String> =
+            first.deviations.iter().filter(is_common).map(|(key, value)| (key.clone(), value.clone())).collect();
+        if common.is_empty() {
+            continue;
+        }
+        told.push(variant(&method, &common));
+        for of_method in variants.iter_mut().filter(|variant| variant.method == method) {
+            of_method.deviations.retain(|key, _| !common.contains_key(key));
+            of_method.label = variant(&method, &of_method.deviations);
+        }
+    }
+    told
+}
+
+/// Lines on what holds for all runs of a group.
+pub(super) fn protocol(settings: &Settings) -> Vec<(&'static str, String)> {
+    let get = |key: &str| settings.get(key).map(shown);
+    let number = |key: &str| settings.get(key).and_then(toml::Value::as_integer).map(|n| grouped(n as u64));
+    let or_nothing =
+        |text: Option<String>, before: &str| text.map_or_else(String::new, |text| format!("{before}{text}"));
+    let data = match number("data.synthetic.rows") {
+        Some(rows) => format!(
+            "generated: {rows} rows, a new day every {}; a seed draws rows, what is planted in them, and weights",
+            number("data.synthetic.rows_per_day").unwrap_or_default()
+        ),
+        None => format!(
+            "{}: {}{}",
+            get("data.format").unwrap_or_default(),
+            get("data.path").unwrap_or_default(),
+            or_nothing(number("data.rows"), ", rows "),
+        ),
+    };
+    let split = match (get("data.test_path"), get("data.split")) {
+        (Some(path), _) => format!("tests on {path}"),
+        (None, split) => format!(
+            "{}{}",
+            split.unwrap_or_else(|| "as the format's protocol says".to_owned()),
+            or_nothing(get("data.train_fraction"), ", train fraction ")
+        ),
+    };
+    let training = format!(
+        "batch {}, {} at {}{}, {} epoch(s){}",
+        get("train.batch").unwrap_or_default(),
+        get("train.optimizer").unwrap_or_default(),
+        get("train.lr").unwrap_or_default(),
+        or_nothing(get("train.embedding_lr"), ", rows at "),
+        get("train.epochs").unwrap_or_default(),
+        or_nothing(get("train.schedule.warmup_steps").filter(|steps| steps != "0"), ", warm-up steps "),
+    );
+    let engine = ["engine", "precision", "device"].map(|key| get(key).unwrap_or_default()).join(", ");
+    let dim = get("model.dim").unwrap_or_default();
+    vec![("data", data), ("split", split), ("training", training), ("d", dim), ("computed by", engine)]
+}
+
+/// A compression ratio with as many digits as it needs.
+#[must_use]
+pub fn ratio_text(ratio: f64) -> String {
+    if (ratio - ratio.round()).abs() < 0.005 * ratio && ratio >= 1.0 {
+        grouped(ratio.round() as u64)
+    } else {
+        format!("{ratio:.2}")
+    }
+}
+
+/// The same as a part of the full table.
+#[must_use]
+pub fn share_of_bytes(ratio: f64) -> String {
+    if ratio == 1.0 { "all".to_owned() } else { format!("1/{}", ratio_text(ratio)) }
+}

@@ -1,0 +1,110 @@
+//! Loss and AUC over the course of training.
+
+use super::super::chart::{Axis, Chart, Form, Point, Series};
+use super::{at, style};
+use crate::compare::{Cell, Group, Spread, share_of_bytes};
+use crate::runs::{EvaluationLine, RunRecord, WindowLine};
+
+/// Points of a line; more are taken together.
+pub(super) const MAX_POINTS: usize = 40;
+
+pub(super) fn charts(group: &Group<'_>) -> Vec<Chart> {
+    let online = "Each row is judged before the model learns from it; windows of steps, means over seeds.";
+    group
+        .ratios()
+        .into_iter()
+        .flat_map(|ratio| {
+            let of = |name: &str, note: &str, points: &dyn Fn(&Cell<'_>) -> Vec<Point>| {
+                chart(group, (ratio, name, note), points)
+            };
+            let loss = |cell: &Cell<'_>| windows(cell, &|line: &WindowLine| Some(line.train_logloss));
+            let auc = |cell: &Cell<'_>| windows(cell, &|line: &WindowLine| line.train_auc);
+            [
+                of("Training log-loss", online, &loss),
+                of("Training AUC", online, &auc),
+                of("Test AUC on the way", "Evaluations between steps, means over seeds.", &evaluations),
+            ]
+        })
+        .flatten()
+        .collect()
+}
+
+fn chart(
+    group: &Group<'_>,
+    (ratio, name, note): (f64, &str, &str),
+    points: &dyn Fn(&Cell<'_>) -> Vec<Point>,
+) -> Option<Chart> {
+    let series = at(group, ratio).map(|(variant, cell)| Series {
+        name: variant.label.clone(),
+        style: style(variant),
+        points: points(cell),
+    });
+    Chart {
+        id: String::new(),
+        title: format!("{name}, {} of the bytes", share_of_bytes(ratio)),
+        note: note.to_owned(),
+        x: Axis::linear("training rows", 0),
+        y: Axis::linear(if name.contains("AUC") { "AUC" } else { "log-loss" }, 5),
+        series: series.collect(),
+        form: Form::Lines,
+        is_timing: false,
+    }
+    .if_any()
+}
+
+/// A figure of the windows of a cell's runs, window by window: means over the runs that came so far.
+pub(super) fn windows(cell: &Cell<'_>, figure: &dyn Fn(&WindowLine) -> Option<f64>) -> Vec<Point> {
+    let of_run = |run: &RunRecord| {
+        let values = run.windows.iter().filter_map(|line| Some((line.rows, figure(line)?)));
+        values.collect::<Vec<_>>()
+    };
+    means(&cell.runs.iter().map(|run| of_run(run)).collect::<Vec<_>>())
+}
+
+/// Only where there is more than the last one.
+fn evaluations(cell: &Cell<'_>) -> Vec<Point> {
+    let value = |line: &EvaluationLine| Some((line.rows, line.test_auc?));
+    let of_run = |run: &RunRecord| run.evaluations.iter().filter_map(value).collect::<Vec<_>>();
+    let runs: Vec<_> = cell.runs.iter().map(|run| of_run(run)).collect();
+    if runs.iter().all(|run| run.len() < 2) { Vec::new() } else { means(&runs) }
+}
+
+/// Neighbours are taken together until there are few; then the runs, place by place.
+pub(super) fn means(runs: &[Vec<(u64, f64)>]) -> Vec<Point> {
+    let longest = runs.iter().map(Vec::len).max().unwrap_or(0);
+    let together = longest.div_ceil(MAX_POINTS).max(1);
+    let parts: Vec<Vec<(u64, f64)>> = runs
+        .iter()
+        .map(|run| {
+            let mean = |part: &[(u64, f64)]| part.iter().map(|(_, y)| y).sum::<f64>() / part.len() as f64;
+            run.chunks(together).map(|part| (part[part.len() - 1].0, mean(part))).collect()
+        })
+        .collect();
+    let at = |place: usize| {
+        let there = || parts.iter().filter_map(|run| run.get(place));
+        let x = there().map(|(x, _)| *x).max()?;
+        Some(Point::of(x as f64, Spread::of(there().map(|(_, y)| *y))?))
+    };
+    (0..longest.div_ceil(together)).filter_map(at).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn runs_that_go_on_count_as_far_as_they_came() {
+        let runs = [vec![(10, 1.0), (20, 2.0)], vec![(10, 3.0)]];
+        assert_eq!(
+            means(&runs),
+            [
+                Point { x: 10.0, y: 2.0, range: Some((1.0, 3.0, 2)) },
+                Point { x: 20.0, y: 2.0, range: Some((2.0, 2.0, 1)) },
+            ]
+        );
+        let long: Vec<(u64, f64)> = (0..200).map(|at| (at, at as f64)).collect();
+        let points = means(&[long]);
+        assert_eq!((points.len(), points[0].y, points[39].x), (40, 2.0, 199.0));
+        assert_eq!(means(&[]), []);
+    }
+}

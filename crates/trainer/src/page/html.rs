@@ -1,0 +1,193 @@
+//! The page around the pictures.
+
+use std::fmt::Write as _;
+
+use super::chart::{Chart, Series};
+use super::figures::{self, Section};
+use super::{Source, svg, table};
+use crate::compare::{Comparison, Group, answer, ratio_text};
+use crate::report::grouped;
+use crate::runs::RunRecord;
+use crate::sweep::Fate;
+
+/// Everything that makes it look as it does.
+const STYLE: &str = include_str!("style.css");
+
+/// The whole page. `reload`: it asks for itself again after so many seconds.
+pub(super) fn page(source: &Source, reload: Option<u32>) -> String {
+    let comparison = source.comparison();
+    let mut out = head(reload);
+    out.push_str("<main>");
+    out.push_str(&top(source, &comparison));
+    let groups: Vec<_> = comparison.groups.iter().enumerate().map(|(n, it)| (it, figures::of_group(it, n))).collect();
+    let sketches: Vec<_> = source.sketches.iter().enumerate().map(|(n, it)| figures::of_sketch(it, n)).collect();
+    out.push_str(&contents(&groups, !sketches.is_empty()));
+    for (number, (group, sections)) in groups.iter().enumerate() {
+        out.push_str(&group_head(group, number));
+        out.extend(sections.iter().map(section_html));
+    }
+    for sections in &sketches {
+        out.push_str("<h2 id=\"sketch\">HotSketch</h2>");
+        out.extend(sections.iter().map(section_html));
+    }
+    out.push_str(&all_runs(source, &comparison));
+    let version = env!("CARGO_PKG_VERSION");
+    let _ = writeln!(out, "<footer>Drawn by trainer {version}.</footer></main></body></html>");
+    out
+}
+
+fn head(reload: Option<u32>) -> String {
+    let reload = reload.map_or_else(String::new, |s| format!("<meta http-equiv=\"refresh\" content=\"{s}\">"));
+    format!(
+        "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\">{reload}\
+         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\
+         <meta name=\"color-scheme\" content=\"light dark\"><link rel=\"icon\" href=\"data:,\">\
+         <title>Compressed embeddings: runs</title><style>{STYLE}</style></head><body>"
+    )
+}
+
+/// The question, the answer, and how far the runs are.
+fn top(source: &Source, comparison: &Comparison<'_>) -> String {
+    let mut out = String::from("<header>");
+    let question = source.sweeps.iter().find_map(|sweep| sweep.question.as_deref());
+    let _ = write!(out, "<h1>{}</h1>", escape(question.unwrap_or("Embedding methods at equal bytes")));
+    if let Some(group) = comparison.groups.first() {
+        let sentences = answer(group);
+        if !sentences.is_empty() {
+            let _ = write!(out, "<p class=\"answer\">{}</p>", escape(&sentences.join(" ")));
+        }
+    }
+    let _ = write!(out, "<p>{}</p></header>", escape(&standing(source)));
+    out
+}
+
+fn standing(source: &Source) -> String {
+    let n_finished = source.runs.iter().filter(|run| run.report.is_some()).count();
+    let mut parts = vec![format!("{} runs finished", grouped(n_finished as u64))];
+    let mut add = |n: usize, what: &str| {
+        if n > 0 {
+            parts.push(format!("{} {what}", grouped(n as u64)));
+        }
+    };
+    add(source.runs.len() - n_finished, "not");
+    let fates = || source.sweeps.iter().flat_map(|sweep| &sweep.runs).map(|run| &run.fate);
+    add(fates().filter(|fate| matches!(fate, Fate::Waiting)).count(), "waiting");
+    add(fates().filter(|fate| matches!(fate, Fate::Failed(_))).count(), "failed");
+    add(fates().filter(|fate| matches!(fate, Fate::NotApplicable(_))).count(), "can't be");
+    parts.join(", ") + "."
+}
+
+fn contents(groups: &[(&Group<'_>, Vec<Section>)], has_sketch: bool) -> String {
+    let mut out = String::from("<nav><ul>");
+    for (number, (group, _)) in groups.iter().enumerate() {
+        let _ = write!(out, "<li><a href=\"#group-{number}\">{}</a></li>", escape(&group.model));
+    }
+    if has_sketch {
+        out.push_str("<li><a href=\"#sketch\">HotSketch</a></li>");
+    }
+    out.push_str("<li><a href=\"#runs\">All runs</a></li></ul></nav>");
+    out
+}
+
+fn group_head(group: &Group<'_>, number: usize) -> String {
+    let mut out = format!("<h2 id=\"group-{number}\">{}</h2><dl>", escape(&group.model));
+    for (name, text) in &group.protocol {
+        let _ = write!(out, "<dt>{name}</dt><dd>{}</dd>", escape(text));
+    }
+    out.push_str("</dl>");
+    let sentences = answer(group);
+    if !sentences.is_empty() {
+        let _ = write!(out, "<p>{}</p>", escape(&sentences.join(" ")));
+    }
+    out
+}
+
+fn section_html(section: &Section) -> String {
+    let charts = section.charts.iter().map(figure).collect::<String>();
+    format!("<h3>{}</h3><div class=\"figures\">{charts}</div>", section.title)
+}
+
+fn figure(chart: &Chart) -> String {
+    let timing = if chart.is_timing { " data-timing" } else { "" };
+    let mut out = format!("<figure id=\"{}\"{timing}><figcaption>{}</figcaption>", chart.id, escape(&chart.title));
+    out.push_str(&svg::draw(chart));
+    if chart.form == super::chart::Form::Lines {
+        out.push_str(&legend(&chart.series));
+    }
+    let _ = write!(out, "<p class=\"note\">{}</p>", escape(&chart.note));
+    let name: String = chart.title.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect();
+    out.push_str(&table::html(&table::cells(chart), &name.to_lowercase()));
+    out.push_str("</figure>");
+    out
+}
+
+fn legend(series: &[Series]) -> String {
+    let item = |series: &Series| {
+        let dashed = if series.style.is_dashed { " d" } else { "" };
+        format!("<li class=\"s{}{dashed}\">{}</li>", series.style.color, escape(&series.name))
+    };
+    format!("<ul class=\"legend\">{}</ul>", series.iter().map(item).collect::<String>())
+}
+
+/// Every run, and what could not be one.
+fn all_runs(source: &Source, comparison: &Comparison<'_>) -> String {
+    let head = ["run", "model", "method", "CR", "seed", "test AUC", "log-loss", "bytes", "standing"];
+    let mut rows = vec![head.map(str::to_owned).to_vec()];
+    for group in &comparison.groups {
+        for variant in &group.variants {
+            for cell in &variant.cells {
+                let place = [group.model.clone(), variant.label.clone(), ratio_text(cell.ratio)];
+                rows.extend(cell.runs.iter().map(|run| run_row(run, &place)));
+                if let (Some(why), true) = (&cell.not_applicable, cell.runs.is_empty()) {
+                    rows.push(other_row("", &place, why));
+                }
+            }
+        }
+    }
+    for run in source.sweeps.iter().flat_map(|sweep| &sweep.runs) {
+        if let Fate::Failed(why) = &run.fate {
+            rows.push(other_row(&run.name, &[const { String::new() }; 3], &format!("failed: {why}")));
+        }
+    }
+    format!("<h2 id=\"runs\">All runs</h2>{}", table::html(&rows, "runs"))
+}
+
+fn run_row(run: &RunRecord, place: &[String; 3]) -> Vec<String> {
+    let name = run.dir.file_name().map(|name| name.to_string_lossy().into_owned());
+    let mut row = vec![name.unwrap_or_default()];
+    row.extend_from_slice(place);
+    row.push(run.setting("seed").unwrap_or_default());
+    row.extend(if let Some(report) = &run.report {
+        let auc = report.test_auc.map_or_else(String::new, |auc| format!("{auc:.5}"));
+        let bytes = grouped(report.embedding_bytes);
+        [auc, format!("{:.5}", report.test_logloss), bytes, "finished".to_owned()]
+    } else {
+        let so_far = format!("{} rows so far", grouped(run.rows_trained()));
+        [String::new(), String::new(), String::new(), so_far]
+    });
+    row
+}
+
+/// Of what is no run.
+fn other_row(name: &str, place: &[String; 3], why: &str) -> Vec<String> {
+    let mut row = vec![name.to_owned()];
+    row.extend_from_slice(place);
+    row.extend([const { String::new() }; 4]);
+    row.push(why.to_owned());
+    row
+}
+
+/// Text as it stands in HTML.
+pub(super) fn escape(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '&' => out.push_str("&amp;"),
+            '<' => out.push_str("&lt;"),
+            '>' => out.push_str("&gt;"),
+            '"' => out.push_str("&quot;"),
+            _ => out.push(c),
+        }
+    }
+    out
+}

@@ -1,0 +1,92 @@
+//! A configuration as a list of keys and values, so that it can be compared with another.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use anyhow::Result;
+use toml::{Table, Value};
+
+use crate::config::Config;
+
+/// Values by their whole keys, such as `train.lr`. A list is a value.
+pub type Settings = BTreeMap<String, Value>;
+
+/// Every key of a table and of the tables in it.
+#[must_use]
+pub fn flat(table: &Table) -> Settings {
+    let mut settings = Settings::new();
+    flatten("", table, &mut settings);
+    settings
+}
+
+fn flatten(prefix: &str, table: &Table, out: &mut Settings) {
+    for (key, value) in table {
+        let path = if prefix.is_empty() { key.clone() } else { format!("{prefix}.{key}") };
+        match value {
+            Value::Table(table) => flatten(&path, table, out),
+            _ => {
+                out.insert(path, value.clone());
+            }
+        }
+    }
+}
+
+/// The settings of `config` as they are written to a run's directory: through text, so that an `f32` has the digits that
+/// it has there.
+///
+/// # Errors
+/// If it can't be written as TOML.
+pub fn of(config: &Config) -> Result<Settings> {
+    Ok(flat(&toml::from_str(&toml::to_string(config)?)?))
+}
+
+/// A value as a person writes it: text without quotes.
+#[must_use]
+pub fn shown(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+}
+
+/// Keys on which neither what a run learns nor what it logs depends.
+const INCIDENTAL: [&str; 8] = [
+    "name",
+    "threads",
+    "max_memory",
+    "data.cache",
+    "data.cache_dir",
+    "train.tensorboard",
+    "checkpoint.every",
+    "checkpoint.keep",
+];
+
+/// What tells a run from every other that would come to another result: its settings but the incidental ones.
+#[must_use]
+pub fn identity(settings: &Settings) -> String {
+    let telling = settings.iter().filter(|(key, _)| !INCIDENTAL.contains(&key.as_str()));
+    lines(telling)
+}
+
+/// A line each, `key=value`, which is TOML.
+pub fn lines<'a>(settings: impl Iterator<Item = (&'a String, &'a Value)>) -> String {
+    settings.fold(String::new(), |mut out, (key, value)| {
+        let _ = writeln!(out, "{key}={value}");
+        out
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_are_whole_and_incidental_ones_tell_nothing() {
+        let settings = |text: &str| flat(&text.parse().expect("TOML"));
+        let one = settings("name = \"a\"\nthreads = 1\n[data]\npath = [\"x\"]\n[train]\nschedule = { floor = 0.5 }\n");
+        let keys: Vec<_> = one.keys().map(String::as_str).collect();
+        assert_eq!(keys, ["data.path", "name", "threads", "train.schedule.floor"]);
+        assert_eq!(shown(&one["name"]), "a");
+        assert_eq!(shown(&one["data.path"]), "[\"x\"]");
+        let other = |text: &str| identity(&settings(text)) != identity(&one);
+        assert!(!other("threads = 2\n[data]\npath = [\"x\"]\n[train]\nschedule = { floor = 0.5 }\n"));
+        assert!(other("threads = 1\n[data]\npath = [\"x\"]\n[train]\nschedule = { floor = 0.25 }\n"));
+    }
+}

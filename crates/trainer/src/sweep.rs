@@ -1,0 +1,79 @@
+//! `trainer sweep`: all runs that a file asks for, those that are missing, at once as far as cores and memory go.
+//!
+//! Each run is a process of its own that writes to a directory of its own and goes on by itself where it was stopped
+//! (`--resume=auto`), so that one that fails ends no other, and a sweep that is stopped or killed loses nothing.
+
+mod plan;
+mod record;
+mod schedule;
+mod spec;
+
+use std::path::PathBuf;
+
+use anyhow::{Result, bail};
+
+use crate::report::grouped;
+use crate::stop::Stop;
+
+pub use record::{Fate, SweepEntry, SweepRecord};
+
+/// Arguments of `trainer sweep`.
+#[derive(Clone, Debug, clap::Args)]
+pub struct SweepArgs {
+    /// What to run, a TOML file; see configs/sweeps/
+    file: PathBuf,
+    /// Runs at a time, each with its share of the cores; by default one for each core
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
+    jobs: Option<u32>,
+    /// Where the runs are written; by default what the file says, or runs/NAME-OF-THE-FILE
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// Overrides a key of all runs, but not what the sweep varies; may be repeated
+    #[arg(long = "set", value_name = "KEY.PATH=VALUE")]
+    overrides: Vec<String>,
+    /// Says what would be run, and runs nothing
+    #[arg(long)]
+    dry_run: bool,
+}
+
+/// Somebody stopped a sweep.
+#[derive(Debug, thiserror::Error)]
+#[error("stopped by a signal; the same command goes on")]
+pub struct SweepStopped {
+    /// What the process is to exit with.
+    pub exit_code: u8,
+}
+
+/// Runs what is missing; returns the comparison of all runs of the sweep.
+///
+/// # Errors
+/// If the file or a configuration in it is wrong, the data can't be read, a run failed, or a signal came.
+pub fn sweep(args: &SweepArgs) -> Result<String> {
+    let spec = spec::Spec::read(&args.file)?;
+    let n_cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let jobs = args.jobs.map_or(n_cores, |jobs| jobs as usize);
+    let points = spec.points((n_cores / jobs).max(1), &args.overrides)?;
+    let out = args.out.clone().unwrap_or_else(|| spec.out());
+    let mut plan = plan::Plan::make(&spec, points, &out)?;
+    tracing::info!("{}", plan.summary());
+    if args.dry_run {
+        return Ok(plan.list());
+    }
+    let stop = Stop::on_signals()?;
+    plan.build_caches()?;
+    schedule::run(&mut plan, jobs, stop)?;
+    if stop.is_requested() {
+        return Err(SweepStopped { exit_code: stop.exit_code() }.into());
+    }
+    let failed = plan.entries().filter(|entry| matches!(entry.fate, Fate::Failed(_))).count();
+    if failed > 0 {
+        bail!(
+            "{} of {} runs failed, the others are in {}; the same command tries them again",
+            grouped(failed as u64),
+            grouped(plan.entries().count() as u64),
+            out.display()
+        );
+    }
+    let runs = crate::runs::find(&plan.dirs())?;
+    Ok(crate::compare::text(&runs, &[plan.record()]) + &format!("\nwritten to {}\n", out.display()))
+}

@@ -1,0 +1,207 @@
+//! Processes side by side: as many as there may be, as long as their planned memory fits.
+
+use std::collections::VecDeque;
+use std::fs::{self, File, OpenOptions};
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use rustix::process::{Pid, Signal, kill_process};
+
+use super::plan::{Plan, Planned};
+use super::record::Fate;
+use crate::memory;
+use crate::report::Report;
+use crate::stop::Stop;
+
+/// Time between two looks at the processes.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+/// Time until a directory is tried again that another process writes to.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+/// The exit code of a run whose directory another process writes to.
+const BUSY: i32 = 75;
+/// What a run prints goes there.
+const LOG: &str = "log.txt";
+
+/// Runs what waits. One that fails ends no other; a signal stops all, and they save what they have.
+pub(super) fn run(plan: &mut Plan, jobs: usize, stop: &Stop) -> Result<()> {
+    let waiting = (0..plan.runs.len()).filter(|&run| plan.runs[run].entry.fate == Fate::Waiting).collect();
+    fs::create_dir_all(&plan.out).with_context(|| format!("{}: can't be made", plan.out.display()))?;
+    plan.record().write(&plan.out)?;
+    let mut schedule = Schedule { plan, stop, waiting, later: Vec::new(), running: Vec::new(), timing: Timing::new() };
+    let limit = memory::limit(None).map(|(limit, _)| limit);
+    while !schedule.is_over() {
+        if stop.is_requested() {
+            schedule.stop_all();
+        } else {
+            schedule.start_what_fits(jobs, limit)?;
+        }
+        schedule.collect()?;
+        std::thread::sleep(LOOK_EVERY);
+    }
+    Ok(())
+}
+
+struct Schedule<'a> {
+    plan: &'a mut Plan,
+    stop: &'a Stop,
+    waiting: VecDeque<usize>,
+    /// Runs whose directory was in use, and when they were tried.
+    later: Vec<(usize, Instant)>,
+    running: Vec<Running>,
+    timing: Timing,
+}
+
+struct Running {
+    run: usize,
+    child: Child,
+    since: Instant,
+    is_told: bool,
+}
+
+/// How long runs take.
+struct Timing {
+    n_done: u32,
+    spent: Duration,
+}
+
+impl Schedule<'_> {
+    fn is_over(&self) -> bool {
+        let none_left = self.waiting.is_empty() && self.later.is_empty();
+        self.running.is_empty() && (none_left || self.stop.is_requested())
+    }
+
+    /// A run that alone is too large has been refused already: the first one always starts.
+    fn start_what_fits(&mut self, jobs: usize, limit: Option<u64>) -> Result<()> {
+        let due = self.later.extract_if(.., |(_, tried)| tried.elapsed() >= RETRY_AFTER);
+        self.waiting.extend(due.map(|(run, _)| run));
+        while self.running.len() < jobs
+            && let Some(&run) = self.waiting.front()
+        {
+            let planned: u64 = self.running.iter().map(|running| self.plan.runs[running.run].peak).sum();
+            let needed = planned + self.plan.runs[run].peak;
+            if !self.running.is_empty() && limit.is_some_and(|limit| needed > limit) {
+                break;
+            }
+            self.waiting.pop_front();
+            let child = start(&self.plan.base, &self.plan.runs[run])?;
+            self.running.push(Running { run, child, since: Instant::now(), is_told: false });
+            self.note(run, Fate::Running)?;
+        }
+        Ok(())
+    }
+
+    /// Takes note of the processes that have ended.
+    fn collect(&mut self) -> Result<()> {
+        let mut at = 0;
+        while at < self.running.len() {
+            match self.running[at].child.try_wait()? {
+                None => at += 1,
+                Some(status) => {
+                    let Running { run, since, .. } = self.running.swap_remove(at);
+                    self.ended(run, status, since.elapsed())?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn ended(&mut self, run: usize, status: ExitStatus, time: Duration) -> Result<()> {
+        let planned = &self.plan.runs[run];
+        let name = planned.entry.name.clone();
+        if status.success() {
+            let report = report(&planned.dir)?;
+            self.timing.n_done += 1;
+            self.timing.spent += time;
+            self.note(run, Fate::Done)?;
+            let auc = report.test_auc.map_or_else(|| "none".to_owned(), |auc| format!("{auc:.5}"));
+            tracing::info!("{} {name}: test AUC {auc}, {:.0} s{}", self.count(), time.as_secs_f64(), self.left());
+        } else if status.code() == Some(BUSY) {
+            tracing::info!("{name}: another process is at work there; waiting for it");
+            self.later.push((run, Instant::now()));
+        } else if self.stop.is_requested() {
+            self.note(run, Fate::Waiting)?;
+        } else {
+            let why = why(&planned.dir, status);
+            tracing::warn!("{} {name} failed: {why} (see {})", self.count(), planned.dir.join(LOG).display());
+            self.note(run, Fate::Failed(why))?;
+        }
+        Ok(())
+    }
+
+    /// Each is told once: a second signal would end it before it has saved.
+    fn stop_all(&mut self) {
+        for Running { child, is_told, .. } in self.running.iter_mut().filter(|running| !running.is_told) {
+            *is_told = true;
+            if let Some(pid) = Pid::from_raw(child.id() as i32) {
+                // It may have ended by itself.
+                let _ = kill_process(pid, Signal::TERM);
+            }
+        }
+    }
+
+    fn note(&mut self, run: usize, fate: Fate) -> Result<()> {
+        self.plan.runs[run].entry.fate = fate;
+        self.plan.record().write(&self.plan.out)
+    }
+
+    fn count(&self) -> String {
+        let is_over = |fate: &Fate| matches!(fate, Fate::Done | Fate::NotApplicable(_) | Fate::Failed(_));
+        let over = self.plan.entries().filter(|entry| is_over(&entry.fate)).count();
+        format!("[{over}/{}]", self.plan.runs.len())
+    }
+
+    /// An estimate of the time left, from the runs that came to their end.
+    fn left(&self) -> String {
+        let n_left = self.waiting.len() + self.later.len() + self.running.len();
+        if n_left == 0 {
+            return String::new();
+        }
+        let side_by_side = (self.running.len() + 1).max(1) as f64;
+        let each = self.timing.spent.as_secs_f64() / f64::from(self.timing.n_done);
+        format!(", about {:.0} min left", (each * n_left as f64 / side_by_side / 60.0).ceil())
+    }
+}
+
+impl Timing {
+    fn new() -> Self {
+        Self { n_done: 0, spent: Duration::ZERO }
+    }
+}
+
+/// Starts a run, or goes on with it. It is of a process group of its own: what a terminal sends to this one, such as
+/// Ctrl-C, does not reach it twice.
+fn start(base: &Path, run: &Planned) -> Result<Child> {
+    let cant_write = |path: &Path| format!("{}: can't be written", path.display());
+    fs::create_dir_all(&run.dir).with_context(|| cant_write(&run.dir))?;
+    let path = run.dir.join(LOG);
+    let log = OpenOptions::new().create(true).append(true).open(&path).with_context(|| cant_write(&path))?;
+    let both = || File::try_clone(&log).with_context(|| cant_write(&path));
+    let program = std::env::current_exe().context("the program's own path")?;
+    let mut command = Command::new(program);
+    command.arg("--config").arg(base).arg("--run-dir").arg(&run.dir).arg("--resume=auto");
+    for one in run.overrides.iter().chain([&format!("name={}", run.entry.name)]) {
+        command.arg("--set").arg(one);
+    }
+    command.stdin(Stdio::null()).stdout(both()?).stderr(both()?).process_group(0);
+    command.spawn().context("a run can't be started")
+}
+
+fn report(dir: &Path) -> Result<Report> {
+    let path = dir.join("report.json");
+    let text = fs::read_to_string(&path).with_context(|| format!("{}: can't be read", path.display()))?;
+    serde_json::from_str(&text).with_context(|| format!("{}: damaged", path.display()))
+}
+
+/// The last that the process said, or how it ended.
+fn why(dir: &Path, status: ExitStatus) -> String {
+    let log = fs::read_to_string(dir.join(LOG)).unwrap_or_default();
+    let said = log.lines().rev().find_map(|line| line.strip_prefix("error: "));
+    match (status.signal(), said) {
+        (Some(signal), _) => format!("killed by signal {signal}"),
+        (None, Some(said)) => said.to_owned(),
+        (None, None) => status.to_string(),
+    }
+}

@@ -1,0 +1,210 @@
+//! Sweeps: what they run, that they go on, and what they leave when they are killed; comparisons of their runs.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::process::Child;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::page::lasting as lasting_page;
+use crate::support::{Bench, failure, lasting};
+
+const SWEEP: &str = r#"
+question = "Which?"
+base = "small.toml"
+out = "sweep"
+[[study]]
+name = "full"
+axes = [{ keys = ["seed", "data.synthetic.seed"], values = [1, 2] }, { cases = [{ name = "all", set = { embedding.method = "full" } }] }]
+[[study]]
+name = "m"
+axes = [
+    { keys = ["seed", "data.synthetic.seed"], values = [1, 2] },
+    { key = "embedding.method", values = ["hash", "cafe", "mde"] },
+]
+"#;
+
+fn bench() -> Bench {
+    let bench = Bench::new();
+    fs::write(bench.path("sweep.toml"), SWEEP).expect("written");
+    bench
+}
+
+fn sweep(bench: &Bench, args: &[&str]) -> String {
+    let output = bench.trainer(&[&["sweep", "sweep.toml"], args].concat());
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+}
+
+/// The lasting part of each report, and the metrics, by the names of the directories.
+fn results(bench: &Bench) -> BTreeMap<String, (String, String)> {
+    let entries = fs::read_dir(bench.path("sweep")).expect("a directory");
+    let names = entries.map(|entry| entry.expect("readable").file_name().to_string_lossy().into_owned());
+    let dirs = names.filter(|name| bench.path("sweep").join(name).join("report.json").exists());
+    dirs.map(|name| {
+        let (report, metrics) = bench.result(&format!("sweep/{name}"));
+        (name, (lasting(&report, &[]).to_string(), metrics))
+    })
+    .collect()
+}
+
+fn record(bench: &Bench) -> Value {
+    serde_json::from_str(&fs::read_to_string(bench.path("sweep/sweep.json")).expect("written")).expect("JSON")
+}
+
+#[test]
+fn a_sweep_runs_what_is_missing_and_says_what_cant_be() {
+    let bench = bench();
+    assert!(sweep(&bench, &["--dry-run"]).contains("8 runs: 0 are there, 2 can't be, 6 to go"));
+    assert!(!bench.path("sweep").exists(), "a dry run writes nothing");
+
+    let text = sweep(&bench, &["--jobs", "2"]);
+    assert!(text.contains("At 1/2,000 of its bytes, ") && text.contains("settings: cafe, threshold 20.0"), "{text}");
+    assert!(text.contains("n/a: mixed dimensions needs CR <= 7.9"), "{text}");
+    let first = results(&bench);
+    let names: Vec<_> = first.keys().map(String::as_str).collect();
+    assert_eq!(names, ["full-1-all", "full-2-all", "m-1-cafe", "m-1-hash", "m-2-cafe", "m-2-hash"]);
+    let record = record(&bench);
+    assert_eq!((&record["question"], record["runs"].as_array().map(Vec::len)), (&"Which?".into(), Some(8)));
+    assert_eq!(record["runs"][2]["fate"], "done");
+
+    // Nothing is left to do; then one run is lost, and a new value joins.
+    assert!(sweep(&bench, &[]).contains("6 are there, 2 can't be, 0 to go"));
+    fs::remove_dir_all(bench.path("sweep/m-2-hash")).expect("it is there");
+    fs::write(bench.path("sweep.toml"), SWEEP.replace("\"hash\", ", "\"hash\", \"hash2\", ")).expect("written");
+    assert!(sweep(&bench, &[]).contains("10 runs: 5 are there, 2 can't be, 3 to go"));
+    let again = results(&bench);
+    assert_eq!(again.len(), 8);
+    assert!(first.iter().all(|(name, result)| again[name] == *result), "a run is the same whenever it is made");
+}
+
+#[test]
+fn runs_are_known_by_their_settings_not_by_their_names() {
+    let bench = bench();
+    sweep(&bench, &[]);
+    // Another study of the same settings finds them; other settings of the same name get another directory.
+    fs::write(bench.path("sweep.toml"), SWEEP.replace("\"m\"", "\"other\"")).expect("written");
+    assert!(sweep(&bench, &[]).contains("6 are there, 2 can't be, 0 to go"));
+    fs::write(bench.path("sweep.toml"), SWEEP).expect("written");
+    let text = sweep(&bench, &["--set", "train.batch=32"]);
+    assert!(text.contains("0 are there, 2 can't be, 6 to go"), "{text}");
+    let names: Vec<_> = results(&bench).into_keys().collect();
+    assert!(names.len() == 12 && names.contains(&"m-1-hash-2".to_owned()), "{names:?}");
+
+    // Runs of different protocols are not put into one table.
+    let output = bench.trainer(&["compare", "sweep"]);
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert_eq!(text.matches("method ").count(), 2, "{text}");
+    assert!(text.contains("dlrm, batch 64\n") || text.contains("dlrm, batch 32\n"), "{text}");
+}
+
+#[test]
+fn a_run_that_fails_ends_no_other() {
+    let bench = bench();
+    fs::create_dir_all(bench.path("sweep")).expect("made");
+    // A file where a run wants a directory of its own.
+    fs::create_dir_all(bench.path("sweep/m-1-cafe/checkpoints")).expect("made");
+    fs::write(bench.path("sweep/m-1-cafe/metrics.jsonl.lock"), "").expect("written");
+    fs::create_dir_all(bench.path("sweep/m-1-cafe/report.json.partial")).expect("made");
+    let output = bench.trainer(&["sweep", "sweep.toml"]);
+    let (code, message) = failure(&output);
+    assert_eq!(code, 1, "{message}");
+    assert!(message.starts_with("error: 1 of 8 runs failed, the others are in sweep"), "{message}");
+    assert_eq!(results(&bench).len(), 5);
+    let runs = record(&bench)["runs"].as_array().cloned().expect("a list");
+    let failed: Vec<_> = runs.iter().filter(|run| run["fate"].get("failed").is_some()).collect();
+    assert_eq!((failed.len(), &failed[0]["name"]), (1, &"m-1-cafe".into()));
+    let why = failed[0]["fate"]["failed"].as_str().expect("text");
+    assert!(why.contains("report.json: can't be written"), "{why}");
+
+    // Once the cause is gone the same command tries again.
+    fs::remove_dir(bench.path("sweep/m-1-cafe/report.json.partial")).expect("it is there");
+    assert!(sweep(&bench, &[]).contains("5 are there, 2 can't be, 1 to go"));
+    assert_eq!(results(&bench).len(), 6);
+}
+
+#[test]
+fn all_problems_of_all_runs_are_told_before_one_starts() {
+    let bench = bench();
+    let refused = |text: &str| {
+        fs::write(bench.path("sweep.toml"), text).expect("written");
+        failure(&bench.trainer(&["sweep", "sweep.toml"]))
+    };
+    let (code, message) = refused(&SWEEP.replace("\"mde\"", "\"mdee\""));
+    assert_eq!(code, 78);
+    assert!(
+        message.starts_with("error: m-1-mdee: --set embedding.method=\"mdee\": embedding.method: expected one of"),
+        "{message}"
+    );
+    assert!(message.contains("\nm-2-mdee: "), "{message}");
+    let (code, message) = refused("base = \"small.toml\"\nstudie = 1\n");
+    assert_eq!((code, &message[..28]), (78, "error: sweep.toml:2: unknown"), "{message}");
+    let (code, message) = refused(&SWEEP.replace("small.toml", "none.toml"));
+    assert_eq!(code, 78);
+    assert!(message.starts_with("error: none.toml: can't read the configuration"), "{message}");
+    assert!(!bench.path("sweep").exists());
+    assert_eq!(
+        failure(&bench.trainer(&["compare", "."])),
+        (1, "error: .: no runs there; a run's directory has a config.toml".to_owned())
+    );
+}
+
+/// Starts a sweep, and waits for a moment that differs from call to call.
+fn start_for(bench: &Bench, args: &[&str], time: Duration) -> Child {
+    let child = bench.command(&[&["sweep", "sweep.toml"], args].concat()).spawn().expect("it starts");
+    std::thread::sleep(time);
+    child
+}
+
+#[test]
+fn a_sweep_that_is_killed_again_and_again_ends_as_one_that_was_not() {
+    let whole = bench();
+    let since = Instant::now();
+    sweep(&whole, &["--jobs", "2"]);
+    let whole_time = since.elapsed();
+
+    let killed = bench();
+    for moment in [0.1, 0.3, 0.6] {
+        let mut child = start_for(&killed, &["--jobs", "2"], whole_time.mul_f64(moment));
+        // Its runs are left alone; the next sweep waits for them.
+        child.kill().expect("it is there, or has ended");
+        child.wait().expect("its end");
+    }
+    sweep(&killed, &["--jobs", "2"]);
+    assert_eq!(results(&killed), results(&whole));
+    let page = |bench: &Bench| {
+        let output = bench.trainer(&["report", "sweep", "--out", "-"]);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        lasting_page(&String::from_utf8_lossy(&output.stdout))
+    };
+    assert_eq!(page(&killed), page(&whole));
+}
+
+#[cfg(unix)]
+#[test]
+fn a_sweep_that_is_told_to_stop_lets_its_runs_save() {
+    let bench = bench();
+    let long = ["--set", "train.epochs=200", "--set", "checkpoint.every=0"];
+    let mut child = start_for(&bench, &long, Duration::ZERO);
+    // The first run trains by now, as its log says.
+    let is_training =
+        || fs::read_to_string(bench.path("sweep/full-1-all/log.txt")).is_ok_and(|log| log.contains("writing to"));
+    let since = Instant::now();
+    let args = ["sweep", "sweep.toml"];
+    while !is_training() {
+        assert!(since.elapsed() < Duration::from_secs(120), "{args:?} starts no run");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let pid = child.id().to_string();
+    assert!(std::process::Command::new("kill").args(["-TERM", &pid]).status().expect("kill").success());
+    assert_eq!(child.wait().expect("its end").code(), Some(143));
+    let log = fs::read_to_string(bench.path("sweep/full-1-all/log.txt")).expect("a log");
+    assert!(log.contains("stopped by a signal"), "{log}");
+    let fates: Vec<_> =
+        record(&bench)["runs"].as_array().expect("a list").iter().map(|run| run["fate"].clone()).collect();
+    assert!(
+        fates.iter().all(|fate| fate == "waiting" || fate.get("not-applicable").is_some() || fate == "done"),
+        "{fates:?}"
+    );
+}
