@@ -1,6 +1,9 @@
 //! The sentence on top: how small can one go, and with which method?
 
-use super::{Group, Spread, Variant, share_of_bytes};
+use std::collections::BTreeMap;
+
+use super::{Cell, Group, Spread, Variant, share_of_bytes};
+use crate::runs::RunRecord;
 
 /// Who keeps this share of the full table's AUC has lost little.
 const LITTLE_LOST: f64 = 0.99;
@@ -15,67 +18,90 @@ pub fn answer(group: &Group<'_>) -> Vec<String> {
         Some(full) => against_full(ratio, &ranking, full),
         None => against_each_other(ratio, &ranking),
     }];
-    sentences.extend(level(&ranking));
+    sentences.push(level(&ranking));
     sentences.extend(full.map(|full| smallest_within(group, full)));
     sentences
 }
 
-type Ranking<'a> = Vec<(&'a Variant<'a>, Spread)>;
+/// Methods with their cells and the spread of their AUC.
+type Ranking<'a> = Vec<Ranked<'a>>;
+
+#[derive(Clone, Copy)]
+struct Ranked<'a> {
+    variant: &'a Variant<'a>,
+    cell: &'a Cell<'a>,
+    auc: Spread,
+}
 
 /// The highest ratio at which methods can be compared, and how they come out, the best first.
 fn smallest_compared<'a>(group: &'a Group<'a>) -> Option<(f64, Ranking<'a>)> {
     group.ratios().into_iter().rev().filter(|&ratio| ratio > 1.0).find_map(|ratio| {
-        let at = |variant: &'a Variant<'a>| Some((variant, variant.at(ratio)?.auc()?));
+        let at = |variant: &'a Variant<'a>| {
+            let cell = variant.at(ratio)?;
+            Some(Ranked { variant, cell, auc: cell.auc()? })
+        };
         let mut ranking: Ranking<'a> = group.main_variants().filter_map(at).collect();
-        ranking.sort_by(|a, b| b.1.mean.total_cmp(&a.1.mean));
+        ranking.sort_by(|a, b| b.auc.mean.total_cmp(&a.auc.mean));
         (ranking.len() > 1).then_some((ratio, ranking))
     })
 }
 
 /// Whom the best is held against: plain hashing, or else the last.
-fn other<'a, 'b>(ranking: &'b Ranking<'a>) -> &'b (&'a Variant<'a>, Spread) {
-    let hash = ranking[1..].iter().find(|(variant, _)| variant.label == "hash");
-    hash.unwrap_or(&ranking[ranking.len() - 1])
+fn other<'a>(ranking: &Ranking<'a>) -> Ranked<'a> {
+    let hash = ranking[1..].iter().find(|it| it.variant.label == "hash");
+    *hash.unwrap_or(&ranking[ranking.len() - 1])
 }
 
 fn against_full(ratio: f64, ranking: &Ranking<'_>, full: Spread) -> String {
     let kept = |spread: Spread| 100.0 * spread.mean / full.mean;
-    let ((best, auc), (other, other_auc)) = (ranking[0], *other(ranking));
+    let (best, other) = (ranking[0], other(ranking));
     format!(
         "At {} of its bytes, {} keeps {:.1} % of the full table's AUC ({:.4} of {:.4}); {} keeps {:.1} %.",
         share_of_bytes(ratio),
-        best.label,
-        kept(auc),
-        auc.mean,
+        best.variant.label,
+        kept(best.auc),
+        best.auc.mean,
         full.mean,
-        other.label,
-        kept(other_auc)
+        other.variant.label,
+        kept(other.auc)
     )
 }
 
 fn against_each_other(ratio: f64, ranking: &Ranking<'_>) -> String {
-    let ((best, auc), (other, other_auc)) = (ranking[0], *other(ranking));
+    let (best, other) = (ranking[0], other(ranking));
     format!(
         "At {} of the full table's bytes, {} has the highest test AUC, {:.4}; {} has {:.4}. The full table was not run.",
         share_of_bytes(ratio),
-        best.label,
-        auc.mean,
-        other.label,
-        other_auc.mean
+        best.variant.label,
+        best.auc.mean,
+        other.variant.label,
+        other.auc.mean
     )
 }
 
-/// Who can't be told from the best: their ranges over the seeds overlap, or there is one seed.
-fn level(ranking: &Ranking<'_>) -> Option<String> {
-    let best = ranking[0].1;
-    if ranking.iter().any(|(_, it)| it.n != best.n) {
-        return Some("Not all have run with the same seeds yet, which differ more than methods do.".to_owned());
+/// Who can't be told from the best: seeds differ more than methods do, so seed is compared with seed.
+fn level(ranking: &Ranking<'_>) -> String {
+    let best = ranking[0];
+    let of_best = by_seed(best.cell);
+    if ranking.iter().any(|it| by_seed(it.cell).keys().ne(of_best.keys())) {
+        return "Not all have run with the same seeds yet, which differ more than methods do.".to_owned();
     }
-    if best.n < 2 {
-        return Some("One seed each: how far chance goes is not known.".to_owned());
+    if best.auc.n < 2 {
+        return "One seed each: how far chance goes is not known.".to_owned();
     }
-    let level: Vec<_> = ranking[1..].iter().filter(|(_, it)| it.high >= best.low).map(|(it, _)| &*it.label).collect();
-    (!level.is_empty()).then(|| format!("Within the spread over {} seeds of it: {}.", best.n, level.join(", ")))
+    let is_level = |it: &&Ranked<'_>| by_seed(it.cell).iter().any(|(seed, auc)| *auc >= of_best[seed]);
+    let level: Vec<_> = ranking[1..].iter().filter(is_level).map(|it| &*it.variant.label).collect();
+    let (best, n) = (&best.variant.label, best.auc.n);
+    match level[..] {
+        [] => format!("{best} is ahead of every other on each of {n} seeds."),
+        _ => format!("On some of {n} seeds {best} is not ahead of: {}.", level.join(", ")),
+    }
+}
+
+/// Test AUCs of a cell by the seeds of weights and rows.
+fn by_seed(cell: &Cell<'_>) -> BTreeMap<[Option<String>; 2], f64> {
+    let seeds = |run: &RunRecord| [run.setting("seed"), run.setting("data.synthetic.seed")];
+    cell.runs.iter().filter_map(|run| Some((seeds(run), run.report.as_ref()?.test_auc?))).collect()
 }
 
 /// The highest ratio at which somebody keeps nearly all of the full table's AUC.

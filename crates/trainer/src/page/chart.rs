@@ -22,6 +22,8 @@ pub(super) struct Chart {
 pub(super) enum Form {
     /// Joined.
     Lines,
+    /// Alone: nothing lies between two names.
+    Marks,
     /// One below the other, from zero.
     Bars,
 }

@@ -51,9 +51,12 @@ fn style(variant: &Variant<'_>) -> Style {
     Style { color: rank(&variant.method), is_dashed: !variant.deviations.is_empty() }
 }
 
-/// The cells of the variants that stand for methods, with runs, at a ratio.
+/// The cells of the variants that stand for methods, with runs, at a ratio; the full table beside each.
 fn at<'a>(group: &'a Group<'a>, ratio: f64) -> impl Iterator<Item = (&'a Variant<'a>, &'a Cell<'a>)> {
-    let cells = group.main_variants().filter_map(move |variant| Some((variant, variant.at(ratio)?)));
+    let cells = group.main_variants().filter_map(move |variant| {
+        let ratio = if variant.method == "full" { 1.0 } else { ratio };
+        Some((variant, variant.at(ratio)?))
+    });
     cells.filter(|(_, cell)| !cell.runs.is_empty())
 }
 

@@ -96,7 +96,8 @@ fn group_head(group: &Group<'_>, number: usize) -> String {
     }
     out.push_str("</dl>");
     let sentences = answer(group);
-    if !sentences.is_empty() {
+    // The first group's stand on top of the page.
+    if number > 0 && !sentences.is_empty() {
         let _ = write!(out, "<p>{}</p>", escape(&sentences.join(" ")));
     }
     out
@@ -111,7 +112,7 @@ fn figure(chart: &Chart) -> String {
     let timing = if chart.is_timing { " data-timing" } else { "" };
     let mut out = format!("<figure id=\"{}\"{timing}><figcaption>{}</figcaption>", chart.id, escape(&chart.title));
     out.push_str(&svg::draw(chart));
-    if chart.form == super::chart::Form::Lines {
+    if chart.form != super::chart::Form::Bars {
         out.push_str(&legend(&chart.series));
     }
     let _ = write!(out, "<p class=\"note\">{}</p>", escape(&chart.note));

@@ -68,7 +68,7 @@ impl Map {
 /// Draws `chart`.
 pub(super) fn draw(chart: &Chart) -> String {
     match chart.form {
-        Form::Lines => lines(chart),
+        Form::Lines | Form::Marks => lines(chart),
         Form::Bars => bars(chart),
     }
 }
@@ -117,18 +117,21 @@ fn class(Style { color, is_dashed }: Style) -> String {
 
 fn line(out: &mut String, chart: &Chart, series: &Series, (x, y): (&Map, &Map)) {
     let _ = write!(out, "<g class=\"{}\">", class(series.style));
-    let mut path = String::new();
-    for point in &series.points {
-        let step = if path.is_empty() { 'M' } else { 'L' };
-        let _ = write!(path, "{step}{:.1} {:.1}", x.place(point.x), y.place(point.y));
+    if chart.form == Form::Lines {
+        let mut path = String::new();
+        for point in &series.points {
+            let step = if path.is_empty() { 'M' } else { 'L' };
+            let _ = write!(path, "{step}{:.1} {:.1}", x.place(point.x), y.place(point.y));
+        }
+        let _ = write!(out, "<path class=\"l\" d=\"{path}\"/>");
     }
-    let _ = write!(out, "<path class=\"l\" d=\"{path}\"/>");
-    let radius = if series.points.len() > MANY { 1.6 } else { 3.4 };
+    let is_crowded = chart.form == Form::Lines && series.points.len() > MANY;
+    let radius = if is_crowded { 1.6 } else { 3.4 };
     for point in &series.points {
         let (at, height) = (x.place(point.x), y.place(point.y));
         if let Some((low, high, n)) = point.range
             && n > 1
-            && series.points.len() <= MANY
+            && !is_crowded
         {
             let _ = write!(out, "<path class=\"e\" d=\"M{at:.1} {:.1}V{:.1}\"/>", y.place(low), y.place(high));
         }
@@ -185,7 +188,8 @@ fn bar(out: &mut String, (chart, series): (&Chart, &Series), point: &Point, (x, 
         name.push('…');
     }
     let _ = write!(out, "<g class=\"{}\">", class(series.style));
-    let _ = write!(out, "<text x=\"{}\" y=\"{:.1}\" class=\"t r\">{}</text>", left - 6.0, middle + 4.0, escape(&name));
+    let _ =
+        write!(out, "<text x=\"{}\" y=\"{:.1}\" class=\"t r n\">{}</text>", left - 6.0, middle + 4.0, escape(&name));
     let (y, width, height) = (top + 4.0, (end - left).max(0.5), BAR - 8.0);
     let _ = write!(
         out,

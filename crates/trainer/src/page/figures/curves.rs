@@ -10,8 +10,12 @@ pub(super) const MAX_POINTS: usize = 40;
 
 pub(super) fn charts(group: &Group<'_>) -> Vec<Chart> {
     let online = "Each row is judged before the model learns from it; windows of steps, means over seeds.";
-    group
-        .ratios()
+    let mut ratios = group.ratios();
+    // The full table is drawn beside the others.
+    if ratios.len() > 1 {
+        ratios.retain(|&ratio| ratio > 1.0);
+    }
+    ratios
         .into_iter()
         .flat_map(|ratio| {
             let of = |name: &str, note: &str, points: &dyn Fn(&Cell<'_>) -> Vec<Point>| {

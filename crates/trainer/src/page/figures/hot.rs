@@ -42,7 +42,8 @@ pub(super) fn charts(group: &Group<'_>) -> Vec<Chart> {
             (title("Hot rows by field"), "At the end of training; methods that keep fields apart."),
             (Axis::names("field", fields), Axis::linear("share of hot rows", 5)),
             &by_field,
-        ),
+        )
+        .map(|chart| Chart { form: Form::Marks, ..chart }),
     ]
     .into_iter()
     .flatten()

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::super::chart::{Axis, Chart, Form, Point, Series, Style};
-use super::super::sketch_file::SketchFile;
+use super::super::sketch_file::{SketchFile, Speed};
 use crate::compare::Spread;
 
 pub(super) fn charts(file: &SketchFile) -> Vec<Chart> {
@@ -92,22 +92,29 @@ fn drift(file: &SketchFile) -> Option<Chart> {
 }
 
 fn speed(file: &SketchFile) -> Option<Chart> {
-    let series = file.speed.iter().flat_map(|it| {
-        let bar = |what: &str, rate: f64, is_dashed| Series {
-            name: format!("{what}, {} slots, {} kB", it.slots, it.bytes / 1000),
-            style: style(file, it.slots, is_dashed),
-            points: vec![Point::new(0.0, rate / 1e6)],
-        };
-        [bar("observe", it.observe_per_second, false), bar("estimate", it.estimate_per_second, true)]
+    let slots: BTreeSet<u64> = file.speed.iter().map(|it| it.slots).collect();
+    let line = |slots: u64, what: &str, is_dashed: bool, rate: fn(&Speed) -> f64| Series {
+        name: format!("{what}, {slots} slots"),
+        style: style(file, slots, is_dashed),
+        points: file
+            .speed
+            .iter()
+            .filter(|it| it.slots == slots)
+            .map(|it| Point::new(it.bytes as f64, rate(it) / 1e6))
+            .collect(),
+    };
+    let series = slots.iter().flat_map(|&slots| {
+        let observe = line(slots, "observe", false, |it| it.observe_per_second);
+        [observe, line(slots, "estimate", true, |it| it.estimate_per_second)]
     });
     Chart {
         id: String::new(),
         title: "Operations per second".to_owned(),
         note: "On one core, in batches.".to_owned(),
-        x: Axis::linear("", 0),
+        x: Axis::log("bytes of the sketch", 0),
         y: Axis::linear("million operations/s", 1),
         series: series.collect(),
-        form: Form::Bars,
+        form: Form::Lines,
         is_timing: true,
     }
     .if_any()
