@@ -75,7 +75,7 @@ golden:
 
 # the long proofs, about an hour on 2 cores: 1,000 kills, 100,000 crash images, every bit flip, fuzzing, 10 GB of rows
 soak:
-    KILLS=1000 cargo test --release -p trainer --test cli -- kills:: --nocapture
-    SOAK=1 cargo test --release -p trainer --test checkpoint -- --nocapture
+    KILLS=1000 cargo test -p trainer --test cli -- kills:: --nocapture
+    SOAK=1 cargo test -p trainer --test checkpoint -- --nocapture
     scripts/fuzz.sh 60
     scripts/soak_rows.sh 10

@@ -9,7 +9,6 @@
 mod chart;
 mod figures;
 mod html;
-mod sketch_file;
 mod svg;
 mod table;
 mod ticks;
@@ -23,6 +22,7 @@ use crate::compare::Comparison;
 use crate::output::write_to;
 use crate::report::grouped;
 use crate::runs::{self, RunRecord};
+use crate::sketch::Findings;
 use crate::stop::Stop;
 use crate::sweep::SweepRecord;
 
@@ -48,7 +48,7 @@ pub struct ReportArgs {
 struct Source {
     runs: Vec<RunRecord>,
     sweeps: Vec<SweepRecord>,
-    sketches: Vec<sketch_file::SketchFile>,
+    sketches: Vec<Findings>,
 }
 
 /// Writes the page; returns what is to be printed.
@@ -62,7 +62,10 @@ pub fn report(args: &ReportArgs) -> Result<String> {
     tracing::info!("writing {} every {seconds} s until Ctrl-C", args.out.display());
     while !stop.is_requested() {
         let since = Instant::now();
-        write(args, Some(seconds))?;
+        // Who watches may start before the first run does, and look while a file is exchanged.
+        if let Err(error) = write(args, Some(seconds)) {
+            tracing::warn!("{error:#}");
+        }
         while since.elapsed() < every && !stop.is_requested() {
             std::thread::sleep(LOOK_EVERY);
         }
@@ -74,7 +77,6 @@ pub fn report(args: &ReportArgs) -> Result<String> {
 fn write(args: &ReportArgs, reload: Option<u32>) -> Result<String> {
     let source = Source::read(&args.dirs)?;
     let dirs: Vec<_> = args.dirs.iter().map(|dir| dir.display().to_string()).collect();
-    // Who watches may start before the first run does.
     if source.is_empty() && reload.is_none() {
         bail!("{}: no runs there; a run's directory has a config.toml", dirs.join(", "));
     }
@@ -93,7 +95,7 @@ impl Source {
         for dir in dirs {
             runs::visit(dir, 2, &mut |dir: &Path| {
                 sweeps.extend(SweepRecord::read(dir));
-                sketches.extend(sketch_file::SketchFile::read(dir)?);
+                sketches.extend(Findings::read(dir)?);
                 Ok(dir.join("config.toml").exists())
             })?;
         }

@@ -16,6 +16,8 @@ use crate::output::write_to;
 use crate::report::{bytes, grouped, table};
 use stream::{Streams, feature_id};
 
+pub(crate) use findings::{Findings, Speed};
+
 /// What to try.
 #[derive(Clone, Debug, clap::Args)]
 pub struct SketchArgs {

@@ -33,14 +33,19 @@ struct Ranked<'a> {
     auc: Spread,
 }
 
-/// The highest ratio at which methods can be compared, and how they come out, the best first.
+/// The highest ratio at which methods can be compared, or else settings of one, and how they come out, the best first.
 fn smallest_compared<'a>(group: &'a Group<'a>) -> Option<(f64, Ranking<'a>)> {
+    let main: Vec<_> = group.main_variants().collect();
+    smallest_with_two(group, &main).or_else(|| smallest_with_two(group, &group.variants.iter().collect::<Vec<_>>()))
+}
+
+fn smallest_with_two<'a>(group: &Group<'_>, variants: &[&'a Variant<'a>]) -> Option<(f64, Ranking<'a>)> {
     group.ratios().into_iter().rev().filter(|&ratio| ratio > 1.0).find_map(|ratio| {
-        let at = |variant: &'a Variant<'a>| {
+        let at = |variant: &&'a Variant<'a>| {
             let cell = variant.at(ratio)?;
             Some(Ranked { variant, cell, auc: cell.auc()? })
         };
-        let mut ranking: Ranking<'a> = group.main_variants().filter_map(at).collect();
+        let mut ranking: Ranking<'a> = variants.iter().filter_map(at).collect();
         ranking.sort_by(|a, b| b.auc.mean.total_cmp(&a.auc.mean));
         (ranking.len() > 1).then_some((ratio, ranking))
     })

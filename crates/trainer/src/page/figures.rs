@@ -8,8 +8,8 @@ mod speed;
 mod study;
 
 use super::chart::{Chart, Style};
-use super::sketch_file::SketchFile;
 use crate::compare::{Cell, Group, Variant, rank};
+use crate::sketch::Findings;
 
 /// Pictures under one heading.
 pub(super) struct Section {
@@ -30,7 +30,7 @@ pub(super) fn of_group(group: &Group<'_>, number: usize) -> Vec<Section> {
 }
 
 /// Pictures of the sketch alone.
-pub(super) fn of_sketch(file: &SketchFile, number: usize) -> Vec<Section> {
+pub(super) fn of_sketch(file: &Findings, number: usize) -> Vec<Section> {
     with_ids([("HotSketch alone", sketch::charts(file))], &format!("k{number}"))
 }
 

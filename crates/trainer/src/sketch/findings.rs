@@ -1,65 +1,74 @@
 //! What a sweep has found, as JSON and as tables.
 
 use std::fmt::Write as _;
+use std::path::Path;
 
-use serde::Serialize;
+use anyhow::{Context, Result};
+use serde::{Deserialize, Serialize};
 
 use super::sweep::{DRIFT_BYTES, EIGHTHS, MEMORIES, SLOTS};
 use crate::report::grouped;
 
 /// The figures; fields and their order are the file's.
-#[derive(Clone, Debug, Serialize)]
-pub(super) struct Findings {
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Findings {
     /// Of the file's form: 1.
-    pub(super) format: u32,
-    pub(super) skew: f64,
-    pub(super) features: u64,
-    pub(super) observations: u64,
-    pub(super) seeds: Vec<u64>,
-    pub(super) recall: Vec<AtEnd>,
-    pub(super) drift: Vec<Drift>,
-    pub(super) speed: Vec<Speed>,
+    pub(crate) format: u32,
+    pub(crate) skew: f64,
+    pub(crate) features: u64,
+    pub(crate) observations: u64,
+    pub(crate) seeds: Vec<u64>,
+    pub(crate) recall: Vec<AtEnd>,
+    pub(crate) drift: Vec<Drift>,
+    pub(crate) speed: Vec<Speed>,
 }
 
 /// How many of the most frequent features a sketch holds at the end of a stream.
-#[derive(Clone, Copy, Debug, Serialize)]
-pub(super) struct AtEnd {
-    pub(super) slots: usize,
-    pub(super) bytes: usize,
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub(crate) struct AtEnd {
+    pub(crate) slots: usize,
+    pub(crate) bytes: usize,
     /// How many features those are.
-    pub(super) top: usize,
-    pub(super) seed: u64,
+    pub(crate) top: usize,
+    pub(crate) seed: u64,
     /// The share of them that is held.
-    pub(super) recall: f64,
+    pub(crate) recall: f64,
     /// What is proven of the probability that the least frequent of them is held; null if nothing is.
-    pub(super) bound: Option<f64>,
+    pub(crate) bound: Option<f64>,
 }
 
 /// How many of the most frequent features of an eighth of a stream are among as many of the highest scores, within that
 /// eighth, where others are frequent in every eighth. (Held they nearly all are: what is at stake is who has the scores.)
-#[derive(Clone, Copy, Debug, Serialize)]
-pub(super) struct Drift {
-    pub(super) slots: usize,
-    pub(super) bytes: usize,
-    pub(super) top: usize,
-    pub(super) seed: u64,
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub(crate) struct Drift {
+    pub(crate) slots: usize,
+    pub(crate) bytes: usize,
+    pub(crate) top: usize,
+    pub(crate) seed: u64,
     /// So many into the stream.
-    pub(super) observations: usize,
-    pub(super) recall: f64,
+    pub(crate) observations: usize,
+    pub(crate) recall: f64,
     /// Whether scores are halved after each point that is measured.
-    pub(super) decay: bool,
+    pub(crate) decay: bool,
 }
 
 /// Operations a second of one thread, over all streams.
-#[derive(Clone, Copy, Debug, Serialize)]
-pub(super) struct Speed {
-    pub(super) slots: usize,
-    pub(super) bytes: usize,
-    pub(super) observe_per_second: f64,
-    pub(super) estimate_per_second: f64,
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub(crate) struct Speed {
+    pub(crate) slots: usize,
+    pub(crate) bytes: usize,
+    pub(crate) observe_per_second: f64,
+    pub(crate) estimate_per_second: f64,
 }
 
 impl Findings {
+    /// Those in `dir`, where a sweep was told to write them to `sketch.json`; `None` if there are none.
+    pub(crate) fn read(dir: &Path) -> Result<Option<Self>> {
+        let path = dir.join("sketch.json");
+        let Ok(text) = std::fs::read_to_string(&path) else { return Ok(None) };
+        serde_json::from_str(&text).map(Some).with_context(|| format!("{}: damaged", path.display()))
+    }
+
     /// Tables of means over the streams.
     pub(super) fn text(&self) -> String {
         let Self { skew, features, observations, seeds, .. } = self;

@@ -2,13 +2,11 @@
 
 use std::collections::VecDeque;
 use std::fs::{self, File, OpenOptions};
-use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use rustix::process::{Pid, Signal, kill_process};
 
 use super::plan::{Plan, Planned};
 use super::record::Fate;
@@ -135,10 +133,7 @@ impl Schedule<'_> {
     fn stop_all(&mut self) {
         for Running { child, is_told, .. } in self.running.iter_mut().filter(|running| !running.is_told) {
             *is_told = true;
-            if let Some(pid) = Pid::from_raw(child.id() as i32) {
-                // It may have ended by itself.
-                let _ = kill_process(pid, Signal::TERM);
-            }
+            ask_to_stop(child);
         }
     }
 
@@ -185,7 +180,9 @@ fn start(base: &Path, run: &Planned) -> Result<Child> {
     for one in run.overrides.iter().chain([&format!("name={}", run.entry.name)]) {
         command.arg("--set").arg(one);
     }
-    command.stdin(Stdio::null()).stdout(both()?).stderr(both()?).process_group(0);
+    command.stdin(Stdio::null()).stdout(both()?).stderr(both()?);
+    #[cfg(unix)]
+    std::os::unix::process::CommandExt::process_group(&mut command, 0);
     command.spawn().context("a run can't be started")
 }
 
@@ -199,9 +196,25 @@ fn report(dir: &Path) -> Result<Report> {
 fn why(dir: &Path, status: ExitStatus) -> String {
     let log = fs::read_to_string(dir.join(LOG)).unwrap_or_default();
     let said = log.lines().rev().find_map(|line| line.strip_prefix("error: "));
-    match (status.signal(), said) {
-        (Some(signal), _) => format!("killed by signal {signal}"),
-        (None, Some(said)) => said.to_owned(),
-        (None, None) => status.to_string(),
+    match (status.code(), said) {
+        (Some(_), Some(said)) => said.to_owned(),
+        // A process that a signal ended had no time to say anything.
+        _ => status.to_string(),
     }
+}
+
+/// A run that is asked saves its state and ends.
+#[cfg(unix)]
+fn ask_to_stop(child: &mut Child) {
+    use rustix::process::{Pid, Signal, kill_process};
+    if let Some(pid) = Pid::from_raw(child.id() as i32) {
+        // It may have ended by itself.
+        let _ = kill_process(pid, Signal::TERM);
+    }
+}
+
+/// Where nobody can be asked it goes on from its last checkpoint.
+#[cfg(not(unix))]
+fn ask_to_stop(child: &mut Child) {
+    let _ = child.kill();
 }

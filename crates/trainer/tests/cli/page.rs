@@ -99,6 +99,7 @@ fn the_page_shows_every_run_and_what_could_not_run() {
         let row = page.find(&format!("<td>{run}</td>")).map(|at| &page[at..at + 400]).expect("a row");
         assert!(row.contains(&auc), "{run}: {row}");
     }
+    assert!(page.contains(&expected_answer(&bench)), "{}", expected_answer(&bench));
     assert_eq!(run(&bench, &["report", "runs", "--out", "-"]), page, "the same runs make the same page");
 
     // Runs made anew differ in times alone, and an unfinished one is shown as far as it came.
@@ -110,6 +111,34 @@ fn the_page_shows_every_run_and_what_could_not_run() {
     let unfinished = run(&bench, &["report", "runs", "--out", "-"]);
     assert!(unfinished.contains("19 runs finished, 1 not, 2 can't be.") && unfinished.contains("6,000 rows so far"));
     assert!(unfinished.contains("Not all have run with the same seeds yet"));
+}
+
+/// The first sentence of the answer and the second, from the reports.
+fn expected_answer(bench: &Bench) -> String {
+    let auc = |run: &str| bench.result(&format!("runs/{run}")).0["test_auc"].as_f64().expect("a number");
+    let of = |name: &str| [1, 2].map(|seed| auc(&format!("m-{seed}-2000-{name}")));
+    let mean = |aucs: [f64; 2]| f64::midpoint(aucs[0], aucs[1]);
+    let full = mean([1, 2].map(|seed| auc(&format!("full-{seed}"))));
+    let labels =
+        [("hash", "hash"), ("plus", "cafe_plus"), ("cafe", "cafe"), ("frequency", "cafe, importance frequency")];
+    let mut ranking = labels.map(|(name, label)| (label, of(name)));
+    ranking.sort_by(|a, b| mean(b.1).total_cmp(&mean(a.1)));
+    let (best, of_best) = ranking[0];
+    assert_ne!(best, "hash", "the sentence would be another");
+    let level = ranking[1..].iter().filter(|(_, aucs)| (0..2).any(|seed| aucs[seed] >= of_best[seed]));
+    let level: Vec<_> = level.map(|(label, _)| *label).collect();
+    let second = match level[..] {
+        [] => format!("{best} is ahead of every other on each of 2 seeds."),
+        _ => format!("On some of 2 seeds {best} is not ahead of: {}.", level.join(", ")),
+    };
+    let kept = |aucs: [f64; 2]| 100.0 * mean(aucs) / full;
+    format!(
+        "At 1/2,000 of its bytes, {best} keeps {:.1} % of the full table's AUC ({:.4} of {full:.4}); hash keeps {:.1} %. \
+         {second}",
+        kept(of_best),
+        mean(of_best),
+        kept(of("hash"))
+    )
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::Write;
+use std::path::PathBuf;
 use std::process::Stdio;
 
 use serde_json::{Value, json};
@@ -225,12 +226,18 @@ fn plan_prints_the_official_sizes() {
     }
 }
 
+/// The files of a directory of the repository.
+fn files(dir: &str) -> Vec<PathBuf> {
+    let entries = fs::read_dir(root().join(dir)).expect("it is there");
+    entries.map(|entry| entry.expect("readable").path()).filter(|path| path.is_file()).collect()
+}
+
 #[test]
 fn every_configuration_in_the_repository_can_be_planned() {
     let bench = Bench::new();
-    let mut n_configs = 0;
-    for entry in fs::read_dir(root().join("configs")).expect("it is there") {
-        let path = entry.expect("readable").path();
+    let configs = files("configs");
+    assert!(configs.len() >= 6);
+    for path in configs {
         for method in ["cafe", "cafe_best", "cafe_plus", "hash", "hash2", "offline", "unified", "full"] {
             let set = format!("embedding.method={method}");
             let config = path.to_str().expect("UTF-8");
@@ -238,9 +245,19 @@ fn every_configuration_in_the_repository_can_be_planned() {
             let output = bench.trainer(&["plan", "--config", config, "--set", &set, "--set", "max_memory=1000 GB"]);
             assert!(output.status.success(), "{}: {}", path.display(), String::from_utf8_lossy(&output.stderr));
         }
-        n_configs += 1;
     }
-    assert!(n_configs >= 6);
+}
+
+#[test]
+fn every_sweep_in_the_repository_can_be_planned() {
+    let bench = Bench::new();
+    let sweeps = files("configs/sweeps");
+    assert!(sweeps.len() >= 6);
+    for path in sweeps {
+        let output = bench.trainer(&["sweep", path.to_str().expect("UTF-8"), "--dry-run"]);
+        assert!(output.status.success(), "{}: {}", path.display(), String::from_utf8_lossy(&output.stderr));
+        assert!(String::from_utf8_lossy(&output.stderr).contains(" runs: 0 are there, "), "{}", path.display());
+    }
 }
 
 #[test]

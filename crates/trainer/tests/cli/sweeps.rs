@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use crate::page::lasting as lasting_page;
-use crate::support::{Bench, failure, lasting};
+use crate::support::{Bench, SMALL, failure, lasting, synth};
 
 const SWEEP: &str = r#"
 question = "Which?"
@@ -207,4 +207,31 @@ fn a_sweep_that_is_told_to_stop_lets_its_runs_save() {
         fates.iter().all(|fate| fate == "waiting" || fate.get("not-applicable").is_some() || fate == "done"),
         "{fates:?}"
     );
+}
+
+#[test]
+fn runs_on_files_share_one_cache_that_is_built_before_them() {
+    let bench = bench();
+    synth(&bench, 7000, "rows.tsv");
+    let mut config: toml::Table = SMALL.parse().expect("TOML");
+    let data = config["data"].as_table_mut().expect("a table");
+    data.remove("synthetic");
+    data.insert("path".to_owned(), "rows.tsv".into());
+    fs::write(bench.path("small.toml"), config.to_string()).expect("written");
+    fs::write(bench.path("sweep.toml"), SWEEP.replace("[\"seed\", \"data.synthetic.seed\"]", "[\"seed\"]"))
+        .expect("written");
+    let said = sweep(&bench, &["--jobs", "2"]);
+    assert_eq!(said.matches("caching the rows in").count(), 1, "{said}");
+    let names = fs::read_dir(&bench.dir).expect("a directory").map(|entry| entry.expect("readable").file_name());
+    assert_eq!(names.filter(|name| name.to_string_lossy().ends_with(".rows")).count(), 1);
+    let runs = results(&bench);
+    assert_eq!(runs.len(), 6);
+    for name in runs.keys() {
+        let log = fs::read_to_string(bench.path("sweep").join(name).join("log.txt")).expect("a log");
+        assert!(log.contains("using the 7,000 rows cached in"), "{name}: {log}");
+    }
+    // Who says so goes without.
+    fs::remove_dir_all(bench.path("sweep")).expect("it is there");
+    assert!(!sweep(&bench, &["--set", "data.cache=false"]).contains("cach"));
+    assert_eq!(results(&bench), runs, "it makes no difference");
 }

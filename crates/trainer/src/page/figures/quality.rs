@@ -41,7 +41,7 @@ fn chart(
         style: style(variant),
         points: variant.cells.iter().filter_map(point).collect(),
     });
-    Chart {
+    let chart = Chart {
         id: String::new(),
         title: title.to_owned(),
         note: format!("{} The full table stands at ratio 1.", seeds(group)),
@@ -50,6 +50,7 @@ fn chart(
         series: series.collect(),
         form: Form::Lines,
         is_timing: false,
-    }
-    .if_any()
+    };
+    // A single point shows nothing that the table of runs does not.
+    chart.if_any().filter(|chart| chart.n_points() > 1)
 }

@@ -3,21 +3,21 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::super::chart::{Axis, Chart, Form, Point, Series, Style};
-use super::super::sketch_file::{SketchFile, Speed};
 use crate::compare::Spread;
+use crate::sketch::{Findings, Speed};
 
-pub(super) fn charts(file: &SketchFile) -> Vec<Chart> {
+pub(super) fn charts(file: &Findings) -> Vec<Chart> {
     [recall(file), drift(file), speed(file)].into_iter().flatten().collect()
 }
 
 /// A colour for each number of slots.
-fn style(file: &SketchFile, slots: u64, is_dashed: bool) -> Style {
-    let all: BTreeSet<u64> =
+fn style(file: &Findings, slots: usize, is_dashed: bool) -> Style {
+    let all: BTreeSet<usize> =
         file.recall.iter().map(|it| it.slots).chain(file.drift.iter().map(|it| it.slots)).collect();
     Style { color: 1 + all.iter().position(|&it| it == slots).unwrap_or(0), is_dashed }
 }
 
-fn stream(file: &SketchFile) -> String {
+fn stream(file: &Findings) -> String {
     let grouped = crate::report::grouped;
     format!(
         "A Zipf({}) stream of {} observations over {} features.",
@@ -28,20 +28,20 @@ fn stream(file: &SketchFile) -> String {
 }
 
 /// Points of each line, by place: the means over what is given of them.
-fn spreads(values: impl Iterator<Item = (u64, f64)>) -> Vec<Point> {
-    let mut by_place: BTreeMap<u64, Vec<f64>> = BTreeMap::new();
+fn spreads(values: impl Iterator<Item = (usize, f64)>) -> Vec<Point> {
+    let mut by_place: BTreeMap<usize, Vec<f64>> = BTreeMap::new();
     values.for_each(|(x, y)| by_place.entry(x).or_default().push(y));
     by_place.into_iter().filter_map(|(x, ys)| Some(Point::of(x as f64, Spread::of(ys)?))).collect()
 }
 
-fn recall(file: &SketchFile) -> Option<Chart> {
+fn recall(file: &Findings) -> Option<Chart> {
     let top = file.recall.first()?.top;
-    let slots: BTreeSet<u64> = file.recall.iter().map(|it| it.slots).collect();
-    let of = |slots: u64| file.recall.iter().filter(move |it| it.slots == slots);
+    let slots: BTreeSet<usize> = file.recall.iter().map(|it| it.slots).collect();
+    let of = |slots: usize| file.recall.iter().filter(move |it| it.slots == slots);
     let measured = slots.iter().map(|&slots| Series {
         name: format!("{slots} slots a bucket"),
         style: style(file, slots, false),
-        points: spreads(of(slots).map(|it| (it.bytes, it.share_held))),
+        points: spreads(of(slots).map(|it| (it.bytes, it.recall))),
     });
     let proven = slots.iter().map(|&slots| Series {
         name: format!("{slots} slots, proven for the least of them"),
@@ -61,9 +61,9 @@ fn recall(file: &SketchFile) -> Option<Chart> {
     .if_any()
 }
 
-fn drift(file: &SketchFile) -> Option<Chart> {
+fn drift(file: &Findings) -> Option<Chart> {
     let bytes = file.drift.first()?.bytes;
-    let lines: BTreeSet<(bool, u64)> = file.drift.iter().map(|it| (!it.decay, it.slots)).collect();
+    let lines: BTreeSet<(bool, usize)> = file.drift.iter().map(|it| (!it.decay, it.slots)).collect();
     let series = lines.iter().map(|&(stays, slots)| Series {
         name: format!("{slots} slots, {}", if stays { "scores stay" } else { "scores decay" }),
         style: style(file, slots, stays),
@@ -80,7 +80,7 @@ fn drift(file: &SketchFile) -> Option<Chart> {
         note: format!(
             "All features are replaced eight times; {} bytes. Share of the true top of the part that goes on whose \
              scores are among as many highest of the sketch.",
-            crate::report::grouped(bytes)
+            crate::report::grouped(bytes as u64)
         ),
         x: Axis::linear("observations", 0),
         y: Axis::linear("share of the top", 4),
@@ -91,9 +91,9 @@ fn drift(file: &SketchFile) -> Option<Chart> {
     .if_any()
 }
 
-fn speed(file: &SketchFile) -> Option<Chart> {
-    let slots: BTreeSet<u64> = file.speed.iter().map(|it| it.slots).collect();
-    let line = |slots: u64, what: &str, is_dashed: bool, rate: fn(&Speed) -> f64| Series {
+fn speed(file: &Findings) -> Option<Chart> {
+    let slots: BTreeSet<usize> = file.speed.iter().map(|it| it.slots).collect();
+    let line = |slots: usize, what: &str, is_dashed: bool, rate: fn(&Speed) -> f64| Series {
         name: format!("{what}, {slots} slots"),
         style: style(file, slots, is_dashed),
         points: file
