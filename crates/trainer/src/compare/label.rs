@@ -2,8 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use serde::Deserialize;
+
 use super::Variant;
-use crate::config::EmbeddingConfig;
+use crate::config::{DataConfig, EmbeddingConfig, SplitKind};
 use crate::report::grouped;
 use crate::settings::{Settings, flat, lines, shown};
 
@@ -125,26 +127,36 @@ pub(super) fn protocol(settings: &Settings) -> Vec<(&'static str, String)> {
             or_nothing(number("data.rows"), ", rows "),
         ),
     };
-    let split = match (get("data.test_path"), get("data.split")) {
-        (Some(path), _) => format!("tests on {path}"),
-        (None, split) => format!(
-            "{}{}",
-            split.unwrap_or_else(|| "as the format's protocol says".to_owned()),
-            or_nothing(get("data.train_fraction"), ", train fraction ")
-        ),
-    };
+    let n_epochs = get("train.epochs").unwrap_or_default();
     let training = format!(
-        "batch {}, {} at {}{}, {} epoch(s){}",
+        "batch {}, {} at {}{}, {n_epochs} {}{}",
         get("train.batch").unwrap_or_default(),
         get("train.optimizer").unwrap_or_default(),
         get("train.lr").unwrap_or_default(),
         or_nothing(get("train.embedding_lr"), ", rows at "),
-        get("train.epochs").unwrap_or_default(),
+        if n_epochs == "1" { "epoch" } else { "epochs" },
         or_nothing(get("train.schedule.warmup_steps").filter(|steps| steps != "0"), ", warm-up steps "),
     );
     let engine = ["engine", "precision", "device"].map(|key| get(key).unwrap_or_default()).join(", ");
     let dim = get("model.dim").unwrap_or_default();
-    vec![("data", data), ("split", split), ("training", training), ("d", dim), ("computed by", engine)]
+    vec![("data", data), ("split", split(settings)), ("training", training), ("d", dim), ("computed by", engine)]
+}
+
+/// Which rows train and which test.
+fn split(settings: &Settings) -> String {
+    let get = |key: &str| settings.get(key).map(shown);
+    if let Some(path) = get("data.test_path") {
+        return format!("all of it trains, {path} tests");
+    }
+    let mut data = DataConfig { format: get("data.format").unwrap_or_default(), ..DataConfig::default() };
+    data.train_fraction = settings.get("data.train_fraction").and_then(toml::Value::as_float);
+    data.split = get("data.split").and_then(|split| SplitKind::deserialize(toml::Value::String(split)).ok());
+    let share = 100.0 * data.train_share();
+    match data.split_kind() {
+        SplitKind::Position => format!("the first {share:.1} % train, the rest tests"),
+        SplitKind::LastDay => "all days but the last train, the last one tests".to_owned(),
+        SplitKind::Random => format!("a random {share:.1} % trains, the rest tests"),
+    }
 }
 
 /// A compression ratio with as many digits as it needs.
