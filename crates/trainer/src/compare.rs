@@ -80,7 +80,7 @@ pub struct Variant<'a> {
 pub struct Cell<'a> {
     /// Bytes of the full table over bytes of the budget.
     pub ratio: f64,
-    /// One a seed, finished or not.
+    /// One a seed, finished or not: of several of the same seed the one that is finished.
     pub runs: Vec<&'a RunRecord>,
     /// Why there are none: the method does not go so far.
     pub not_applicable: Option<String>,
@@ -150,12 +150,12 @@ impl Group<'_> {
         cells.filter(|(_, cell)| !cell.runs.is_empty())
     }
 
-    /// The variants that stand for a method: with its defaults, or at more than one ratio. What is left is a study of
-    /// one setting.
+    /// The variants that stand for a method: with its defaults, or at more than one ratio, and full tables. What is left
+    /// is a study of one setting.
     pub fn main_variants(&self) -> impl Iterator<Item = &Variant<'_>> {
         self.variants.iter().filter(|variant| {
             let n_ratios = variant.cells.iter().filter(|cell| !cell.runs.is_empty()).count();
-            variant.deviations.is_empty() && n_ratios > 0 || n_ratios > 1
+            (variant.deviations.is_empty() || variant.method == "full") && n_ratios > 0 || n_ratios > 1
         })
     }
 }

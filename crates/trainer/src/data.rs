@@ -139,6 +139,14 @@ impl DataSet {
         Ok(Self { origin: Origin::Files(files), division, bad_rows })
     }
 
+    /// Whether all rows come from caches.
+    #[must_use]
+    pub fn is_cached(&self) -> bool {
+        let Origin::Files(files) = &self.origin else { return false };
+        let test = if let Division::Files { test, .. } = &self.division { test.cache.is_some() } else { true };
+        files.cache.is_some() && test
+    }
+
     /// Training rows of one epoch, malformed ones included, where they are known before they are read.
     #[must_use]
     pub fn n_train(&self) -> Option<u64> {

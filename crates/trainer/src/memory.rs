@@ -41,7 +41,11 @@ pub fn limit(configured: Option<u64>) -> Option<(u64, &'static str)> {
 
 /// `MemAvailable` of `/proc/meminfo`.
 fn available(meminfo: &str) -> Option<u64> {
-    let line = meminfo.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
+    entry(meminfo, "MemAvailable:")
+}
+
+fn entry(meminfo: &str, name: &str) -> Option<u64> {
+    let line = meminfo.lines().find_map(|line| line.strip_prefix(name))?;
     let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
     Some(kib * 1024)
 }
@@ -50,7 +54,23 @@ fn available(meminfo: &str) -> Option<u64> {
 fn group_limit(root: &Path) -> Option<u64> {
     let read = |name: &str| std::fs::read_to_string(root.join(name)).ok()?.trim().parse::<u64>().ok();
     // Without a limit the file says `max`.
-    Some(read("memory.max")?.saturating_sub(read("memory.current").unwrap_or(0)))
+    // What files left in memory is given back when it is wanted.
+    let stat = std::fs::read_to_string(root.join("memory.stat")).unwrap_or_default();
+    let of_files = |line: &str| {
+        let bytes = line.strip_prefix("inactive_file ").or_else(|| line.strip_prefix("active_file "))?;
+        bytes.parse::<u64>().ok()
+    };
+    let files: u64 = stat.lines().filter_map(of_files).sum();
+    let current = read("memory.current").unwrap_or(0).saturating_sub(files);
+    Some(read("memory.max")?.saturating_sub(current))
+}
+
+/// All memory of the machine, or that this process' control group may take at most; `None` where the system does not say.
+#[must_use]
+pub fn total() -> Option<u64> {
+    let system = entry(&std::fs::read_to_string("/proc/meminfo").unwrap_or_default(), "MemTotal:");
+    let group = std::fs::read_to_string("/sys/fs/cgroup/memory.max").ok().and_then(|text| text.trim().parse().ok());
+    system.into_iter().chain(group).min()
 }
 
 #[cfg(test)]
@@ -73,5 +93,8 @@ mod tests {
         std::fs::write(dir.path().join("memory.max"), "1000\n").expect("written");
         std::fs::write(dir.path().join("memory.current"), "400\n").expect("written");
         assert_eq!(group_limit(dir.path()), Some(600));
+        std::fs::write(dir.path().join("memory.stat"), "anon 100\ninactive_file 200\nactive_file 50\n")
+            .expect("written");
+        assert_eq!(group_limit(dir.path()), Some(850));
     }
 }

@@ -96,7 +96,7 @@ impl Source {
             runs::visit(dir, 2, &mut |dir: &Path| {
                 sweeps.extend(SweepRecord::read(dir));
                 sketches.extend(Findings::read(dir)?);
-                Ok(dir.join("config.toml").exists())
+                Ok(runs::is_run(dir))
             })?;
         }
         Ok(Self { runs: runs::find(dirs)?, sweeps, sketches })

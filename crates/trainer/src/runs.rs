@@ -1,5 +1,6 @@
 //! The runs below a directory, as whoever compares them sees them: settings, report, metrics.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -74,6 +75,12 @@ impl RunRecord {
         Ok(Some(Self { dir: dir.to_owned(), settings, report, windows, evaluations }))
     }
 
+    /// Of weights and of generated rows.
+    #[must_use]
+    pub fn seeds(&self) -> [Option<String>; 2] {
+        [self.setting("seed"), self.setting("data.synthetic.seed")]
+    }
+
     /// A setting as text; `None` where it is not set.
     #[must_use]
     pub fn setting(&self, key: &str) -> Option<String> {
@@ -92,16 +99,23 @@ impl RunRecord {
 /// # Errors
 /// If they can't be read.
 pub fn read_settings(dir: &Path) -> Result<Option<Settings>> {
+    if !is_run(dir) {
+        return Ok(None);
+    }
     let path = dir.join("config.toml");
     let Some(text) = text(&path)? else { return Ok(None) };
     let table: toml::Table = toml::from_str(&text).with_context(|| damaged(&path))?;
     // With the defaults of keys that are younger than the run.
-    let settings = match Config::deserialize(table.clone()) {
+    Ok(Some(match Config::deserialize(table.clone()) {
         Ok(config) => settings::of(&config)?,
         Err(_) => settings::flat(&table),
-    };
-    // A file of that name may be another program's.
-    Ok(Some(settings).filter(|settings| settings.contains_key("embedding.method")))
+    }))
+}
+
+/// Whether `dir` is that of a run. A file called `config.toml` may be anything; a run writes metrics beside it.
+#[must_use]
+pub fn is_run(dir: &Path) -> bool {
+    dir.join("config.toml").is_file() && dir.join("metrics.jsonl").is_file()
 }
 
 /// All runs in `dirs` and below, by path. A directory in a run is not looked into.
@@ -109,12 +123,14 @@ pub fn read_settings(dir: &Path) -> Result<Option<Settings>> {
 /// # Errors
 /// If a directory or a run can't be read.
 pub fn find(dirs: &[PathBuf]) -> Result<Vec<RunRecord>> {
-    let mut found = Vec::new();
+    let (mut found, mut seen) = (Vec::new(), BTreeSet::new());
     for dir in dirs {
         visit(dir, MAX_DEPTH, &mut |dir| {
-            let run = RunRecord::read(dir)?;
-            let is_run = run.is_some();
-            found.extend(run);
+            let is_run = is_run(dir);
+            // Directories that were given may lie in each other.
+            if is_run && seen.insert(fs::canonicalize(dir).unwrap_or_else(|_| dir.to_owned())) {
+                found.extend(RunRecord::read(dir)?);
+            }
             Ok(is_run)
         })?;
     }

@@ -58,11 +58,27 @@ const INCIDENTAL: [&str; 8] = [
     "checkpoint.keep",
 ];
 
-/// What tells a run from every other that would come to another result: its settings but the incidental ones.
+/// What tells a run from every other that would come to another result: its settings but the incidental ones, and those
+/// that its method does not look at.
 #[must_use]
 pub fn identity(settings: &Settings) -> String {
-    let telling = settings.iter().filter(|(key, _)| !INCIDENTAL.contains(&key.as_str()));
-    lines(telling)
+    lines(settings.iter().filter(|(key, _)| !INCIDENTAL.contains(&key.as_str()) && is_used(settings, key)))
+}
+
+/// Whether the run's method looks at `key`.
+#[must_use]
+pub fn is_used(settings: &Settings, key: &str) -> bool {
+    let Some(rest) = key.strip_prefix("embedding.") else { return true };
+    let is =
+        |key: &str, values: &[&str]| settings.get(key).and_then(Value::as_str).is_some_and(|it| values.contains(&it));
+    let is_method = |methods: &[&str]| is("embedding.method", methods);
+    match rest.split_once('.') {
+        Some(("cafe", _)) => is_method(&["cafe", "cafe_best"]),
+        Some(("unified", _)) => is_method(&["unified", "cafe_best"]) || is("embedding.cafe.cold", &["unified"]),
+        Some((section, _)) => is_method(&[section]),
+        // A full table is as large as it is.
+        None => !(matches!(rest, "compression" | "budget") && is_method(&["full"])),
+    }
 }
 
 /// A line each, `key=value`, which is TOML.
@@ -87,6 +103,13 @@ mod tests {
         assert_eq!(shown(&one["data.path"]), "[\"x\"]");
         let other = |text: &str| identity(&settings(text)) != identity(&one);
         assert!(!other("threads = 2\n[data]\npath = [\"x\"]\n[train]\nschedule = { floor = 0.5 }\n"));
+        let methods = |method: &str, more: &str| {
+            identity(&settings(&format!("[embedding]\nmethod = \"{method}\"\ncompression = 10\n{more}")))
+        };
+        let threshold = "cafe.threshold = 5.0\n";
+        assert_eq!(methods("hash", threshold), methods("hash", ""));
+        assert_ne!(methods("cafe", threshold), methods("cafe", ""));
+        assert!(methods("hash", "").contains("compression") && !methods("full", "").contains("compression"));
         assert!(other("threads = 1\n[data]\npath = [\"x\"]\n[train]\nschedule = { floor = 0.25 }\n"));
     }
 }

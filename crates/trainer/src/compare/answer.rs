@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 
 use super::{Cell, Group, Spread, Variant, share_of_bytes};
-use crate::runs::RunRecord;
 
 /// Who keeps this share of the full table's AUC has lost little.
 const LITTLE_LOST: f64 = 0.99;
@@ -12,15 +11,32 @@ const LITTLE_LOST: f64 = 0.99;
 #[must_use]
 pub fn answer(group: &Group<'_>) -> Vec<String> {
     let Some((ratio, ranking)) = smallest_compared(group) else { return Vec::new() };
-    let full = group.variants.iter().find(|variant| variant.method == "full" && variant.deviations.is_empty());
-    let full = full.and_then(|variant| variant.at(1.0)?.auc());
-    let mut sentences = vec![match full {
-        Some(full) => against_full(ratio, &ranking, full),
-        None => against_each_other(ratio, &ranking),
+    let full = full(group);
+    let comparable = full.filter(|full| by_seed(full).keys().eq(by_seed(ranking[0].cell).keys()));
+    let mut sentences = vec![if let Some(full) = comparable.and_then(Cell::auc) {
+        against_full(ratio, &ranking, full)
+    } else {
+        let why = if full.is_some() { "has not run with the same seeds yet" } else { "was not run" };
+        format!("{} The full table {why}.", against_each_other(ratio, &ranking))
     }];
-    sentences.push(level(&ranking));
-    sentences.extend(full.map(|full| smallest_within(group, full)));
+    sentences.push(if is_open(group, ratio) { NOT_ALL.to_owned() } else { level(&ranking) });
+    sentences.extend(comparable.and_then(|full| smallest_within(group, full)));
     sentences
+}
+
+/// Said where a comparison would be one of seeds.
+const NOT_ALL: &str = "Not all have run with the same seeds yet, which differ more than methods do.";
+
+/// The full table's runs.
+fn full<'a>(group: &'a Group<'a>) -> Option<&'a Cell<'a>> {
+    let full = group.variants.iter().filter(|variant| variant.method == "full");
+    full.min_by_key(|variant| variant.deviations.len()).and_then(|variant| variant.at(1.0))
+}
+
+/// Whether a run of a method goes on at this ratio, or was stopped.
+fn is_open(group: &Group<'_>, ratio: f64) -> bool {
+    let mut cells = group.main_variants().filter_map(|variant| variant.at(ratio));
+    cells.any(|cell| cell.runs.iter().any(|run| run.report.is_none()))
 }
 
 /// Methods with their cells and the spread of their AUC.
@@ -75,7 +91,7 @@ fn against_full(ratio: f64, ranking: &Ranking<'_>, full: Spread) -> String {
 fn against_each_other(ratio: f64, ranking: &Ranking<'_>) -> String {
     let (best, other) = (ranking[0], other(ranking));
     format!(
-        "At {} of the full table's bytes, {} has the highest test AUC, {:.4}; {} has {:.4}. The full table was not run.",
+        "At {} of the full table's bytes, {} has the highest test AUC, {:.4}; {} has {:.4}.",
         share_of_bytes(ratio),
         best.variant.label,
         best.auc.mean,
@@ -89,14 +105,14 @@ fn level(ranking: &Ranking<'_>) -> String {
     let best = ranking[0];
     let of_best = by_seed(best.cell);
     if ranking.iter().any(|it| by_seed(it.cell).keys().ne(of_best.keys())) {
-        return "Not all have run with the same seeds yet, which differ more than methods do.".to_owned();
+        return NOT_ALL.to_owned();
     }
-    if best.auc.n < 2 {
+    if of_best.len() < 2 {
         return "One seed each: how far chance goes is not known.".to_owned();
     }
     let is_level = |it: &&Ranked<'_>| by_seed(it.cell).iter().any(|(seed, auc)| *auc >= of_best[seed]);
     let level: Vec<_> = ranking[1..].iter().filter(is_level).map(|it| &*it.variant.label).collect();
-    let (best, n) = (&best.variant.label, best.auc.n);
+    let (best, n) = (&best.variant.label, of_best.len());
     match level[..] {
         [] => format!("{best} is ahead of every other on each of {n} seeds."),
         _ => format!("On some of {n} seeds {best} is not ahead of: {}.", level.join(", ")),
@@ -105,25 +121,23 @@ fn level(ranking: &Ranking<'_>) -> String {
 
 /// Test AUCs of a cell by the seeds of weights and rows.
 fn by_seed(cell: &Cell<'_>) -> BTreeMap<[Option<String>; 2], f64> {
-    let seeds = |run: &RunRecord| [run.setting("seed"), run.setting("data.synthetic.seed")];
-    cell.runs.iter().filter_map(|run| Some((seeds(run), run.report.as_ref()?.test_auc?))).collect()
+    cell.runs.iter().filter_map(|run| Some((run.seeds(), run.report.as_ref()?.test_auc?))).collect()
 }
 
-/// The highest ratio at which somebody keeps nearly all of the full table's AUC.
-fn smallest_within(group: &Group<'_>, full: Spread) -> String {
+/// The highest ratio at which somebody keeps nearly all of the full table's AUC, with the same seeds.
+fn smallest_within(group: &Group<'_>, full: &Cell<'_>) -> Option<String> {
+    let (of_full, lost) = (full.auc()?, format!("{:.0} %", 100.0 * (1.0 - LITTLE_LOST)));
     let main = group.main_variants().flat_map(|variant| variant.cells.iter().map(move |cell| (variant, cell)));
+    let main = main.filter(|(_, cell)| by_seed(cell).keys().eq(by_seed(full).keys()));
     let keeps = main.filter_map(|(variant, cell)| Some((variant, cell.ratio, cell.auc()?)));
-    let keeps = keeps.filter(|(_, ratio, auc)| *ratio > 1.0 && auc.mean >= LITTLE_LOST * full.mean);
+    let keeps = keeps.filter(|(_, ratio, auc)| *ratio > 1.0 && auc.mean >= LITTLE_LOST * of_full.mean);
     let smallest = keeps.max_by(|a, b| a.1.total_cmp(&b.1).then(a.2.mean.total_cmp(&b.2.mean)));
-    smallest.map_or_else(
-        || format!("No method came within {:.0} % of the full table's AUC.", 100.0 * (1.0 - LITTLE_LOST)),
-        |(variant, ratio, _)| {
-            format!(
-                "The smallest that lost less than {:.0} % of it: {} at {} of the bytes.",
-                100.0 * (1.0 - LITTLE_LOST),
-                variant.label,
-                share_of_bytes(ratio)
-            )
-        },
-    )
+    Some(match smallest {
+        None => format!("No method came within {lost} of the full table's AUC."),
+        Some((variant, ratio, _)) => format!(
+            "The smallest that lost less than {lost} of it: {} at {} of the bytes.",
+            variant.label,
+            share_of_bytes(ratio)
+        ),
+    })
 }

@@ -2,9 +2,15 @@
 
 use std::collections::BTreeMap;
 
+use cafe_core::full_bytes;
+use serde::Deserialize;
+
 use super::{Cell, Group, Variant, label};
+use crate::config::Config;
+use crate::report::grouped;
 use crate::runs::RunRecord;
-use crate::settings::{Settings, shown};
+use crate::settings::{Settings, lines, shown};
+use crate::setup;
 
 /// Methods in the order in which they are shown: what compares first.
 const ORDER: [&str; 11] =
@@ -27,6 +33,14 @@ struct Open<'a> {
     settings: Settings,
     variants: BTreeMap<(usize, String), Variant<'a>>,
     n_runs: usize,
+    rows: Option<Rows>,
+}
+
+/// Of training, of the test, and those of the test that were clicked. Generated ones differ from seed to seed.
+type Rows = (u64, u64, u64);
+
+fn rows(run: &RunRecord) -> Option<Rows> {
+    run.report.as_ref().map(|report| (report.train_rows, report.test_rows, report.test_positives))
 }
 
 impl<'a> Builder<'a> {
@@ -34,10 +48,11 @@ impl<'a> Builder<'a> {
     pub(super) fn add(&mut self, settings: &Settings, run: Option<&'a RunRecord>, why_not: Option<&str>) {
         let get = |key: &str| settings.get(key).map(shown).unwrap_or_default();
         let method = get("embedding.method");
-        let Some(ratio) = ratio(settings, run, &method) else { return };
-        let group = self.groups.entry(label::group_key(settings));
-        let open = || Open { settings: settings.clone(), variants: BTreeMap::new(), n_runs: 0 };
-        let group = group.or_insert_with(open);
+        let Some(ratio) = ratio(settings, &method) else { return };
+        let open = || Open { settings: settings.clone(), variants: BTreeMap::new(), n_runs: 0, rows: None };
+        let rows = run.and_then(rows);
+        let group = self.groups.entry(self.key(settings, rows)).or_insert_with(open);
+        group.rows = group.rows.or(rows);
         group.n_runs += usize::from(run.is_some());
         let embedding = label::embedding(settings);
         let deviations = label::deviations(&embedding);
@@ -55,6 +70,16 @@ impl<'a> Builder<'a> {
         }
     }
 
+    /// Runs on files are told apart by the rows that they found there, too. One that has found none yet joins the first.
+    fn key(&self, settings: &Settings, rows: Option<Rows>) -> String {
+        let key = label::group_key(settings);
+        match rows {
+            Some(rows) if settings.contains_key("data.path") => format!("{key}{rows:?}"),
+            Some(_) => key,
+            None => self.groups.keys().find(|known| known.starts_with(&key)).cloned().unwrap_or(key),
+        }
+    }
+
     pub(super) fn finish(self) -> Vec<Group<'a>> {
         let mut groups: Vec<_> = self.groups.into_iter().collect();
         groups.sort_by_key(|(_, group)| std::cmp::Reverse(group.n_runs));
@@ -68,10 +93,17 @@ impl<'a> Builder<'a> {
             for variant in &mut variants {
                 variant.cells.sort_by(|a, b| a.ratio.total_cmp(&b.ratio));
                 for cell in &mut variant.cells {
-                    cell.runs.sort_by_key(|run| (run.setting("seed"), run.setting("data.synthetic.seed")));
+                    // Finished ones came first, and the order stays.
+                    cell.runs.sort_by_key(|run| run.seeds());
+                    cell.runs.dedup_by_key(|run| run.seeds());
                 }
             }
             let mut protocol = label::protocol(&group.settings);
+            protocol.extend(
+                group
+                    .rows
+                    .map(|(train, test, _)| ("rows", format!("{} train, {} test", grouped(train), grouped(test)))),
+            );
             protocol.extend(label::common(&mut variants).into_iter().map(|text| ("settings", text)));
             Group { model, protocol, variants }
         };
@@ -79,13 +111,16 @@ impl<'a> Builder<'a> {
     }
 }
 
-/// The compression ratio that was asked for; of a budget in bytes the one that it comes to, once a report says so.
-fn ratio(settings: &Settings, run: Option<&RunRecord>, method: &str) -> Option<f64> {
+/// The compression ratio that was asked for, or that a budget in bytes comes to.
+fn ratio(settings: &Settings, method: &str) -> Option<f64> {
     if method == "full" {
         return Some(1.0);
     }
     let asked = settings.get("embedding.compression");
     let asked = asked.and_then(|value| value.as_float().or_else(|| value.as_integer().map(|ratio| ratio as f64)));
-    let report = run.and_then(|run| run.report.as_ref());
-    asked.or_else(|| report.map(|report| report.full_bytes as f64 / report.budget_bytes as f64))
+    asked.or_else(|| {
+        let config = Config::deserialize(toml::from_str::<toml::Table>(&lines(settings.iter())).ok()?).ok()?;
+        let features = setup::schema(&config).ok()?.features;
+        Some(full_bytes(&features, config.model.dim) as f64 / config.embedding.budget?.0 as f64)
+    })
 }

@@ -7,10 +7,12 @@ use serde::Deserialize;
 use super::Variant;
 use crate::config::{DataConfig, EmbeddingConfig, SplitKind};
 use crate::report::grouped;
-use crate::settings::{Settings, flat, lines, shown};
+use crate::settings::{Settings, flat, is_used, lines, shown};
 
 /// Settings of the embedding that say how large it is or what it holds, not how it works.
 const SIZES: [&str; 4] = ["embedding.method", "embedding.compression", "embedding.budget", "embedding.features"];
+
+const PRECISION: &str = "embedding.precision";
 
 /// Settings that change neither what is learned from the data nor what is measured.
 const FREE: [&str; 12] = [
@@ -48,17 +50,7 @@ pub(super) fn differences(first: &Settings, other: &Settings) -> String {
 
 /// The embedding's settings but its sizes, as far as its method looks at them.
 pub(super) fn embedding(settings: &Settings) -> Settings {
-    let get = |key: &str| settings.get(key).map(shown).unwrap_or_default();
-    let method = get("embedding.method");
-    let is_used = |section: &str| match section {
-        "cafe" => method == "cafe" || method == "cafe_best",
-        "unified" => method == "unified" || method == "cafe_best" || get("embedding.cafe.cold") == "unified",
-        section => method == section,
-    };
-    let of_method = |key: &str| {
-        let Some(rest) = key.strip_prefix("embedding.") else { return false };
-        !SIZES.contains(&key) && rest.split_once('.').is_none_or(|(section, _)| is_used(section))
-    };
+    let of_method = |key: &str| key.starts_with("embedding.") && !SIZES.contains(&key) && is_used(settings, key);
     settings.iter().filter(|(key, _)| of_method(key)).map(|(key, value)| (key.clone(), value.clone())).collect()
 }
 
@@ -84,16 +76,19 @@ pub(crate) fn short(key: &str) -> String {
     key.rsplit('.').next().unwrap_or(key).replace('_', " ")
 }
 
-/// What all variants of a method deviate in is no deviation of any: it is taken out, and told once. Precision always is
-/// part of the name.
+/// What all variants of a method deviate in is no deviation of any: it is taken out, and told once. Precision is part of
+/// the name unless all methods share it.
 pub(super) fn common(variants: &mut [Variant<'_>]) -> Vec<String> {
     let methods: BTreeSet<String> = variants.iter().map(|variant| variant.method.clone()).collect();
     let mut told = Vec::new();
+    let precision = |variant: &Variant<'_>| variant.deviations.get(PRECISION).cloned();
+    let same_precision = variants.windows(2).all(|pair| precision(&pair[0]) == precision(&pair[1]));
     for method in methods {
         let of_method = || variants.iter().filter(|variant| variant.method == method);
         let Some(first) = of_method().next() else { continue };
         let is_common = |(key, value): &(&String, &String)| {
-            *key != "embedding.precision" && of_method().all(|variant| variant.deviations.get(*key) == Some(*value))
+            (*key != PRECISION || same_precision)
+                && of_method().all(|variant| variant.deviations.get(*key) == Some(*value))
         };
         let common: BTreeMap<String, String> =
             first.deviations.iter().filter(is_common).map(|(key, value)| (key.clone(), value.clone())).collect();

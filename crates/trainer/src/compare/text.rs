@@ -40,6 +40,7 @@ fn rows(group: &Group<'_>) -> Vec<[String; 8]> {
         let Some(auc) = cell.auc() else {
             let why = match (&cell.not_applicable, cell.runs.is_empty()) {
                 (Some(why), true) => why.split(';').next().unwrap_or_default().to_owned(),
+                _ if cell.runs.iter().any(|run| run.report.is_some()) => "no AUC: all labels are equal".to_owned(),
                 _ => "not finished".to_owned(),
             };
             let [method, ratio] = place;

@@ -1,5 +1,7 @@
 //! The page around the pictures.
 
+use std::collections::BTreeSet;
+use std::ffi::OsStr;
 use std::fmt::Write as _;
 
 use super::chart::{Chart, Series};
@@ -8,7 +10,7 @@ use super::{Source, svg, table};
 use crate::compare::{Comparison, Group, answer, ratio_text};
 use crate::report::grouped;
 use crate::runs::RunRecord;
-use crate::sweep::Fate;
+use crate::sweep::{Fate, SweepRecord};
 
 /// Everything that makes it look as it does.
 const STYLE: &str = include_str!("style.css");
@@ -26,8 +28,9 @@ pub(super) fn page(source: &Source, reload: Option<u32>) -> String {
         out.push_str(&group_head(group, number));
         out.extend(sections.iter().map(section_html));
     }
-    for sections in &sketches {
-        out.push_str("<h2 id=\"sketch\">HotSketch</h2>");
+    for (number, sections) in sketches.iter().enumerate() {
+        let id = if number == 0 { " id=\"sketch\"" } else { "" };
+        let _ = write!(out, "<h2{id}>HotSketch</h2>");
         out.extend(sections.iter().map(section_html));
     }
     out.push_str(&all_runs(source, &comparison));
@@ -49,7 +52,7 @@ fn head(reload: Option<u32>) -> String {
 /// The question, the answer, and how far the runs are.
 fn top(source: &Source, comparison: &Comparison<'_>) -> String {
     let mut out = String::from("<header>");
-    let question = source.sweeps.iter().find_map(|sweep| sweep.question.as_deref());
+    let question = comparison.groups.first().and_then(|group| question(source, group));
     let _ = write!(out, "<h1>{}</h1>", escape(question.unwrap_or("Embedding methods at equal bytes")));
     if let Some(group) = comparison.groups.first() {
         let sentences = answer(group);
@@ -61,6 +64,14 @@ fn top(source: &Source, comparison: &Comparison<'_>) -> String {
     out
 }
 
+/// What the sweep was to find out that most of a group's runs are of.
+fn question<'a>(source: &'a Source, group: &Group<'_>) -> Option<&'a str> {
+    let dirs: BTreeSet<_> =
+        group.cells().flat_map(|(_, cell)| &cell.runs).filter_map(|run| run.dir.file_name()).collect();
+    let n_common = |sweep: &SweepRecord| sweep.runs.iter().filter(|run| dirs.contains(OsStr::new(&run.dir))).count();
+    source.sweeps.iter().filter(|sweep| n_common(sweep) > 0).max_by_key(|sweep| n_common(sweep))?.question.as_deref()
+}
+
 fn standing(source: &Source) -> String {
     let n_finished = source.runs.iter().filter(|run| run.report.is_some()).count();
     let mut parts = vec![format!("{} runs finished", grouped(n_finished as u64))];
@@ -69,11 +80,13 @@ fn standing(source: &Source) -> String {
             parts.push(format!("{} {what}", grouped(n as u64)));
         }
     };
-    add(source.runs.len() - n_finished, "not");
-    let fates = || source.sweeps.iter().flat_map(|sweep| &sweep.runs).map(|run| &run.fate);
-    add(fates().filter(|fate| matches!(fate, Fate::Waiting)).count(), "waiting");
-    add(fates().filter(|fate| matches!(fate, Fate::Failed(_))).count(), "failed");
-    add(fates().filter(|fate| matches!(fate, Fate::NotApplicable(_))).count(), "can't be");
+    let count =
+        |is: fn(&Fate) -> bool| source.sweeps.iter().flat_map(|it| &it.runs).filter(|run| is(&run.fate)).count();
+    let n_failed = count(|fate| matches!(fate, Fate::Failed(_)));
+    add((source.runs.len() - n_finished).saturating_sub(n_failed), "not");
+    add(count(|fate| matches!(fate, Fate::Waiting)), "waiting");
+    add(n_failed, "failed");
+    add(count(|fate| matches!(fate, Fate::NotApplicable(_))), "can't be");
     parts.join(", ") + "."
 }
 

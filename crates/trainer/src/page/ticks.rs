@@ -42,9 +42,15 @@ fn trimmed(value: f64, step: f64) -> String {
     if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.').to_owned() } else { text }
 }
 
-/// A number for a table: `digits` behind the point; whole numbers with their thousands apart.
+/// A number for a table: `digits` behind the point, more of a small one; whole numbers with their thousands apart.
 pub(super) fn number(value: f64, digits: usize) -> String {
-    if digits == 0 && value >= 0.0 { grouped(value.round() as u64) } else { format!("{value:.digits$}") }
+    let is_whole = value.fract().abs() < 1e-9 || value >= 100.0;
+    match digits {
+        0 if value >= 0.0 && is_whole => grouped(value.round() as u64),
+        0 => format!("{value:.2}"),
+        _ if value != 0.0 && value.abs() < 10_f64.powi(-(digits as i32)) => format!("{value:.2e}"),
+        _ => format!("{value:.digits$}"),
+    }
 }
 
 #[cfg(test)]
@@ -65,5 +71,6 @@ mod tests {
         assert_eq!([text(0.72, 0.02), text(1000.0, 9000.0), text(2_500_000.0, 500_000.0)], ["0.72", "1k", "2.5M"]);
         assert_eq!([text(10.0, 10.0), text(0.0, 0.5), text(100.0, 50.0)], ["10", "0", "100"]);
         assert_eq!([number(0.75174, 4), number(2_160_804.0, 0)], ["0.7517", "2,160,804"]);
+        assert_eq!([number(7.9, 0), number(0.000_244, 3), number(0.0, 3)], ["7.90", "2.44e-4", "0.000"]);
     }
 }

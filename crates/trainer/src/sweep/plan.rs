@@ -7,12 +7,13 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use cafe_core::BudgetError;
+use criteo_io::CacheError;
 
 use super::record::{Fate, SweepEntry, SweepRecord};
 use super::spec::{Point, Spec};
 use crate::config::{Config, ConfigError};
 use crate::data::DataSet;
-use crate::memory::MemoryError;
+use crate::memory;
 use crate::plan::check_memory;
 use crate::report::grouped;
 use crate::runs::read_settings;
@@ -24,7 +25,6 @@ const MAX_PROBLEMS: usize = 20;
 
 /// A sweep that is ready to run.
 pub(super) struct Plan {
-    pub(super) base: PathBuf,
     pub(super) out: PathBuf,
     /// In the order in which they start.
     pub(super) runs: Vec<Planned>,
@@ -36,19 +36,19 @@ pub(super) struct Plan {
 pub(super) struct Planned {
     pub(super) entry: SweepEntry,
     pub(super) dir: PathBuf,
-    pub(super) overrides: Vec<String>,
     /// Bytes that it is expected to hold at most.
     pub(super) peak: u64,
-    config: Config,
+    pub(super) config: Config,
+    /// Nobody asked for the cache that it reads from.
+    may_lack_cache: bool,
 }
 
 impl Plan {
     pub(super) fn make(spec: &Spec, points: Vec<Point>, out: &Path) -> Result<Self> {
-        let base = spec.base();
-        let configs = resolve(&base, points)?;
+        let configs = resolve(&spec.base(), points)?;
         let mut places = Places::of(out)?;
         let mut runs: Vec<Planned> = Vec::new();
-        for (point, config) in configs {
+        for Resolved { point, mut config, may_lack_cache } in configs {
             let settings = settings::of(&config)?;
             let id = identity(&settings);
             // Two studies may share a run.
@@ -58,11 +58,12 @@ impl Plan {
             let name = places.take(&point.name, &id);
             let dir = out.join(&name);
             let (fate, peak) = fate(&config, &dir)?;
+            config.name.clone_from(&point.name);
             let entry = SweepEntry { name: point.name, study: point.study, dir: name, fate, settings: lines(&id) };
-            runs.push(Planned { entry, dir, overrides: point.overrides, peak, config });
+            runs.push(Planned { entry, dir, peak, config, may_lack_cache });
         }
         let file = spec.file().display().to_string();
-        Ok(Self { base, out: out.to_owned(), runs, question: spec.question.clone(), file })
+        Ok(Self { out: out.to_owned(), runs, question: spec.question.clone(), file })
     }
 
     /// What became of the runs so far.
@@ -99,12 +100,28 @@ impl Plan {
         })
     }
 
-    /// Builds the caches that runs will read, once, before they start side by side.
-    pub(super) fn build_caches(&self) -> Result<()> {
-        let mut built = BTreeSet::new();
-        for run in self.runs.iter().filter(|run| run.entry.fate == Fate::Waiting && run.config.data.cache) {
-            if built.insert(toml::to_string(&run.config.data)?) {
-                DataSet::open(&run.config)?;
+    /// Builds the caches that runs will read, once, before they start side by side. Where there is no place for one that
+    /// nobody asked for, runs go without.
+    pub(super) fn build_caches(&mut self) -> Result<()> {
+        let mut built: BTreeMap<String, bool> = BTreeMap::new();
+        for run in self.runs.iter_mut().filter(|run| run.entry.fate == Fate::Waiting && run.config.data.cache) {
+            let data = toml::to_string(&run.config.data)?;
+            let is_there = match built.get(&data) {
+                Some(is_there) => *is_there,
+                None => match DataSet::open(&run.config) {
+                    Ok(data) => data.is_cached(),
+                    Err(error)
+                        if run.may_lack_cache && error.chain().any(<dyn std::error::Error>::is::<CacheError>) =>
+                    {
+                        tracing::warn!("{error:#}; going on without a cache");
+                        false
+                    }
+                    Err(error) => return Err(error),
+                },
+            };
+            built.insert(data, is_there);
+            if run.may_lack_cache {
+                run.config.data.cache = is_there;
             }
         }
         Ok(())
@@ -115,17 +132,30 @@ fn lines(identity: &str) -> Vec<String> {
     identity.lines().map(str::to_owned).collect()
 }
 
+/// A point with its configuration.
+struct Resolved {
+    point: Point,
+    config: Config,
+    may_lack_cache: bool,
+}
+
 /// The configuration of each point.
-fn resolve(base: &Path, points: Vec<Point>) -> Result<Vec<(Point, Config)>, ConfigError> {
+fn resolve(base: &Path, points: Vec<Point>) -> Result<Vec<Resolved>, ConfigError> {
     let (mut configs, mut problems) = (Vec::new(), Vec::new());
-    for mut point in points {
-        match load(base, &mut point) {
-            Ok(config) => configs.push((point, config)),
+    let says_cache = says_cache(base);
+    for point in points {
+        let plain = match Config::load(base, &point.overrides) {
+            Ok(config) => config,
             Err(ConfigError::Invalid { problems: of_run }) => {
                 problems.extend(of_run.into_iter().map(|problem| format!("{}: {problem}", point.name)));
+                continue;
             }
             Err(error) => return Err(error),
-        }
+        };
+        let is_set = says_cache || point.overrides.iter().any(|one| one.starts_with("data.cache="));
+        let cached = if is_set { None } else { cached(base, &point, &plain) };
+        let may_lack_cache = cached.is_some();
+        configs.push(Resolved { point, config: cached.unwrap_or(plain), may_lack_cache });
     }
     if problems.is_empty() {
         return Ok(configs);
@@ -138,22 +168,19 @@ fn resolve(base: &Path, points: Vec<Point>) -> Result<Vec<(Point, Config)>, Conf
     Err(ConfigError::Invalid { problems })
 }
 
-/// With a cache of parsed rows, unless that can't be or somebody says otherwise: all runs read the same.
-fn load(base: &Path, point: &mut Point) -> Result<Config, ConfigError> {
-    let plain = Config::load(base, &point.overrides)?;
-    let is_set = point.overrides.iter().any(|one| one.starts_with("data.cache="));
-    if is_set || plain.data.cache || plain.data.path.is_none() {
-        return Ok(plain);
+/// Whether the base says itself if there is to be a cache.
+fn says_cache(base: &Path) -> bool {
+    let table = fs::read_to_string(base).ok().and_then(|text| text.parse().ok());
+    table.is_some_and(|table: toml::Table| settings::flat(&table).contains_key("data.cache"))
+}
+
+/// The same run with a cache of parsed rows, where that can be: all runs read the same.
+fn cached(base: &Path, point: &Point, plain: &Config) -> Option<Config> {
+    if plain.data.path.is_none() || reads_pipe(plain) {
+        return None;
     }
-    let mut cached = vec!["data.cache=true".to_owned()];
-    cached.extend_from_slice(&point.overrides);
-    match Config::load(base, &cached) {
-        Ok(config) if !reads_pipe(&config) => {
-            point.overrides = cached;
-            Ok(config)
-        }
-        _ => Ok(plain),
-    }
+    let overrides = [&["data.cache=true".to_owned()], &*point.overrides].concat();
+    Config::load(base, &overrides).ok()
 }
 
 fn reads_pipe(config: &Config) -> bool {
@@ -175,7 +202,11 @@ fn fate(config: &Config, dir: &Path) -> Result<(Fate, u64)> {
     };
     match check_memory(config, &plan, &setup::model_config(config)?) {
         Ok(peak) => Ok((Fate::Waiting, peak)),
-        Err(error @ MemoryError { .. }) => Ok((Fate::NotApplicable(error.to_string()), 0)),
+        // What there is not now there may be when its turn comes, but not more than all.
+        Err(error) if config.max_memory.is_none() && memory::total().is_none_or(|all| error.needed <= all) => {
+            Ok((Fate::Waiting, error.needed))
+        }
+        Err(error) => Ok((Fate::NotApplicable(error.to_string()), 0)),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::fs::{self, File, OpenOptions};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
@@ -11,6 +11,7 @@ use anyhow::{Context, Result};
 use super::plan::{Plan, Planned};
 use super::record::Fate;
 use crate::memory;
+use crate::output::write_to;
 use crate::report::Report;
 use crate::stop::Stop;
 
@@ -20,8 +21,12 @@ const LOOK_EVERY: Duration = Duration::from_millis(20);
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 /// The exit code of a run whose directory another process writes to.
 const BUSY: i32 = 75;
+/// How the message starts of a run that found too little memory (`MemoryError`).
+const TOO_LITTLE_MEMORY: &str = "the run would hold";
 /// What a run prints goes there.
 const LOG: &str = "log.txt";
+/// What a run is to do: the configuration that was planned, whatever becomes of the base file meanwhile.
+const PLANNED: &str = "planned.toml";
 
 /// Runs what waits. One that fails ends no other; a signal stops all, and they save what they have.
 pub(super) fn run(plan: &mut Plan, jobs: usize, stop: &Stop) -> Result<()> {
@@ -34,9 +39,9 @@ pub(super) fn run(plan: &mut Plan, jobs: usize, stop: &Stop) -> Result<()> {
         if stop.is_requested() {
             schedule.stop_all();
         } else {
-            schedule.start_what_fits(jobs, limit)?;
+            schedule.start_what_fits(jobs, limit);
         }
-        schedule.collect()?;
+        schedule.collect();
         std::thread::sleep(LOOK_EVERY);
     }
     Ok(())
@@ -56,6 +61,8 @@ struct Running {
     run: usize,
     child: Child,
     since: Instant,
+    /// Bytes of its log that are of earlier attempts.
+    log_start: u64,
     is_told: bool,
 }
 
@@ -72,7 +79,7 @@ impl Schedule<'_> {
     }
 
     /// A run that alone is too large has been refused already: the first one always starts.
-    fn start_what_fits(&mut self, jobs: usize, limit: Option<u64>) -> Result<()> {
+    fn start_what_fits(&mut self, jobs: usize, limit: Option<u64>) {
         let due = self.later.extract_if(.., |(_, tried)| tried.elapsed() >= RETRY_AFTER);
         self.waiting.extend(due.map(|(run, _)| run));
         while self.running.len() < jobs
@@ -84,49 +91,71 @@ impl Schedule<'_> {
                 break;
             }
             self.waiting.pop_front();
-            let child = start(&self.plan.base, &self.plan.runs[run])?;
-            self.running.push(Running { run, child, since: Instant::now(), is_told: false });
-            self.note(run, Fate::Running)?;
+            match start(&self.plan.runs[run]) {
+                Ok((child, log_start)) => {
+                    self.running.push(Running { run, child, since: Instant::now(), log_start, is_told: false });
+                    self.note(run, Fate::Running);
+                }
+                Err(error) => self.failed(run, &format!("{error:#}")),
+            }
         }
-        Ok(())
     }
 
     /// Takes note of the processes that have ended.
-    fn collect(&mut self) -> Result<()> {
+    fn collect(&mut self) {
         let mut at = 0;
         while at < self.running.len() {
-            match self.running[at].child.try_wait()? {
-                None => at += 1,
-                Some(status) => {
-                    let Running { run, since, .. } = self.running.swap_remove(at);
-                    self.ended(run, status, since.elapsed())?;
+            match self.running[at].child.try_wait() {
+                Ok(None) => at += 1,
+                ended => {
+                    let running = self.running.swap_remove(at);
+                    match ended {
+                        Ok(status) => self.ended(&running, status.unwrap_or_default()),
+                        Err(error) => self.failed(running.run, &error.to_string()),
+                    }
                 }
             }
         }
-        Ok(())
     }
 
-    fn ended(&mut self, run: usize, status: ExitStatus, time: Duration) -> Result<()> {
-        let planned = &self.plan.runs[run];
-        let name = planned.entry.name.clone();
+    fn ended(&mut self, &Running { run, since, log_start, .. }: &Running, status: ExitStatus) {
+        let dir = &self.plan.runs[run].dir;
+        let name = self.plan.runs[run].entry.name.clone();
         if status.success() {
-            let report = report(&planned.dir)?;
-            self.timing.n_done += 1;
-            self.timing.spent += time;
-            self.note(run, Fate::Done)?;
-            let auc = report.test_auc.map_or_else(|| "none".to_owned(), |auc| format!("{auc:.5}"));
-            tracing::info!("{} {name}: test AUC {auc}, {:.0} s{}", self.count(), time.as_secs_f64(), self.left());
-        } else if status.code() == Some(BUSY) {
-            tracing::info!("{name}: another process is at work there; waiting for it");
-            self.later.push((run, Instant::now()));
-        } else if self.stop.is_requested() {
-            self.note(run, Fate::Waiting)?;
-        } else {
-            let why = why(&planned.dir, status);
-            tracing::warn!("{} {name} failed: {why} (see {})", self.count(), planned.dir.join(LOG).display());
-            self.note(run, Fate::Failed(why))?;
+            match report(dir) {
+                Ok(report) => self.done(run, &name, report.test_auc, since.elapsed()),
+                Err(error) => self.failed(run, &format!("{error:#}")),
+            }
+            return;
         }
-        Ok(())
+        let why = why(dir, log_start, status);
+        let is_busy = status.code() == Some(BUSY);
+        // Beside others there was too little memory; alone there may be enough.
+        let is_short = why.starts_with(TOO_LITTLE_MEMORY) && !self.running.is_empty();
+        if is_busy || is_short {
+            let reason = if is_busy { "another process is at work there" } else { "there is too little memory now" };
+            tracing::info!("{name}: {reason}; waiting for it");
+            self.later.push((run, Instant::now()));
+            self.note(run, Fate::Waiting);
+        } else if self.stop.is_requested() {
+            self.note(run, Fate::Waiting);
+        } else {
+            self.failed(run, &why);
+        }
+    }
+
+    fn done(&mut self, run: usize, name: &str, auc: Option<f64>, time: Duration) {
+        self.timing.n_done += 1;
+        self.timing.spent += time;
+        self.note(run, Fate::Done);
+        let auc = auc.map_or_else(|| "none".to_owned(), |auc| format!("{auc:.5}"));
+        tracing::info!("{} {name}: test AUC {auc}, {:.0} s{}", self.count(), time.as_secs_f64(), self.left());
+    }
+
+    fn failed(&mut self, run: usize, why: &str) {
+        self.note(run, Fate::Failed(why.to_owned()));
+        let Planned { entry, dir, .. } = &self.plan.runs[run];
+        tracing::warn!("{} {} failed: {why} (see {})", self.count(), entry.name, dir.join(LOG).display());
     }
 
     /// Each is told once: a second signal would end it before it has saved.
@@ -137,9 +166,12 @@ impl Schedule<'_> {
         }
     }
 
-    fn note(&mut self, run: usize, fate: Fate) -> Result<()> {
+    /// Runs go on where what became of them can't be written: their directories tell it, too.
+    fn note(&mut self, run: usize, fate: Fate) {
         self.plan.runs[run].entry.fate = fate;
-        self.plan.record().write(&self.plan.out)
+        if let Err(error) = self.plan.record().write(&self.plan.out) {
+            tracing::warn!("{error:#}");
+        }
     }
 
     fn count(&self) -> String {
@@ -166,24 +198,32 @@ impl Timing {
     }
 }
 
-/// Starts a run, or goes on with it. It is of a process group of its own: what a terminal sends to this one, such as
-/// Ctrl-C, does not reach it twice.
-fn start(base: &Path, run: &Planned) -> Result<Child> {
+/// Starts a run, or goes on with it; returns the length of its log so far, too. It is of a process group of its own: what a
+/// terminal sends to this one, such as Ctrl-C, does not reach it twice.
+fn start(run: &Planned) -> Result<(Child, u64)> {
     let cant_write = |path: &Path| format!("{}: can't be written", path.display());
     fs::create_dir_all(&run.dir).with_context(|| cant_write(&run.dir))?;
+    let planned = run.dir.join(PLANNED);
+    let text = toml::to_string(&run.config)?;
+    write_to(&planned, |out| Ok(out.write_all(text.as_bytes())?))?;
     let path = run.dir.join(LOG);
     let log = OpenOptions::new().create(true).append(true).open(&path).with_context(|| cant_write(&path))?;
+    let log_start = log.metadata().with_context(|| cant_write(&path))?.len();
     let both = || File::try_clone(&log).with_context(|| cant_write(&path));
-    let program = std::env::current_exe().context("the program's own path")?;
-    let mut command = Command::new(program);
-    command.arg("--config").arg(base).arg("--run-dir").arg(&run.dir).arg("--resume=auto");
-    for one in run.overrides.iter().chain([&format!("name={}", run.entry.name)]) {
-        command.arg("--set").arg(one);
-    }
+    let mut command = Command::new(program()?);
+    command.arg("--config").arg(&planned).arg("--run-dir").arg(&run.dir).arg("--resume=auto");
     command.stdin(Stdio::null()).stdout(both()?).stderr(both()?);
     #[cfg(unix)]
     std::os::unix::process::CommandExt::process_group(&mut command, 0);
-    command.spawn().context("a run can't be started")
+    Ok((command.spawn().context("a run can't be started")?, log_start))
+}
+
+/// This very program, also where a newer one has taken its file's place.
+fn program() -> Result<PathBuf> {
+    if cfg!(target_os = "linux") {
+        return Ok("/proc/self/exe".into());
+    }
+    std::env::current_exe().context("the program's own path")
 }
 
 fn report(dir: &Path) -> Result<Report> {
@@ -193,9 +233,13 @@ fn report(dir: &Path) -> Result<Report> {
 }
 
 /// The last that the process said, or how it ended.
-fn why(dir: &Path, status: ExitStatus) -> String {
-    let log = fs::read_to_string(dir.join(LOG)).unwrap_or_default();
-    let said = log.lines().rev().find_map(|line| line.strip_prefix("error: "));
+fn why(dir: &Path, log_start: u64, status: ExitStatus) -> String {
+    let log = fs::read(dir.join(LOG)).unwrap_or_default();
+    let log = String::from_utf8_lossy(log.get(log_start as usize..).unwrap_or_default());
+    let said = log
+        .lines()
+        .rev()
+        .find_map(|line| line.strip_prefix("error: ").or_else(|| line.strip_prefix("internal error: ")));
     match (status.code(), said) {
         (Some(_), Some(said)) => said.to_owned(),
         // A process that a signal ended had no time to say anything.

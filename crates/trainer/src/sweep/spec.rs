@@ -141,7 +141,7 @@ impl Spec {
             common.extend(overrides(&self.set));
             common.extend(overrides(&study.set));
             common.extend_from_slice(extra);
-            let mut partial = vec![Point { name: study.name.clone(), study: study.name.clone(), overrides: common }];
+            let mut partial = vec![Point { name: plain(&study.name), study: study.name.clone(), overrides: common }];
             for axis in &study.axes {
                 let steps = axis.steps();
                 partial = partial.iter().flat_map(|point| steps.iter().map(|step| point.with(step))).collect();
@@ -190,14 +190,20 @@ impl Axis {
 
 impl Point {
     fn with(&self, step: &Step) -> Self {
-        let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
-        let label: String = step.label.chars().map(|c| if is_plain(c) { c } else { '_' }).collect();
         let overrides = self.overrides.iter().chain(&step.overrides).cloned().collect();
-        let mut name = format!("{}-{label}", self.name);
+        let mut name = format!("{}-{}", self.name, plain(&step.label));
         // A name of a directory with what is appended to it.
         name.truncate(200);
         Self { name, study: self.study.clone(), overrides }
     }
+}
+
+/// Text as a part of a directory's name, in ASCII.
+fn plain(text: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+    let name: String = text.chars().map(|c| if is_plain(c) { c } else { '_' }).collect();
+    // Neither hidden nor above.
+    if name.starts_with('.') || name.is_empty() { format!("_{name}") } else { name }
 }
 
 /// As of `--set`.
@@ -244,6 +250,11 @@ axes = [
             "embedding.precision=\"f32\"",
         ];
         assert_eq!(points[2].overrides, expected);
+    }
+
+    #[test]
+    fn names_are_those_of_directories() {
+        assert_eq!(["a b/c", "../x", "", "höhe", "f32.5-x_y"].map(plain), ["a_b_c", "_.._x", "_", "h_he", "f32.5-x_y"]);
     }
 
     #[test]

@@ -92,10 +92,13 @@ fn runs_are_known_by_their_settings_not_by_their_names() {
     let names: Vec<_> = results(&bench).into_keys().collect();
     assert!(names.len() == 12 && names.contains(&"m-1-hash-2".to_owned()), "{names:?}");
 
+    // What is only logged otherwise makes other runs, but a seed counts once.
+    assert!(sweep(&bench, &["--set", "train.eval_every=50"]).contains("0 are there, 2 can't be, 6 to go"));
     // Runs of different protocols are not put into one table.
     let output = bench.trainer(&["compare", "sweep"]);
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     assert_eq!(text.matches("method ").count(), 2, "{text}");
+    assert!(text.contains(" 2\n") && !text.contains(" 4\n"), "{text}");
     assert!(text.contains("dlrm, batch 64\n") || text.contains("dlrm, batch 32\n"), "{text}");
 }
 
@@ -107,20 +110,24 @@ fn a_run_that_fails_ends_no_other() {
     fs::create_dir_all(bench.path("sweep/m-1-cafe/checkpoints")).expect("made");
     fs::write(bench.path("sweep/m-1-cafe/metrics.jsonl.lock"), "").expect("written");
     fs::create_dir_all(bench.path("sweep/m-1-cafe/report.json.partial")).expect("made");
+    // And one that can't even be started.
+    fs::write(bench.path("sweep/m-2-hash"), "").expect("written");
     let output = bench.trainer(&["sweep", "sweep.toml"]);
     let (code, message) = failure(&output);
     assert_eq!(code, 1, "{message}");
-    assert!(message.starts_with("error: 1 of 8 runs failed, the others are in sweep"), "{message}");
-    assert_eq!(results(&bench).len(), 5);
+    assert!(message.starts_with("error: 2 of 8 runs failed, the others are in sweep"), "{message}");
+    assert_eq!(results(&bench).len(), 4);
+    fs::remove_file(bench.path("sweep/m-2-hash")).expect("it is there");
     let runs = record(&bench)["runs"].as_array().cloned().expect("a list");
     let failed: Vec<_> = runs.iter().filter(|run| run["fate"].get("failed").is_some()).collect();
-    assert_eq!((failed.len(), &failed[0]["name"]), (1, &"m-1-cafe".into()));
+    assert_eq!((failed.len(), &failed[0]["name"], &failed[1]["name"]), (2, &"m-1-cafe".into(), &"m-2-hash".into()));
+    assert!(failed[1]["fate"]["failed"].as_str().is_some_and(|why| why.contains("sweep/m-2-hash: can't be written")));
     let why = failed[0]["fate"]["failed"].as_str().expect("text");
     assert!(why.contains("report.json: can't be written"), "{why}");
 
     // Once the cause is gone the same command tries again.
     fs::remove_dir(bench.path("sweep/m-1-cafe/report.json.partial")).expect("it is there");
-    assert!(sweep(&bench, &[]).contains("5 are there, 2 can't be, 1 to go"));
+    assert!(sweep(&bench, &[]).contains("4 are there, 2 can't be, 2 to go"));
     assert_eq!(results(&bench).len(), 6);
 }
 
@@ -187,9 +194,8 @@ fn a_sweep_that_is_told_to_stop_lets_its_runs_save() {
     let bench = bench();
     let long = ["--set", "train.epochs=200", "--set", "checkpoint.every=0"];
     let mut child = start_for(&bench, &long, Duration::ZERO);
-    // The first run trains by now, as its log says.
-    let is_training =
-        || fs::read_to_string(bench.path("sweep/full-1-all/log.txt")).is_ok_and(|log| log.contains("writing to"));
+    // The first run trains by now, as its metrics say.
+    let is_training = || fs::metadata(bench.path("sweep/full-1-all/metrics.jsonl")).is_ok_and(|file| file.len() > 0);
     let since = Instant::now();
     let args = ["sweep", "sweep.toml"];
     while !is_training() {

@@ -1,5 +1,7 @@
 //! Loss and AUC over the course of training.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use super::super::chart::{Axis, Chart, Form, Point, Series};
 use super::{at, style};
 use crate::compare::{Cell, Group, Spread, share_of_bytes};
@@ -73,23 +75,21 @@ fn evaluations(cell: &Cell<'_>) -> Vec<Point> {
     if runs.iter().all(|run| run.len() < 2) { Vec::new() } else { means(&runs) }
 }
 
-/// Neighbours are taken together until there are few; then the runs, place by place.
+/// Means over the runs, by row: where there are many rows, first over the neighbours in a run.
 pub(super) fn means(runs: &[Vec<(u64, f64)>]) -> Vec<Point> {
-    let longest = runs.iter().map(Vec::len).max().unwrap_or(0);
-    let together = longest.div_ceil(MAX_POINTS).max(1);
-    let parts: Vec<Vec<(u64, f64)>> = runs
-        .iter()
-        .map(|run| {
-            let mean = |part: &[(u64, f64)]| part.iter().map(|(_, y)| y).sum::<f64>() / part.len() as f64;
-            run.chunks(together).map(|part| (part[part.len() - 1].0, mean(part))).collect()
-        })
-        .collect();
-    let at = |place: usize| {
-        let there = || parts.iter().filter_map(|run| run.get(place));
-        let x = there().map(|(x, _)| *x).max()?;
-        Some(Point::of(x as f64, Spread::of(there().map(|(_, y)| *y))?))
-    };
-    (0..longest.div_ceil(together)).filter_map(at).collect()
+    let rows: BTreeSet<u64> = runs.iter().flatten().map(|(row, _)| *row).collect();
+    let last = rows.last().copied().unwrap_or(0).max(1);
+    let bin = |row: u64| if rows.len() <= MAX_POINTS { row } else { (row * MAX_POINTS as u64).div_ceil(last) };
+    let mut bins: BTreeMap<u64, (u64, Vec<f64>)> = BTreeMap::new();
+    for run in runs {
+        for part in run.chunk_by(|a, b| bin(a.0) == bin(b.0)) {
+            let row = part[part.len() - 1].0;
+            let (end, values) = bins.entry(bin(row)).or_default();
+            *end = row.max(*end);
+            values.push(part.iter().map(|(_, y)| y).sum::<f64>() / part.len() as f64);
+        }
+    }
+    bins.into_values().filter_map(|(row, values)| Some(Point::of(row as f64, Spread::of(values)?))).collect()
 }
 
 #[cfg(test)]
@@ -106,9 +106,13 @@ mod tests {
                 Point { x: 20.0, y: 2.0, range: Some((2.0, 2.0, 1)) },
             ]
         );
-        let long: Vec<(u64, f64)> = (0..200).map(|at| (at, at as f64)).collect();
+        // Runs that lack a line, or write other ones, are not shifted against each other.
+        let gaps = [vec![(10, 1.0), (30, 3.0)], vec![(20, 2.0), (30, 5.0)]];
+        let points: Vec<_> = means(&gaps).iter().map(|point| (point.x, point.y)).collect();
+        assert_eq!(points, [(10.0, 1.0), (20.0, 2.0), (30.0, 4.0)]);
+        let long: Vec<(u64, f64)> = (1..=200).map(|row| (row, row as f64)).collect();
         let points = means(&[long]);
-        assert_eq!((points.len(), points[0].y, points[39].x), (40, 2.0, 199.0));
+        assert_eq!((points.len(), points[0].y, points[39].x), (40, 3.0, 200.0));
         assert_eq!(means(&[]), []);
     }
 }

@@ -82,7 +82,7 @@ fn turnover(cell: &Cell<'_>) -> Vec<Point> {
     let of_run = |run: &&RunRecord| {
         let pairs = run.windows.windows(2).filter(|pair| pair[1].hot_rows > 0);
         let share = |pair: &[crate::runs::WindowLine]| {
-            (pair[1].rows, (pair[1].promoted - pair[0].promoted) as f64 / pair[1].hot_rows as f64)
+            (pair[1].rows, pair[1].promoted.saturating_sub(pair[0].promoted) as f64 / pair[1].hot_rows as f64)
         };
         pairs.map(share).collect::<Vec<_>>()
     };
