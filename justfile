@@ -29,7 +29,7 @@ sweep-quick out="runs/quick":
     cargo run --release -p trainer -- sketch --sweep --out {{out}}/sketch.json
     cargo run --release -p trainer -- report {{out}} --out {{out}}/report.html
 
-# one setting of CAFE at a time, on generated rows, and the page: a quarter of an hour on 2 cores
+# one setting of CAFE at a time, on generated rows, and the page: ten minutes on 2 cores
 sweep-sensitivity out="runs/sensitivity": (sweep "sensitivity" out)
 
 # every method at equal bytes on generated rows over three seeds (hours on 2 cores; stop and start it as you like)
@@ -46,8 +46,8 @@ sweep-kaggle out="runs/kaggle": (sweep "kaggle" out)
 
 # any sweep of configs/sweeps, and its page
 sweep name out:
-    cargo run --release -p trainer -- sweep configs/sweeps/{{name}}.toml --out {{out}}
-    cargo run --release -p trainer -- report {{out}} --out {{out}}/report.html
+    cargo build --release -p trainer
+    target/release/trainer sweep configs/sweeps/{{name}}.toml --out {{out}}; code=$?; target/release/trainer report {{out}} --out {{out}}/report.html; exit $code
 
 # peak memory of training on 100,000 and on 1,000,000 rows of a file
 check-memory:
@@ -73,7 +73,7 @@ golden:
     python3 scripts/golden_adam.py
     python3 scripts/golden_models.py
 
-# the long proofs, about an hour on 2 cores: 1,000 kills, 100,000 crash images, every bit flip, fuzzing, 10 GB of rows
+# the long proofs, half an hour on 2 cores: 1,000 kills, 100,000 crash images, every bit flip, fuzzing, 10 GB of rows
 soak:
     KILLS=1000 cargo test -p trainer --test cli -- kills:: --nocapture
     SOAK=1 cargo test -p trainer --test checkpoint -- --nocapture

@@ -40,7 +40,7 @@ pub fn compare(args: &CompareArgs) -> Result<String> {
     let runs = runs::find(&args.runs)?;
     if runs.is_empty() {
         let dirs: Vec<_> = args.runs.iter().map(|dir| dir.display().to_string()).collect();
-        bail!("{}: no runs there; a run's directory has a config.toml", dirs.join(", "));
+        bail!("{}: no runs there; a run's directory has a config.toml and a metrics.jsonl", dirs.join(", "));
     }
     let sweeps: Vec<_> = args.runs.iter().filter_map(|dir| SweepRecord::read(dir)).collect();
     Ok(text(&runs, &sweeps))
@@ -117,7 +117,9 @@ impl<'a> Comparison<'a> {
         let mut builder = group::Builder::default();
         let mut seen = std::collections::BTreeSet::new();
         // Of two of the same settings the finished one.
-        let (finished, open): (Vec<_>, Vec<_>) = runs.iter().partition(|run| run.report.is_some());
+        let (mut finished, open): (Vec<_>, Vec<_>) = runs.iter().partition(|run| run.report.is_some());
+        // And of two of the same seed the one that was looked at more often.
+        finished.sort_by_key(|run| std::cmp::Reverse(run.evaluations.len()));
         for run in finished.into_iter().chain(open) {
             if seen.insert(identity(&run.settings)) {
                 builder.add(&run.settings, Some(run), None);

@@ -78,7 +78,7 @@ fn write(args: &ReportArgs, reload: Option<u32>) -> Result<String> {
     let source = Source::read(&args.dirs)?;
     let dirs: Vec<_> = args.dirs.iter().map(|dir| dir.display().to_string()).collect();
     if source.is_empty() && reload.is_none() {
-        bail!("{}: no runs there; a run's directory has a config.toml", dirs.join(", "));
+        bail!("{}: no runs there; a run's directory has a config.toml and a metrics.jsonl", dirs.join(", "));
     }
     let page = html::page(&source, reload);
     write_to(&args.out, |out| Ok(out.write_all(page.as_bytes())?))?;

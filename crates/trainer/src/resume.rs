@@ -10,7 +10,7 @@ use crate::settings::{self, Settings};
 use crate::state::RunState;
 
 /// Keys that may change between two parts of a run. What the model learns from each row does not depend on them, or, for
-/// the files, is compared by what is in them.
+/// the files, is compared by what is in them. So may settings of methods other than the run's.
 const FREE: [&str; 16] = [
     "name",
     "threads",
@@ -106,8 +106,12 @@ pub fn check_config(state: &RunState, config: &Config) -> Result<Vec<Difference>
     let damaged = |error: &dyn std::fmt::Display| ResumeError::Damaged { message: error.to_string() };
     let was: Table = toml::from_str(&state.config).map_err(|error| damaged(&error))?;
     let is = settings::of(config).map_err(|error| damaged(&error))?;
-    let (free, fixed): (Vec<_>, Vec<_>) =
-        differences(&settings::flat(&was), &is).into_iter().partition(|it| FREE.contains(&it.key.as_str()));
+    let was = settings::flat(&was);
+    let is_free = |key: &str| {
+        let is_used = settings::is_used(&was, key) || settings::is_used(&is, key);
+        FREE.contains(&key) || !is_used
+    };
+    let (free, fixed): (Vec<_>, Vec<_>) = differences(&was, &is).into_iter().partition(|it| is_free(&it.key));
     if !fixed.is_empty() {
         return Err(ResumeError::Config { differences: fixed });
     }

@@ -10,7 +10,7 @@ const LITTLE_LOST: f64 = 0.99;
 /// What the runs of a group say, in sentences; nothing where there is nothing to compare.
 #[must_use]
 pub fn answer(group: &Group<'_>) -> Vec<String> {
-    let Some((ratio, ranking)) = smallest_compared(group) else { return Vec::new() };
+    let Some((ratio, ranking, compared)) = smallest_compared(group) else { return Vec::new() };
     let full = full(group);
     let comparable = full.filter(|full| by_seed(full).keys().eq(by_seed(ranking[0].cell).keys()));
     let mut sentences = vec![if let Some(full) = comparable.and_then(Cell::auc) {
@@ -19,7 +19,7 @@ pub fn answer(group: &Group<'_>) -> Vec<String> {
         let why = if full.is_some() { "has not run with the same seeds yet" } else { "was not run" };
         format!("{} The full table {why}.", against_each_other(ratio, &ranking))
     }];
-    sentences.push(if is_open(group, ratio) { NOT_ALL.to_owned() } else { level(&ranking) });
+    sentences.push(if is_open(&compared, ratio) { NOT_ALL.to_owned() } else { level(&ranking) });
     sentences.extend(comparable.and_then(|full| smallest_within(group, full)));
     sentences
 }
@@ -34,8 +34,8 @@ fn full<'a>(group: &'a Group<'a>) -> Option<&'a Cell<'a>> {
 }
 
 /// Whether a run of a method goes on at this ratio, or was stopped.
-fn is_open(group: &Group<'_>, ratio: f64) -> bool {
-    let mut cells = group.main_variants().filter_map(|variant| variant.at(ratio));
+fn is_open(compared: &[&Variant<'_>], ratio: f64) -> bool {
+    let mut cells = compared.iter().filter_map(|variant| variant.at(ratio));
     cells.any(|cell| cell.runs.iter().any(|run| run.report.is_none()))
 }
 
@@ -50,9 +50,15 @@ struct Ranked<'a> {
 }
 
 /// The highest ratio at which methods can be compared, or else settings of one, and how they come out, the best first.
-fn smallest_compared<'a>(group: &'a Group<'a>) -> Option<(f64, Ranking<'a>)> {
-    let main: Vec<_> = group.main_variants().collect();
-    smallest_with_two(group, &main).or_else(|| smallest_with_two(group, &group.variants.iter().collect::<Vec<_>>()))
+fn smallest_compared<'a>(group: &'a Group<'a>) -> Option<(f64, Ranking<'a>, Vec<&'a Variant<'a>>)> {
+    let (main, all): (Vec<_>, Vec<_>) = (group.main_variants().collect(), group.variants.iter().collect());
+    // At a single ratio nothing tells a method from a study of its settings.
+    let has_ratios = group.ratios().iter().filter(|&&ratio| ratio > 1.0).count() > 1;
+    let of_methods = if has_ratios { smallest_with_two(group, &main) } else { None };
+    match of_methods {
+        Some((ratio, ranking)) => Some((ratio, ranking, main)),
+        None => smallest_with_two(group, &all).map(|(ratio, ranking)| (ratio, ranking, all)),
+    }
 }
 
 fn smallest_with_two<'a>(group: &Group<'_>, variants: &[&'a Variant<'a>]) -> Option<(f64, Ranking<'a>)> {
@@ -124,13 +130,17 @@ fn by_seed(cell: &Cell<'_>) -> BTreeMap<[Option<String>; 2], f64> {
     cell.runs.iter().filter_map(|run| Some((run.seeds(), run.report.as_ref()?.test_auc?))).collect()
 }
 
-/// The highest ratio at which somebody keeps nearly all of the full table's AUC, with the same seeds.
+/// The highest ratio at which somebody keeps nearly all of the full table's AUC, once all have run with its seeds.
 fn smallest_within(group: &Group<'_>, full: &Cell<'_>) -> Option<String> {
     let (of_full, lost) = (full.auc()?, format!("{:.0} %", 100.0 * (1.0 - LITTLE_LOST)));
     let main = group.main_variants().flat_map(|variant| variant.cells.iter().map(move |cell| (variant, cell)));
-    let main = main.filter(|(_, cell)| by_seed(cell).keys().eq(by_seed(full).keys()));
-    let keeps = main.filter_map(|(variant, cell)| Some((variant, cell.ratio, cell.auc()?)));
-    let keeps = keeps.filter(|(_, ratio, auc)| *ratio > 1.0 && auc.mean >= LITTLE_LOST * of_full.mean);
+    let main: Vec<_> = main.filter(|(_, cell)| cell.ratio > 1.0 && !cell.runs.is_empty()).collect();
+    let has_seeds = |cell: &Cell<'_>| by_seed(cell).keys().eq(by_seed(full).keys());
+    if !main.iter().all(|(_, cell)| has_seeds(cell)) {
+        return None;
+    }
+    let keeps = main.into_iter().filter_map(|(variant, cell)| Some((variant, cell.ratio, cell.auc()?)));
+    let keeps = keeps.filter(|(.., auc)| auc.mean >= LITTLE_LOST * of_full.mean);
     let smallest = keeps.max_by(|a, b| a.1.total_cmp(&b.1).then(a.2.mean.total_cmp(&b.2.mean)));
     Some(match smallest {
         None => format!("No method came within {lost} of the full table's AUC."),

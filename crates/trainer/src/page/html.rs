@@ -10,7 +10,7 @@ use super::{Source, svg, table};
 use crate::compare::{Comparison, Group, answer, ratio_text};
 use crate::report::grouped;
 use crate::runs::RunRecord;
-use crate::sweep::{Fate, SweepRecord};
+use crate::sweep::{Fate, SweepEntry, SweepRecord};
 
 /// Everything that makes it look as it does.
 const STYLE: &str = include_str!("style.css");
@@ -72,6 +72,10 @@ fn question<'a>(source: &'a Source, group: &Group<'_>) -> Option<&'a str> {
     source.sweeps.iter().filter(|sweep| n_common(sweep) > 0).max_by_key(|sweep| n_common(sweep))?.question.as_deref()
 }
 
+fn is_failed(run: &SweepEntry) -> bool {
+    matches!(run.fate, Fate::Failed(_))
+}
+
 fn standing(source: &Source) -> String {
     let n_finished = source.runs.iter().filter(|run| run.report.is_some()).count();
     let mut parts = vec![format!("{} runs finished", grouped(n_finished as u64))];
@@ -82,10 +86,18 @@ fn standing(source: &Source) -> String {
     };
     let count =
         |is: fn(&Fate) -> bool| source.sweeps.iter().flat_map(|it| &it.runs).filter(|run| is(&run.fate)).count();
-    let n_failed = count(|fate| matches!(fate, Fate::Failed(_)));
-    add((source.runs.len() - n_finished).saturating_sub(n_failed), "not");
+    let failed: BTreeSet<_> = source
+        .sweeps
+        .iter()
+        .flat_map(|it| &it.runs)
+        .filter(|run| is_failed(run))
+        .map(|run| OsStr::new(&run.dir))
+        .collect();
+    let unfinished = source.runs.iter().filter(|run| run.report.is_none());
+    let n_open = unfinished.filter(|run| run.dir.file_name().is_none_or(|name| !failed.contains(name))).count();
+    add(n_open, "not");
     add(count(|fate| matches!(fate, Fate::Waiting)), "waiting");
-    add(n_failed, "failed");
+    add(failed.len(), "failed");
     add(count(|fate| matches!(fate, Fate::NotApplicable(_))), "can't be");
     parts.join(", ") + "."
 }

@@ -7,7 +7,6 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use cafe_core::BudgetError;
-use criteo_io::CacheError;
 
 use super::record::{Fate, SweepEntry, SweepRecord};
 use super::spec::{Point, Spec};
@@ -110,13 +109,11 @@ impl Plan {
                 Some(is_there) => *is_there,
                 None => match DataSet::open(&run.config) {
                     Ok(data) => data.is_cached(),
-                    Err(error)
-                        if run.may_lack_cache && error.chain().any(<dyn std::error::Error>::is::<CacheError>) =>
-                    {
+                    // Where the rows are at fault the run itself says so, and ends no other.
+                    Err(error) => {
                         tracing::warn!("{error:#}; going on without a cache");
                         false
                     }
-                    Err(error) => return Err(error),
                 },
             };
             built.insert(data, is_there);

@@ -1,6 +1,6 @@
 //! Processes side by side: as many as there may be, as long as their planned memory fits.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::fs::{self, File, OpenOptions};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -11,14 +11,14 @@ use anyhow::{Context, Result};
 use super::plan::{Plan, Planned};
 use super::record::Fate;
 use crate::memory;
-use crate::output::write_to;
 use crate::report::Report;
 use crate::stop::Stop;
 
 /// Time between two looks at the processes.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
-/// Time until a directory is tried again that another process writes to.
-const RETRY_AFTER: Duration = Duration::from_secs(1);
+/// Time until a run is tried again whose directory another process writes to, or that found too little memory; twice as
+/// much each time, up to the second.
+const RETRY_AFTER: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(60)];
 /// The exit code of a run whose directory another process writes to.
 const BUSY: i32 = 75;
 /// How the message starts of a run that found too little memory (`MemoryError`).
@@ -33,7 +33,15 @@ pub(super) fn run(plan: &mut Plan, jobs: usize, stop: &Stop) -> Result<()> {
     let waiting = (0..plan.runs.len()).filter(|&run| plan.runs[run].entry.fate == Fate::Waiting).collect();
     fs::create_dir_all(&plan.out).with_context(|| format!("{}: can't be made", plan.out.display()))?;
     plan.record().write(&plan.out)?;
-    let mut schedule = Schedule { plan, stop, waiting, later: Vec::new(), running: Vec::new(), timing: Timing::new() };
+    let mut schedule = Schedule {
+        plan,
+        stop,
+        waiting,
+        later: Vec::new(),
+        delays: BTreeMap::new(),
+        running: Vec::new(),
+        timing: Timing::new(),
+    };
     let limit = memory::limit(None).map(|(limit, _)| limit);
     while !schedule.is_over() {
         if stop.is_requested() {
@@ -51,8 +59,10 @@ struct Schedule<'a> {
     plan: &'a mut Plan,
     stop: &'a Stop,
     waiting: VecDeque<usize>,
-    /// Runs whose directory was in use, and when they were tried.
+    /// Runs that could not be made, and when they are tried again.
     later: Vec<(usize, Instant)>,
+    /// How long they waited last.
+    delays: BTreeMap<usize, Duration>,
     running: Vec<Running>,
     timing: Timing,
 }
@@ -63,6 +73,8 @@ struct Running {
     since: Instant,
     /// Bytes of its log that are of earlier attempts.
     log_start: u64,
+    /// Others ran meanwhile, and took memory.
+    had_company: bool,
     is_told: bool,
 }
 
@@ -80,7 +92,7 @@ impl Schedule<'_> {
 
     /// A run that alone is too large has been refused already: the first one always starts.
     fn start_what_fits(&mut self, jobs: usize, limit: Option<u64>) {
-        let due = self.later.extract_if(.., |(_, tried)| tried.elapsed() >= RETRY_AFTER);
+        let due = self.later.extract_if(.., |(_, when)| *when <= Instant::now());
         self.waiting.extend(due.map(|(run, _)| run));
         while self.running.len() < jobs
             && let Some(&run) = self.waiting.front()
@@ -93,7 +105,10 @@ impl Schedule<'_> {
             self.waiting.pop_front();
             match start(&self.plan.runs[run]) {
                 Ok((child, log_start)) => {
-                    self.running.push(Running { run, child, since: Instant::now(), log_start, is_told: false });
+                    let had_company = !self.running.is_empty();
+                    self.running.iter_mut().for_each(|other| other.had_company = true);
+                    let since = Instant::now();
+                    self.running.push(Running { run, child, since, log_start, had_company, is_told: false });
                     self.note(run, Fate::Running);
                 }
                 Err(error) => self.failed(run, &format!("{error:#}")),
@@ -118,7 +133,7 @@ impl Schedule<'_> {
         }
     }
 
-    fn ended(&mut self, &Running { run, since, log_start, .. }: &Running, status: ExitStatus) {
+    fn ended(&mut self, &Running { run, since, log_start, had_company, .. }: &Running, status: ExitStatus) {
         let dir = &self.plan.runs[run].dir;
         let name = self.plan.runs[run].entry.name.clone();
         if status.success() {
@@ -131,11 +146,14 @@ impl Schedule<'_> {
         let why = why(dir, log_start, status);
         let is_busy = status.code() == Some(BUSY);
         // Beside others there was too little memory; alone there may be enough.
-        let is_short = why.starts_with(TOO_LITTLE_MEMORY) && !self.running.is_empty();
+        let is_short = why.starts_with(TOO_LITTLE_MEMORY) && had_company;
         if is_busy || is_short {
             let reason = if is_busy { "another process is at work there" } else { "there is too little memory now" };
-            tracing::info!("{name}: {reason}; waiting for it");
-            self.later.push((run, Instant::now()));
+            let delay = self.delays.get(&run).map_or(RETRY_AFTER[0], |last| (2 * *last).min(RETRY_AFTER[1]));
+            if self.delays.insert(run, delay).is_none() {
+                tracing::info!("{name}: {reason}; waiting for it");
+            }
+            self.later.push((run, Instant::now() + delay));
             self.note(run, Fate::Waiting);
         } else if self.stop.is_requested() {
             self.note(run, Fate::Waiting);
@@ -205,7 +223,9 @@ fn start(run: &Planned) -> Result<(Child, u64)> {
     fs::create_dir_all(&run.dir).with_context(|| cant_write(&run.dir))?;
     let planned = run.dir.join(PLANNED);
     let text = toml::to_string(&run.config)?;
-    write_to(&planned, |out| Ok(out.write_all(text.as_bytes())?))?;
+    // Another sweep may be writing the same.
+    let mine = run.dir.join(format!("{PLANNED}.{}", std::process::id()));
+    fs::write(&mine, text).and_then(|()| fs::rename(&mine, &planned)).with_context(|| cant_write(&planned))?;
     let path = run.dir.join(LOG);
     let log = OpenOptions::new().create(true).append(true).open(&path).with_context(|| cant_write(&path))?;
     let log_start = log.metadata().with_context(|| cant_write(&path))?.len();

@@ -153,7 +153,7 @@ fn all_problems_of_all_runs_are_told_before_one_starts() {
     assert!(!bench.path("sweep").exists());
     assert_eq!(
         failure(&bench.trainer(&["compare", "."])),
-        (1, "error: .: no runs there; a run's directory has a config.toml".to_owned())
+        (1, "error: .: no runs there; a run's directory has a config.toml and a metrics.jsonl".to_owned())
     );
 }
 
@@ -240,4 +240,15 @@ fn runs_on_files_share_one_cache_that_is_built_before_them() {
     fs::remove_dir_all(bench.path("sweep")).expect("it is there");
     assert!(!sweep(&bench, &["--set", "data.cache=false"]).contains("cach"));
     assert_eq!(results(&bench), runs, "it makes no difference");
+}
+
+#[test]
+fn a_run_goes_on_whatever_is_set_for_methods_that_are_not_its_own() {
+    let bench = Bench::new();
+    let hash = ["--config", "small.toml", "--run-dir", "run", "--set", "embedding.method=hash"];
+    let output = |more: &[&str]| bench.trainer(&[&hash, more].concat());
+    assert!(output(&[]).status.success());
+    let other = output(&["--resume", "--set", "embedding.cafe.threshold=30"]);
+    assert!(other.status.success(), "{}", String::from_utf8_lossy(&other.stderr));
+    assert_eq!(output(&["--resume", "--set", "embedding.compression=1000"]).status.code(), Some(78));
 }
