@@ -121,7 +121,7 @@ fn level(ranking: &Ranking<'_>) -> String {
     let (best, n) = (&best.variant.label, of_best.len());
     match level[..] {
         [] => format!("{best} is ahead of every other on each of {n} seeds."),
-        _ => format!("On some of {n} seeds {best} is not ahead of: {}.", level.join(", ")),
+        _ => format!("On some of {n} seeds {best} is not ahead of: {}.", level.join("; ")),
     }
 }
 

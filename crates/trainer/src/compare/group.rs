@@ -1,6 +1,6 @@
 //! Runs into groups, variants and cells.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use cafe_core::full_bytes;
 use serde::Deserialize;
@@ -99,6 +99,7 @@ impl<'a> Builder<'a> {
                 }
             }
             let mut protocol = label::protocol(&group.settings);
+            protocol.push(("seeds", seeds(&variants)));
             protocol.extend(
                 group
                     .rows
@@ -109,6 +110,13 @@ impl<'a> Builder<'a> {
         };
         groups.into_iter().map(named).collect()
     }
+}
+
+/// All that some run has.
+fn seeds(variants: &[Variant<'_>]) -> String {
+    let runs = variants.iter().flat_map(|variant| &variant.cells).flat_map(|cell| &cell.runs);
+    let seeds: BTreeSet<_> = runs.filter_map(|run| run.settings.get("seed")?.as_integer()).collect();
+    seeds.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
 /// The compression ratio that was asked for, or that a budget in bytes comes to.

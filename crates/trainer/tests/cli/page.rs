@@ -99,6 +99,7 @@ fn the_page_shows_every_run_and_what_could_not_run() {
         let row = page.find(&format!("<td>{run}</td>")).map(|at| &page[at..at + 400]).expect("a row");
         assert!(row.contains(&auc), "{run}: {row}");
     }
+    assert!(page.contains("<dt>seeds</dt><dd>1, 2</dd>"));
     assert!(page.contains(&expected_answer(&bench)), "{}", expected_answer(&bench));
     assert_eq!(run(&bench, &["report", "runs", "--out", "-"]), page, "the same runs make the same page");
 
@@ -129,7 +130,7 @@ fn expected_answer(bench: &Bench) -> String {
     let level: Vec<_> = level.map(|(label, _)| *label).collect();
     let second = match level[..] {
         [] => format!("{best} is ahead of every other on each of 2 seeds."),
-        _ => format!("On some of 2 seeds {best} is not ahead of: {}.", level.join(", ")),
+        _ => format!("On some of 2 seeds {best} is not ahead of: {}.", level.join("; ")),
     };
     let kept = |aucs: [f64; 2]| 100.0 * mean(aucs) / full;
     format!(
