@@ -127,6 +127,11 @@ fn dispatch(cli: Cli) -> Result<()> {
             print(&plan.text)?;
             return plan.refusal.map_or(Ok(()), |refusal| Err(refusal.into()));
         }
+        (Some(Command::Sweep(args)), _) => {
+            let swept = crate::sweep::sweep(&args)?;
+            print(&swept.text)?;
+            return swept.failure.map_or(Ok(()), |failure| Err(failure.into()));
+        }
         (Some(Command::Scan(args)), _) => crate::scan::scan(&args)?,
         (Some(Command::Sketch(args)), _) => crate::sketch::sketch(&args)?,
         (Some(Command::Bench(args)), _) => crate::bench::bench(&args)?,
@@ -134,7 +139,6 @@ fn dispatch(cli: Cli) -> Result<()> {
         (Some(Command::Predict(args)), _) => crate::using::predict::predict(&args)?,
         (Some(Command::Export(args)), _) => crate::using::export::export(&args)?,
         (Some(Command::Inspect(args)), _) => crate::using::inspect::inspect(&args)?,
-        (Some(Command::Sweep(args)), _) => crate::sweep::sweep(&args)?,
         (Some(Command::Compare(args)), _) => crate::compare::compare(&args)?,
         (Some(Command::Report(args)), _) => crate::page::report(&args)?,
         (None, Some(experiment)) => {

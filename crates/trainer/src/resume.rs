@@ -9,25 +9,17 @@ use crate::config::Config;
 use crate::settings::{self, Settings};
 use crate::state::RunState;
 
-/// Keys that may change between two parts of a run. What the model learns from each row does not depend on them, or, for
-/// the files, is compared by what is in them. So may settings of methods other than the run's.
-const FREE: [&str; 16] = [
-    "name",
-    "threads",
-    "max_memory",
+/// Keys that may change between two parts of a run, beside the incidental ones and those of methods other than the run's.
+/// What the model learns from each row does not depend on them, or, for the files, is compared by what is in them.
+const FREE: [&str; 8] = [
     "data.path",
     "data.test_path",
-    "data.cache",
-    "data.cache_dir",
     "data.bad_rows",
     "data.max_bad_rows",
     "data.max_bad_fraction",
     "train.epochs",
     "train.eval_every",
     "train.log_every",
-    "train.tensorboard",
-    "checkpoint.every",
-    "checkpoint.keep",
 ];
 
 /// Why a run can't go on.
@@ -109,7 +101,7 @@ pub fn check_config(state: &RunState, config: &Config) -> Result<Vec<Difference>
     let was = settings::flat(&was);
     let is_free = |key: &str| {
         let is_used = settings::is_used(&was, key) || settings::is_used(&is, key);
-        FREE.contains(&key) || !is_used
+        FREE.contains(&key) || settings::is_incidental(key) || !is_used
     };
     let (free, fixed): (Vec<_>, Vec<_>) = differences(&was, &is).into_iter().partition(|it| is_free(&it.key));
     if !fixed.is_empty() {
@@ -122,12 +114,9 @@ pub fn check_config(state: &RunState, config: &Config) -> Result<Vec<Difference>
 }
 
 fn differences(was: &Settings, is: &Settings) -> Vec<Difference> {
-    let mut keys: Vec<_> = was.keys().chain(is.keys()).collect();
-    keys.sort();
-    keys.dedup();
-    let differing = keys.into_iter().filter(|&key| was.get(key) != is.get(key));
     let shown = |side: &Settings, key: &String| side.get(key).map(ToString::to_string);
-    differing.map(|key| Difference { key: key.clone(), was: shown(was, key), is: shown(is, key) }).collect()
+    let difference = |key: &String| Difference { key: key.clone(), was: shown(was, key), is: shown(is, key) };
+    settings::differing(was, is).into_iter().map(difference).collect()
 }
 
 /// Compares the files of a run with those that it is to go on with. Where they are does not matter, and what comes through

@@ -1,6 +1,6 @@
 //! A configuration as a list of keys and values, so that it can be compared with another.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use anyhow::Result;
@@ -46,7 +46,7 @@ pub fn shown(value: &Value) -> String {
     value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }
 
-/// Keys on which neither what a run learns nor what it logs depends.
+/// See [`is_incidental`].
 const INCIDENTAL: [&str; 8] = [
     "name",
     "threads",
@@ -58,11 +58,23 @@ const INCIDENTAL: [&str; 8] = [
     "checkpoint.keep",
 ];
 
+/// Whether neither what a run learns nor what it logs depends on `key`.
+#[must_use]
+pub fn is_incidental(key: &str) -> bool {
+    INCIDENTAL.contains(&key)
+}
+
+/// Keys that differ, or are in one of them only.
+#[must_use]
+pub fn differing<'a>(one: &'a Settings, other: &'a Settings) -> BTreeSet<&'a String> {
+    one.keys().chain(other.keys()).filter(|&key| one.get(key) != other.get(key)).collect()
+}
+
 /// What tells a run from every other that would come to another result: its settings but the incidental ones, and those
 /// that its method does not look at.
 #[must_use]
 pub fn identity(settings: &Settings) -> String {
-    lines(settings.iter().filter(|(key, _)| !INCIDENTAL.contains(&key.as_str()) && is_used(settings, key)))
+    lines(settings.iter().filter(|(key, _)| !is_incidental(key) && is_used(settings, key)))
 }
 
 /// Whether the run's method looks at `key`.

@@ -10,9 +10,8 @@ mod spec;
 
 use std::path::PathBuf;
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 
-use crate::report::grouped;
 use crate::stop::Stop;
 
 pub use record::{Fate, SweepEntry, SweepRecord};
@@ -44,11 +43,28 @@ pub struct SweepStopped {
     pub exit_code: u8,
 }
 
-/// Runs what is missing; returns the comparison of all runs of the sweep.
+/// Some of a sweep's runs have failed.
+#[derive(Debug, thiserror::Error)]
+#[error("{n_failed} of {n_runs} runs failed, the others are in {}; the same command tries them again", out.display())]
+pub struct SweepFailed {
+    n_failed: usize,
+    n_runs: usize,
+    out: PathBuf,
+}
+
+/// What came of a sweep.
+pub struct Swept {
+    /// The comparison of its runs.
+    pub text: String,
+    /// Not all of them are among it.
+    pub failure: Option<SweepFailed>,
+}
+
+/// Runs what is missing; compares all runs of the sweep.
 ///
 /// # Errors
-/// If the file or a configuration in it is wrong, the data can't be read, a run failed, or a signal came.
-pub fn sweep(args: &SweepArgs) -> Result<String> {
+/// If the file or a configuration in it is wrong, or a signal came. A run that fails is no error here.
+pub fn sweep(args: &SweepArgs) -> Result<Swept> {
     let spec = spec::Spec::read(&args.file)?;
     let n_cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let jobs = args.jobs.map_or(n_cores, |jobs| jobs as usize);
@@ -57,7 +73,7 @@ pub fn sweep(args: &SweepArgs) -> Result<String> {
     let mut plan = plan::Plan::make(&spec, points, &out)?;
     tracing::info!("{}", plan.summary());
     if args.dry_run {
-        return Ok(plan.list());
+        return Ok(Swept { text: plan.list(), failure: None });
     }
     let stop = Stop::on_signals()?;
     plan.build_caches()?;
@@ -65,15 +81,9 @@ pub fn sweep(args: &SweepArgs) -> Result<String> {
     if stop.is_requested() {
         return Err(SweepStopped { exit_code: stop.exit_code() }.into());
     }
-    let failed = plan.entries().filter(|entry| matches!(entry.fate, Fate::Failed(_))).count();
-    if failed > 0 {
-        bail!(
-            "{} of {} runs failed, the others are in {}; the same command tries them again",
-            grouped(failed as u64),
-            grouped(plan.entries().count() as u64),
-            out.display()
-        );
-    }
     let runs = crate::runs::find(&plan.dirs())?;
-    Ok(crate::compare::text(&runs, &[plan.record()]) + &format!("\nwritten to {}\n", out.display()))
+    let text = crate::compare::text(&runs, &[plan.record()]) + &format!("\nwritten to {}\n", out.display());
+    let n_failed = plan.entries().filter(|entry| matches!(entry.fate, Fate::Failed(_))).count();
+    let failure = (n_failed > 0).then(|| SweepFailed { n_failed, n_runs: plan.entries().count(), out });
+    Ok(Swept { text, failure })
 }

@@ -7,28 +7,15 @@ use serde::Deserialize;
 use super::Variant;
 use crate::config::{DataConfig, EmbeddingConfig, SplitKind};
 use crate::report::grouped;
-use crate::settings::{Settings, flat, is_used, lines, shown};
+use crate::settings::{Settings, differing, flat, is_incidental, is_used, lines, shown};
 
 /// Settings of the embedding that say how large it is or what it holds, not how it works.
 const SIZES: [&str; 4] = ["embedding.method", "embedding.compression", "embedding.budget", "embedding.features"];
 
 const PRECISION: &str = "embedding.precision";
 
-/// Settings that change neither what is learned from the data nor what is measured.
-const FREE: [&str; 12] = [
-    "name",
-    "threads",
-    "max_memory",
-    "seed",
-    "data.synthetic.seed",
-    "data.cache",
-    "data.cache_dir",
-    "train.eval_every",
-    "train.log_every",
-    "train.tensorboard",
-    "checkpoint.every",
-    "checkpoint.keep",
-];
+/// What runs of one protocol may differ in beside incidental settings.
+const SEEDS_AND_LOGS: [&str; 4] = ["seed", "data.synthetic.seed", "train.eval_every", "train.log_every"];
 
 /// What must be equal for runs to be compared: everything but the embedding and the seeds.
 pub(super) fn group_key(settings: &Settings) -> String {
@@ -37,14 +24,13 @@ pub(super) fn group_key(settings: &Settings) -> String {
 
 fn is_common(key: &str) -> bool {
     let is_varied = key.starts_with("embedding.") && key != "embedding.features";
-    !is_varied && !FREE.contains(&key)
+    !is_varied && !is_incidental(key) && !SEEDS_AND_LOGS.contains(&key)
 }
 
 /// What of that is different, after a comma each.
 pub(super) fn differences(first: &Settings, other: &Settings) -> String {
-    let keys: BTreeSet<&String> = first.keys().chain(other.keys()).filter(|key| is_common(key)).collect();
     let text = |key: &str| other.get(key).map_or_else(|| "unset".to_owned(), shown);
-    let different = keys.into_iter().filter(|&key| first.get(key) != other.get(key));
+    let different = differing(first, other).into_iter().filter(|key| is_common(key));
     different.fold(String::new(), |out, key| format!("{out}, {} {}", short(key), text(key)))
 }
 

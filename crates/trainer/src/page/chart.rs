@@ -4,8 +4,6 @@ use crate::compare::Spread;
 
 /// A picture.
 pub(super) struct Chart {
-    /// Of its title, and unique on the page.
-    pub(super) id: String,
     pub(super) title: String,
     /// What it says and how it was measured.
     pub(super) note: String,

@@ -17,8 +17,8 @@ pub(super) struct Section {
     pub(super) charts: Vec<Chart>,
 }
 
-/// Pictures of a group, `number` on the page.
-pub(super) fn of_group(group: &Group<'_>, number: usize) -> Vec<Section> {
+/// Pictures of a group.
+pub(super) fn of_group(group: &Group<'_>) -> Vec<Section> {
     let sections = [
         ("Quality against size", quality::charts(group)),
         ("While training", curves::charts(group)),
@@ -26,24 +26,13 @@ pub(super) fn of_group(group: &Group<'_>, number: usize) -> Vec<Section> {
         ("One setting at a time", study::charts(group)),
         ("The hot set", hot::charts(group)),
     ];
-    with_ids(sections, &format!("g{number}"))
+    let sections = sections.into_iter().map(|(title, charts)| Section { title, charts });
+    sections.filter(|section| !section.charts.is_empty()).collect()
 }
 
 /// Pictures of the sketch alone.
-pub(super) fn of_sketch(file: &Findings, number: usize) -> Vec<Section> {
-    with_ids([("HotSketch alone", sketch::charts(file))], &format!("k{number}"))
-}
-
-fn with_ids<const N: usize>(sections: [(&'static str, Vec<Chart>); N], prefix: &str) -> Vec<Section> {
-    let mut n_charts = 0;
-    let numbered = sections.into_iter().map(|(title, mut charts)| {
-        for chart in &mut charts {
-            n_charts += 1;
-            chart.id = format!("{prefix}-{n_charts}");
-        }
-        Section { title, charts }
-    });
-    numbered.filter(|section| !section.charts.is_empty()).collect()
+pub(super) fn of_sketch(findings: &Findings) -> Section {
+    Section { title: "HotSketch alone", charts: sketch::charts(findings) }
 }
 
 /// A method keeps its colour on the whole page; what deviates from its defaults is dashed.

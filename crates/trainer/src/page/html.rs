@@ -1,6 +1,6 @@
 //! The page around the pictures.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::fmt::Write as _;
 
@@ -21,17 +21,14 @@ pub(super) fn page(source: &Source, reload: Option<u32>) -> String {
     let mut out = head(reload);
     out.push_str("<main>");
     out.push_str(&top(source, &comparison));
-    let groups: Vec<_> = comparison.groups.iter().enumerate().map(|(n, it)| (it, figures::of_group(it, n))).collect();
-    let sketches: Vec<_> = source.sketches.iter().enumerate().map(|(n, it)| figures::of_sketch(it, n)).collect();
-    out.push_str(&contents(&groups, !sketches.is_empty()));
-    for (number, (group, sections)) in groups.iter().enumerate() {
+    out.push_str(&contents(&comparison.groups, !source.sketches.is_empty()));
+    for (number, group) in comparison.groups.iter().enumerate() {
         out.push_str(&group_head(group, number));
-        out.extend(sections.iter().map(section_html));
+        out.extend(figures::of_group(group).iter().map(section_html));
     }
-    for (number, sections) in sketches.iter().enumerate() {
-        let id = if number == 0 { " id=\"sketch\"" } else { "" };
-        let _ = write!(out, "<h2{id}>HotSketch</h2>");
-        out.extend(sections.iter().map(section_html));
+    if !source.sketches.is_empty() {
+        out.push_str("<h2 id=\"sketch\">HotSketch</h2>");
+        out.extend(source.sketches.iter().map(|findings| section_html(&figures::of_sketch(findings))));
     }
     out.push_str(&all_runs(source, &comparison));
     let version = env!("CARGO_PKG_VERSION");
@@ -72,39 +69,38 @@ fn question<'a>(source: &'a Source, group: &Group<'_>) -> Option<&'a str> {
     source.sweeps.iter().filter(|sweep| n_common(sweep) > 0).max_by_key(|sweep| n_common(sweep))?.question.as_deref()
 }
 
-fn is_failed(run: &SweepEntry) -> bool {
-    matches!(run.fate, Fate::Failed(_))
+/// Runs that failed, and why, by their directories' names.
+fn failures(source: &Source) -> BTreeMap<&OsStr, (&SweepEntry, &str)> {
+    let runs = source.sweeps.iter().flat_map(|sweep| &sweep.runs);
+    let failed = runs.filter_map(|run| match &run.fate {
+        Fate::Failed(why) => Some((OsStr::new(&*run.dir), (run, &**why))),
+        _ => None,
+    });
+    failed.collect()
 }
 
 fn standing(source: &Source) -> String {
+    let failures = failures(source);
+    let has_failed = |run: &RunRecord| run.dir.file_name().is_some_and(|name| failures.contains_key(name));
     let n_finished = source.runs.iter().filter(|run| run.report.is_some()).count();
+    let n_open = source.runs.iter().filter(|run| run.report.is_none() && !has_failed(run)).count();
+    let fates = || source.sweeps.iter().flat_map(|sweep| &sweep.runs).map(|run| &run.fate);
     let mut parts = vec![format!("{} runs finished", grouped(n_finished as u64))];
     let mut add = |n: usize, what: &str| {
         if n > 0 {
             parts.push(format!("{} {what}", grouped(n as u64)));
         }
     };
-    let count =
-        |is: fn(&Fate) -> bool| source.sweeps.iter().flat_map(|it| &it.runs).filter(|run| is(&run.fate)).count();
-    let failed: BTreeSet<_> = source
-        .sweeps
-        .iter()
-        .flat_map(|it| &it.runs)
-        .filter(|run| is_failed(run))
-        .map(|run| OsStr::new(&run.dir))
-        .collect();
-    let unfinished = source.runs.iter().filter(|run| run.report.is_none());
-    let n_open = unfinished.filter(|run| run.dir.file_name().is_none_or(|name| !failed.contains(name))).count();
     add(n_open, "not");
-    add(count(|fate| matches!(fate, Fate::Waiting)), "waiting");
-    add(failed.len(), "failed");
-    add(count(|fate| matches!(fate, Fate::NotApplicable(_))), "can't be");
+    add(fates().filter(|fate| matches!(fate, Fate::Waiting)).count(), "waiting");
+    add(failures.len(), "failed");
+    add(fates().filter(|fate| matches!(fate, Fate::NotApplicable(_))).count(), "can't be");
     parts.join(", ") + "."
 }
 
-fn contents(groups: &[(&Group<'_>, Vec<Section>)], has_sketch: bool) -> String {
+fn contents(groups: &[Group<'_>], has_sketch: bool) -> String {
     let mut out = String::from("<nav><ul>");
-    for (number, (group, _)) in groups.iter().enumerate() {
+    for (number, group) in groups.iter().enumerate() {
         let _ = write!(out, "<li><a href=\"#group-{number}\">{}</a></li>", escape(&group.model));
     }
     if has_sketch {
@@ -135,7 +131,7 @@ fn section_html(section: &Section) -> String {
 
 fn figure(chart: &Chart) -> String {
     let timing = if chart.is_timing { " data-timing" } else { "" };
-    let mut out = format!("<figure id=\"{}\"{timing}><figcaption>{}</figcaption>", chart.id, escape(&chart.title));
+    let mut out = format!("<figure{timing}><figcaption>{}</figcaption>", escape(&chart.title));
     out.push_str(&svg::draw(chart));
     if chart.form != super::chart::Form::Bars {
         out.push_str(&legend(&chart.series));
@@ -159,26 +155,29 @@ fn legend(series: &[Series]) -> String {
 fn all_runs(source: &Source, comparison: &Comparison<'_>) -> String {
     let head = ["run", "model", "method", "CR", "seed", "test AUC", "log-loss", "bytes", "standing"];
     let mut rows = vec![head.map(str::to_owned).to_vec()];
+    let mut failures = failures(source);
     for group in &comparison.groups {
         for variant in &group.variants {
             for cell in &variant.cells {
                 let place = [group.model.clone(), variant.label.clone(), ratio_text(cell.ratio)];
-                rows.extend(cell.runs.iter().map(|run| run_row(run, &place)));
+                for run in &cell.runs {
+                    let failure = run.dir.file_name().and_then(|name| failures.remove(name));
+                    rows.push(run_row(run, &place, failure.map(|(_, why)| why)));
+                }
                 if let (Some(why), true) = (&cell.not_applicable, cell.runs.is_empty()) {
                     rows.push(other_row("", &place, why));
                 }
             }
         }
     }
-    for run in source.sweeps.iter().flat_map(|sweep| &sweep.runs) {
-        if let Fate::Failed(why) = &run.fate {
-            rows.push(other_row(&run.name, &[const { String::new() }; 3], &format!("failed: {why}")));
-        }
+    // What came too early to an end to have left anything.
+    for (run, why) in failures.into_values() {
+        rows.push(other_row(&run.name, &[const { String::new() }; 3], &format!("failed: {why}")));
     }
     format!("<h2 id=\"runs\">All runs</h2>{}", table::html(&rows, "runs"))
 }
 
-fn run_row(run: &RunRecord, place: &[String; 3]) -> Vec<String> {
+fn run_row(run: &RunRecord, place: &[String; 3], failure: Option<&str>) -> Vec<String> {
     let name = run.dir.file_name().map(|name| name.to_string_lossy().into_owned());
     let mut row = vec![name.unwrap_or_default()];
     row.extend_from_slice(place);
@@ -189,7 +188,8 @@ fn run_row(run: &RunRecord, place: &[String; 3]) -> Vec<String> {
         [auc, format!("{:.5}", report.test_logloss), bytes, "finished".to_owned()]
     } else {
         let so_far = format!("{} rows so far", grouped(run.rows_trained()));
-        [String::new(), String::new(), String::new(), so_far]
+        let standing = failure.map_or_else(|| so_far.clone(), |why| format!("{so_far}, failed: {why}"));
+        [String::new(), String::new(), String::new(), standing]
     });
     row
 }

@@ -109,9 +109,9 @@ impl Plan {
                 Some(is_there) => *is_there,
                 None => match DataSet::open(&run.config) {
                     Ok(data) => data.is_cached(),
-                    // Where the rows are at fault the run itself says so, and ends no other.
+                    // Where the rows are at fault each run says so itself, and ends no other.
                     Err(error) => {
-                        tracing::warn!("{error:#}; going on without a cache");
+                        tracing::warn!("{error:#}; no cache could be built beforehand");
                         false
                     }
                 },

@@ -40,7 +40,7 @@ pub(super) fn run(plan: &mut Plan, jobs: usize, stop: &Stop) -> Result<()> {
         later: Vec::new(),
         delays: BTreeMap::new(),
         running: Vec::new(),
-        timing: Timing::new(),
+        timing: Timing::default(),
     };
     let limit = memory::limit(None).map(|(limit, _)| limit);
     while !schedule.is_over() {
@@ -79,6 +79,7 @@ struct Running {
 }
 
 /// How long runs take.
+#[derive(Default)]
 struct Timing {
     n_done: u32,
     spent: Duration,
@@ -90,16 +91,13 @@ impl Schedule<'_> {
         self.running.is_empty() && (none_left || self.stop.is_requested())
     }
 
-    /// A run that alone is too large has been refused already: the first one always starts.
+    /// Starts runs in their order: none overtakes one that there is no room for yet.
     fn start_what_fits(&mut self, jobs: usize, limit: Option<u64>) {
         let due = self.later.extract_if(.., |(_, when)| *when <= Instant::now());
         self.waiting.extend(due.map(|(run, _)| run));
-        while self.running.len() < jobs
-            && let Some(&run) = self.waiting.front()
-        {
-            let planned: u64 = self.running.iter().map(|running| self.plan.runs[running.run].peak).sum();
-            let needed = planned + self.plan.runs[run].peak;
-            if !self.running.is_empty() && limit.is_some_and(|limit| needed > limit) {
+        while let Some(&run) = self.waiting.front() {
+            let running: Vec<u64> = self.running.iter().map(|running| self.plan.runs[running.run].peak).collect();
+            if !has_room(&running, self.plan.runs[run].peak, jobs, limit) {
                 break;
             }
             self.waiting.pop_front();
@@ -204,16 +202,18 @@ impl Schedule<'_> {
         if n_left == 0 {
             return String::new();
         }
-        let side_by_side = (self.running.len() + 1).max(1) as f64;
+        // With the one that has just ended.
+        let side_by_side = (self.running.len() + 1) as f64;
         let each = self.timing.spent.as_secs_f64() / f64::from(self.timing.n_done);
         format!(", about {:.0} min left", (each * n_left as f64 / side_by_side / 60.0).ceil())
     }
 }
 
-impl Timing {
-    fn new() -> Self {
-        Self { n_done: 0, spent: Duration::ZERO }
-    }
+/// Whether a run of `peak` bytes may start beside others of `running` bytes. A run that alone is too large has been refused
+/// already: the first one always starts.
+fn has_room(running: &[u64], peak: u64, jobs: usize, limit: Option<u64>) -> bool {
+    let fits = limit.is_none_or(|limit| running.iter().sum::<u64>() + peak <= limit);
+    running.is_empty() || running.len() < jobs && fits
 }
 
 /// Starts a run, or goes on with it; returns the length of its log so far, too. It is of a process group of its own: what a
@@ -281,4 +281,16 @@ fn ask_to_stop(child: &mut Child) {
 #[cfg(not(unix))]
 fn ask_to_stop(child: &mut Child) {
     let _ = child.kill();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::has_room;
+
+    #[test]
+    fn runs_start_as_far_as_cores_and_memory_go() {
+        assert!(has_room(&[], 500, 1, Some(100)), "the first one always starts");
+        assert!(has_room(&[40], 60, 2, Some(100)) && !has_room(&[40], 61, 2, Some(100)));
+        assert!(has_room(&[40], 1000, 2, None) && !has_room(&[1, 1], 1, 2, None));
+    }
 }

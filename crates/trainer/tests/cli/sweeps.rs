@@ -117,6 +117,14 @@ fn a_run_that_fails_ends_no_other() {
     assert_eq!(code, 1, "{message}");
     assert!(message.starts_with("error: 2 of 8 runs failed, the others are in sweep"), "{message}");
     assert_eq!(results(&bench).len(), 4);
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(text.contains("At 1/2,000 of ") && text.contains("\nwritten to sweep\n"), "{text}");
+    let page = bench.trainer(&["report", "sweep", "--out", "-"]).stdout;
+    let page = String::from_utf8_lossy(&page);
+    assert!(page.contains("4 runs finished, 2 failed, 2 can't be."), "{page:.4000}");
+    for name in ["m-1-cafe", "m-2-hash"] {
+        assert_eq!(page.matches(&format!("<td>{name}</td>")).count(), 1, "{name} is listed once");
+    }
     fs::remove_file(bench.path("sweep/m-2-hash")).expect("it is there");
     let runs = record(&bench)["runs"].as_array().cloned().expect("a list");
     let failed: Vec<_> = runs.iter().filter(|run| run["fate"].get("failed").is_some()).collect();

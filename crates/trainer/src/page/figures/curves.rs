@@ -8,7 +8,7 @@ use crate::compare::{Cell, Group, Spread, share_of_bytes};
 use crate::runs::{EvaluationLine, RunRecord, WindowLine};
 
 /// Points of a line; more are taken together.
-pub(super) const MAX_POINTS: usize = 40;
+const MAX_POINTS: usize = 40;
 
 pub(super) fn charts(group: &Group<'_>) -> Vec<Chart> {
     let online = "Each row is judged before the model learns from it; windows of steps, means over seeds.";
@@ -46,7 +46,6 @@ fn chart(
         points: points(cell),
     });
     Chart {
-        id: String::new(),
         title: format!("{name}, {} of the bytes", share_of_bytes(ratio)),
         note: note.to_owned(),
         x: Axis::linear("training rows", 0),

@@ -73,8 +73,7 @@ fn lines(
         points: points(cell),
     };
     let series = cells.iter().map(of_cell).collect();
-    Chart { id: String::new(), title, note: note.to_owned(), x, y, series, form: Form::Lines, is_timing: false }
-        .if_any()
+    Chart { title, note: note.to_owned(), x, y, series, form: Form::Lines, is_timing: false }.if_any()
 }
 
 /// Promotions from one line to the next over the rows that are owned then.

@@ -42,7 +42,6 @@ fn chart(
         points: variant.cells.iter().filter_map(point).collect(),
     });
     let chart = Chart {
-        id: String::new(),
         title: title.to_owned(),
         note: format!("{} The full table stands at ratio 1.", seeds(group)),
         x,

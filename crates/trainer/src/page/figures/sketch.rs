@@ -49,7 +49,6 @@ fn recall(file: &Findings) -> Option<Chart> {
         points: spreads(of(slots).filter_map(|it| Some((it.bytes, it.bound?)))),
     });
     Chart {
-        id: String::new(),
         title: format!("Recall of the top {top} by memory"),
         note: format!("{} Share of the true top that the sketch holds at the end.", stream(file)),
         x: Axis::log("bytes of the sketch", 0),
@@ -75,7 +74,6 @@ fn drift(file: &Findings) -> Option<Chart> {
         ),
     });
     Chart {
-        id: String::new(),
         title: "Ranking under drift".to_owned(),
         note: format!(
             "All features are replaced eight times; {} bytes. Share of the true top of the part that goes on whose \
@@ -108,7 +106,6 @@ fn speed(file: &Findings) -> Option<Chart> {
         [observe, line(slots, "estimate", true, |it| it.estimate_per_second)]
     });
     Chart {
-        id: String::new(),
         title: "Operations per second".to_owned(),
         note: "On one core, in batches.".to_owned(),
         x: Axis::log("bytes of the sketch", 0),

@@ -29,7 +29,6 @@ pub(super) fn charts(group: &Group<'_>) -> Vec<Chart> {
             points: spread(variant, figure).map(|spread| Point::of(0.0, spread)).into_iter().collect(),
         });
         Chart {
-            id: String::new(),
             title: title.to_owned(),
             note: note.to_owned(),
             x: Axis::linear("", 0),

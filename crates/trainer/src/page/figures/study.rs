@@ -40,7 +40,6 @@ fn chart(group: &Group<'_>, key: &str) -> Option<Chart> {
     });
     let series = series.collect();
     Chart {
-        id: String::new(),
         title: format!("Test AUC by {}", short(key)),
         note: format!(
             "{key}; everything else of a line is equal. Means over seeds; bars from the lowest to the highest."
