@@ -15,10 +15,6 @@ plan config *args:
 test:
     cargo test --workspace
 
-# the tests of reading Parquet, a feature that CI builds without
-test-parquet:
-    cargo test -p criteo-io --features parquet
-
 # what CI runs: formatting, lints, documentation, tests
 ci:
     .ci/run
@@ -29,7 +25,7 @@ sweep-quick out="runs/quick":
     cargo run --release -p trainer -- sketch --sweep --out {{out}}/sketch.json
     cargo run --release -p trainer -- report {{out}} --out {{out}}/report.html
 
-# one setting of CAFE at a time, on generated rows, and the page: ten minutes on 2 cores
+# one setting of CAFE at a time, on generated rows, and the page: under ten minutes on 2 cores
 sweep-sensitivity out="runs/sensitivity": (sweep "sensitivity" out)
 
 # every method at equal bytes on generated rows over three seeds (hours on 2 cores; stop and start it as you like)
@@ -42,7 +38,7 @@ sweep-models out="runs/models": (sweep "models" out)
 sweep-drift out="runs/drift": (sweep "drift" out)
 
 # methods at equal bytes on Criteo Kaggle (scripts/get_kaggle.sh; days on 2 cores)
-sweep-kaggle out="runs/kaggle": (sweep "kaggle" out)
+sweep-kaggle out="runs/sweep-kaggle": (sweep "kaggle" out)
 
 # any sweep of configs/sweeps, and its page
 sweep name out:
@@ -72,6 +68,7 @@ golden:
     python3 scripts/golden_dlrm.py
     python3 scripts/golden_adam.py
     python3 scripts/golden_models.py
+    python3 scripts/golden_rows.py
 
 # the long proofs, half an hour on 2 cores: 1,000 kills, 100,000 crash images, every bit flip, fuzzing, 10 GB of rows
 soak:

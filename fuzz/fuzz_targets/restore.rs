@@ -36,7 +36,7 @@ fuzz_target!(|input: &[u8]| {
             damage(&mut state, edit);
         }
         let before = saved(&**embedding);
-        match embedding.restore(&state) {
+        match embedding.restore(&mut state.clone()) {
             Err(error) => {
                 assert!(saved(&**embedding) == before, "refused, but something changed: {error}");
                 assert!(error.to_string().len() < 1000, "{error}");
@@ -51,7 +51,7 @@ fuzz_target!(|input: &[u8]| {
                     );
                 }
                 train(&mut **embedding, 100..103);
-                embedding.restore(sound).expect("a sound state");
+                embedding.restore(&mut sound.clone()).expect("a sound state");
             }
         }
     });

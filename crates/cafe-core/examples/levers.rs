@@ -184,24 +184,24 @@ fn alone() -> Vec<(&'static str, Make)> {
 /// What the measurements chose, and what each choice brings.
 fn best() -> Vec<(&'static str, Make)> {
     vec![
-        ("cafe, best", cafe(CafeSettings::best)),
-        ("  residual", cafe(|ratio| CafeSettings { hot: HotRows::Residual, ..CafeSettings::best(ratio) })),
+        ("cafe, best", cafe(CafeSettings::small_budget)),
+        ("  residual", cafe(|ratio| CafeSettings { hot: HotRows::Residual, ..CafeSettings::small_budget(ratio) })),
         (
             "  always admitted",
-            cafe(|ratio| CafeSettings { victim: VictimPolicy::LightestCold, ..CafeSettings::best(ratio) }),
+            cafe(|ratio| CafeSettings { victim: VictimPolicy::LightestCold, ..CafeSettings::small_budget(ratio) }),
         ),
-        ("  cold per field", cafe(|ratio| CafeSettings { cold: Cold::PerField, ..CafeSettings::best(ratio) })),
+        ("  cold per field", cafe(|ratio| CafeSettings { cold: Cold::PerField, ..CafeSettings::small_budget(ratio) })),
         (
             "  with decay",
             cafe(|ratio| CafeSettings {
                 decay_factor: Some(0.9),
                 decay_every: Some(250_000.0),
-                ..CafeSettings::best(ratio)
+                ..CafeSettings::small_budget(ratio)
             }),
         ),
         (
             "  full slots",
-            cafe(|ratio| CafeSettings { slots: 4, layout: SlotLayout::Full, ..CafeSettings::best(ratio) }),
+            cafe(|ratio| CafeSettings { slots: 4, layout: SlotLayout::Full, ..CafeSettings::small_budget(ratio) }),
         ),
         ("  4 rows of 16 slots", cafe(|ratio| compact_best(ratio, 4, 16))),
         ("  2 rows of 8 slots", cafe(|ratio| compact_best(ratio, 2, 8))),
@@ -209,22 +209,28 @@ fn best() -> Vec<(&'static str, Make)> {
         ("  1 row of 4 slots", cafe(|ratio| compact_best(ratio, 1, 4))),
         (
             "  hysteresis 1.05",
-            cafe(|ratio| CafeSettings { rule: HotRule::Quota { hysteresis: 1.05 }, ..CafeSettings::best(ratio) }),
+            cafe(|ratio| CafeSettings {
+                rule: HotRule::Quota { hysteresis: 1.05 },
+                ..CafeSettings::small_budget(ratio)
+            }),
         ),
         (
             "  hysteresis 2",
-            cafe(|ratio| CafeSettings { rule: HotRule::Quota { hysteresis: 2.0 }, ..CafeSettings::best(ratio) }),
+            cafe(|ratio| CafeSettings {
+                rule: HotRule::Quota { hysteresis: 2.0 },
+                ..CafeSettings::small_budget(ratio)
+            }),
         ),
-        ("  K = 5 at least", cafe(|ratio| CafeSettings { threshold: 5.0, ..CafeSettings::best(ratio) })),
-        ("  h = 0.2", cafe(|ratio| CafeSettings { shared_share: 0.2, ..CafeSettings::best(ratio) })),
-        ("  h = 0.35", cafe(|ratio| CafeSettings { shared_share: 0.35, ..CafeSettings::best(ratio) })),
-        ("  h = 0.5", cafe(|ratio| CafeSettings { shared_share: 0.5, ..CafeSettings::best(ratio) })),
-        ("  h = 0.9", cafe(|ratio| CafeSettings { shared_share: 0.9, ..CafeSettings::best(ratio) })),
+        ("  K = 5 at least", cafe(|ratio| CafeSettings { threshold: 5.0, ..CafeSettings::small_budget(ratio) })),
+        ("  h = 0.2", cafe(|ratio| CafeSettings { shared_share: 0.2, ..CafeSettings::small_budget(ratio) })),
+        ("  h = 0.35", cafe(|ratio| CafeSettings { shared_share: 0.35, ..CafeSettings::small_budget(ratio) })),
+        ("  h = 0.5", cafe(|ratio| CafeSettings { shared_share: 0.5, ..CafeSettings::small_budget(ratio) })),
+        ("  h = 0.9", cafe(|ratio| CafeSettings { shared_share: 0.9, ..CafeSettings::small_budget(ratio) })),
     ]
 }
 
 fn compact_best(ratio: f64, rows_per_bucket: usize, slots: usize) -> CafeSettings {
-    CafeSettings { slots, layout: SlotLayout::Compact { rows_per_bucket }, ..CafeSettings::best(ratio) }
+    CafeSettings { slots, layout: SlotLayout::Compact { rows_per_bucket }, ..CafeSettings::small_budget(ratio) }
 }
 
 fn main() {

@@ -110,6 +110,35 @@ pub fn proportional_rows(features: &[u64], row_bytes: u64, max_rows: u64) -> Res
     Ok(rows(low))
 }
 
+/// Whether each field owns its rows: small ones do, as many as `max_bytes` hold beside a row for each other field, those of
+/// the fewest features first. `own_bytes` says what fields of these features come to.
+///
+/// The paper's code lets all small fields own rows, whatever they cost: where a data set has nothing but small fields they
+/// would need more than the full table.
+pub(crate) fn owners(
+    features: &[u64],
+    compression: f64,
+    (max_bytes, row_bytes): (u64, u64),
+    own_bytes: impl Fn(&[u64]) -> u64,
+) -> Vec<bool> {
+    let mut small: Vec<usize> = (0..features.len()).filter(|&field| is_small(features[field], compression)).collect();
+    small.sort_by_key(|&field| features[field]);
+    let mut sizes: Vec<u64> = small.iter().map(|&field| features[field]).collect();
+    while own_bytes(&sizes) + (features.len() - sizes.len()) as u64 * row_bytes > max_bytes && sizes.pop().is_some() {}
+    let mut owns = vec![false; features.len()];
+    small.iter().zip(&sizes).for_each(|(&field, _)| owns[field] = true);
+    owns
+}
+
+/// The sizes of the fields that own their rows, and of the others.
+pub(crate) fn by_owning(features: &[u64], owns: &[bool]) -> (Vec<u64>, Vec<u64>) {
+    let sizes_where = |wanted| {
+        let sizes = features.iter().zip(owns).filter(move |(_, owns)| **owns == wanted);
+        sizes.map(|(&n_features, _)| n_features).collect()
+    };
+    (sizes_where(true), sizes_where(false))
+}
+
 /// Fields of so few features get a row for each: hashing them would save nothing worth a collision.
 pub(crate) fn is_small(n_features: u64, compression: f64) -> bool {
     n_features as f64 <= 2000.0 / compression
@@ -125,8 +154,8 @@ mod tests {
 
     use super::*;
     use crate::{
-        CafeConfig, CafeEmbedding, CafeSettings, Cold, Embedding, Medium, RowFormat, RowOptimizer, RowPrecision,
-        Sketches, SlotLayout, UnifiedSettings,
+        CafeConfig, CafeEmbedding, CafePlusConfig, CafePlusSettings, CafeSettings, Cold, Embedding, FieldRows, Medium,
+        OfflineConfig, PaperData, RowFormat, RowOptimizer, RowPrecision, Sketches, SlotLayout, UnifiedSettings,
     };
 
     const KAGGLE: [u64; 26] = [
@@ -172,6 +201,50 @@ mod tests {
         assert!((CafeSettings::paper(1200.0).shared_share - 0.2).abs() < f64::EPSILON);
         assert!((CafeSettings::paper(1e6).shared_share - 0.1).abs() < f64::EPSILON);
         assert!((CafeSettings::paper(1.0).shared_share - 0.7).abs() < f64::EPSILON);
+        for (data, shares) in [
+            (PaperData::Criteo, [0.7, 0.5, 0.5]),
+            (PaperData::Avazu, [0.95, 0.7, 0.5]),
+            (PaperData::Kdd12, [0.95, 0.8, 0.5]),
+        ] {
+            let found = [2.0, 5.0, 10.0].map(|ratio| CafeSettings::paper_on(data, ratio).shared_share);
+            assert!(found.iter().zip(shares).all(|(found, listed)| (found - listed).abs() < f64::EPSILON), "{data:?}");
+            assert_eq!(
+                CafeSettings { shared_share: shares[0], ..CafeSettings::paper(2.0) },
+                CafeSettings::paper_on(data, 2.0)
+            );
+        }
+    }
+
+    /// Small fields own rows only as far as the budget goes, so that whatever fits at some ratio fits at any lower one.
+    #[test]
+    fn fields_are_small_as_far_as_the_budget_goes() {
+        for features in [vec![150; 3], vec![7, 60, 5], vec![2, 1990, 3, 900]] {
+            let fits = |ratio: f64| {
+                let (settings, budget) = (CafeSettings::paper(ratio), Budget::Compression(ratio));
+                let cafe = CafeConfig::within(&features, 16, budget, &settings);
+                let plus = CafePlusConfig::within(&features, 16, budget, &CafePlusSettings::paper(ratio));
+                let format = RowFormat::default();
+                let offline = OfflineConfig::within(&features, 16, budget, settings.shared_share, format, 1);
+                [cafe.is_ok(), plus.is_ok(), offline.is_ok()]
+            };
+            let ratios = [1.0, 1.5, 2.0, 3.0, 5.0, 8.0, 10.0, 14.0, 20.0, 50.0];
+            let all: Vec<[bool; 3]> = ratios.into_iter().map(fits).collect();
+            assert_eq!(all[1], [true; 3], "{features:?}");
+            for (ratios, found) in ratios.windows(2).zip(all.windows(2)) {
+                for (method, (low, high)) in found[0].into_iter().zip(found[1]).enumerate() {
+                    assert!(
+                        low || !high,
+                        "{features:?}, method {method}: fits at {} and not at {}",
+                        ratios[1],
+                        ratios[0]
+                    );
+                }
+            }
+        }
+        // The smallest first.
+        let budget = Budget::Compression(1.0);
+        let sizes = CafeConfig::within(&[150, 7, 150, 9], 16, budget, &CafeSettings::paper(1.0)).expect("fits");
+        assert_eq!(sizes.fields.iter().map(FieldRows::is_own).collect::<Vec<_>>(), [false, true, false, true]);
     }
 
     #[test]

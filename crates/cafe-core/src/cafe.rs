@@ -13,15 +13,14 @@ mod tiers;
 mod tracker;
 mod update;
 
-use std::collections::BTreeMap;
-
 use crate::own_rows::OwnRows;
 use crate::rows::{RowTable, init_bound};
 use crate::signed_table::SignedTable;
 use crate::state::f64_bits;
 use crate::workers::{for_batch, lookup_parts};
 use crate::{
-    Embedding, FeatureId, HotFeature, HotSketch, Memory, StateError, StateView, TierSummary, UpdateStats, Workers,
+    Embedding, FeatureId, HotFeature, HotSketch, Memory, StateError, StateMap, StateView, TierSummary, UpdateStats,
+    Workers,
 };
 
 use pools::Pools;
@@ -30,7 +29,7 @@ use tiers::Tiers;
 use tracker::Sketch;
 use update::Scratch;
 
-pub use config::{CafeConfig, CafeSettings, Decay, FieldKind, FieldRows, Importance, Medium};
+pub use config::{CafeConfig, CafeSettings, Decay, FieldKind, FieldRows, Importance, Medium, PaperData};
 pub use levers::{Cold, HotRows, HotRule, Sketches, SlotLayout};
 
 /// Where a feature's vector comes from.
@@ -298,7 +297,7 @@ impl Embedding for CafeEmbedding {
         state
     }
 
-    fn restore(&mut self, state: &BTreeMap<&str, StateView<'_>>) -> Result<(), StateError> {
+    fn restore(&mut self, state: &mut StateMap<'_>) -> Result<(), StateError> {
         self.restore_all(state)
     }
 }

@@ -11,8 +11,6 @@ mod summary;
 mod tests;
 mod update;
 
-use std::collections::BTreeMap;
-
 use crate::cold::ColdFields;
 use crate::prefetch::AHEAD;
 use crate::rows::RowTable;
@@ -264,7 +262,7 @@ impl Embedding for CafePlusEmbedding {
         state
     }
 
-    fn restore(&mut self, state: &BTreeMap<&str, StateView<'_>>) -> Result<(), StateError> {
+    fn restore(&mut self, state: &mut StateMap<'_>) -> Result<(), StateError> {
         let rows = self.rows.restored(self.rows.n_rows(), state)?;
         let (progress, now) = Progress::restored(&self.config, state)?;
         let sketch = self.sketch.restored(state, progress.epoch, now)?;

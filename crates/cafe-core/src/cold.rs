@@ -3,7 +3,7 @@
 
 use std::borrow::Cow;
 
-use crate::budget::{is_small, proportional_rows};
+use crate::budget::{by_owning, owners, proportional_rows};
 use crate::by_field::ByField;
 use crate::coalesce::RowSums;
 use crate::own_rows::OwnRows;
@@ -20,7 +20,7 @@ pub(crate) struct ColdSizes {
 
 impl ColdSizes {
     /// `shared_share` of the budget in proportion to the fields' features, at least a row each; a row for every feature
-    /// of a small field.
+    /// of a small field, as far as that share holds them.
     pub(crate) fn within(
         features: &[u64],
         dim: usize,
@@ -29,21 +29,24 @@ impl ColdSizes {
         row_bytes: u64,
     ) -> Result<Self, BudgetError> {
         let compression = budget.compression(features, dim);
-        let (small, large): (Vec<u64>, Vec<u64>) = features.iter().partition(|&&n_f| is_small(n_f, compression));
-        let own_bytes = small.iter().map(|&n_f| n_f * row_bytes + OwnRows::bytes_for(n_f as usize)).sum::<u64>();
+        let own_bytes =
+            |sizes: &[u64]| sizes.iter().map(|&n_f| n_f * row_bytes + OwnRows::bytes_for(n_f as usize)).sum::<u64>();
         let shared_bytes = (budget.bytes(features, dim) as f64 * shared_share) as u64;
+        let owns = owners(features, compression, (shared_bytes, row_bytes), own_bytes);
+        let (small, large) = by_owning(features, &owns);
+        let own_bytes = own_bytes(&small);
         let max_rows = (shared_bytes.saturating_sub(own_bytes) / row_bytes).max(large.len() as u64);
         let shared = proportional_rows(&large, row_bytes, max_rows)?;
         let mut sizes = shared.iter();
-        let field = |&n_features: &u64| {
-            let kind = if is_small(n_features, compression) {
+        let field = |(&n_features, owns): (&u64, &bool)| {
+            let kind = if *owns {
                 FieldKind::Own
             } else {
                 FieldKind::Shared { first: sizes.next().copied().unwrap_or(1), second: 0 }
             };
             FieldRows { n_features, kind }
         };
-        let fields = features.iter().map(field).collect();
+        let fields = features.iter().zip(&owns).map(field).collect();
         Ok(Self { fields, bytes: own_bytes + shared.iter().sum::<u64>() * row_bytes })
     }
 }

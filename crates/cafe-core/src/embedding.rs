@@ -1,8 +1,6 @@
 //! The one trait that every embedding method implements, and what it reports.
 
-use std::collections::BTreeMap;
-
-use crate::{Alone, FeatureId, HotFeature, StateError, StateView, TierSummary, Workers};
+use crate::{Alone, FeatureId, HotFeature, StateError, StateMap, StateView, TierSummary, Workers};
 
 /// A trainable map from feature ids to vectors, of whatever memory a method spends on it.
 ///
@@ -76,11 +74,12 @@ pub trait Embedding: Send {
     fn state(&self) -> Vec<(&'static str, StateView<'_>)>;
 
     /// Takes over a state that [`state`](Embedding::state) of an embedding of the same
-    /// configuration gave. On an error nothing has changed.
+    /// configuration gave. Arrays of rows are taken out of it, so that those that are owned are not held twice. On an error
+    /// nothing has changed in the embedding.
     ///
     /// # Errors
     /// If an array is missing, of another kind or length, or contradicts itself.
-    fn restore(&mut self, state: &BTreeMap<&str, StateView<'_>>) -> Result<(), StateError>;
+    fn restore(&mut self, state: &mut StateMap<'_>) -> Result<(), StateError>;
 }
 
 /// What one [`Embedding::update`] did. A method without tiers leaves it at zero.

@@ -50,7 +50,7 @@ pub use baseline::{
 pub use budget::{Budget, BudgetError, full_bytes, proportional_rows};
 pub use cafe::{
     CafeConfig, CafeEmbedding, CafeSettings, Cold, Decay, FieldKind, FieldRows, HotRows, HotRule, Importance, Medium,
-    Sketches, SlotLayout, Tier,
+    PaperData, Sketches, SlotLayout, Tier,
 };
 pub use cafe_plus::{CafePlusConfig, CafePlusEmbedding, CafePlusSettings};
 pub use counts::FeatureCounts;
@@ -60,6 +60,6 @@ pub use hash::{mix64, reduce, unit_f64};
 pub use rows::{RowFormat, RowOptimizer, RowPrecision};
 pub use signed_table::UnifiedSettings;
 pub use sketch::{Held, HotSketch, Observed, SketchConfig, VictimPolicy};
-pub use state::{StateError, StateView};
+pub use state::{StateError, StateMap, StateView};
 pub use tier_summary::{HotFeature, TierSummary};
 pub use workers::{Alone, Workers};

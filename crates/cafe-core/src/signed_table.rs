@@ -272,7 +272,7 @@ impl SignedTable {
     }
 
     /// The table that [`SignedTable::state`] described, with the settings of `self`.
-    pub(crate) fn restored(&self, state: &StateMap<'_>) -> Result<Self, StateError> {
+    pub(crate) fn restored(&self, state: &mut StateMap<'_>) -> Result<Self, StateError> {
         Ok(Self { rows: self.rows.restored(self.rows.n_rows(), state)?, ..*self })
     }
 }

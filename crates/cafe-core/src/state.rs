@@ -140,8 +140,8 @@ pub enum StateError {
     },
 }
 
-/// The arrays that [`crate::Embedding::restore`] reads from.
-pub(crate) type StateMap<'a> = BTreeMap<&'a str, StateView<'a>>;
+/// The arrays that [`crate::Embedding::restore`] reads from, by name.
+pub type StateMap<'a> = BTreeMap<&'a str, StateView<'a>>;
 
 pub(crate) fn f32s<'a>(state: &'a StateMap<'_>, name: &'static str) -> Result<&'a [f32], StateError> {
     match state.get(name).ok_or(StateError::Missing { name })? {
@@ -184,6 +184,18 @@ pub(crate) fn u64s<'a>(state: &'a StateMap<'_>, name: &'static str) -> Result<&'
         _ => Err(StateError::Kind { name, expected: "u64" }),
     }
 }
+
+/// An array of the state, taken out of it.
+macro_rules! take {
+    ($state:expr, $name:expr, $borrowed:ident, $kind:ident) => {{
+        $crate::state::$borrowed($state, $name)?;
+        match $state.remove($name) {
+            Some($crate::StateView::$kind(array)) => array.into_owned(),
+            _ => unreachable!("it was just there"),
+        }
+    }};
+}
+pub(crate) use take;
 
 /// One `f64` by its bits.
 pub(crate) fn f64_bits<'a>(value: f64) -> StateView<'a> {

@@ -215,7 +215,7 @@ fn a_smaller_batch_steps_no_row_of_the_one_before() {
     }
     assert_eq!(running.tier(ids[0]), Tier::Hot);
     let mut restored = CafeEmbedding::new(config);
-    restored.restore(&running.state().into_iter().collect()).expect("its own state");
+    restored.restore(&mut running.state().into_iter().collect()).expect("its own state");
     let (ids, grads) = batch(9);
     running.update(&ids, &grads, 0.1);
     restored.update(&ids, &grads, 0.1);

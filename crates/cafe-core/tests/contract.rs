@@ -94,7 +94,7 @@ fn levers() -> Vec<(&'static str, Box<dyn Embedding>)> {
         ("cafe, unified, write-back", cafe(&CafeSettings { cold, write_back: Some(0.5), rule, ..residual() })),
         ("cafe, compact", cafe(&compact())),
         ("cafe, compact, quota", cafe(&CafeSettings { rule, sketches: Sketches::PerField, ..compact() })),
-        ("cafe, best", cafe(&CafeSettings { slots: COMPACT_SLOTS, ..CafeSettings::best(10.0) })),
+        ("cafe, best", cafe(&CafeSettings { slots: COMPACT_SLOTS, ..CafeSettings::small_budget(10.0) })),
     ]
 }
 
@@ -277,7 +277,7 @@ fn a_restored_embedding_goes_on_as_if_never_interrupted() {
     for ((name, mut original), (_, mut restored)) in all().into_iter().zip(all()) {
         train(&mut *original, 0..40);
         train(&mut *restored, 500..510); // something else, to be overwritten
-        restored.restore(&original.state().into_iter().collect()).expect("own state");
+        restored.restore(&mut original.state().into_iter().collect()).expect("own state");
         assert_eq!(restored.state(), original.state(), "{name}");
         let counts = train(&mut *original, 40..80);
         assert_eq!(train(&mut *restored, 40..80), counts, "{name}");
@@ -311,7 +311,7 @@ fn what_is_said_of_tiers_is_what_updates_said() {
         }
         let order = |feature: &HotFeature| (-feature.score.unwrap_or(0.0), feature.id);
         assert!(features.windows(2).all(|pair| order(&pair[0]) < order(&pair[1])), "{name}: {features:?}");
-        restored.restore(&embedding.state().into_iter().collect()).expect("own state");
+        restored.restore(&mut embedding.state().into_iter().collect()).expect("own state");
         assert_eq!((restored.hot_features(), restored.tiers()), (features, Some(tiers)), "{name}");
     }
 }
@@ -390,7 +390,10 @@ fn a_state_that_does_not_fit_is_refused_whole() {
             let before: Vec<_> = other.state().into_iter().map(|(n, v)| (n, format!("{v:?}"))).collect();
             let mut partial = sound.clone();
             partial.remove(missing);
-            assert!(matches!(other.restore(&partial), Err(StateError::Missing { .. })), "{name}: {missing}");
+            assert!(
+                matches!(other.restore(&mut partial.clone()), Err(StateError::Missing { .. })),
+                "{name}: {missing}"
+            );
             let after: Vec<_> = other.state().into_iter().map(|(n, v)| (n, format!("{v:?}"))).collect();
             assert_eq!(before, after, "{name}: {missing}");
         }
@@ -406,7 +409,7 @@ fn a_damaged_state_is_refused_whole() {
             for damaged in damages(array, view) {
                 let mut state = sound.clone();
                 state.insert(array, damaged);
-                let refused = embedding.restore(&state);
+                let refused = embedding.restore(&mut state.clone());
                 assert!(refused.is_err(), "{name}: {array} {:?}", state[array]);
                 let now: BTreeMap<_, _> = embedding.state().into_iter().map(|(n, view)| (n, owned(&view))).collect();
                 assert_eq!(now, sound, "{name}: {array} was refused, but something changed");
@@ -532,8 +535,16 @@ fn every_method_learns_a_target_per_feature() {
             embedding.update(&ids, &grads, if name.starts_with("mde") { 0.02 } else { 0.2 });
             rows = lookup(&*embedding, &ids);
         }
-        // Hashing alone may merge two of the four for good.
-        let bound = if name.starts_with("hash") { before } else { 0.05 };
-        assert!(loss(&rows) <= bound, "{name}: {before} -> {}", loss(&rows));
+        // Features with the same row can get no nearer to their targets than the mean of these.
+        let means = |id: FeatureId| {
+            let row = lookup(&*embedding, &[id]);
+            let same: Vec<f32> =
+                ids.iter().filter(|&&other| lookup(&*embedding, &[other]) == row).map(|&id| target(id)).collect();
+            same.iter().sum::<f32>() / same.len() as f32
+        };
+        let best: Vec<f32> = ids.iter().flat_map(|&id| [means(id); DIM]).collect();
+        let bound = loss(&best) + 0.05;
+        assert!(loss(&best) < before && loss(&rows) <= bound, "{name}: {before} -> {} > {bound}", loss(&rows));
+        assert!(loss(&best) == 0.0 || name.starts_with("hash"), "{name}: two of the features have one row");
     }
 }

@@ -193,7 +193,7 @@ fn contradictions_are_named() {
 #[test]
 fn the_best_settings_fit_every_ratio() {
     for ratio in [2.0, 10.0, 100.0, 1000.0] {
-        let config = CafeConfig::within(&FEATURES, DIM, Budget::Compression(ratio), &CafeSettings::best(ratio));
+        let config = CafeConfig::within(&FEATURES, DIM, Budget::Compression(ratio), &CafeSettings::small_budget(ratio));
         assert!(ratio > 100.0 || config.is_ok(), "CR {ratio}: {config:?}");
     }
 }

@@ -84,7 +84,7 @@ fn all(format: RowFormat) -> Vec<(&'static str, Box<dyn Embedding>)> {
         &FEATURES,
         DIM,
         Budget::Bytes(20_000),
-        &CafeSettings { format, ..CafeSettings::best(100.0) },
+        &CafeSettings { format, ..CafeSettings::small_budget(100.0) },
     )
     .expect("fits");
     let hashed = HashedConfig::within(&FEATURES, DIM, 20_000, format, 1).expect("fits");

@@ -79,7 +79,7 @@ fn an_embedding_of_nobody_takes_over_who_is_hot() {
     let mut original = OfflineEmbedding::new(&config, &hot);
     original.update(&hot, &[0.5; 50 * DIM], 0.1);
     let mut restored = OfflineEmbedding::new(&config, &[]);
-    restored.restore(&original.state().into_iter().collect()).expect("a sound state");
+    restored.restore(&mut original.state().into_iter().collect()).expect("a sound state");
     assert_eq!((restored.n_hot(), restored.state()), (50, original.state()));
     assert!(hot.iter().all(|&id| vector(&restored, id) == vector(&original, id)));
 }
@@ -98,7 +98,7 @@ fn a_state_with_an_impossible_owner_is_refused() {
         ids[at] = raw;
         let mut state: std::collections::BTreeMap<_, _> = before.state().into_iter().collect();
         state.insert("hot_ids", StateView::U64(ids.into()));
-        let refused = embedding.restore(&state);
+        let refused = embedding.restore(&mut state.clone());
         assert!(matches!(refused, Err(StateError::Damaged { name: "hot_ids", .. })), "{at} {raw:#x}: {refused:?}");
         assert_eq!(embedding.state(), before.state());
     }

@@ -66,7 +66,7 @@ fn levers(format: RowFormat) -> Vec<(&'static str, Box<dyn Embedding>)> {
         format,
         ..CafeSettings::paper(10.0)
     };
-    let best = CafeSettings { format, ..CafeSettings::best(10.0) };
+    let best = CafeSettings { format, ..CafeSettings::small_budget(10.0) };
     let per_field = CafeSettings { cold: Cold::PerField, write_back: None, ..residual.clone() };
     let named = [("cafe, unified residual", residual), ("cafe, best", best), ("cafe, residual", per_field)];
     let make = |settings| CafeConfig::within(&FEATURES, DIM, Budget::Bytes(BUDGET), settings).expect("fits");

@@ -69,11 +69,13 @@ pub enum BadRowReason {
     Token,
     /// What should tell the day does not.
     Day,
+    /// A quoted field goes on behind its closing quote.
+    Quote,
 }
 
 impl BadRowReason {
     /// Every reason. The place in this list is part of the format of caches.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::EmptyLine,
         Self::TooFewColumns,
         Self::TooManyColumns,
@@ -84,6 +86,7 @@ impl BadRowReason {
         Self::Number,
         Self::Token,
         Self::Day,
+        Self::Quote,
     ];
 
     /// The name in reports.
@@ -100,6 +103,7 @@ impl BadRowReason {
             Self::Number => "number",
             Self::Token => "token",
             Self::Day => "day",
+            Self::Quote => "quote",
         }
     }
 }
@@ -124,6 +128,7 @@ impl RowFault {
             Self::IntegerOverflow { .. } => BadRowReason::IntegerOverflow,
             Self::Token { .. } => BadRowReason::Token,
             Self::Field { reason, .. } => *reason,
+            Self::Quote => BadRowReason::Quote,
         }
     }
 }

@@ -193,8 +193,10 @@ impl RecordSource for CachedRows {
             return Ok(false);
         }
         let layout = self.cache.layout;
-        let reason = match self.row() {
-            Ok(row) => layout.decode(row, record),
+        let at = self.next;
+        let unknown = |_| CacheFault::DamagedRows { first: at, last: at };
+        let reason = match self.row().and_then(|row| layout.decode(row, record).map_err(unknown)) {
+            Ok(reason) => reason,
             Err(fault) => {
                 // As after any error of this kind, the stream is over.
                 self.next = self.cache.n_rows;

@@ -21,6 +21,8 @@ use crate::lines::LINE_LIMIT;
 /// ```
 pub(crate) struct CsvRows {
     builder: ReaderBuilder,
+    delimiter: u8,
+    quoting: bool,
     core: csv_core::Reader,
     buffer: Vec<u8>,
     /// Where what is unread starts, and ends.
@@ -35,6 +37,7 @@ pub(crate) struct CsvRows {
     fields: Vec<u8>,
     ends: Vec<usize>,
     n_fields: usize,
+    quote_fault: Option<(usize, QuoteFault)>,
 }
 
 /// What comes next in the input.
@@ -44,6 +47,16 @@ pub(crate) enum Next {
     /// A record, or an open quote, over more bytes than the limit.
     TooLong,
     End,
+}
+
+/// A quoted field that RFC 4180 does not know, and `csv-core` reads on in one way or another: rows behind it would be
+/// taken into it without a word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum QuoteFault {
+    /// The input ends inside it.
+    Unclosed,
+    /// Its closing quote is not its end.
+    TextBehind,
 }
 
 impl CsvRows {
@@ -56,6 +69,8 @@ impl CsvRows {
         Self {
             core: started(&builder),
             builder,
+            delimiter,
+            quoting,
             buffer: vec![0; n_bytes.max(1)],
             start: 0,
             end: 0,
@@ -66,6 +81,7 @@ impl CsvRows {
             fields: vec![0; LINE_LIMIT],
             ends: vec![0; 64],
             n_fields: 0,
+            quote_fault: None,
         }
     }
 
@@ -122,6 +138,7 @@ impl CsvRows {
         self.start += n_in;
         self.line = self.core.line();
         self.n_fields = n_ends;
+        self.quote_fault = self.find_quote_fault();
         Ok(Next::Record)
     }
 
@@ -133,6 +150,40 @@ impl CsvRows {
     pub(crate) fn field(&self, idx: usize) -> &[u8] {
         let start = if idx == 0 { 0 } else { self.ends[idx - 1] };
         &self.fields[start..self.ends[idx]]
+    }
+
+    /// Whether the record is in more lines than one.
+    pub(crate) fn spans_lines(&self) -> bool {
+        memchr::memchr2(b'\r', b'\n', self.buffer[self.raw.clone()].trim_ascii_end()).is_some()
+    }
+
+    /// The first field of the record whose quotes are wrong.
+    pub(crate) fn quote_fault(&self) -> Option<(usize, QuoteFault)> {
+        self.quote_fault
+    }
+
+    #[inline]
+    fn find_quote_fault(&self) -> Option<(usize, QuoteFault)> {
+        let raw = &self.buffer[self.raw.clone()];
+        if !self.quoting || memchr::memchr(b'"', raw).is_none() {
+            return None;
+        }
+        let (mut at, mut field_idx) = (0, 0);
+        loop {
+            let end = match raw.get(at) {
+                Some(b'"') => match closing_quote(raw, at) {
+                    Some(quote) => quote + 1,
+                    None => return Some((field_idx, QuoteFault::Unclosed)),
+                },
+                // Quotes inside a field that does not start with one are text.
+                _ => at + memchr::memchr3(self.delimiter, b'\r', b'\n', &raw[at..])?,
+            };
+            match raw.get(end) {
+                Some(&byte) if byte == self.delimiter => (at, field_idx) = (end + 1, field_idx + 1),
+                None | Some(b'\r' | b'\n') => return None,
+                Some(_) => return Some((field_idx, QuoteFault::TextBehind)),
+            }
+        }
     }
 
     /// The line where the record starts, from 1.
@@ -210,6 +261,18 @@ impl CsvRows {
     }
 }
 
+/// Where the quote is closed that opens at `start`; doubled ones inside are text.
+fn closing_quote(raw: &[u8], start: usize) -> Option<usize> {
+    let mut from = start + 1;
+    loop {
+        let quote = from + memchr::memchr(b'"', &raw[from..])?;
+        if raw.get(quote + 1) != Some(&b'"') {
+            return Some(quote);
+        }
+        from = quote + 2;
+    }
+}
+
 /// The state machine with an empty line behind it. At its start it would pass over a byte order mark, wherever in the
 /// input that is, if the buffer happens to hold the whole mark.
 fn started(builder: &ReaderBuilder) -> csv_core::Reader {
@@ -252,6 +315,48 @@ mod tests {
             n_bytes in 1_usize..60,
         ) {
             prop_assert_eq!(all_records(text.as_bytes(), quoting, n_bytes), by_csv(text.as_bytes(), quoting));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_the_csv_crate_writes_has_no_fault(
+            fields in prop::collection::vec("[ab,\"\r\n]{0,6}", 1..5), always: bool, n_bytes in 1_usize..60,
+        ) {
+            let style = if always { csv::QuoteStyle::Always } else { csv::QuoteStyle::Necessary };
+            let mut writer = csv::WriterBuilder::new().quote_style(style).from_writer(Vec::new());
+            writer.write_record(&fields).unwrap();
+            let text = writer.into_inner().unwrap();
+            let mut rows = CsvRows::new(b',', true, n_bytes);
+            prop_assert_eq!(rows.next(&mut &text[..]).unwrap(), Next::Record);
+            prop_assert_eq!(rows.quote_fault(), None, "{}", text.escape_ascii());
+            prop_assert_eq!(rows.n_fields(), fields.len());
+        }
+    }
+
+    #[test]
+    fn quotes_that_do_not_pair_are_found() {
+        use QuoteFault::{TextBehind, Unclosed};
+        for (text, expected, spans_lines) in [
+            ("a,\"b", Some((1, Unclosed)), false),
+            ("\"\nc,d\n", Some((0, Unclosed)), true),
+            ("a,b,\"\"\"\n", Some((2, Unclosed)), false),
+            ("a,\"b\"c,\"d", Some((1, TextBehind)), false),
+            ("\"a\" ,b\n", Some((0, TextBehind)), false),
+            ("a,\"b\nc,\"d\"\n", Some((1, TextBehind)), true),
+            ("a\"b,c\"\n", None, false),
+            ("\"a\"\"\",\"b\nc\"\r\n", None, true),
+            ("\"\",\"\"\n", None, false),
+            (",\n", None, false),
+        ] {
+            for n_bytes in 1..30 {
+                let mut rows = CsvRows::new(b',', true, n_bytes);
+                assert_eq!(rows.next(&mut text.as_bytes()).unwrap(), Next::Record);
+                assert_eq!((rows.quote_fault(), rows.spans_lines()), (expected, spans_lines), "{text:?}");
+            }
+            let mut rows = CsvRows::new(b',', false, 30);
+            assert_eq!(rows.next(&mut text.as_bytes()).unwrap(), Next::Record);
+            assert_eq!(rows.quote_fault(), None, "{text:?} is no matter where nothing is quoted");
         }
     }
 

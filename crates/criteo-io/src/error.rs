@@ -8,6 +8,7 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
+pub(crate) use self::row::TEXT_BEHIND_QUOTE;
 pub use self::row::{Excerpt, RowError, RowFault};
 use crate::{BadRowCounts, BadRowReason, CacheFault, ColumnsError};
 
@@ -160,6 +161,18 @@ pub enum ReadError {
         /// The longest row allowed, in bytes.
         limit: usize,
     },
+    /// Quotes of a described table don't pair, so that a field takes in other lines.
+    #[error("{}:{line}:{column}: {fault}; or set quoting to false", shown(file))]
+    Quotes {
+        /// The path as given.
+        file: PathBuf,
+        /// The line in this file where the field starts, from 1.
+        line: u64,
+        /// The byte in the line, from 1.
+        column: usize,
+        /// What is wrong with them.
+        fault: &'static str,
+    },
     /// A file has other columns than its description.
     #[error("{}:{line}:1: {error}", shown(file))]
     Columns {
@@ -245,6 +258,7 @@ impl ReadError {
             | Self::ByteOrderMark { .. }
             | Self::LineTooLong { .. }
             | Self::RowTooLong { .. }
+            | Self::Quotes { .. }
             | Self::Columns { .. }
             | Self::Row { .. }
             | Self::CachedRow { .. }

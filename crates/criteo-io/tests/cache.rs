@@ -206,10 +206,10 @@ fn a_cache_of_another_state_or_program_is_told_from_a_damaged_one() {
     let good = fs::read(plan.file()).unwrap();
 
     let mut future = good.clone();
-    future[8] = 4;
+    future[8] = 5;
     replace(&plan, &future);
     let fault = plan.open().unwrap_err();
-    assert_eq!(fault.to_string(), "it is of version 4, and this program reads version 3");
+    assert_eq!(fault.to_string(), "it is of version 5, and this program reads version 4");
     replace(&plan, b"1\t2\t3 and more than sixteen bytes");
     assert!(matches!(plan.open(), Err(CacheFault::NotACache)));
     let other = directory.path().join("other.tsv");

@@ -481,16 +481,20 @@ fn files_that_are_not_what_they_seem_are_named_at_once() {
 #[test]
 fn a_pipe_is_judged_as_a_file_is() {
     let place = Place::new();
-    let pipe = place.path("pipe");
-    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
     let content = third_line(b"");
     let cut = gzip(&content)[..30].to_vec();
-    for (content, expected) in [
+    for (idx, (content, expected)) in [
         (gzip(&content), (2, advised("1: expected a row, got an empty line", 3))),
         (content, (2, advised("1: expected a row, got an empty line", 3))),
         (cut, (0, "FILE: the gzip data end too early; download the file again".to_owned())),
         (Vec::new(), (0, "FILE: is empty; remove it from the list, or get it again".to_owned())),
-    ] {
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        // Each its own: a reader that stopped early may hold its end a while longer, and a writer would take it for the next.
+        let pipe = place.path(&format!("pipe-{idx}"));
+        assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
         let writer = std::thread::spawn({
             let pipe = pipe.clone();
             // The reader stops early, so that the rest may find nobody.

@@ -228,6 +228,10 @@ const BAD_ROWS: &[(&str, &str)] = &[
     // The leftmost counts, whatever the order of the description.
     ("3,2024-01-02,d,no,1,x,y,t,z", "7:21: field price: expected a number or nothing, got `x`"),
     ("3,2024-01-02,d,maybe,1,x,y,t,z", "7:16: field bought: expected one of the labels, got `maybe`"),
+    (
+        "3,2024-01-02,d,no,\"1\"0,1,1,t,",
+        "7:19: expected the end of the field behind its closing quote, got more text; double the quotes inside it",
+    ),
     // Quotes before it, on lines of their own.
     ("3,2024-01-02,\"d\n\n\"\"\",no,old,1,1,t,", "9:8: field age: expected a number or nothing, got `old`"),
     ("3,2024-01-02,d,no,\"o\nld\",1,1,t,", "7:19: field age: expected a number or nothing, got `o\\nld`"),
@@ -278,6 +282,16 @@ fn what_is_wrong_with_a_file_is_said() {
             format!("{HEADER}1,\"{}", "2,3,4\n".repeat(20_000)),
             "FILE:2:1: expected a row, got one of over 65536 bytes; check that every quote is closed, or set quoting to \
              false",
+        ),
+        // Quotes that take in other rows: how many, nobody can say, so that no row is left out for them.
+        (
+            format!("{HEADER}1,2024-01-02,\"d,no,1,1,1,t,\n2,2024-01-02,d,no,1,1,1,t,\n"),
+            "FILE:2:14: expected a closing quote, got the end of the file; close the quote; or set quoting to false",
+        ),
+        (
+            format!("{HEADER}1,2024-01-02,\"d,no,1,1,1,t,\n2,2024-01-02,\"d\",no,1,1,1,t,\n"),
+            "FILE:2:14: expected the end of the field behind its closing quote, got more text; double the quotes inside \
+             it; or set quoting to false",
         ),
     ];
     for (text, expected) in cases {

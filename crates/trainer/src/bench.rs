@@ -8,7 +8,8 @@ use serde::Serialize;
 
 use crate::cli::Experiment;
 use crate::config::{Config, SplitKind};
-use crate::data::DataSet;
+use crate::data::{self, DataError, DataSet};
+use crate::plan::check_memory;
 use crate::report::{PhaseSeconds, bytes, grouped, peak_rss_bytes, table};
 use crate::run::EVAL_BATCH;
 use crate::setup;
@@ -75,6 +76,11 @@ pub fn bench(args: &BenchArgs) -> Result<String> {
 
 fn measure(config: &Config, seconds: f64) -> Result<Measured> {
     let plan = setup::plan_embedding(config)?;
+    check_memory(config, &plan, &setup::model_config(config)?)?;
+    if data::reads_pipe(config) {
+        let why = "the rows are read more than once, and what comes through a pipe can't be; save them to a file";
+        return Err(DataError::ReadOnce { key: "data.path", why }.into());
+    }
     let model = setup::build_model(config)?;
     let data = DataSet::open(config)?;
     let embedding = setup::build_embedding(&plan, config, &data)?;
@@ -83,7 +89,7 @@ fn measure(config: &Config, seconds: f64) -> Result<Measured> {
     let to_predict = read_whole(&data, EVAL_BATCH.min(to_train.len() * config.train.batch))?;
     let rows = to_train.iter().map(|batch| batch.len() as u64).sum();
     // The rate after the warm-up.
-    let rates = Rates::at(&config.train, config.train.schedule.warmup_steps.max(1));
+    let rates = Rates::at(&config.train, config.train.schedule.warmup_steps().max(1));
     // Buffers are made and hot features found before the clock starts.
     for batch in &to_train {
         learner.train(batch, rates)?;

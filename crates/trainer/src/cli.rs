@@ -259,13 +259,15 @@ fn exit_code(error: &anyhow::Error) -> u8 {
 fn run_dir_code(cause: &(dyn std::error::Error + 'static)) -> Option<u8> {
     if let Some(error) = cause.downcast_ref::<RunDirError>() {
         return Some(match error {
-            RunDirError::Finished { .. } | RunDirError::Unfinished { .. } => exit::FAILURE,
+            RunDirError::Finished { .. } | RunDirError::Unfinished { .. } | RunDirError::NoCheckpoint { .. } => {
+                exit::FAILURE
+            }
             RunDirError::Locked { .. } => exit::BUSY,
         });
     }
     if let Some(error) = cause.downcast_ref::<ResumeError>() {
         return Some(match error {
-            ResumeError::Config { .. } | ResumeError::Epochs { .. } => exit::CONFIG,
+            ResumeError::Config { .. } | ResumeError::Model { .. } | ResumeError::Epochs { .. } => exit::CONFIG,
             ResumeError::Inputs { .. } | ResumeError::Damaged { .. } => exit::DATA,
             ResumeError::Nothing { .. } => exit::NO_INPUT,
             ResumeError::NoDir => exit::USAGE,

@@ -2,7 +2,7 @@
 
 mod cache;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use cafe_core::{FeatureCounts, FeatureId};
@@ -164,8 +164,7 @@ impl DataSet {
     pub fn stamps(&self) -> Result<Vec<FileStamp>> {
         let train = if let Origin::Files(files) = &self.origin { &files.paths[..] } else { &[] };
         let test = if let Division::Files { test, .. } = &self.division { &test.paths[..] } else { &[] };
-        let stamps = train.iter().chain(test).map(|path| FileStamp::of(path));
-        Ok(stamps.filter_map(Result::transpose).collect::<Result<_, _>>()?)
+        stamps(train.iter().chain(test).map(PathBuf::as_path))
     }
 
     /// The training rows of one epoch, in order, `from` where the batch before ended.
@@ -302,6 +301,21 @@ impl Files {
             None => Ok(Box::new(Reader::open(self.paths.clone(), self.dialect.clone())?)),
         }
     }
+}
+
+/// Whether some of the rows can be read only once.
+#[must_use]
+pub fn reads_pipe(config: &Config) -> bool {
+    let paths = config.data.path.iter().chain(&config.data.test_path).flat_map(Paths::to_vec);
+    paths.into_iter().any(|path| is_read_once(&path).unwrap_or(false))
+}
+
+/// What tells the content of each file, but for those that can be read only once.
+///
+/// # Errors
+/// If a file can't be read.
+pub fn stamps<'a>(paths: impl Iterator<Item = &'a Path>) -> Result<Vec<FileStamp>> {
+    Ok(paths.map(FileStamp::of).filter_map(Result::transpose).collect::<Result<_, _>>()?)
 }
 
 /// Says what a pass left out, if it left out any rows.

@@ -1,6 +1,7 @@
 //! Whether a run may go on where it stood: what may have changed since, and what may not.
 
 use std::fmt::Write as _;
+use std::path::Path;
 
 use criteo_io::FileStamp;
 use toml::Table;
@@ -41,6 +42,18 @@ pub enum ResumeError {
         done: u32,
         /// Epochs asked for.
         wanted: u32,
+    },
+    /// The model that a new run is to start from is another one.
+    #[error(
+        "train.init: {} was trained as another model:\n{}give these back, or leave train.init out to start anew",
+        run.display(),
+        lines(differences)
+    )]
+    Model {
+        /// The run that trained it.
+        run: std::path::PathBuf,
+        /// What differs.
+        differences: Vec<Difference>,
     },
     /// Other files.
     #[error("{what}; give the original files back, or start a new run with another --run-dir")]
@@ -95,10 +108,7 @@ fn lines(differences: &[Difference]) -> String {
 /// # Errors
 /// With all that differs and may not.
 pub fn check_config(state: &RunState, config: &Config) -> Result<Vec<Difference>, ResumeError> {
-    let damaged = |error: &dyn std::fmt::Display| ResumeError::Damaged { message: error.to_string() };
-    let was: Table = toml::from_str(&state.config).map_err(|error| damaged(&error))?;
-    let is = settings::of(config).map_err(|error| damaged(&error))?;
-    let was = settings::flat(&was);
+    let (was, is) = both(&state.config, config)?;
     let is_free = |key: &str| {
         let is_used = settings::is_used(&was, key) || settings::is_used(&is, key);
         FREE.contains(&key) || settings::is_incidental(key) || !is_used
@@ -111,6 +121,39 @@ pub fn check_config(state: &RunState, config: &Config) -> Result<Vec<Difference>
         return Err(ResumeError::Epochs { done: state.epochs_done, wanted: config.train.epochs });
     }
     Ok(free)
+}
+
+/// Keys, and sections, on which the meaning of a model's arrays depends.
+const OF_MODEL: [&str; 7] =
+    ["seed", "model.", "embedding.", "train.optimizer", "train.embedding_optimizer", "data.format", "data.columns."];
+
+/// Whether a new run of `config` can start from the model of `run`.
+///
+/// # Errors
+/// With all that differs and may not.
+pub fn check_model(state: &RunState, config: &Config, run: &Path) -> Result<(), ResumeError> {
+    let (was, is) = both(&state.config, config)?;
+    let is_used = |key: &str| settings::is_used(&was, key) || settings::is_used(&is, key);
+    let is_of_model = |key: &str| OF_MODEL.iter().any(|one| key == *one || one.ends_with('.') && key.starts_with(one));
+    let differences = differences(&was, &is);
+    let differences: Vec<_> = differences.into_iter().filter(|it| is_of_model(&it.key) && is_used(&it.key)).collect();
+    if differences.is_empty() { Ok(()) } else { Err(ResumeError::Model { run: run.to_owned(), differences }) }
+}
+
+/// The settings of a saved configuration, and of one that is given.
+fn both(was: &str, config: &Config) -> Result<(Settings, Settings), ResumeError> {
+    let damaged = |error: &dyn std::fmt::Display| ResumeError::Damaged { message: error.to_string() };
+    let was: Table = toml::from_str(was).map_err(|error| damaged(&error))?;
+    Ok((settings::flat(&was), settings::of(config).map_err(|error| damaged(&error))?))
+}
+
+/// Whether a run of the configuration `was`, as TOML, would come to the same end as one of `config`.
+///
+/// # Errors
+/// If one of them can't be read.
+pub fn is_same(was: &str, config: &Config) -> Result<bool, ResumeError> {
+    let (was, is) = both(was, config)?;
+    Ok(settings::identity(&was) == settings::identity(&is))
 }
 
 fn differences(was: &Settings, is: &Settings) -> Vec<Difference> {

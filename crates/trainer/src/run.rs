@@ -11,20 +11,21 @@ use anyhow::Result;
 use criteo_io::{BadRowCounts, FileStamp, Position};
 
 use crate::checkpoint::{Checkpoint, Disk, Store};
-use crate::config::Config;
-use crate::data::DataSet;
+use crate::config::{Config, Paths};
+use crate::data::{self, DataSet};
 use crate::eval::Evaluation;
 use crate::names;
 use crate::online::{Online, Standing};
 use crate::plan::check_memory;
 use crate::report::{BadRowsOfPasses, Report, TierReport, bytes, peak_rss_bytes};
 use crate::resume::{self, ResumeError};
-use crate::run_dir::{self, Claim, RunDir};
+use crate::run_dir::{self, Claim, RunDir, RunDirError};
 use crate::saver::Saver;
 use crate::setup::{self, EmbeddingPlan};
-use crate::state::{self, Best, RunState, Seconds};
+use crate::state::{Arrays, Best, RunState, Seconds};
 use crate::step::Learner;
 use crate::stop::Stop;
+use crate::trained;
 
 /// Rows a batch in evaluation, whatever the batch of training.
 pub const EVAL_BATCH: usize = 2048;
@@ -120,18 +121,42 @@ fn claim(config: &Config, run_dir: Option<PathBuf>, resume: Resume) -> Result<Or
     for (step, error) in &loaded.passed_over {
         tracing::warn!("the checkpoint of step {step} is passed over: {error}");
     }
-    let Some(checkpoint) = loaded.checkpoint else { return Ok(Origin::Begun(claim)) };
+    let Some(checkpoint) = loaded.checkpoint else {
+        return match claim.report()? {
+            None => Ok(Origin::Begun(claim)),
+            // Checkpoints take room, and may have been removed; the report stays what it is.
+            Some(report) => {
+                if !resume::is_same(&claim.config()?, config)? {
+                    return Err(RunDirError::NoCheckpoint { path }.into());
+                }
+                tracing::info!("the run is finished");
+                Ok(Origin::Finished(Box::new(report), path))
+            }
+        };
+    };
     let state = run_state(&checkpoint)?;
-    for difference in resume::check_config(&state, config)? {
+    let differences = resume::check_config(&state, config)?;
+    for difference in &differences {
         tracing::info!("resuming with another {difference}");
     }
     match claim.report()? {
         Some(report) if state.epochs_done >= config.train.epochs => {
+            check_finished(&state, config, &differences)?;
             tracing::info!("the run is finished; more train.epochs would go on from its end");
             Ok(Origin::Finished(Box::new(report), path))
         }
         _ => Ok(Origin::Saved(claim, Box::new(checkpoint))),
     }
+}
+
+/// That the report of a finished run is of the files that are asked for. Those that it was started with may be gone since.
+fn check_finished(state: &RunState, config: &Config, differences: &[resume::Difference]) -> Result<()> {
+    let paths: Vec<PathBuf> = config.data.path.iter().chain(&config.data.test_path).flat_map(Paths::to_vec).collect();
+    let are_others = differences.iter().any(|it| ["data.path", "data.test_path"].contains(&it.key.as_str()));
+    if are_others || paths.iter().all(|path| path.exists()) {
+        resume::check_inputs(&state.inputs, &data::stamps(paths.iter().map(PathBuf::as_path))?)?;
+    }
+    Ok(())
 }
 
 fn run_state(checkpoint: &Checkpoint) -> Result<RunState, ResumeError> {
@@ -159,8 +184,9 @@ struct Run<'a> {
     bad_rows: BadRowsOfPasses,
     /// The model is the best so far, or it was time to save it when that could not be done.
     save_wanted: bool,
-    /// When the last checkpoint was.
+    /// When the last checkpoint was, and the epochs that had ended by then.
     checkpointed: Instant,
+    checkpointed_epochs: u32,
     started: Instant,
     /// What earlier processes spent.
     before: Seconds,
@@ -172,6 +198,8 @@ struct Totals {
     standing: Standing,
     epoch: Window,
     training: Duration,
+    /// Since when it goes on, where it does: a checkpoint is written in the middle of it.
+    training_since: Option<Instant>,
     /// The part of `training` in which no batch was ready.
     waiting: Duration,
     evaluation: Duration,
@@ -201,33 +229,39 @@ impl<'a> Run<'a> {
         let model = setup::build_model(config)?;
         let data = DataSet::open(config)?;
         let inputs = data.stamps()?;
-        let saved = match &origin {
-            Origin::Saved(_, checkpoint) => Some((&**checkpoint, run_state(checkpoint)?)),
-            _ => None,
+        let (claim, path, saved) = match origin {
+            Origin::New(path) => (None, path, None),
+            Origin::Begun(claim) => (Some(claim), None, None),
+            Origin::Saved(claim, checkpoint) => {
+                let state = run_state(&checkpoint)?;
+                resume::check_inputs(&state.inputs, &inputs)?;
+                (Some(claim), None, Some((state, Arrays::new(checkpoint.tensors))))
+            }
+            Origin::Finished(..) => unreachable!("a finished run is not opened"),
         };
-        if let Some((_, state)) = &saved {
-            resume::check_inputs(&state.inputs, &inputs)?;
-        }
-        let embedding = match &saved {
+        let (state, arrays) = match (saved, &config.train.init) {
+            (Some((state, arrays)), _) => (Some(state), Some(arrays)),
+            (None, Some(run)) => (None, Some(trained::to_start_from(run, config)?)),
+            (None, None) => (None, None),
+        };
+        let embedding = match &arrays {
             // What a pass over the rows would find is in the checkpoint.
             Some(_) => plan.sizes.build(&cafe_core::FeatureCounts::default()),
             None => setup::build_embedding(plan, config, &data)?,
         };
-        let mut learner = Learner::new(embedding, model, config.threads)?;
-        let mut online = Online::default();
-        if let Some((checkpoint, state)) = &saved {
-            state::restore(&checkpoint.tensors, &mut learner)?;
-            online = state::restore_online(&checkpoint.tensors, state)?;
+        let (mut learner, mut online) = (Learner::new(embedding, model, config.threads)?, Online::default());
+        if let Some(mut arrays) = arrays {
+            if let Some(state) = &state {
+                online = arrays.online(state)?;
+            }
+            arrays.restore(&mut learner)?;
         }
-        let state = saved.map(|(_, state)| state);
-        let dir = match origin {
-            Origin::New(path) => RunDir::create(path, config)?,
-            Origin::Begun(claim) => RunDir::open(claim, config, run_dir::LogLengths::default())?,
-            Origin::Saved(claim, _) => {
+        let dir = match claim {
+            None => RunDir::create(path, config)?,
+            Some(claim) => {
                 let lengths = state.as_ref().map_or_else(run_dir::LogLengths::default, |state| state.logs);
                 RunDir::open(claim, config, lengths)?
             }
-            Origin::Finished(..) => unreachable!("a finished run is not opened"),
         };
         tracing::info!("writing to {}", dir.path().display());
         let store = Store::open(Disk, &run_dir::checkpoints(dir.path()))?;
@@ -249,6 +283,7 @@ impl<'a> Run<'a> {
             bad_rows: BadRowsOfPasses::default(),
             save_wanted: false,
             checkpointed: Instant::now(),
+            checkpointed_epochs: 0,
             started,
             before: Seconds::default(),
         };
@@ -264,7 +299,7 @@ impl<'a> Run<'a> {
         tracing::info!("resuming after step {step}, row {rows}");
         self.totals.standing = state.standing;
         self.totals.epoch = Window { loss_sum: state.epoch_loss.0, rows: state.epoch_loss.1 };
-        self.epochs_done = state.epochs_done;
+        (self.epochs_done, self.checkpointed_epochs) = (state.epochs_done, state.epochs_done);
         self.position = state.position();
         self.last_evaluation = state.last_evaluation;
         self.best = state.best;

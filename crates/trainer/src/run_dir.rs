@@ -31,6 +31,15 @@ pub enum RunDirError {
         /// The directory.
         path: PathBuf,
     },
+    /// It holds a report of other settings, and nothing to go on from.
+    #[error(
+        "{}: holds a finished run of another configuration and no checkpoint to go on from; give another --run-dir",
+        path.display()
+    )]
+    NoCheckpoint {
+        /// The directory.
+        path: PathBuf,
+    },
     /// Another process is at work there.
     #[error("{}: another trainer is writing to it; wait for it, or give another --run-dir", path.display())]
     Locked {
@@ -63,6 +72,8 @@ pub struct RunDir {
     n_metrics_bytes: u64,
     /// With `train.tensorboard`.
     events: Option<EventFile>,
+    /// Bytes of the event file that an earlier process wrote, which one without `train.tensorboard` leaves alone.
+    n_earlier_event_bytes: Option<u64>,
 }
 
 /// Where the checkpoints of a run are.
@@ -106,6 +117,17 @@ impl Claim {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error).with_context(|| format!("{}: can't be read", path.display())),
         }
+    }
+}
+
+impl Claim {
+    /// The configuration of the run there, as TOML.
+    ///
+    /// # Errors
+    /// If it can't be read.
+    pub fn config(&self) -> Result<String> {
+        let path = self.path.join("config.toml");
+        fs::read_to_string(&path).with_context(|| format!("{}: can't be read", path.display()))
     }
 }
 
@@ -154,7 +176,9 @@ impl RunDir {
         let n_metrics_bytes = metrics.metadata()?.len();
         let tensorboard = path.join("tensorboard");
         let events = config.train.tensorboard.then(|| EventFile::open(&tensorboard, lengths.events));
-        Ok(Self { metrics: BufWriter::new(metrics), n_metrics_bytes, events: events.transpose()?, claim })
+        let n_earlier_event_bytes = lengths.events;
+        let metrics = BufWriter::new(metrics);
+        Ok(Self { metrics, n_metrics_bytes, events: events.transpose()?, n_earlier_event_bytes, claim })
     }
 
     /// Where it is.
@@ -166,7 +190,8 @@ impl RunDir {
     /// Bytes of the logs so far.
     #[must_use]
     pub fn log_lengths(&self) -> LogLengths {
-        LogLengths { metrics: self.n_metrics_bytes, events: self.events.as_ref().map(EventFile::n_bytes) }
+        let events = self.events.as_ref().map(EventFile::n_bytes).or(self.n_earlier_event_bytes);
+        LogLengths { metrics: self.n_metrics_bytes, events }
     }
 
     /// The log files again, for whoever makes them durable.

@@ -93,24 +93,68 @@ pub fn plan_embedding(config: &Config) -> Result<EmbeddingPlan> {
     let (features, dim) = (schema(config)?.features, config.model.dim);
     let full_bytes = full_bytes(&features, dim);
     let budget = match (config.embedding.compression, config.embedding.budget) {
-        _ if config.embedding.method == Method::Full => Budget::Bytes(full_bytes),
         (Some(ratio), _) => Budget::Compression(ratio),
         (None, Some(bytes)) => Budget::Bytes(bytes.0),
-        (None, None) => unreachable!("a checked configuration has a budget"),
+        // A checked configuration has a budget, but for the full table.
+        (None, None) => Budget::Bytes(full_bytes),
     };
     let budget_bytes = budget.bytes(&features, dim);
-    let format = row_format(config);
-    let sizes = sizes(config, &features, budget, format);
+    let format = row_format(config, budget.compression(&features, dim));
+    let sizes = sizes(config, &features, budget, format).map_err(|error| match error {
+        BudgetError::TooSmall { .. } => too_high(config, &features, budget, format).unwrap_or(error),
+        _ => error,
+    });
     let sizes = sizes.with_context(|| format!("embedding.method = \"{}\"", config.embedding.method.name()))?;
     Ok(EmbeddingPlan { features, dim, format, full_bytes, budget_bytes, sizes })
+}
+
+/// The ratio that a method reaches whose budget is too small, where there is one: found by trying, because rows, buckets
+/// and maps grow in steps of their own.
+fn too_high(config: &Config, features: &[u64], budget: Budget, format: RowFormat) -> Option<BudgetError> {
+    let asked = budget.compression(features, config.model.dim);
+    // In tenths, as the message has it.
+    let fits = |tenths: u64| sizes(config, features, Budget::Compression(tenths as f64 / 10.0), format).is_ok();
+    let mut high = (asked * 10.0).ceil() as u64;
+    // Not from the lowest ratio on: there a sketch may have more rows than it can number.
+    let mut low = loop {
+        let half = (high / 2).max(10);
+        match fits(half) {
+            true => break half,
+            false if half == 10 => return None,
+            false => high = half,
+        }
+    };
+    while high - low > 1 {
+        let middle = u64::midpoint(low, high);
+        if fits(middle) { low = middle } else { high = middle }
+    }
+    let method = config.embedding.method.name();
+    Some(BudgetError::RatioTooHigh { method, limit: low as f64 / 10.0, asked })
+}
+
+/// The settings of CAFE that a configuration comes to; `None` for another method, and where nothing says the ratio.
+pub fn cafe_settings(config: &Config) -> Option<CafeSettings> {
+    let embedding = &config.embedding;
+    let (features, dim) = (schema(config).ok()?.features, config.model.dim);
+    let budget = embedding.compression.map(Budget::Compression);
+    let budget = budget.or(embedding.budget.map(|bytes| Budget::Bytes(bytes.0)))?;
+    let ratio = budget.compression(&features, dim);
+    let is_cafe = matches!(embedding.method, Method::Cafe | Method::CafeBest);
+    let paper = cafe::paper(&config.data.format, ratio);
+    is_cafe.then(|| cafe::settings(embedding, (paper, ratio), row_format(config, ratio), embedding_seed(config)))
 }
 
 /// One arm a method.
 fn sizes(config: &Config, features: &[u64], budget: Budget, format: RowFormat) -> Result<Box<dyn Sizes>, BudgetError> {
     let (dim, seed, embedding) = (config.model.dim, embedding_seed(config), &config.embedding);
     let (bytes, ratio) = (budget.bytes(features, dim), budget.compression(features, dim));
+    let paper = cafe::paper(&config.data.format, ratio);
     Ok(match embedding.method {
         Method::Full => {
+            let needed = features.iter().sum::<u64>() * format.row_bytes(dim);
+            if bytes < needed {
+                return Err(BudgetError::TooSmall { budget: bytes, needed, what: "a row for each feature" });
+            }
             Box::new(FullSizes { features: features.to_vec(), dim, format, seed, max_rows: known_rows(config) })
         }
         Method::Hash => Box::new(HashedConfig::within(features, dim, bytes, format, seed)?),
@@ -119,7 +163,7 @@ fn sizes(config: &Config, features: &[u64], budget: Budget, format: RowFormat) -
         Method::Mde => Box::new(MdeConfig::within(features, dim, bytes, format, seed)?),
         Method::Ada => Box::new(AdaConfig::within(features, dim, bytes, format, seed)?),
         Method::Offline => {
-            let share = embedding.offline.shared_share.unwrap_or_else(|| CafeSettings::paper(ratio).shared_share);
+            let share = embedding.offline.shared_share.unwrap_or(paper.shared_share);
             Box::new(OfflineConfig::within(features, dim, budget, share, format, seed)?)
         }
         Method::Unified => {
@@ -127,11 +171,11 @@ fn sizes(config: &Config, features: &[u64], budget: Budget, format: RowFormat) -
             Box::new(UnifiedConfig::with_settings(features, (dim, bytes), settings, format, seed)?)
         }
         Method::CafePlus => {
-            let settings = cafe::plus_settings(&embedding.cafe_plus, ratio, format, seed);
+            let settings = cafe::plus_settings(&embedding.cafe_plus, (&paper, ratio), format, seed);
             Box::new(CafePlusConfig::within(features, dim, budget, &settings)?)
         }
         Method::Cafe | Method::CafeBest => {
-            let settings = cafe::settings(embedding, ratio, format, seed);
+            let settings = cafe::settings(embedding, (paper, ratio), format, seed);
             // The paper's sizes are of the paper's method.
             Box::new(match (embedding.method, embedding.cafe.sizing) {
                 (Method::Cafe, Sizing::Paper) => CafeConfig::paper(features, dim, ratio, &settings)?,
@@ -198,7 +242,7 @@ fn embedding_seed(config: &Config) -> u64 {
     mix64(config.seed, 0xe_3bed)
 }
 
-fn row_format(config: &Config) -> RowFormat {
+fn row_format(config: &Config, ratio: f64) -> RowFormat {
     let optimizer = match config.train.row_optimizer() {
         EmbeddingOptimizer::Sgd => RowOptimizer::Sgd,
         EmbeddingOptimizer::RowWiseAdagrad => RowOptimizer::RowWiseAdagrad { epsilon: ADAGRAD_EPSILON },
@@ -207,12 +251,15 @@ fn row_format(config: &Config) -> RowFormat {
             RowOptimizer::Adam { beta1: BETA1 as f32, beta2: BETA2 as f32, epsilon: ADAM_EPSILON }
         }
     };
-    let by_method = if config.embedding.method == Method::CafeBest { RowPrecision::I8 } else { RowPrecision::F32 };
-    let precision = match config.embedding.precision.unwrap_or(by_method) {
+    let by_method = match config.embedding.method {
+        Method::CafeBest => CafeSettings::best(CafeSettings::paper(ratio), ratio).format.precision,
+        _ => cafe_core::RowPrecision::F32,
+    };
+    let precision = config.embedding.precision.map_or(by_method, |precision| match precision {
         RowPrecision::F32 => cafe_core::RowPrecision::F32,
         RowPrecision::F16 => cafe_core::RowPrecision::F16,
         RowPrecision::Bf16 => cafe_core::RowPrecision::Bf16,
         RowPrecision::I8 => cafe_core::RowPrecision::I8,
-    };
+    });
     RowFormat { precision, optimizer }
 }

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use anyhow::{Context, Result, bail};
-use cafe_core::StateView;
+use cafe_core::{StateMap, StateView};
 use criteo_io::{FileStamp, Position};
 use dlrm_model::NamedTensor;
 use serde::{Deserialize, Serialize};
@@ -116,54 +116,66 @@ pub fn capture(learner: &Learner, online: &Online) -> Result<BTreeMap<String, Te
     Ok(tensors)
 }
 
-/// Sets network, optimizer and embedding to what was captured.
-///
-/// # Errors
-/// If an array is missing or does not fit.
-pub fn restore(tensors: &BTreeMap<String, Tensor>, learner: &mut Learner) -> Result<()> {
-    let named = |prefix: &str| -> Result<Vec<NamedTensor>> {
-        below(tensors, prefix).map(|(name, tensor)| named_tensor(name, tensor)).collect()
-    };
-    learner.model.load_parameters(&named(NETWORK)?).context("the network of the checkpoint")?;
-    learner.model.load_optimizer_state(&named(OPTIMIZER)?).context("the optimizer of the checkpoint")?;
-    let arrays: BTreeMap<&str, StateView<'_>> =
-        below(tensors, EMBEDDING).map(|(name, tensor)| (name, view_of(tensor))).collect();
-    learner.embedding.restore(&arrays).context("the embedding of the checkpoint")
-}
+/// The arrays of a checkpoint, to be put where they belong. Most of a model is one array, so that none is held twice: make
+/// them before the embedding that takes them.
+pub struct Arrays(BTreeMap<String, (Vec<usize>, StateView<'static>)>);
 
-/// The metrics that were captured, with the rest of them from `state`.
-///
-/// # Errors
-/// If an array is missing or of another type.
-pub fn restore_online(tensors: &BTreeMap<String, Tensor>, state: &RunState) -> Result<Online> {
-    let scores = |name: &str, sums: [f64; 2]| -> Result<Scores> {
-        let side = |side: &str| {
-            let name = format!("{name}.{side}");
-            match tensors.get(&name).map(view_of) {
-                Some(StateView::U32(array)) => Ok(Cow::Owned(array.into_owned())),
-                _ => bail!("the checkpoint has no array `{name}` of u32"),
-            }
+impl Arrays {
+    /// Those of `tensors`, each let go once it is converted.
+    #[must_use]
+    pub fn new(tensors: BTreeMap<String, Tensor>) -> Self {
+        let arrays = tensors.into_iter().map(|(name, tensor)| {
+            let array = view_of(&tensor);
+            (name, (tensor.shape, array))
+        });
+        Self(arrays.collect())
+    }
+
+    /// Sets network, optimizer and embedding to what was captured.
+    ///
+    /// # Errors
+    /// If an array is missing or does not fit.
+    pub fn restore(mut self, learner: &mut Learner) -> Result<()> {
+        learner.model.load_parameters(&self.take_named(NETWORK)?).context("the network of the checkpoint")?;
+        learner.model.load_optimizer_state(&self.take_named(OPTIMIZER)?).context("the optimizer of the checkpoint")?;
+        let arrays = self.take_below(EMBEDDING);
+        let (names, arrays): (Vec<String>, Vec<_>) = arrays.into_iter().map(|(name, (_, array))| (name, array)).unzip();
+        let mut arrays: StateMap<'_> = names.iter().map(String::as_str).zip(arrays).collect();
+        learner.embedding.restore(&mut arrays).context("the embedding of the checkpoint")
+    }
+
+    /// The metrics that were captured, with the rest of them from `state`.
+    ///
+    /// # Errors
+    /// If an array is missing or of another type.
+    pub fn online(&mut self, state: &RunState) -> Result<Online> {
+        let mut scores = |name: &str, sums: [f64; 2]| -> Result<Scores> {
+            let mut side = |side: &str| {
+                let name = format!("{name}.{side}");
+                match self.0.remove(&name) {
+                    Some((_, StateView::U32(array))) => Ok(array),
+                    _ => bail!("the checkpoint has no array `{name}` of u32"),
+                }
+            };
+            Ok(Scores::from_state(ScoresState { clicked: side("clicked")?, passed: side("passed")?, sums }))
         };
-        Ok(Scores::from_state(ScoresState { clicked: side("clicked")?, passed: side("passed")?, sums }))
-    };
-    let (window, day_scores) = (scores(WINDOW, state.window_sums)?, scores(DAY, state.day_sums)?);
-    Ok(Online { window, day_scores, day: state.day })
-}
+        let (window, day_scores) = (scores(WINDOW, state.window_sums)?, scores(DAY, state.day_sums)?);
+        Ok(Online { window, day_scores, day: state.day })
+    }
 
-/// Tensors whose names start with `prefix`, by the rest of their names.
-fn below<'a>(
-    tensors: &'a BTreeMap<String, Tensor>,
-    prefix: &'a str,
-) -> impl Iterator<Item = (&'a str, &'a Tensor)> + 'a {
-    tensors.iter().filter_map(move |(name, tensor)| Some((name.strip_prefix(prefix)?, tensor)))
-}
+    /// Arrays whose names start with `prefix`, by the rest of their names.
+    fn take_below(&mut self, prefix: &str) -> Vec<(String, (Vec<usize>, StateView<'static>))> {
+        let names: Vec<String> = self.0.keys().filter(|name| name.starts_with(prefix)).cloned().collect();
+        let taken = names.into_iter().filter_map(|name| Some((name[prefix.len()..].to_owned(), self.0.remove(&name)?)));
+        taken.collect()
+    }
 
-fn named_tensor(name: &str, tensor: &Tensor) -> Result<NamedTensor> {
-    match view_of(tensor) {
-        StateView::F32(values) => {
-            Ok(NamedTensor { name: name.to_owned(), shape: tensor.shape.clone(), values: values.into_owned() })
-        }
-        _ => bail!("the checkpoint's array of `{name}` is not of f32"),
+    fn take_named(&mut self, prefix: &str) -> Result<Vec<NamedTensor>> {
+        let named = |(name, (shape, array))| match array {
+            StateView::F32(values) => Ok(NamedTensor { name, shape, values: Cow::into_owned(values) }),
+            _ => bail!("the checkpoint's array of `{name}` is not of f32"),
+        };
+        self.take_below(prefix).into_iter().map(named).collect()
     }
 }
 

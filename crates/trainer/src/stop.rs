@@ -16,8 +16,24 @@ pub struct Stop {
     signal: Arc<AtomicUsize>,
 }
 
+/// SIGHUP, unless this process is to outlive its terminal (`nohup`), which shows in what it ignores.
+#[cfg(unix)]
+fn hangup() -> Option<i32> {
+    use signal_hook::consts::SIGHUP;
+    // Where there is no such file nobody knows, and the default stays.
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"))?;
+    let ignored = u64::from_str_radix(ignored.trim(), 16).ok()?;
+    (ignored >> (SIGHUP - 1) & 1 == 0).then_some(SIGHUP)
+}
+
+#[cfg(not(unix))]
+fn hangup() -> Option<i32> {
+    None
+}
+
 impl Stop {
-    /// The process' own, set by SIGINT (Ctrl-C) and SIGTERM from now on. Until it is called these end the process, as
+    /// The process' own, set by SIGINT (Ctrl-C), SIGTERM and SIGHUP (a terminal that closes) from now on. Until it is called these end the process, as
     /// they do by default: before training there is nothing to save.
     ///
     /// # Errors
@@ -28,7 +44,7 @@ impl Stop {
             return Ok(stop);
         }
         let stop = Self::default();
-        for signal in [SIGINT, SIGTERM] {
+        for signal in [SIGINT, SIGTERM].into_iter().chain(hangup()) {
             // The order counts: what ends the process is asked first, and sees what earlier signals have set.
             signal_hook::flag::register_conditional_shutdown(signal, SHELL_BASE + signal, Arc::clone(&stop.requested))?;
             signal_hook::flag::register_usize(signal, Arc::clone(&stop.signal), signal as usize)?;

@@ -52,6 +52,13 @@ pub struct SweepFailed {
     out: PathBuf,
 }
 
+/// The directory of a sweep is that of a run: what is below a run is not looked for.
+#[derive(Debug, thiserror::Error)]
+#[error("{}: holds a run, not runs; give another --out", out.display())]
+pub struct OutIsRun {
+    out: PathBuf,
+}
+
 /// What came of a sweep.
 pub struct Swept {
     /// The comparison of its runs.
@@ -70,6 +77,9 @@ pub fn sweep(args: &SweepArgs) -> Result<Swept> {
     let jobs = args.jobs.map_or(n_cores, |jobs| jobs as usize);
     let points = spec.points((n_cores / jobs).max(1), &args.overrides)?;
     let out = args.out.clone().unwrap_or_else(|| spec.out());
+    if crate::runs::is_run(&out) {
+        return Err(OutIsRun { out }.into());
+    }
     let mut plan = plan::Plan::make(&spec, points, &out)?;
     tracing::info!("{}", plan.summary());
     if args.dry_run {

@@ -5,11 +5,13 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use cafe_core::FeatureCounts;
 
-use crate::checkpoint::{Disk, Store};
+use crate::checkpoint::{Checkpoint, Disk, Store};
 use crate::config::Config;
+use crate::plan::check_memory;
+use crate::resume::{self, ResumeError};
 use crate::run_dir;
 use crate::setup;
-use crate::state::{self, RunState};
+use crate::state::{Arrays, RunState};
 use crate::step::Learner;
 
 /// Which checkpoint of a run.
@@ -59,8 +61,33 @@ pub struct NoModel {
 /// Reads the model of a run.
 ///
 /// # Errors
-/// If there is no such checkpoint, or it is damaged, or this build can't hold it.
+/// If there is no such checkpoint, or it is damaged, or there is no memory for it.
 pub fn open(run: &Path, which: Which) -> Result<Trained> {
+    let (checkpoint, state) = load(run, which)?;
+    let config = config_of(&state, run)?;
+    let plan = setup::plan_embedding(&config)?;
+    check_memory(&config, &plan, &setup::model_config(&config)?)?;
+    let arrays = Arrays::new(checkpoint.tensors);
+    // What the method would count in the rows is in the checkpoint.
+    let embedding = plan.sizes.build(&FeatureCounts::default());
+    let mut learner = Learner::new(embedding, setup::build_model(&config)?, config.threads)?;
+    arrays.restore(&mut learner)?;
+    Ok(Trained { config, learner, state })
+}
+
+/// The arrays of a run's model, for a new run of `config` that starts from it.
+///
+/// # Errors
+/// If there is no checkpoint, or it is damaged or of another model.
+pub fn to_start_from(run: &Path, config: &Config) -> Result<Arrays> {
+    let (checkpoint, state) = load(run, Which::Last).context("train.init")?;
+    resume::check_model(&state, config, run)?;
+    tracing::info!("starting from the model of {} after step {}", run.display(), checkpoint.step);
+    Ok(Arrays::new(checkpoint.tensors))
+}
+
+/// The checkpoint, and what it says beside its arrays.
+fn load(run: &Path, which: Which) -> Result<(Checkpoint, RunState)> {
     let no_model = |why: String| NoModel { dir: run.to_owned(), why };
     let checkpoints = run_dir::checkpoints(run);
     if !checkpoints.is_dir() {
@@ -95,13 +122,17 @@ pub fn open(run: &Path, which: Which) -> Result<Trained> {
         }
     };
     let state = run_state(&checkpoint.state)?;
-    let config: Config = toml::from_str(&state.config).context("the checkpoint's configuration can't be read")?;
-    let plan = setup::plan_embedding(&config)?;
-    // What the method would count in the rows is in the checkpoint.
-    let embedding = plan.sizes.build(&FeatureCounts::default());
-    let mut learner = Learner::new(embedding, setup::build_model(&config)?, config.threads)?;
-    state::restore(&checkpoint.tensors, &mut learner)?;
-    Ok(Trained { config, learner, state })
+    Ok((checkpoint, state))
+}
+
+/// What the run was configured as, checked like any configuration: a checkpoint may come from anywhere. What it was allowed
+/// of another machine does not count here.
+fn config_of(state: &RunState, run: &Path) -> Result<Config, ResumeError> {
+    let config = Config::parse(&state.config, run, &[]);
+    let mut config = config.map_err(|error| ResumeError::Damaged { message: error.to_string() })?;
+    config.max_memory = None;
+    config.threads = config.threads.min(std::thread::available_parallelism().map_or(1, std::num::NonZero::get));
+    Ok(config)
 }
 
 fn run_state(state: &serde_json::Value) -> Result<RunState> {

@@ -5,7 +5,6 @@ mod rebuild;
 mod summary;
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
 
 use crate::by_field::{ByField, FieldPart, take};
 use crate::coalesce::Positions;
@@ -380,7 +379,7 @@ impl Embedding for AdaEmbedding {
         state
     }
 
-    fn restore(&mut self, state: &BTreeMap<&str, StateView<'_>>) -> Result<(), StateError> {
+    fn restore(&mut self, state: &mut StateMap<'_>) -> Result<(), StateError> {
         let rows = self.rows.restored(self.rows.n_rows(), state)?;
         let (statistics, free) = self.restored_statistics(state)?;
         let steps = u64s(state, "steps")?;

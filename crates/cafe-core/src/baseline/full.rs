@@ -1,7 +1,5 @@
 //! The uncompressed table: a row for every feature, stored when it is first trained.
 
-use std::collections::BTreeMap;
-
 use crate::by_field::ByField;
 use crate::coalesce::Positions;
 use crate::own_rows::OwnRows;
@@ -9,7 +7,7 @@ use crate::prefetch::AHEAD;
 use crate::rows::{RowTable, init_bound};
 use crate::state::u64s;
 use crate::workers::{Buffers, for_batch, for_each, lookup_parts};
-use crate::{Embedding, FeatureId, Memory, RowFormat, StateError, StateView, UpdateStats, Workers};
+use crate::{Embedding, FeatureId, Memory, RowFormat, StateError, StateMap, StateView, UpdateStats, Workers};
 
 /// A row for every feature: the ceiling that compression is measured against.
 ///
@@ -128,7 +126,7 @@ impl Embedding for FullEmbedding {
         self.rows.state().into_iter().chain(self.own.state()).collect()
     }
 
-    fn restore(&mut self, state: &BTreeMap<&str, StateView<'_>>) -> Result<(), StateError> {
+    fn restore(&mut self, state: &mut StateMap<'_>) -> Result<(), StateError> {
         let n_rows = u64s(state, "own_ids")?.len();
         let rows = self.rows.restored(n_rows, state)?;
         let own = OwnRows::restored(n_rows, state)?;

@@ -1,7 +1,5 @@
 //! Plain hashing: the features of a field share its few rows, whoever they are.
 
-use std::collections::BTreeMap;
-
 use crate::budget::proportional_rows;
 use crate::by_field::ByField;
 use crate::coalesce::Positions;
@@ -9,7 +7,8 @@ use crate::prefetch::AHEAD;
 use crate::rows::{RowTable, init_bound};
 use crate::workers::{Buffers, for_batch, for_each, lookup_parts};
 use crate::{
-    BudgetError, Embedding, FeatureId, Memory, RowFormat, StateError, StateView, UpdateStats, Workers, mix64, reduce,
+    BudgetError, Embedding, FeatureId, Memory, RowFormat, StateError, StateMap, StateView, UpdateStats, Workers, mix64,
+    reduce,
 };
 
 /// Sizes and settings of a [`HashedEmbedding`].
@@ -156,7 +155,7 @@ impl Embedding for HashedEmbedding {
         self.rows.state()
     }
 
-    fn restore(&mut self, state: &BTreeMap<&str, StateView<'_>>) -> Result<(), StateError> {
+    fn restore(&mut self, state: &mut StateMap<'_>) -> Result<(), StateError> {
         self.rows = self.rows.restored(self.rows.n_rows(), state)?;
         Ok(())
     }

@@ -174,7 +174,7 @@ impl Embedding for MdeEmbedding {
         tables.chain(projections).collect()
     }
 
-    fn restore(&mut self, state: &BTreeMap<&str, StateView<'_>>) -> Result<(), StateError> {
+    fn restore(&mut self, state: &mut StateMap<'_>) -> Result<(), StateError> {
         let mut lengths = BTreeMap::<_, usize>::new();
         for (name, view) in self.tables.iter().flat_map(RowTable::state) {
             *lengths.entry(name).or_default() += view.len();
@@ -191,7 +191,7 @@ impl Embedding for MdeEmbedding {
                 part.insert(name, state[name].part(*start..*start + view.len()));
                 *start += view.len();
             }
-            tables.push(table.restored(table.n_rows(), &part)?);
+            tables.push(table.restored(table.n_rows(), &mut part)?);
         }
         let mut part = StateMap::new();
         for (name, _) in self.projections.state() {
@@ -199,7 +199,7 @@ impl Embedding for MdeEmbedding {
             let view = state.get(saved).ok_or(StateError::Missing { name: saved })?;
             part.insert(name, view.part(0..view.len()));
         }
-        let projections = self.projections.restored(self.projections.n_rows(), &part)?;
+        let projections = self.projections.restored(self.projections.n_rows(), &mut part)?;
         (self.tables, self.projections) = (tables, projections);
         Ok(())
     }

@@ -1,7 +1,6 @@
 //! Offline separation: an oracle says beforehand who is hot, and its answer is final.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
 
 use crate::by_field::ByField;
 use crate::coalesce::{Positions, RowSums};
@@ -9,7 +8,7 @@ use crate::cold::{ColdFields, ColdSizes};
 use crate::own_rows::OwnRows;
 use crate::prefetch::AHEAD;
 use crate::rows::RowTable;
-use crate::state::{check_len, u64s};
+use crate::state::{StateMap, check_len, u64s};
 use crate::tier_summary::count_by_field;
 use crate::workers::{Buffers, for_batch, for_each, lookup_parts};
 use crate::{
@@ -283,7 +282,7 @@ impl Embedding for OfflineEmbedding {
     }
 
     /// The hot features are part of the state: an embedding made with none takes them over.
-    fn restore(&mut self, state: &BTreeMap<&str, StateView<'_>>) -> Result<(), StateError> {
+    fn restore(&mut self, state: &mut StateMap<'_>) -> Result<(), StateError> {
         let rows = self.rows.restored(self.rows.n_rows(), state)?;
         let raw = u64s(state, "hot_ids")?;
         check_len("hot_ids", raw.len(), self.config.n_hot)?;

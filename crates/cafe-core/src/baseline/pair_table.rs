@@ -136,7 +136,7 @@ impl<P: Pairing> PairTable<P> {
         self.rows.state().into_iter().collect()
     }
 
-    pub(super) fn restore(&mut self, state: &StateMap<'_>) -> Result<(), StateError> {
+    pub(super) fn restore(&mut self, state: &mut StateMap<'_>) -> Result<(), StateError> {
         self.rows = self.rows.restored(self.rows.n_rows(), state)?;
         Ok(())
     }
@@ -186,10 +186,7 @@ macro_rules! embedding_of_pair_table {
                 self.table.state()
             }
 
-            fn restore(
-                &mut self,
-                state: &std::collections::BTreeMap<&str, $crate::StateView<'_>>,
-            ) -> Result<(), $crate::StateError> {
+            fn restore(&mut self, state: &mut $crate::StateMap<'_>) -> Result<(), $crate::StateError> {
                 self.table.restore(state)
             }
         }

@@ -1,12 +1,12 @@
 //! One table for all fields: every feature is a signed sum of its rows.
 
-use std::collections::BTreeMap;
-
 use crate::by_field::ByField;
 use crate::coalesce::Positions;
 use crate::signed_table::{Contributions, SignedTable, UnifiedSettings};
 use crate::workers::{Buffers, for_batch, for_each, lookup_parts};
-use crate::{BudgetError, Embedding, FeatureId, Memory, RowFormat, StateError, StateView, UpdateStats, Workers};
+use crate::{
+    BudgetError, Embedding, FeatureId, Memory, RowFormat, StateError, StateMap, StateView, UpdateStats, Workers,
+};
 
 /// Sizes and settings of a [`UnifiedEmbedding`].
 #[derive(Clone, Debug, PartialEq)]
@@ -159,7 +159,7 @@ impl Embedding for UnifiedEmbedding {
         self.table.state()
     }
 
-    fn restore(&mut self, state: &BTreeMap<&str, StateView<'_>>) -> Result<(), StateError> {
+    fn restore(&mut self, state: &mut StateMap<'_>) -> Result<(), StateError> {
         self.table = self.table.restored(state)?;
         Ok(())
     }

@@ -108,10 +108,16 @@ impl CafeConfig {
             ),
             (
                 self.medium.is_some() && !is_plain,
-                "the middle tier is defined for exclusive hot rows over rows of each field without write-back only",
+                "the middle tier (multi_level) is defined for hot = \"exclusive\" and cold = \"per-field\" without write_back only",
             ),
-            (is_compact && !spares_by_score, "compact slots need a victim policy that spares owners by score"),
-            (is_compact && self.write_back.is_some(), "compact slots don't know the id that a row is written back for"),
+            (
+                is_compact && !spares_by_score,
+                "compact slots need a victim policy that spares owners by score: victim = \"lightest-cold\" or \"by-chance\"",
+            ),
+            (
+                is_compact && self.write_back.is_some(),
+                "compact slots don't know the id that a row is written back for: leave out write_back, or set slot_layout = \"full\"",
+            ),
             (
                 !(1..).contains(&self.layout.rows_per_bucket())
                     || is_compact && self.layout.rows_per_bucket() >= self.slots,

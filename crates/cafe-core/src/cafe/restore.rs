@@ -1,11 +1,9 @@
 //! Taking over a saved state: nothing is believed before it is checked.
 
-use std::collections::BTreeMap;
-
 use super::{CafeEmbedding, FieldLayout, Sketch};
 use crate::own_rows::OwnRows;
 use crate::state::{StateMap, check_len, u64s};
-use crate::{FeatureId, StateError, StateView};
+use crate::{FeatureId, StateError};
 
 /// Arrays of the cold table that have the names of the hot rows' arrays, and what they are called instead.
 const COLD_NAMES: [(&str, &str); 7] = [
@@ -26,7 +24,7 @@ pub(super) fn cold_name(name: &str) -> &'static str {
 
 impl CafeEmbedding {
     /// On an error nothing has changed.
-    pub(super) fn restore_all(&mut self, state: &BTreeMap<&str, StateView<'_>>) -> Result<(), StateError> {
+    pub(super) fn restore_all(&mut self, state: &mut StateMap<'_>) -> Result<(), StateError> {
         let rows = self.rows.restored(self.rows.n_rows(), state)?;
         let sketch = self.sketch.restored(state)?;
         let own = OwnRows::restored(self.config.n_own_rows() as usize, state)?;
@@ -45,8 +43,8 @@ impl CafeEmbedding {
         let cold = match &self.cold {
             None => None,
             Some(cold) => {
-                let names = COLD_NAMES.iter().filter_map(|(name, stored)| Some((*name, state.get(stored)?.clone())));
-                Some(cold.restored(&names.collect()).map_err(renamed)?)
+                let names = COLD_NAMES.iter().filter_map(|(name, stored)| Some((*name, state.remove(stored)?)));
+                Some(cold.restored(&mut names.collect()).map_err(renamed)?)
             }
         };
         for (field, layout) in layout.iter_mut().enumerate() {

@@ -3,7 +3,7 @@
 use super::levers::{Cold, Sketches, SlotLayout};
 use super::tracker::slot_bytes;
 use super::{CafeConfig, CafeSettings, Decay, FieldKind, FieldRows};
-use crate::budget::{is_small, scaled_rows};
+use crate::budget::{by_owning, is_small, owners, scaled_rows};
 use crate::own_rows::OwnRows;
 use crate::{Budget, BudgetError, HotSketch, UnifiedSettings, proportional_rows};
 
@@ -175,19 +175,18 @@ fn field_rows(
     (shared_bytes, row_bytes): (u64, u64),
     settings: &CafeSettings,
 ) -> Result<Vec<FieldRows>, BudgetError> {
-    let (small, large): (Vec<u64>, Vec<u64>) = features.iter().partition(|&&n_f| is_small(n_f, compression));
-    let n_own = small.iter().sum::<u64>();
-    let own_bytes = n_own * row_bytes + OwnRows::bytes_for(n_own as usize);
+    let own_bytes = |sizes: &[u64]| {
+        let n_own = sizes.iter().sum::<u64>();
+        n_own * row_bytes + OwnRows::bytes_for(n_own as usize)
+    };
+    let owns = owners(features, compression, (shared_bytes, row_bytes), own_bytes);
+    let (small, large) = by_owning(features, &owns);
     // Every field needs a row, however small its share of the budget.
-    let max_rows = (shared_bytes.saturating_sub(own_bytes) / row_bytes).max(large.len() as u64);
+    let max_rows = (shared_bytes.saturating_sub(own_bytes(&small)) / row_bytes).max(large.len() as u64);
     let shared = proportional_rows(&large, row_bytes, max_rows)?;
     let mut sizes = shared.iter();
-    let fields = features.iter().map(|&n_f| {
-        if is_small(n_f, compression) {
-            FieldRows::own(n_f)
-        } else {
-            FieldRows::shared(n_f, sizes.next().copied().unwrap_or(1), settings)
-        }
+    let fields = features.iter().zip(owns).map(|(&n_f, owns)| {
+        if owns { FieldRows::own(n_f) } else { FieldRows::shared(n_f, sizes.next().copied().unwrap_or(1), settings) }
     });
     Ok(fields.collect())
 }

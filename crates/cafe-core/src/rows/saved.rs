@@ -8,7 +8,7 @@ use super::noise::Clock;
 use super::optimizer::Memories;
 use super::values::Owned;
 use super::{RowOptimizer, RowPrecision, RowTable};
-use crate::state::{StateMap, check_len, f32s, i8s, u8s, u16s, u32s, u64s};
+use crate::state::{StateMap, check_len, take};
 use crate::{StateError, StateView};
 
 const ROWS: &str = "rows";
@@ -50,7 +50,7 @@ impl RowTable {
     }
 
     /// The table that [`RowTable::state`] described, with `n_rows` rows and the settings of `self`.
-    pub(crate) fn restored(&self, n_rows: usize, state: &StateMap<'_>) -> Result<Self, StateError> {
+    pub(crate) fn restored(&self, n_rows: usize, state: &mut StateMap<'_>) -> Result<Self, StateError> {
         Ok(Self {
             values: restored_values(self.format.precision, n_rows, self.dim, state)?,
             memories: restored_memories(self.format.optimizer, n_rows, self.dim, state)?,
@@ -64,19 +64,21 @@ fn restored_values(
     precision: RowPrecision,
     n_rows: usize,
     dim: usize,
-    state: &StateMap<'_>,
+    state: &mut StateMap<'_>,
 ) -> Result<Owned, StateError> {
     let n_values = n_rows * dim;
     Ok(match precision {
-        RowPrecision::F32 => Owned::F32(checked(ROWS, f32s(state, ROWS)?, n_values, |v| v.is_finite())?),
-        RowPrecision::F16 => Owned::F16(checked(ROWS, u16s(state, ROWS)?, n_values, |&bits| is_finite::<F16>(bits))?),
+        RowPrecision::F32 => Owned::F32(checked(ROWS, take!(state, ROWS, f32s, F32), n_values, |v| v.is_finite())?),
+        RowPrecision::F16 => {
+            Owned::F16(checked(ROWS, take!(state, ROWS, u16s, U16), n_values, |&bits| is_finite::<F16>(bits))?)
+        }
         RowPrecision::Bf16 => {
-            Owned::Bf16(checked(ROWS, u16s(state, ROWS)?, n_values, |&bits| is_finite::<Bf16>(bits))?)
+            Owned::Bf16(checked(ROWS, take!(state, ROWS, u16s, U16), n_values, |&bits| is_finite::<Bf16>(bits))?)
         }
         RowPrecision::I8 => {
-            let codes = checked(ROWS, i8s(state, ROWS)?, n_values, |&code| code != i8::MIN)?;
+            let codes = checked(ROWS, take!(state, ROWS, i8s, I8), n_values, |&code| code != i8::MIN)?;
             let is_possible = |&exponent: &u8| exponent <= Unit::MAX_EXPONENT;
-            Owned::I8(codes, checked(EXPONENTS, u8s(state, EXPONENTS)?, n_rows, is_possible)?)
+            Owned::I8(codes, checked(EXPONENTS, take!(state, EXPONENTS, u8s, U8), n_rows, is_possible)?)
         }
     })
 }
@@ -85,27 +87,28 @@ fn restored_memories(
     optimizer: RowOptimizer,
     n_rows: usize,
     dim: usize,
-    state: &StateMap<'_>,
+    state: &mut StateMap<'_>,
 ) -> Result<Memories, StateError> {
     let Widths { squares, means, counts } = optimizer.widths(dim);
-    let squares = |name| checked(name, f32s(state, name)?, n_rows * squares, |v| v.is_finite() && *v >= 0.0);
+    let mut squares =
+        |name| checked(name, take!(state, name, f32s, F32), n_rows * squares, |v| v.is_finite() && *v >= 0.0);
     let (squares, means, counts) = match optimizer {
         RowOptimizer::Sgd => (vec![], vec![], vec![]),
         RowOptimizer::RowWiseAdagrad { .. } | RowOptimizer::Adagrad { .. } => (squares(ACCUMULATORS)?, vec![], vec![]),
         RowOptimizer::Adam { .. } => (
             squares(SECOND_MOMENTS)?,
-            checked(FIRST_MOMENTS, f32s(state, FIRST_MOMENTS)?, n_rows * means, |v| v.is_finite())?,
-            checked(COUNTS, u32s(state, COUNTS)?, n_rows * counts, |_| true)?,
+            checked(FIRST_MOMENTS, take!(state, FIRST_MOMENTS, f32s, F32), n_rows * means, |v| v.is_finite())?,
+            checked(COUNTS, take!(state, COUNTS, u32s, U32), n_rows * counts, |_| true)?,
         ),
     };
     Ok(Memories { squares, means, counts })
 }
 
-fn restored_clock(precision: RowPrecision, state: &StateMap<'_>) -> Result<Clock, StateError> {
+fn restored_clock(precision: RowPrecision, state: &mut StateMap<'_>) -> Result<Clock, StateError> {
     if precision == RowPrecision::F32 {
         return Ok(Clock::at(0));
     }
-    let updates = checked(UPDATES, u64s(state, UPDATES)?, 1, |&updates| updates <= Clock::MAX_UPDATES)?;
+    let updates = checked(UPDATES, take!(state, UPDATES, u64s, U64), 1, |&updates| updates <= Clock::MAX_UPDATES)?;
     Ok(Clock::at(updates[0]))
 }
 
@@ -113,16 +116,16 @@ fn is_finite<H: Half>(bits: u16) -> bool {
     bits & H::EXPONENT != H::EXPONENT
 }
 
-/// A copy of an array of that length of which every element is possible.
+/// An array of that length of which every element is possible.
 fn checked<T: Copy + std::fmt::Display>(
     name: &'static str,
-    values: &[T],
+    values: Vec<T>,
     len: usize,
     is_possible: impl Fn(&T) -> bool,
 ) -> Result<Vec<T>, StateError> {
     check_len(name, values.len(), len)?;
     match values.iter().find(|value| !is_possible(value)) {
         Some(value) => Err(StateError::Damaged { name, why: format!("it holds {value}") }),
-        None => Ok(values.to_vec()),
+        None => Ok(values),
     }
 }

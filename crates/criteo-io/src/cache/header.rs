@@ -11,7 +11,7 @@ use crate::{BadRows, SkipLimits};
 
 const MAGIC: [u8; 8] = *b"\x89CTRROWS";
 /// Of the file format. To be raised whenever the bytes of the same rows change.
-pub(super) const VERSION: u32 = 3;
+pub(super) const VERSION: u32 = 4;
 /// Magic, version, and the length of the header.
 const START_BYTES: usize = 16;
 /// No list of inputs is longer; keeps a damaged length from asking for gigabytes.

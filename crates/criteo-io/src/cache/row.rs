@@ -31,6 +31,10 @@ pub(super) struct RowLayout {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct TooWide;
 
+/// A row is malformed for a reason that there is not.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct UnknownReason;
+
 const WORD_BYTES: usize = 8;
 /// Bits before those of the integers: label, and reason.
 const N_FIRST_BITS: usize = 5;
@@ -98,8 +102,8 @@ impl RowLayout {
     }
 
     /// Fills `record` from the bytes of a row; returns why it is malformed, if it is. Allocates only where `record` has
-    /// no columns yet.
-    pub(super) fn decode(self, row: &[u8], record: &mut Record) -> Option<BadRowReason> {
+    /// no columns yet. An error is a row that no version writes.
+    pub(super) fn decode(self, row: &[u8], record: &mut Record) -> Result<Option<BadRowReason>, UnknownReason> {
         record.integers.resize(self.n_integers, None);
         record.dense.resize(self.n_dense, 0.0);
         record.tokens.resize(self.n_fields, None);
@@ -129,7 +133,10 @@ impl RowLayout {
         }
         record.day = day.first_chunk().map(|bytes| u32::from_le_bytes(*bytes));
         // A version that knows more reasons has another number in its header.
-        reason.checked_sub(1).map(|place| BadRowReason::ALL[place])
+        match reason.checked_sub(1) {
+            None => Ok(None),
+            Some(place) => BadRowReason::ALL.get(place).copied().map(Some).ok_or(UnknownReason),
+        }
     }
 }
 
@@ -186,15 +193,17 @@ mod tests {
             let (mut bytes, mut found) = (vec![7], Record { bag_ends: vec![1], ..Record::default() });
             prop_assert_eq!(layout.encode(&record, &mut bytes), Ok(()));
             prop_assert_eq!(bytes.len(), 1 + layout.row_bytes());
-            prop_assert_eq!(layout.decode(&bytes[1..], &mut found), None);
+            prop_assert_eq!(layout.decode(&bytes[1..], &mut found), Ok(None));
             prop_assert_eq!(&found, &record);
             for reason in BadRowReason::ALL {
                 bytes.clear();
                 layout.encode_bad(reason, record.day, &mut bytes);
                 prop_assert_eq!(bytes.len(), layout.row_bytes());
-                prop_assert_eq!(layout.decode(&bytes, &mut found), Some(reason));
+                prop_assert_eq!(layout.decode(&bytes, &mut found), Ok(Some(reason)));
                 prop_assert_eq!(found.day, record.day);
             }
+            bytes[0] = (1 + BadRowReason::ALL.len() as u8) << 1;
+            prop_assert_eq!(layout.decode(&bytes, &mut found), Err(UnknownReason));
         }
     }
 }

@@ -78,6 +78,9 @@ pub enum RowFault {
         /// Columns of the row.
         got: usize,
     },
+    /// A quoted field of a described table goes on behind its closing quote.
+    #[error("{TEXT_BEHIND_QUOTE}")]
+    Quote,
     /// A field of a described table is not what the description says.
     #[error("field {name}: expected {expected}, got {got}")]
     Field {
@@ -91,6 +94,9 @@ pub enum RowFault {
         reason: BadRowReason,
     },
 }
+
+pub(crate) const TEXT_BEHIND_QUOTE: &str =
+    "expected the end of the field behind its closing quote, got more text; double the quotes inside it";
 
 /// The beginning of a field as it can be shown: at most 32 bytes, whatever is not printable
 /// ASCII escaped.

@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use super::line_rows::BYTE_ORDER_MARK;
 use super::table_plan::{Fault, Fields, TablePlan};
 use crate::columns::Places;
-use crate::csv_rows::{CsvRows, Next};
+use crate::csv_rows::{CsvRows, Next, QuoteFault};
+use crate::error::TEXT_BEHIND_QUOTE;
 use crate::files::Files;
 use crate::lines::LINE_LIMIT;
 use crate::{Columns, ColumnsError, ReadError, Record, RowError, RowFault};
@@ -134,13 +135,29 @@ impl TableRows {
         let input = self.files.input().expect("a file is open");
         let next = self.rows.next(input).map_err(|error| ReadError::reading(&self.files.file(), error))?;
         match next {
-            Next::Record => Ok(true),
+            Next::Record => match self.rows.quote_fault() {
+                // A row that can be left out, like any other that is malformed.
+                Some((_, QuoteFault::TextBehind)) if !self.rows.spans_lines() => Ok(true),
+                Some((field_idx, fault)) => Err(self.quotes_error(field_idx, fault)),
+                None => Ok(true),
+            },
             Next::End => Ok(false),
             Next::TooLong => {
                 let (file, line) = (self.files.file(), self.rows.first_line());
                 Err(ReadError::RowTooLong { file, line, limit: LINE_LIMIT })
             }
         }
+    }
+
+    /// Nobody knows how many rows such a record has taken in, so it can't be left out.
+    #[cold]
+    fn quotes_error(&self, field_idx: usize, fault: QuoteFault) -> ReadError {
+        let (line, column) = self.rows.place(field_idx);
+        let fault = match fault {
+            QuoteFault::Unclosed => "expected a closing quote, got the end of the file; close the quote",
+            QuoteFault::TextBehind => TEXT_BEHIND_QUOTE,
+        };
+        ReadError::Quotes { file: self.files.file(), line, column, fault }
     }
 
     /// Opens the next file, if there is one, and finds its columns.
@@ -190,6 +207,9 @@ impl TableRows {
 }
 
 fn check_columns(rows: &CsvRows, plan: &TablePlan) -> Result<(), Fault> {
+    if let Some((place, _)) = rows.quote_fault() {
+        return Err(Fault { place, fault: RowFault::Quote });
+    }
     let (expected, got) = (plan.n_columns(), rows.n_fields());
     if got == expected {
         return Ok(());

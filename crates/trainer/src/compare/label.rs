@@ -110,13 +110,14 @@ pub(super) fn protocol(settings: &Settings) -> Vec<(&'static str, String)> {
     };
     let n_epochs = get("train.epochs").unwrap_or_default();
     let training = format!(
-        "batch {}, {} at {}{}, {n_epochs} {}{}",
+        "batch {}, {} at {}{}, {n_epochs} {}{}{}",
         get("train.batch").unwrap_or_default(),
         get("train.optimizer").unwrap_or_default(),
         get("train.lr").unwrap_or_default(),
         or_nothing(get("train.embedding_lr"), ", rows at "),
         if n_epochs == "1" { "epoch" } else { "epochs" },
         or_nothing(get("train.schedule.warmup_steps").filter(|steps| steps != "0"), ", warm-up steps "),
+        or_nothing(get("train.init"), ", from the model of "),
     );
     let engine = ["engine", "precision", "device"].map(|key| get(key).unwrap_or_default()).join(", ");
     let dim = get("model.dim").unwrap_or_default();

@@ -12,6 +12,13 @@ use crate::setup;
 /// More than any one machine has; what asks for more is a slip.
 const MAX_THREADS: usize = 1024;
 
+/// More rows than any log has.
+const MAX_ROWS: u64 = 1 << 40;
+/// Each day is remembered: its rows, and its metrics.
+const MAX_DAYS: u64 = 1_000_000;
+/// Rows a step; the buffers of a batch grow with it.
+const MAX_BATCH: usize = 1 << 24;
+
 impl Config {
     /// Every problem, each naming its key, what was expected and what was there.
     pub(super) fn problems(&self) -> Problems {
@@ -85,6 +92,14 @@ impl Config {
         for (key, value) in [("rows", synthetic.rows), ("rows_per_day", synthetic.rows_per_day)] {
             if value == 0 {
                 problems.add(format!("data.synthetic.{key}"), "expected at least 1, got 0");
+            }
+        }
+        let (n_rows, n_days) = (synthetic.rows, synthetic.rows.div_ceil(synthetic.rows_per_day.max(1)));
+        for (key, value, limit, what) in
+            [("rows", n_rows, MAX_ROWS, "rows"), ("rows_per_day", n_days, MAX_DAYS, "days of rows")]
+        {
+            if value > limit {
+                problems.add(format!("data.synthetic.{key}"), format!("expected at most {limit} {what}, got {value}"));
             }
         }
     }
@@ -162,6 +177,9 @@ impl Config {
                 problems.add(key, "expected at least 1, got 0");
             }
         }
+        if train.batch > MAX_BATCH {
+            problems.add("train.batch", format!("expected at most {MAX_BATCH}, got {}", train.batch));
+        }
         for (key, rate) in [("lr", Some(train.lr)), ("embedding_lr", train.embedding_lr)] {
             if let Some(rate) = rate.filter(|rate| !(*rate > 0.0 && rate.is_finite())) {
                 problems.add(format!("train.{key}"), format!("expected a positive number, got {rate}"));
@@ -172,7 +190,8 @@ impl Config {
 }
 
 fn check_schedule(schedule: &Schedule, problems: &mut Problems) {
-    let Schedule { warmup_steps, decay_start, decay_steps, power, floor } = *schedule;
+    let Schedule { warmup_steps: _, decay_start, decay_steps, power, floor } = *schedule;
+    let warmup_steps = schedule.warmup_steps();
     if decay_steps > 0 && decay_start < warmup_steps {
         problems.add(
             "train.schedule.decay_start",

@@ -25,8 +25,8 @@ pub struct DataConfig {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub columns: Option<Columns>,
     /// Without `test_path`: which rows train. `position`: the first ones. `last-day`: those of all days but the last.
-    /// `random`: each by lot. By default what the format's protocol says: `last-day` for `avazu`, `random` for
-    /// `kdd12`, else `position`.
+    /// `random`: each by lot. By default what the format's protocol says: `last-day` for `avazu` and several
+    /// files of Terabyte, `random` for `kdd12`, else `position`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub split: Option<SplitKind>,
     /// Another seed of a random split draws other rows.
@@ -111,6 +111,12 @@ impl DataConfig {
         self.split.unwrap_or(match self.format.as_str() {
             "avazu" => SplitKind::LastDay,
             "kdd12" => SplitKind::Random,
+            // A file a day; of so many rows nobody knows how many days they reach.
+            "criteo-terabyte" | "criteo-terabyte-third"
+                if self.rows.is_none() && self.path.as_ref().is_some_and(|paths| paths.to_vec().len() > 1) =>
+            {
+                SplitKind::LastDay
+            }
             _ => SplitKind::Position,
         })
     }

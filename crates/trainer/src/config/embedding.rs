@@ -21,7 +21,7 @@ pub struct EmbeddingConfig {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub features: Option<Vec<u64>>,
     /// How rows are stored: `f32`, `f16`, `bf16` or `i8`, rounded stochastically; their bytes count accordingly. By
-    /// default `f32`, and `i8` for `cafe_best`.
+    /// default `f32`, and `i8` for `cafe_best` beyond a ratio of 316.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub precision: Option<RowPrecision>,
     /// Settings of `cafe` and `cafe_best`.
@@ -45,7 +45,7 @@ pub enum Method {
     /// Rows for features that matter, shared rows for the rest, as published.
     #[default]
     Cafe,
-    /// The same with the settings that our measurements chose.
+    /// The same with the settings that our measurements chose for the ratio.
     CafeBest,
     /// CAFE with an admission filter, a threshold that adapts, and forward decay.
     CafePlus,

@@ -26,7 +26,7 @@ fn keys_and_values_that_nobody_knows() {
         "[train]\nmomentum = 0.9\n",
         &[],
         &[
-            "a.toml:2: train.momentum: unknown key; expected one of `batch`, `epochs`, `optimizer`, `embedding_optimizer`, `lr`, `embedding_lr`, `schedule`, `eval_every`, `log_every`, `tensorboard`",
+            "a.toml:2: train.momentum: unknown key; expected one of `batch`, `epochs`, `optimizer`, `embedding_optimizer`, `lr`, `embedding_lr`, `init`, `schedule`, `eval_every`, `log_every`, `tensorboard`",
         ],
     );
     golden(
@@ -332,4 +332,17 @@ fn what_is_missing_names_the_file_and_its_section() {
 fn thousands_of_problems_end() {
     let text = (0..5000).map(|n| format!("key{n} = 1")).collect::<Vec<_>>().join("\n");
     assert_eq!(problems(&text, &[]).len(), 50);
+}
+
+#[test]
+fn cross_layers_warm_up_unless_told_otherwise() {
+    let steps = |kind: &str, overrides: &[&str]| {
+        let text = format!("[embedding]\ncompression = 100\n[model]\nkind = \"{kind}\"\n{DATA}");
+        let overrides: Vec<String> = overrides.iter().map(|&one| one.to_owned()).collect();
+        let config = Config::parse(&text, Path::new("a.toml"), &overrides).expect("right");
+        config.train.schedule.warmup_steps
+    };
+    assert_eq!([steps("dlrm", &[]), steps("dcn", &[]), steps("dcnv2", &[])], [Some(0), Some(500), Some(500)]);
+    assert_eq!(steps("dcn", &["train.schedule.warmup_steps=0"]), Some(0));
+    assert_eq!(steps("dlrm", &["train.schedule.warmup_steps=9"]), Some(9));
 }

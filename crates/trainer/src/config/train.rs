@@ -1,5 +1,7 @@
 //! `[train]`: steps, rates, and how often something is told.
 
+use std::path::PathBuf;
+
 use serde::{Deserialize, Serialize};
 
 /// The training loop.
@@ -25,6 +27,10 @@ pub struct TrainConfig {
     /// Learning rate of the embedding rows; by default that of the network.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub embedding_lr: Option<f32>,
+    /// The directory of a run whose model a new one starts from, sketch and optimizer state included, for logs that come
+    /// day by day. Seed, model and embedding have to be the same.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub init: Option<PathBuf>,
     /// How both rates change while training goes on.
     #[serde(default)]
     pub schedule: Schedule,
@@ -74,8 +80,9 @@ pub enum EmbeddingOptimizer {
 #[serde(deny_unknown_fields)]
 pub struct Schedule {
     /// The factor grows from 0 to 1 over the first so many steps.
-    #[serde(default)]
-    pub warmup_steps: u64,
+    /// By default 500 for models with cross layers, whose first full steps often end in NaN, else none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub warmup_steps: Option<u64>,
     /// The decay begins after this step.
     #[serde(default)]
     pub decay_start: u64,
@@ -91,11 +98,18 @@ pub struct Schedule {
 }
 
 impl Schedule {
+    /// Steps of the warm-up.
+    #[must_use]
+    pub fn warmup_steps(&self) -> u64 {
+        self.warmup_steps.unwrap_or_default()
+    }
+
     /// What the rates are multiplied by in a step, counted from 1.
     #[must_use]
     pub fn factor(&self, step: u64) -> f64 {
-        if step < self.warmup_steps {
-            return step as f64 / self.warmup_steps as f64;
+        let warmup_steps = self.warmup_steps();
+        if step < warmup_steps {
+            return step as f64 / warmup_steps as f64;
         }
         if self.decay_steps == 0 || step <= self.decay_start {
             return 1.0;
@@ -119,7 +133,7 @@ impl TrainConfig {
 
 impl Default for Schedule {
     fn default() -> Self {
-        Self { warmup_steps: 0, decay_start: 0, decay_steps: 0, power: default_power(), floor: 0.0 }
+        Self { warmup_steps: None, decay_start: 0, decay_steps: 0, power: default_power(), floor: 0.0 }
     }
 }
 
@@ -132,6 +146,7 @@ impl Default for TrainConfig {
             embedding_optimizer: None,
             lr: default_lr(),
             embedding_lr: None,
+            init: None,
             schedule: Schedule::default(),
             eval_every: 0,
             log_every: default_log_every(),
@@ -172,7 +187,7 @@ mod tests {
 
     #[test]
     fn the_rate_warms_up_stays_and_decays() {
-        let schedule = Schedule { warmup_steps: 4, decay_start: 10, decay_steps: 10, power: 2.0, floor: 0.01 };
+        let schedule = Schedule { warmup_steps: Some(4), decay_start: 10, decay_steps: 10, power: 2.0, floor: 0.01 };
         let expected = [(1, 0.25), (3, 0.75), (4, 1.0), (10, 1.0), (15, 0.25), (18, 0.04), (19, 0.01), (20, 0.01)];
         for (step, factor) in expected {
             assert!((schedule.factor(step) - factor).abs() < 1e-12, "step {step}: {}", schedule.factor(step));

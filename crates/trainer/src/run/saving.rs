@@ -27,7 +27,8 @@ impl Run<'_> {
     /// Saves, if this step has not been saved, and waits until that is done.
     pub(super) fn save(&mut self) -> Result<()> {
         let earlier = self.saver.finish();
-        if self.saver.newest() == Some(self.totals.standing.step) {
+        // The last step of an epoch may have been saved before it was known to be the last.
+        if self.saver.newest() == Some(self.totals.standing.step) && self.checkpointed_epochs == self.epochs_done {
             return earlier;
         }
         self.hand_over()?;
@@ -51,7 +52,7 @@ impl Run<'_> {
             1e3 * since.elapsed().as_secs_f64()
         );
         self.saver.save(Job { checkpoint, best: self.best.map(|best| best.step), logs: self.dir.log_files()? });
-        self.checkpointed = Instant::now();
+        (self.checkpointed, self.checkpointed_epochs) = (Instant::now(), self.epochs_done);
         self.save_wanted = false;
         Ok(())
     }
@@ -82,7 +83,7 @@ impl Run<'_> {
         let Self { totals, before, .. } = self;
         Seconds {
             wall: before.wall + self.started.elapsed().as_secs_f64(),
-            training: before.training + totals.training.as_secs_f64(),
+            training: before.training + totals.trained_for().as_secs_f64(),
             evaluation: before.evaluation + totals.evaluation.as_secs_f64(),
             phases: before.phases.plus(PhaseSeconds::new(totals.waiting, self.learner.phases())),
         }

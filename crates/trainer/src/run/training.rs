@@ -1,6 +1,6 @@
 //! The loop: epochs, steps, and evaluations between them.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use criteo_io::{Batch, PassEnd, Position, Prefetch, ReadError, RecordSource};
@@ -49,20 +49,20 @@ impl Run<'_> {
             self.totals.epoch = Window::default();
         }
         let mut batches = self.data.train(self.config.train.batch, self.position)?;
-        let mut since = Instant::now();
+        self.totals.training_since = Some(Instant::now());
         while let Some(batch) = self.next_batch(&mut batches)? {
             self.train_on(&batch, progress)?;
             batches.recycle(batch);
             if self.is_evaluation_due() {
-                self.totals.training += since.elapsed();
+                self.totals.pause();
                 let paused = Instant::now();
                 self.evaluate_between(progress)?;
                 progress.exclude(paused.elapsed());
-                since = Instant::now();
+                self.totals.training_since = Some(Instant::now());
             }
             self.save_if_due()?;
         }
-        self.totals.training += since.elapsed();
+        self.totals.pause();
         if self.stop.is_requested() {
             return Err(self.interrupted());
         }
@@ -148,9 +148,11 @@ impl Run<'_> {
         let auc = quality.auc.map_or_else(|| "none".to_owned(), |auc| format!("{auc:.5}"));
         progress.note(&format!("step {step}: test AUC {auc}, log-loss {:.5}", quality.logloss));
         let is_best = |auc: &f64| self.best.is_none_or(|best| *auc > best.auc);
-        if let Some(auc) = quality.auc.filter(is_best) {
+        // Where nothing is saved before the end there is no best model to come back to.
+        let saves = self.config.checkpoint.every != Every::Steps(0);
+        if let Some(auc) = quality.auc.filter(is_best).filter(|_| saves) {
             self.best = Some(Best { step, auc });
-            self.save_wanted |= self.config.checkpoint.every != Every::Steps(0);
+            self.save_wanted = true;
         }
         Ok(())
     }
@@ -184,6 +186,15 @@ impl Run<'_> {
 }
 
 impl Totals {
+    /// Time spent in the training loop.
+    pub(super) fn trained_for(&self) -> Duration {
+        self.training + self.training_since.map_or(Duration::ZERO, |since| since.elapsed())
+    }
+
+    fn pause(&mut self) {
+        (self.training, self.training_since) = (self.trained_for(), None);
+    }
+
     /// The next batch; `None` at the end of the epoch, and where somebody asks to stop.
     fn wait_for(&mut self, batches: &mut Prefetch, stop: &Stop) -> Result<Option<Batch>, ReadError> {
         if stop.is_requested() {

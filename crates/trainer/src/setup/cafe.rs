@@ -1,25 +1,35 @@
 //! `[embedding.cafe]` and `[embedding.cafe_plus]` to the settings of the embeddings.
 
-use cafe_core::{CafePlusSettings, CafeSettings, Medium, RowFormat, UnifiedSettings, VictimPolicy};
+use cafe_core::{CafePlusSettings, CafeSettings, Medium, PaperData, RowFormat, UnifiedSettings, VictimPolicy};
 
 use crate::config::{
     CafePlusTable, CafeTable, Cold, EmbeddingConfig, HotRows, HotRule, Importance, Method, Sketches, SlotLayout,
     UnifiedTable, Victim,
 };
 
+/// The paper's settings for the data and the ratio.
+pub(super) fn paper(data_format: &str, ratio: f64) -> CafeSettings {
+    let data = match data_format {
+        "avazu" => PaperData::Avazu,
+        "kdd12" => PaperData::Kdd12,
+        _ => PaperData::Criteo,
+    };
+    CafeSettings::paper_on(data, ratio)
+}
+
 /// The presets' settings for the ratio, where the configuration says nothing else.
-pub(super) fn settings(embedding: &EmbeddingConfig, ratio: f64, format: RowFormat, seed: u64) -> CafeSettings {
+pub(super) fn settings(
+    embedding: &EmbeddingConfig,
+    (paper, ratio): (CafeSettings, f64),
+    format: RowFormat,
+    seed: u64,
+) -> CafeSettings {
     let table = &embedding.cafe;
     let preset = match embedding.method {
-        Method::CafeBest => CafeSettings::best(ratio),
-        // The paper's K is for a K that stays: as the least one it would keep a quota from using all rows, and a decay
-        // that goes by it would come at another pace.
-        _ if table.rule == Some(HotRule::Quota) => {
-            let CafeSettings { threshold, decay_factor, .. } = CafeSettings::best(ratio);
-            CafeSettings { threshold, decay_factor, ..CafeSettings::paper(ratio) }
-        }
-        _ => CafeSettings::paper(ratio),
+        Method::CafeBest => CafeSettings::best(paper, ratio),
+        _ => paper,
     };
+    let preset = if table.rule == Some(HotRule::Quota) { preset.under_quota() } else { preset };
     CafeSettings {
         shared_share: table.shared_share.unwrap_or(preset.shared_share),
         threshold: table.threshold.unwrap_or(preset.threshold),
@@ -58,8 +68,13 @@ pub(super) fn settings(embedding: &EmbeddingConfig, ratio: f64, format: RowForma
 }
 
 /// The paper's settings of CAFE+, where the configuration says nothing else.
-pub(super) fn plus_settings(table: &CafePlusTable, ratio: f64, format: RowFormat, seed: u64) -> CafePlusSettings {
-    let preset = CafePlusSettings::paper(ratio);
+pub(super) fn plus_settings(
+    table: &CafePlusTable,
+    (paper, ratio): (&CafeSettings, f64),
+    format: RowFormat,
+    seed: u64,
+) -> CafePlusSettings {
+    let preset = CafePlusSettings { shared_share: paper.shared_share, ..CafePlusSettings::paper(ratio) };
     let CafePlusTable { shared_share, filter_share, slots, importance: measure, growth } = table.clone();
     CafePlusSettings {
         shared_share: shared_share.unwrap_or(preset.shared_share),

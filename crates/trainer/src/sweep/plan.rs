@@ -11,7 +11,7 @@ use cafe_core::BudgetError;
 use super::record::{Fate, SweepEntry, SweepRecord};
 use super::spec::{Point, Spec};
 use crate::config::{Config, ConfigError};
-use crate::data::DataSet;
+use crate::data::{DataSet, reads_pipe};
 use crate::memory;
 use crate::plan::check_memory;
 use crate::report::grouped;
@@ -180,11 +180,6 @@ fn cached(base: &Path, point: &Point, plain: &Config) -> Option<Config> {
     Config::load(base, &overrides).ok()
 }
 
-fn reads_pipe(config: &Config) -> bool {
-    let paths = config.data.path.iter().chain(&config.data.test_path).flat_map(crate::config::Paths::to_vec);
-    paths.into_iter().any(|path| criteo_io::is_read_once(&path).unwrap_or(false))
-}
-
 /// What becomes of a run as far as that is known, and its memory.
 fn fate(config: &Config, dir: &Path) -> Result<(Fate, u64)> {
     if dir.join("report.json").exists() {
@@ -231,7 +226,12 @@ impl Places {
         for entry in fs::read_dir(out).with_context(cant_read)? {
             let entry = entry.with_context(cant_read)?;
             let name = entry.file_name().to_string_lossy().into_owned();
-            if let Some(settings) = read_settings(&entry.path())? {
+            let settings = read_settings(&entry.path()).unwrap_or_else(|error| {
+                tracing::warn!("{error:#}; it is left alone");
+                places.taken.insert(name.clone());
+                None
+            });
+            if let Some(settings) = settings {
                 places.taken.insert(name.clone());
                 let finished = entry.path().join("report.json").exists();
                 let place = places.by_identity.entry(identity(&settings)).or_insert_with(|| name.clone());

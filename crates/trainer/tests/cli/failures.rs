@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::support::{Bench, failure, root, synth};
+use crate::support::{Bench, SMALL, failure, root, synth};
 
 fn fails(bench: &Bench, overrides: &[&str]) -> (i32, String) {
     let mut args = vec!["--config", "small.toml", "--run-dir", "failed"];
@@ -82,7 +82,7 @@ fn configurations_that_cannot_work_exit_with_78() {
     for (overrides, part) in [
         (&["train.bacth=3"][..], "--set train.bacth=3: train.bacth: unknown key; did you mean `batch`?"),
         (&["embedding.compression=0.1"], "embedding.compression: expected at least 1, got 0.1"),
-        (&["embedding.budget=800"], "a budget of 800 bytes is too small"),
+        (&["embedding.budget=800"], "n/a: cafe needs CR <= "),
         (&["model.bottom=[16, 4]"], "model.bottom: expected sizes of at least 1, the last 8"),
         (&["device=tpu"], "device: "),
         (&["engine=torch"], "engine: "),
@@ -97,6 +97,15 @@ fn configurations_that_cannot_work_exit_with_78() {
         (
             &["data.format=criteo-terabyte"],
             "data.format: expected none beside data.synthetic; remove it: generated rows are shaped like criteo-kaggle",
+        ),
+        (&["train.batch=4611686018427387904"], "train.batch: expected at most 16777216, got 4611686018427387904"),
+        (&["model.dim=4611686018427387904"], "model.dim: expected at most 65536, got 4611686018427387904"),
+        (&["model.top=[4611686018427387904, 1]"], "model.top: expected sizes of at most 1048576, got "),
+        (&["data.synthetic.rows=18446744073709551615"], "data.synthetic.rows: "),
+        (&["data.synthetic.rows=2000000000", "data.synthetic.rows_per_day=1"], "expected at most 1000000 days of rows"),
+        (
+            &["embedding.features=[5000000000]"],
+            "embedding.features: expected at most 4294967296 a field, got 5000000000",
         ),
         (&["embedding.cafe.medium_share=0.5"], "embedding.cafe.multi_level: expected true with medium_share"),
     ] {
@@ -187,4 +196,15 @@ fn what_can_be_read_once_is_not_read_twice() {
             assert!(message.contains(part), "{path}: no {part} in {message}");
         }
     }
+}
+
+#[test]
+fn rows_that_are_timed_can_be_read_again() {
+    let bench = Bench::new();
+    let small = SMALL.replace("synthetic = { rows = 7000, seed = 5, rows_per_day = 1000 }", "path = \"-\"\nrows = 100");
+    fs::write(bench.path("pipe.toml"), small).expect("written");
+    let (code, message) = failure(&bench.trainer(&["bench", "--config", "pipe.toml"]));
+    assert!(code == 78 && message.contains("data.path: the rows are read more than once"), "{code}: {message}");
+    let (code, message) = failure(&bench.trainer(&["bench", "--config", "small.toml", "--set", "max_memory=1000"]));
+    assert!(code == 78 && message.contains("the run would hold about"), "{code}: {message}");
 }

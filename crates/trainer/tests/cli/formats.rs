@@ -1,7 +1,13 @@
 //! Other data sets: by name, or described in the configuration alone.
 
 use std::fmt::Write as _;
-use std::fs;
+use std::fs::{self, File};
+use std::path::Path;
+use std::sync::Arc;
+
+use parquet::data_type::{ByteArray, ByteArrayType, DataType, DoubleType, Int64Type};
+use parquet::file::writer::{SerializedFileWriter, SerializedRowGroupWriter};
+use parquet::schema::parser::parse_message_type;
 
 use crate::support::{Bench, SMALL, failure, lasting};
 
@@ -82,6 +88,87 @@ fn a_table_that_only_the_configuration_describes_trains() {
     fs::write(bench.path("films.gz"), gzip.finish().expect("memory")).expect("written");
     let again = run(&bench, "again", &text.replace("films.csv", "films.gz"));
     assert_eq!(lasting(&again, &[]), lasting(&report, &[]));
+}
+
+/// What a sale is: a quoted name with a comma, a price, an item of 64 bits, and whether it was a good one.
+fn sale(row: i64) -> (String, f64, i64, i64) {
+    let (town, price) = (row * 7 % 11, (row * 13 % 97) as f64 / 4.0);
+    (
+        format!("Town {town}, \"upper\" part"),
+        price,
+        row * row % 50 * 40_000_000_000,
+        i64::from((town < 4) == (row % 10 != 0)),
+    )
+}
+
+fn write_column<T: DataType>(group: &mut SerializedRowGroupWriter<'_, File>, values: &[T::T]) {
+    let mut column = group.next_column().expect("written").expect("a column");
+    column.typed::<T>().write_batch(values, None, None).expect("written");
+    column.close().expect("written");
+}
+
+fn write_sales(n_rows: i64, csv: &Path, parquet: &Path) {
+    let mut text = String::from("town,price,item,good\n");
+    for (town, price, item, good) in (0..n_rows).map(sale) {
+        writeln!(text, "\"{}\",{price},{item},{good}", town.replace('"', "\"\"")).expect("a string");
+    }
+    fs::write(csv, text).expect("written");
+    let schema = "message sales {
+        REQUIRED BYTE_ARRAY town (STRING); REQUIRED DOUBLE price; REQUIRED INT64 item; REQUIRED INT64 good;
+    }";
+    let schema = Arc::new(parse_message_type(schema).expect("a schema"));
+    let mut writer =
+        SerializedFileWriter::new(File::create(parquet).expect("made"), schema, Arc::default()).expect("made");
+    for start in (0..n_rows).step_by(900) {
+        let sales: Vec<_> = (start..n_rows.min(start + 900)).map(sale).collect();
+        let mut group = writer.next_row_group().expect("a group");
+        let towns: Vec<ByteArray> = sales.iter().map(|(town, ..)| town.as_str().into()).collect();
+        write_column::<ByteArrayType>(&mut group, &towns);
+        write_column::<DoubleType>(&mut group, &sales.iter().map(|sale| sale.1).collect::<Vec<_>>());
+        write_column::<Int64Type>(&mut group, &sales.iter().map(|sale| sale.2).collect::<Vec<_>>());
+        write_column::<Int64Type>(&mut group, &sales.iter().map(|sale| sale.3).collect::<Vec<_>>());
+        group.close().expect("written");
+    }
+    writer.close().expect("written");
+}
+
+const SALES: &str = r#"path = "sales.csv"
+format = "delimited"
+[data.columns]
+label = { column = "good" }
+numeric = [{ column = "price", transform = "none" }]
+categorical = ["town", { column = "item", kind = "integer" }]
+features = [11, 50]
+"#;
+
+#[test]
+fn rows_in_parquet_give_the_report_of_those_in_csv() {
+    let bench = Bench::new();
+    write_sales(4000, &bench.path("sales.csv"), &bench.path("sales.parquet"));
+    let text = config(SALES, "bottom = [16, 8]\n");
+    let report = run(&bench, "csv", &text);
+    assert!(report["test_auc"].as_f64() > Some(0.8), "{report:#}");
+    let text = text.replace("sales.csv", "sales.parquet").replace("\"delimited\"", "\"parquet\"");
+    let other = run(&bench, "parquet", &text);
+    assert_eq!((&report["data"], &other["data"]), (&"delimited".into(), &"parquet".into()));
+    assert_eq!(lasting(&other, &["data"]), lasting(&report, &["data"]));
+    assert_eq!(bench.result("parquet").1, bench.result("csv").1);
+}
+
+#[test]
+fn days_of_terabyte_are_split_by_day() {
+    let bench = Bench::new();
+    let args = ["synth", "--rows", "1000", "--format", "criteo-terabyte", "--out"];
+    for (seed, day) in [("1", "day_0"), ("2", "day_1"), ("3", "day_2")] {
+        let output = bench.trainer(&[&args[..], &[day, "--seed", seed]].concat());
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+    let days = "path = [\"day_0\", \"day_1\", \"day_2\"]\nformat = \"criteo-terabyte\"";
+    let report = run(&bench, "days", &config(days, "bottom = [16, 8]\n"));
+    assert_eq!((&report["train_rows"], &report["test_rows"]), (&2000.into(), &1000.into()));
+    let one = days.replace(", \"day_1\", \"day_2\"", "");
+    let report = run(&bench, "one", &config(&one, "bottom = [16, 8]\n"));
+    assert_eq!((&report["train_rows"], &report["test_rows"]), (&857.into(), &143.into()));
 }
 
 #[test]

@@ -11,6 +11,7 @@ mod metrics;
 mod page;
 mod resume;
 mod runs;
+mod saved;
 mod scan;
 mod support;
 mod sweeps;

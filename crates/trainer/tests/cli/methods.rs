@@ -45,12 +45,45 @@ fn every_method_learns_within_its_budget() {
 #[test]
 fn a_method_that_cant_go_so_far_says_how_far() {
     let bench = Bench::new();
-    for (method, limit) in [("mde", "CR <= 7.9"), ("ada", "CR <= 3.9"), ("qr", "CR <= ")] {
+    for (method, _) in METHODS {
         let set = format!("embedding.method={method}");
-        let args = ["--config", "small.toml", "--set", &set, "--set", "embedding.compression=50000"];
-        let (code, message) = failure(&bench.trainer(&args));
+        let plan = |ratio: &str| {
+            let ratio = format!("embedding.compression={ratio}");
+            bench.trainer(&["plan", "--config", "small.toml", "--set", &set, "--set", &ratio])
+        };
+        let (code, message) = failure(&plan("5000000"));
         assert_eq!(code, 78, "{message}");
-        assert!(message.contains("n/a: ") && message.contains(limit), "{method}: {message}");
+        let said = message.split("needs CR <= ").nth(1).and_then(|rest| rest.split(',').next());
+        assert!(message.contains("n/a: ") && said.is_some(), "{method}: {message}");
+        // And as far as it says it goes, and no farther.
+        let limit: f64 = said.unwrap_or_default().parse().expect("a number");
+        assert!(plan(&limit.to_string()).status.success(), "{method} at {limit}");
+        assert_eq!(failure(&plan(&(limit + 0.2).to_string())).0, 78, "{method} over {limit}");
+    }
+    // Rows of half the bytes fit in half.
+    let args = ["embedding.method=full", "embedding.precision=f16", "embedding.compression=2"];
+    let report = train(&bench, "half", &args.map(str::to_owned));
+    assert!(number(&report, "embedding_bytes") <= number(&report, "budget_bytes"));
+}
+
+#[test]
+fn settings_that_do_nothing_are_told() {
+    let bench = Bench::new();
+    for (overrides, told) in [
+        (&["embedding.method=hash", "embedding.cafe.slots=8"][..], "[embedding.cafe] does nothing with method"),
+        (&["embedding.cafe.hysteresis=2.0"], "hysteresis does nothing without rule = \"quota\""),
+        (&["embedding.cafe.rows_per_bucket=2"], "rows_per_bucket does nothing without slot_layout"),
+        (&["embedding.unified.hashes=1"], "[embedding.unified] does nothing with method = \"cafe\" without cafe.cold"),
+        (&["embedding.method=cafe_best", "embedding.cafe.sizing=paper"], "sizing does nothing without method"),
+        // And what does something is not.
+        (&["embedding.method=cafe_best", "embedding.cafe.hysteresis=2.0", "embedding.unified.hashes=1"], ""),
+    ] {
+        let sets = overrides.iter().flat_map(|one| ["--set", one]);
+        let output = bench.trainer(&["plan", "--config", "small.toml"].into_iter().chain(sets).collect::<Vec<_>>());
+        assert!(output.status.success(), "{overrides:?}: {}", String::from_utf8_lossy(&output.stderr));
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(told.is_empty(), !said.contains("does nothing"), "{overrides:?}: {said}");
+        assert!(said.contains(told), "{overrides:?}: {said}");
     }
 }
 
@@ -129,7 +162,7 @@ fn threads_change_nothing_for_any_method() {
 #[test]
 fn what_does_not_fit_is_refused_with_the_sizes() {
     let bench = Bench::new();
-    let set = ["--set", "embedding.method=full", "--set", "max_memory=30 MB"];
+    let set = ["--set", "embedding.method=full", "--set", "embedding.compression=1", "--set", "max_memory=30 MB"];
     for command in [&["plan", "--config", "small.toml"][..], &["--config", "small.toml"]] {
         let output = bench.trainer(&[command, &set].concat());
         let (code, message) = failure(&output);

@@ -320,6 +320,15 @@ fn what_may_not_change_is_named() {
     let output = resume("b", &["--set", "data.path=moved.tsv"]);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     assert_eq!(outcome(&bench, "b").arrays, outcome(&bench, "a").arrays);
+    // A run that is finished is no answer for other files, and its own may be gone.
+    let (code, message) = failure(&resume("b", &["--set", "data.path=[\"moved.tsv\", \"moved.tsv\"]"]));
+    assert_eq!(code, 65, "{message}");
+    assert!(message.contains("started with 1 files, now there are 2"), "{message}");
+    assert_eq!(failure(&resume("b", &["--set", "data.path=absent.tsv"])).0, 66);
+    fs::remove_file(bench.path("moved.tsv")).expect("it is there");
+    assert!(resume("b", &["--set", "data.path=moved.tsv"]).status.success() && resume("a", &[]).status.success());
+    fs::write(bench.path("rows.tsv"), &text[text.len() / 2..]).expect("written");
+    assert_eq!(failure(&resume("a", &[])).0, 65);
 }
 
 #[test]
@@ -392,7 +401,12 @@ fn a_signal_saves_and_ends_and_a_second_process_keeps_away() {
     fs::write(bench.path("pipe.toml"), &small).expect("written");
     fs::write(bench.path("file.toml"), small.replace("\"pipe\"", "\"rows.tsv\"")).expect("written");
     assert!(bench.trainer(&arguments("file.toml", "straight", &set(&["train.log_every=1"]))).status.success());
-    for (signal, code) in [("INT", 130), ("TERM", 143)] {
+    // A process that ignores SIGHUP, as under `nohup`, has children that do.
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:")).map(str::trim);
+    let hears_hangup = ignored.and_then(|mask| u64::from_str_radix(mask, 16).ok()).is_some_and(|mask| mask & 1 == 0);
+    let hangup = hears_hangup.then_some(("HUP", 129));
+    for (signal, code) in [("INT", 130), ("TERM", 143)].into_iter().chain(hangup) {
         let run = format!("run-{signal}");
         let start = |config: &str, more: &[&str]| {
             bench.command(&[&arguments(config, &run, &set(&["train.log_every=1"]))[..], more].concat())

@@ -168,7 +168,7 @@ fn every_method_and_setting_trains_within_its_budget() {
     let settings: [&[&str]; 9] = [
         &["engine=candle"],
         &["precision=bf16-emulated"],
-        &["embedding.method=full"],
+        &["embedding.method=full", "embedding.compression=1"],
         &["embedding.method=hash"],
         &["embedding.method=hash", "embedding.budget=300 KB"],
         &["embedding.cafe.multi_level=true"],
@@ -242,7 +242,9 @@ fn every_configuration_in_the_repository_can_be_planned() {
             let set = format!("embedding.method={method}");
             let config = path.to_str().expect("UTF-8");
             // The full table of Terabyte does not fit everywhere.
-            let output = bench.trainer(&["plan", "--config", config, "--set", &set, "--set", "max_memory=1000 GB"]);
+            let args = ["plan", "--config", config, "--set", &set, "--set", "max_memory=1000 GB"];
+            let whole = if method == "full" { &["--set", "embedding.compression=1"][..] } else { &[] };
+            let output = bench.trainer(&[&args, whole].concat());
             assert!(output.status.success(), "{}: {}", path.display(), String::from_utf8_lossy(&output.stderr));
         }
     }

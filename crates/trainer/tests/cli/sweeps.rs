@@ -16,7 +16,7 @@ base = "small.toml"
 out = "sweep"
 [[study]]
 name = "full"
-axes = [{ keys = ["seed", "data.synthetic.seed"], values = [1, 2] }, { cases = [{ name = "all", set = { embedding.method = "full" } }] }]
+axes = [{ keys = ["seed", "data.synthetic.seed"], values = [1, 2] }, { cases = [{ name = "all", set = { embedding.method = "full", embedding.compression = 1 } }] }]
 [[study]]
 name = "m"
 axes = [
@@ -137,6 +137,26 @@ fn a_run_that_fails_ends_no_other() {
     fs::remove_dir(bench.path("sweep/m-1-cafe/report.json.partial")).expect("it is there");
     assert!(sweep(&bench, &[]).contains("4 are there, 2 can't be, 2 to go"));
     assert_eq!(results(&bench).len(), 6);
+}
+
+/// A directory that nobody knows is left alone.
+#[test]
+fn a_damaged_run_ends_no_sweep() {
+    let bench = bench();
+    fs::create_dir_all(bench.path("sweep/m-1-hash")).expect("made");
+    fs::write(bench.path("sweep/m-1-hash/config.toml"), "x =\n").expect("written");
+    fs::write(bench.path("sweep/m-1-hash/metrics.jsonl"), "").expect("written");
+    let said = sweep(&bench, &["--dry-run"]);
+    assert!(said.contains("m-1-hash/config.toml") && said.contains("it is left alone"), "{said}");
+    assert!(said.contains("8 runs: 0 are there, 2 can't be, 6 to go"), "{said}");
+}
+
+#[test]
+fn a_sweep_is_not_written_into_a_run() {
+    let bench = bench();
+    bench.train("one", &["data.synthetic.rows=700"]);
+    let (_, message) = failure(&bench.trainer(&["sweep", "sweep.toml", "--out", "one"]));
+    assert_eq!(message, "error: one: holds a run, not runs; give another --out");
 }
 
 #[test]

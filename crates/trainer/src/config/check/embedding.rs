@@ -1,5 +1,6 @@
 //! `[embedding]` and its tables.
 
+use cafe_core::{CafeSettings, Cold, HotRule, SlotLayout};
 use criteo_io::Schema;
 
 use super::Problems;
@@ -8,17 +9,20 @@ use crate::config::{
 };
 use crate::setup;
 
+/// Of a field: its tokens have 32 bits.
+const MAX_FEATURES: u64 = 1 << 32;
+
 impl Config {
     pub(super) fn check_embedding(&self, problems: &mut Problems) {
         let embedding = &self.embedding;
         match (embedding.method, embedding.compression, embedding.budget) {
-            (Method::Full, _, _) => {}
             (_, Some(_), Some(_)) => {
                 problems.add(
                     "embedding.budget",
                     "expected embedding.compression or embedding.budget, got both; remove one of them",
                 );
             }
+            (Method::Full, None, None) => {}
             (_, None, None) => {
                 problems
                     .add("embedding.compression", "missing; give a ratio such as 1000, or embedding.budget in bytes");
@@ -36,12 +40,19 @@ impl Config {
                 problems.add("embedding.features", message);
             }
         }
+        let largest = setup::schema(self).ok().and_then(|schema| schema.features.into_iter().max());
+        if let Some(n_features) = largest.filter(|&largest| largest > MAX_FEATURES) {
+            problems.add("embedding.features", format!("expected at most {MAX_FEATURES} a field, got {n_features}"));
+        }
         let is_unknown = |schema: Schema| schema.n_fields > 0 && schema.features.is_empty();
         if embedding.features.is_none() && setup::schema(self).is_ok_and(is_unknown) {
             problems.add("embedding.features", "missing, and nothing else says how many features each field has; `trainer scan --config FILE` counts them and prints what to paste",
             );
         }
-        if embedding.cafe.sizing == Sizing::Paper && embedding.precision.is_some_and(|it| it != RowPrecision::F32) {
+        if embedding.method == Method::Cafe
+            && embedding.cafe.sizing == Sizing::Paper
+            && embedding.precision.is_some_and(|it| it != RowPrecision::F32)
+        {
             problems.add(
                 "embedding.cafe.sizing",
                 "expected `within` for rows in less than f32, got `paper`; the paper's sizes are for f32",
@@ -56,7 +67,7 @@ impl Config {
     }
 
     fn check_methods(&self, problems: &mut Problems) {
-        let EmbeddingConfig { method, cafe_plus, unified, offline, .. } = &self.embedding;
+        let EmbeddingConfig { method, cafe, cafe_plus, unified, offline, .. } = &self.embedding;
         if !(1..=2).contains(&unified.hashes) {
             problems.add("embedding.unified.hashes", format!("expected 1 or 2, got {}", unified.hashes));
         }
@@ -83,13 +94,41 @@ impl Config {
         }
         // A table that does nothing is most often meant for another method.
         let is_cafe = matches!(method, Method::Cafe | Method::CafeBest);
+        let settings = setup::cafe_settings(self);
+        let is_unified = settings.as_ref().is_some_and(|settings| settings.cold != Cold::PerField);
+        // Configurations of the paper's sizes are there to compare other methods with.
+        let cafe_but_sizing = CafeTable { sizing: Sizing::default(), ..cafe.clone() };
         for (table, is_set, is_used) in [
+            ("cafe", cafe_but_sizing != CafeTable::default(), is_cafe),
             ("cafe_plus", *cafe_plus != CafePlusTable::default(), *method == Method::CafePlus),
             ("offline", *offline != OfflineTable::default(), *method == Method::Offline),
-            ("unified", *unified != UnifiedTable::default(), *method == Method::Unified || is_cafe),
+            ("unified", *unified != UnifiedTable::default(), *method == Method::Unified || is_unified),
         ] {
             if is_set && !is_used {
-                tracing::warn!("[embedding.{table}] does nothing with method = \"{}\"", method.name());
+                let without = if is_cafe && table == "unified" { " without cafe.cold = \"unified\"" } else { "" };
+                tracing::warn!("[embedding.{table}] does nothing with method = \"{}\"{without}", method.name());
+            }
+        }
+        if let Some(settings) = settings {
+            self.warn_of_unused_levers(&settings);
+        }
+    }
+
+    /// Keys of `[embedding.cafe]` that wait for another one.
+    fn warn_of_unused_levers(&self, settings: &CafeSettings) {
+        let EmbeddingConfig { method, cafe, .. } = &self.embedding;
+        let is_quota = settings.rule != HotRule::Threshold;
+        let is_compact = settings.layout != SlotLayout::Full;
+        let decays = settings.decay_factor.is_some();
+        let is_paper = *method == Method::Cafe;
+        for (key, is_set, is_used, when) in [
+            ("decay_every", cafe.decay_every.is_some(), decays, "a decay_factor below 1"),
+            ("sizing", cafe.sizing == Sizing::Paper, is_paper, "method = \"cafe\""),
+            ("hysteresis", cafe.hysteresis.is_some(), is_quota, "rule = \"quota\""),
+            ("rows_per_bucket", cafe.rows_per_bucket.is_some(), is_compact, "slot_layout = \"compact\""),
+        ] {
+            if is_set && !is_used {
+                tracing::warn!("embedding.cafe.{key} does nothing without {when}");
             }
         }
     }

@@ -11,10 +11,29 @@ const ENGINES: [&str; 2] = ["native", "candle"];
 /// What `precision` may be.
 const PRECISIONS: [&str; 3] = ["f32", "bf16", "bf16-emulated"];
 
+/// Values a row: far beyond what helps, and products of it with other sizes still are numbers.
+const MAX_DIM: usize = 65_536;
+/// And the like of a layer.
+const MAX_LAYER: usize = 1 << 20;
+
 impl Config {
     pub(super) fn check_model(&self, problems: &mut Problems) {
         if self.model.dim == 0 {
             problems.add("model.dim", "expected at least 1, got 0");
+        }
+        if self.model.dim > MAX_DIM {
+            problems.add("model.dim", format!("expected at most {MAX_DIM}, got {}", self.model.dim));
+        }
+        let ModelConfig { bottom, top, deep, cross_layers, cross_rank, .. } = &self.model;
+        for (key, sizes) in [("bottom", bottom), ("top", top), ("deep", deep)] {
+            if let Some(size) = sizes.iter().find(|&&size| size > MAX_LAYER) {
+                problems.add(format!("model.{key}"), format!("expected sizes of at most {MAX_LAYER}, got {size}"));
+            }
+        }
+        for (key, size) in [("cross_layers", cross_layers), ("cross_rank", cross_rank)] {
+            if let Some(size) = size.filter(|&size| size > MAX_LAYER) {
+                problems.add(format!("model.{key}"), format!("expected at most {MAX_LAYER}, got {size}"));
+            }
         }
         let model = &self.model;
         let is_dlrm = model.kind == ModelKind::Dlrm;
