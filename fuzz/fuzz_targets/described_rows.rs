@@ -6,7 +6,8 @@ use std::cell::RefCell;
 use std::path::PathBuf;
 
 use criteo_io::{
-    Categorical, Columns, Day, Dialect, Kind, Label, Numeric, Reader, Record, RecordSource, Transform, hash_text,
+    Categorical, Columns, Day, Dialect, Kind, Label, Numeric, ReadError, Reader, Record, RecordSource, RowFault, Transform,
+    hash_text,
 };
 use libfuzzer_sys::fuzz_target;
 
@@ -40,6 +41,13 @@ fuzz_target!(|input: &[u8]| {
     let mut record = Record::default();
     for row in by_csv(text, &columns) {
         let got = reader.read_record(&mut record);
+        // What RFC 4180 does not know the `csv` crate reads on; quotes that are right are a test of their own.
+        let is_quoted = columns.quoting && text.contains(&b'"');
+        match &got {
+            Err(ReadError::Quotes { .. }) if is_quoted => break,
+            Err(ReadError::Row { error, .. }) if is_quoted && error.fault == RowFault::Quote => continue,
+            _ => {}
+        }
         match twin.record(&row) {
             Some(expected) => {
                 assert!(got.as_ref().is_ok_and(|found| *found), "{got:?}, expected {expected:?} of {row:?}");

@@ -83,6 +83,9 @@ pub fn run(config: &Config, run_dir: Option<PathBuf>, resume: Resume) -> Result<
     let evaluation = run.evaluate(after_training)?;
     let report = run.report(&plan, evaluation)?;
     run.dir.finish(&report)?;
+    if !config.checkpoint.keep_at_end {
+        run.dir.remove_checkpoints()?;
+    }
     Ok((report, run.dir.path().to_owned()))
 }
 

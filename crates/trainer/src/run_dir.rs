@@ -229,6 +229,15 @@ impl RunDir {
         }
     }
 
+    /// Removes the checkpoints of a finished run.
+    ///
+    /// # Errors
+    /// If one can't be removed.
+    pub fn remove_checkpoints(&self) -> Result<()> {
+        let path = checkpoints(self.path());
+        fs::remove_dir_all(&path).with_context(|| format!("{}: can't be removed", path.display()))
+    }
+
     /// Writes `report.json`: the mark of a finished run.
     ///
     /// # Errors

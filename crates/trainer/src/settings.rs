@@ -47,7 +47,7 @@ pub fn shown(value: &Value) -> String {
 }
 
 /// See [`is_incidental`].
-const INCIDENTAL: [&str; 8] = [
+const INCIDENTAL: [&str; 9] = [
     "name",
     "threads",
     "max_memory",
@@ -56,6 +56,7 @@ const INCIDENTAL: [&str; 8] = [
     "train.tensorboard",
     "checkpoint.every",
     "checkpoint.keep",
+    "checkpoint.keep_at_end",
 ];
 
 /// Whether neither what a run learns nor what it logs depends on `key`.

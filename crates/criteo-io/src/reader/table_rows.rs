@@ -97,7 +97,7 @@ impl TableRows {
             }
             let Self { rows, plan, days, .. } = self;
             let plan = plan.as_ref().expect("a row comes after its header");
-            if rows.n_fields() == plan.n_columns()
+            if check_columns(rows, plan).is_ok()
                 && let Some(Ok(key)) = plan.day_key(rows)
             {
                 days.at(key);

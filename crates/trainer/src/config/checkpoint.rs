@@ -15,12 +15,20 @@ pub struct CheckpointConfig {
     /// The newest so many stay, and beside them the one with the best test AUC.
     #[serde(default = "default_keep")]
     pub keep: usize,
+    /// Whether the checkpoints stay once the report is written. Without them a finished run can't be evaluated, predict or go
+    /// on; what it came to stays.
+    #[serde(default = "yes")]
+    pub keep_at_end: bool,
 }
 
 impl Default for CheckpointConfig {
     fn default() -> Self {
-        Self { every: Every::default(), keep: default_keep() }
+        Self { every: Every::default(), keep: default_keep(), keep_at_end: true }
     }
+}
+
+fn yes() -> bool {
+    true
 }
 
 fn default_keep() -> usize {
@@ -128,7 +136,7 @@ mod tests {
             ("every = \"2h\"", Every::Time(Duration::from_secs(7200))),
         ] {
             let config: CheckpointConfig = toml::from_str(text).expect("valid");
-            assert_eq!(config, CheckpointConfig { every, keep: 3 }, "{text}");
+            assert_eq!(config, CheckpointConfig { every, keep: 3, keep_at_end: true }, "{text}");
             assert_eq!(toml::to_string(&config).expect("TOML").lines().next(), Some(text));
         }
     }

@@ -66,6 +66,12 @@ fn a_report_outlives_its_checkpoints() {
     assert_eq!(failure(&resume(&bench, "run", &["train.epochs=2"])).0, 1);
     assert!(resume(&bench, "run", &["threads=1"]).status.success());
     assert_eq!(bench.result("run"), (report, metrics));
+    // As asked for; and until there is a report nothing goes.
+    bench.train("figures", &["checkpoint.keep_at_end=false", "checkpoint.every=20"]);
+    assert!(!bench.path("figures/checkpoints").exists());
+    assert!(resume(&bench, "figures", &[]).status.success());
+    let (code, message) = failure(&bench.trainer(&["eval", "--run", "figures"]));
+    assert!(code == 66 && message.contains("holds no checkpoints"), "{code}: {message}");
 }
 
 /// Whatever a checkpoint's own configuration says, it is an error and no panic, endless loop or lack of memory.
