@@ -283,6 +283,11 @@ fn what_is_wrong_with_a_file_is_said() {
             "FILE:2:1: expected a row, got one of over 65536 bytes; check that every quote is closed, or set quoting to \
              false",
         ),
+        (
+            HEADER.replace("item", "\"item\"s"),
+            "FILE:1:9: expected the end of the field behind its closing quote, got more text; double the quotes inside it; \
+             or set quoting to false",
+        ),
         // Quotes that take in other rows: how many, nobody can say, so that no row is left out for them.
         (
             format!("{HEADER}1,2024-01-02,\"d,no,1,1,1,t,\n2,2024-01-02,d,no,1,1,1,t,\n"),

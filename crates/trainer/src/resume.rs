@@ -12,7 +12,9 @@ use crate::state::RunState;
 
 /// Keys that may change between two parts of a run, beside the incidental ones and those of methods other than the run's.
 /// What the model learns from each row does not depend on them, or, for the files, is compared by what is in them.
-const FREE: [&str; 8] = [
+const FREE: [&str; 9] = [
+    // Only a new run looks there.
+    "train.init",
     "data.path",
     "data.test_path",
     "data.bad_rows",
@@ -136,7 +138,12 @@ pub fn check_model(state: &RunState, config: &Config, run: &Path) -> Result<(), 
     let is_used = |key: &str| settings::is_used(&was, key) || settings::is_used(&is, key);
     let is_of_model = |key: &str| OF_MODEL.iter().any(|one| key == *one || one.ends_with('.') && key.starts_with(one));
     let differences = differences(&was, &is);
-    let differences: Vec<_> = differences.into_iter().filter(|it| is_of_model(&it.key) && is_used(&it.key)).collect();
+    // By default that of the network: it may be told or not.
+    let was_trained = toml::from_str::<Config>(&state.config).map(|was| was.train.row_optimizer());
+    let same_optimizer = was_trained.is_ok_and(|optimizer| optimizer == config.train.row_optimizer());
+    let counts =
+        |key: &str| is_of_model(key) && is_used(key) && !(key == "train.embedding_optimizer" && same_optimizer);
+    let differences: Vec<_> = differences.into_iter().filter(|it| counts(&it.key)).collect();
     if differences.is_empty() { Ok(()) } else { Err(ResumeError::Model { run: run.to_owned(), differences }) }
 }
 

@@ -101,19 +101,24 @@ pub fn plan_embedding(config: &Config) -> Result<EmbeddingPlan> {
     let budget_bytes = budget.bytes(&features, dim);
     let format = row_format(config, budget.compression(&features, dim));
     let sizes = sizes(config, &features, budget, format).map_err(|error| match error {
-        BudgetError::TooSmall { .. } => too_high(config, &features, budget, format).unwrap_or(error),
+        BudgetError::TooSmall { what, .. } => too_small(config, &features, budget, what).unwrap_or(error),
         _ => error,
     });
     let sizes = sizes.with_context(|| format!("embedding.method = \"{}\"", config.embedding.method.name()))?;
     Ok(EmbeddingPlan { features, dim, format, full_bytes, budget_bytes, sizes })
 }
 
-/// The ratio that a method reaches whose budget is too small, where there is one: found by trying, because rows, buckets
-/// and maps grow in steps of their own.
-fn too_high(config: &Config, features: &[u64], budget: Budget, format: RowFormat) -> Option<BudgetError> {
-    let asked = budget.compression(features, config.model.dim);
+/// What a method says whose budget is too small: a ratio that it does reach, or the bytes, as it was asked. Found by trying,
+/// because rows, buckets and maps grow in steps of their own, and presets follow the ratio. `None` if there is no such ratio.
+fn too_small(config: &Config, features: &[u64], budget: Budget, what: &'static str) -> Option<BudgetError> {
+    let dim = config.model.dim;
+    let asked = budget.compression(features, dim);
     // In tenths, as the message has it.
-    let fits = |tenths: u64| sizes(config, features, Budget::Compression(tenths as f64 / 10.0), format).is_ok();
+    let at = |tenths: u64| Budget::Compression(tenths as f64 / 10.0);
+    let fits = |tenths: u64| {
+        let format = row_format(config, tenths as f64 / 10.0);
+        sizes(config, features, at(tenths), format).is_ok()
+    };
     let mut high = (asked * 10.0).ceil() as u64;
     // Not from the lowest ratio on: there a sketch may have more rows than it can number.
     let mut low = loop {
@@ -128,8 +133,12 @@ fn too_high(config: &Config, features: &[u64], budget: Budget, format: RowFormat
         let middle = u64::midpoint(low, high);
         if fits(middle) { low = middle } else { high = middle }
     }
-    let method = config.embedding.method.name();
-    Some(BudgetError::RatioTooHigh { method, limit: low as f64 / 10.0, asked })
+    Some(match budget {
+        Budget::Bytes(bytes) => BudgetError::TooSmall { budget: bytes, needed: at(low).bytes(features, dim), what },
+        Budget::Compression(_) => {
+            BudgetError::RatioTooHigh { method: config.embedding.method.name(), limit: low as f64 / 10.0, asked }
+        }
+    })
 }
 
 /// The settings of CAFE that a configuration comes to; `None` for another method, and where nothing says the ratio.

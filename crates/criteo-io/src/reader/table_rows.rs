@@ -176,6 +176,9 @@ impl TableRows {
             if !self.next_in_file()? {
                 return Err(ReadError::Empty { file: self.files.file() });
             }
+            if let Some((field_idx, fault)) = self.rows.quote_fault() {
+                return Err(self.quotes_error(field_idx, fault));
+            }
             let text = |idx| String::from_utf8_lossy(self.rows.field(idx)).into_owned();
             let names: Vec<String> = (0..self.rows.n_fields()).map(text).collect();
             self.plan_for(&names)?;

@@ -87,7 +87,9 @@ impl Config {
         // Where the format is unknown, a message says so; what is filled in does not matter then.
         let has_dense = setup::schema(self).map_or(true, |schema| schema.n_integers > 0);
         self.model.complete(has_dense);
-        let warmup_steps = if self.model.kind.has_crosses() { CROSSES_WARMUP_STEPS } else { 0 };
+        // A trained model has them behind it.
+        let warms_up = self.model.kind.has_crosses() && self.train.init.is_none();
+        let warmup_steps = if warms_up { CROSSES_WARMUP_STEPS } else { 0 };
         self.train.schedule.warmup_steps.get_or_insert(warmup_steps);
         if self.engine.is_empty() {
             let engine = if self.device == "cpu" { EngineKind::Native } else { EngineKind::Candle };

@@ -344,5 +344,6 @@ fn cross_layers_warm_up_unless_told_otherwise() {
     };
     assert_eq!([steps("dlrm", &[]), steps("dcn", &[]), steps("dcnv2", &[])], [Some(0), Some(500), Some(500)]);
     assert_eq!(steps("dcn", &["train.schedule.warmup_steps=0"]), Some(0));
+    assert_eq!(steps("dcn", &["train.init=runs/a"]), Some(0));
     assert_eq!(steps("dlrm", &["train.schedule.warmup_steps=9"]), Some(9));
 }

@@ -80,7 +80,7 @@ pub enum EmbeddingOptimizer {
 #[serde(deny_unknown_fields)]
 pub struct Schedule {
     /// The factor grows from 0 to 1 over the first so many steps.
-    /// By default 500 for models with cross layers, whose first full steps often end in NaN, else none.
+    /// By default 500 for new models with cross layers, whose first full steps often end in NaN, else none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub warmup_steps: Option<u64>,
     /// The decay begins after this step.

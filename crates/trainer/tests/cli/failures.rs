@@ -82,7 +82,10 @@ fn configurations_that_cannot_work_exit_with_78() {
     for (overrides, part) in [
         (&["train.bacth=3"][..], "--set train.bacth=3: train.bacth: unknown key; did you mean `batch`?"),
         (&["embedding.compression=0.1"], "embedding.compression: expected at least 1, got 0.1"),
-        (&["embedding.budget=800"], "n/a: cafe needs CR <= "),
+        (
+            &["embedding.budget=800"],
+            "a budget of 800 bytes is too small: a row for each field and one hot row needs at least ",
+        ),
         (&["model.bottom=[16, 4]"], "model.bottom: expected sizes of at least 1, the last 8"),
         (&["device=tpu"], "device: "),
         (&["engine=torch"], "engine: "),

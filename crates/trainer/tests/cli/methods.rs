@@ -60,6 +60,21 @@ fn a_method_that_cant_go_so_far_says_how_far() {
         assert!(plan(&limit.to_string()).status.success(), "{method} at {limit}");
         assert_eq!(failure(&plan(&(limit + 0.2).to_string())).0, 78, "{method} over {limit}");
     }
+    // So it is where presets change with the ratio, and a vocabulary is small.
+    for features in ["[150, 150, 150]", "[400, 300, 200]"] {
+        let text = format!(
+            "[data]\npath = \"absent.csv\"\nformat = \"delimited\"\n[data.columns]\nlabel = {{ column = \"y\" }}\n\
+             categorical = [\"a\", \"b\", \"c\"]\n[embedding]\nmethod = \"cafe_best\"\nfeatures = {features}\n"
+        );
+        std::fs::write(bench.path("few.toml"), text).expect("written");
+        let plan = |ratio: f64| {
+            bench.trainer(&["plan", "--config", "few.toml", "--set", &format!("embedding.compression={ratio}")])
+        };
+        let message = failure(&plan(700.0)).1;
+        let said = message.split("needs CR <= ").nth(1).and_then(|rest| rest.split(',').next());
+        let limit: f64 = said.and_then(|said| said.parse().ok()).unwrap_or_else(|| panic!("{message}"));
+        assert!(plan(limit).status.success(), "{features} at {limit}");
+    }
     // Rows of half the bytes fit in half.
     let args = ["embedding.method=full", "embedding.precision=f16", "embedding.compression=2"];
     let report = train(&bench, "half", &args.map(str::to_owned));

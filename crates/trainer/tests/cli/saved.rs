@@ -71,7 +71,7 @@ fn a_report_outlives_its_checkpoints() {
     assert!(!bench.path("figures/checkpoints").exists());
     assert!(resume(&bench, "figures", &[]).status.success());
     let (code, message) = failure(&bench.trainer(&["eval", "--run", "figures"]));
-    assert!(code == 66 && message.contains("holds no checkpoints"), "{code}: {message}");
+    assert!(code == 66 && message.contains("figures: holds no checkpoint"), "{code}: {message}");
 }
 
 /// Whatever a checkpoint's own configuration says, it is an error and no panic, endless loop or lack of memory.
@@ -81,6 +81,7 @@ fn the_configuration_in_a_checkpoint_is_checked_like_any() {
     bench.train("run", &["embedding.method=hash"]);
     let (store, sound) = loaded(&bench.path("run"));
     let config = sound.state["config"].as_str().expect("text").to_owned();
+    let mut n_edits = 0;
     for (from, to) in [
         ("compression = 2000.0\n", ""),
         ("dim = 8\n", "dim = 0\n"),
@@ -93,6 +94,7 @@ fn the_configuration_in_a_checkpoint_is_checked_like_any() {
         if edited == config {
             continue;
         }
+        n_edits += 1;
         let mut state = sound.state.clone();
         state["config"] = edited.into();
         let damaged = Checkpoint { step: sound.step, state, tensors: sound.tensors.clone() };
@@ -103,6 +105,7 @@ fn the_configuration_in_a_checkpoint_is_checked_like_any() {
             assert!(message.contains("the checkpoint's configuration can't be read"), "{message}");
         }
     }
+    assert_eq!(n_edits, 5, "all but one of the two forms of a list");
     // Threads of a larger machine are no error.
     let mut state = sound.state.clone();
     state["config"] = config.replace("threads = 2", "threads = 1000").into();
@@ -179,6 +182,17 @@ fn a_run_that_starts_from_the_model_of_another_learns_as_one_over_both() {
         ("cafe", &["embedding.method=cafe"][..]),
         ("best", &["embedding.method=cafe_best", "train.optimizer=adam", "train.lr=0.003"]),
         ("offline", &["embedding.method=offline", "embedding.offline.rows=1600", "train.optimizer=adagrad"]),
+        (
+            "dcn",
+            &[
+                "model.kind=dcn",
+                "model.bottom=[]",
+                "model.top=[]",
+                "model.deep=[16]",
+                "train.lr=0.01",
+                "train.schedule.warmup_steps=0",
+            ],
+        ),
     ] {
         let train = |run: &str, overrides: &[&str]| {
             bench.train(&format!("{name}-{run}"), &[more, &["checkpoint.every=10"], overrides].concat())
