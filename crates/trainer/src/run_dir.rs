@@ -106,6 +106,15 @@ impl Claim {
         &self.path
     }
 
+    /// The configuration of the run there, as TOML.
+    ///
+    /// # Errors
+    /// If it can't be read.
+    pub fn config(&self) -> Result<String> {
+        let path = self.path.join("config.toml");
+        fs::read_to_string(&path).with_context(|| format!("{}: can't be read", path.display()))
+    }
+
     /// The report of the run that finished here, if one did.
     ///
     /// # Errors
@@ -117,17 +126,6 @@ impl Claim {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error).with_context(|| format!("{}: can't be read", path.display())),
         }
-    }
-}
-
-impl Claim {
-    /// The configuration of the run there, as TOML.
-    ///
-    /// # Errors
-    /// If it can't be read.
-    pub fn config(&self) -> Result<String> {
-        let path = self.path.join("config.toml");
-        fs::read_to_string(&path).with_context(|| format!("{}: can't be read", path.display()))
     }
 }
 

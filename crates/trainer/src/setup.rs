@@ -14,7 +14,9 @@ use dlrm_model::{
     ModelOptions, OptimizerKind, Precision, WideDeepConfig,
 };
 
-use crate::config::{Config, EmbeddingOptimizer, Method, ModelConfig, ModelKind, Optimizer, RowPrecision, Sizing};
+use crate::config::{
+    Config, EmbeddingConfig, EmbeddingOptimizer, Method, ModelConfig, ModelKind, Optimizer, RowPrecision, Sizing,
+};
 use crate::data::DataSet;
 
 pub use sizes::{FullSizes, Sizes};
@@ -92,12 +94,8 @@ pub fn schema(config: &Config) -> Result<Schema, DialectError> {
 pub fn plan_embedding(config: &Config) -> Result<EmbeddingPlan> {
     let (features, dim) = (schema(config)?.features, config.model.dim);
     let full_bytes = full_bytes(&features, dim);
-    let budget = match (config.embedding.compression, config.embedding.budget) {
-        (Some(ratio), _) => Budget::Compression(ratio),
-        (None, Some(bytes)) => Budget::Bytes(bytes.0),
-        // A checked configuration has a budget, but for the full table.
-        (None, None) => Budget::Bytes(full_bytes),
-    };
+    // A checked configuration has a budget, but for the full table.
+    let budget = budget_of(&config.embedding).unwrap_or(Budget::Bytes(full_bytes));
     let budget_bytes = budget.bytes(&features, dim);
     let format = row_format(config, budget.compression(&features, dim));
     let sizes = sizes(config, &features, budget, format).map_err(|error| match error {
@@ -106,6 +104,11 @@ pub fn plan_embedding(config: &Config) -> Result<EmbeddingPlan> {
     });
     let sizes = sizes.with_context(|| format!("embedding.method = \"{}\"", config.embedding.method.name()))?;
     Ok(EmbeddingPlan { features, dim, format, full_bytes, budget_bytes, sizes })
+}
+
+fn budget_of(embedding: &EmbeddingConfig) -> Option<Budget> {
+    let ratio = embedding.compression.map(Budget::Compression);
+    ratio.or(embedding.budget.map(|bytes| Budget::Bytes(bytes.0)))
 }
 
 /// What a method says whose budget is too small: a ratio that it does reach, or the bytes, as it was asked. Found by trying,
@@ -142,12 +145,11 @@ fn too_small(config: &Config, features: &[u64], budget: Budget, what: &'static s
 }
 
 /// The settings of CAFE that a configuration comes to; `None` for another method, and where nothing says the ratio.
+#[must_use]
 pub fn cafe_settings(config: &Config) -> Option<CafeSettings> {
     let embedding = &config.embedding;
     let (features, dim) = (schema(config).ok()?.features, config.model.dim);
-    let budget = embedding.compression.map(Budget::Compression);
-    let budget = budget.or(embedding.budget.map(|bytes| Budget::Bytes(bytes.0)))?;
-    let ratio = budget.compression(&features, dim);
+    let ratio = budget_of(embedding)?.compression(&features, dim);
     let is_cafe = matches!(embedding.method, Method::Cafe | Method::CafeBest);
     let paper = cafe::paper(&config.data.format, ratio);
     is_cafe.then(|| cafe::settings(embedding, (paper, ratio), row_format(config, ratio), embedding_seed(config)))
