@@ -122,9 +122,9 @@ fn models(criterion: &mut Criterion) {
         let mut group = criterion.benchmark_group(format!("models, {n_samples} samples, {precision}"));
         group.sample_size(10).warm_up_time(Duration::from_millis(300)).measurement_time(Duration::from_secs(1));
         for config in std::iter::once(dlrm()).chain(other_models()) {
-            let name = match &config {
-                ModelConfig::DcnV2(DcnV2Config { rank: Some(rank), .. }) => format!("dcnv2 of rank {rank}"),
-                _ => config.name().to_owned(),
+            let name = match config.get::<DcnV2Config>().and_then(|config| config.rank) {
+                Some(rank) => format!("dcnv2 of rank {rank}"),
+                None => config.name().to_owned(),
             };
             let mut model =
                 Model::with_precision(EngineKind::Native, config.clone(), options, precision).expect("a model");

@@ -3,17 +3,17 @@
 
 mod any;
 pub mod bench;
-mod cross;
-mod cross_matrix;
-mod cross_vector;
-mod factorization;
-mod interaction;
-mod join;
+pub(crate) mod cross;
+pub(crate) mod cross_matrix;
+pub(crate) mod cross_vector;
+pub(crate) mod factorization;
+pub(crate) mod interaction;
+pub(crate) mod join;
 mod kernels;
-mod layer;
-mod mlp;
+pub(crate) mod layer;
+pub(crate) mod mlp;
 mod native;
-mod network;
+pub(crate) mod network;
 mod product;
 mod team;
 mod wide;

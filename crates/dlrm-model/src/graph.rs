@@ -1,17 +1,11 @@
-//! The models as candle graphs: the specification. Apart from `model.rs`, which shares out the shards and applies what
-//! they return; a file in `graph/` is one model, in a dozen lines.
-
-mod dcn;
-mod dcn_v2;
-mod deep_fm;
-mod dlrm;
-mod wide_deep;
+//! What a model is to candle: a graph with its variables. A file in `models/` has one; `model.rs` shares out the shards and
+//! applies what they return.
 
 use candle_core::{Device, Result, Tensor, Var};
 
-use crate::config::ModelConfig;
 use crate::fused_mlp::Tape;
 use crate::mlp::Mlp;
+use crate::models::ModelConfig;
 
 /// A network with its variables.
 pub(crate) trait Graph: Send + Sync {
@@ -49,17 +43,6 @@ impl Tapes {
     pub(crate) fn get(&self, stack: usize) -> Option<&Tape> {
         self.0.get(stack)
     }
-}
-
-/// Draws the weights of a network from one generator, each weight before its bias.
-pub(crate) fn build(config: &ModelConfig, seed: u64, device: &Device) -> Result<Box<dyn Graph>> {
-    Ok(match config {
-        ModelConfig::Dlrm(config) => Box::new(dlrm::Dlrm::new(config, seed, device)?),
-        ModelConfig::WideDeep(config) => Box::new(wide_deep::WideDeep::new(config, seed, device)?),
-        ModelConfig::Dcn(config) => Box::new(dcn::Dcn::new(config, seed, device)?),
-        ModelConfig::DcnV2(config) => Box::new(dcn_v2::DcnV2::new(config, seed, device)?),
-        ModelConfig::DeepFm(config) => Box::new(deep_fm::DeepFm::new(config, seed, device)?),
-    })
 }
 
 /// Named variables: those of the stacks, layer by layer, weight before bias, then the others.
@@ -114,7 +97,7 @@ impl ShardInputs {
     }
 
     /// `x = dense ‖ rows`, `[n, n_dense + F · d]`.
-    fn join(&self) -> Result<Tensor> {
+    pub(crate) fn join(&self) -> Result<Tensor> {
         let rows = self.rows.flatten_from(1)?;
         match &self.dense {
             Some(dense) => Tensor::cat(&[dense, &rows], 1),

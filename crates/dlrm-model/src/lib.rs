@@ -66,7 +66,6 @@
 //! ```
 
 mod bridge;
-mod config;
 mod device;
 mod engine;
 mod error;
@@ -77,6 +76,7 @@ mod interaction;
 mod loss;
 mod mlp;
 mod model;
+mod models;
 mod optim;
 mod parameters;
 mod precision;
@@ -87,7 +87,6 @@ mod workers;
 #[doc(hidden)]
 pub use engine::bench;
 
-pub use config::{DcnConfig, DcnV2Config, DeepFmConfig, DlrmConfig, ModelConfig, WideDeepConfig};
 pub use device::DeviceSpec;
 pub use engine::{EngineKind, Model, NativeModel, Team};
 pub use error::{
@@ -96,6 +95,7 @@ pub use error::{
 };
 pub use loss::{logit_loss, sigmoid};
 pub use model::{CandleModel, Inputs, ModelOptions, StepLoss, StepOutputs};
+pub use models::{DcnConfig, DcnV2Config, DeepFmConfig, DlrmConfig, ModelConfig, WideDeepConfig};
 pub use optim::OptimizerKind;
 pub use parameters::NamedTensor;
 pub use precision::{Kernel, Precision};

@@ -6,11 +6,11 @@ use std::fmt;
 use candle_core::{Device, Tensor, Var};
 
 use crate::bridge;
-use crate::config::ModelConfig;
 use crate::device::DeviceSpec;
 use crate::error::ModelError;
 use crate::graph::{self, Graph, ShardInputs};
 use crate::loss::{logit_gradients, loss_sum};
+use crate::models::ModelConfig;
 use crate::optim::{OptimizerKind, Parameter};
 use crate::parameters::{self, NamedTensor};
 use crate::shard::{self, Shard};
@@ -150,7 +150,7 @@ impl CandleModel {
         let is_fused = device == DeviceSpec::Cpu;
         let workers = Workers::new(if is_fused { n_threads } else { 0 })?;
         let device = device.open()?;
-        let graph = graph::build(&config, seed, &device)?;
+        let graph = config.graph(seed, &device)?;
         let named = graph::parameters(&*graph).into_iter();
         let parameters = named.map(|(name, value)| Parameter::new(name, value, optimizer)).collect::<Result<_, _>>()?;
         Ok(Self { config, optimizer, device, graph, parameters, n_steps: 0, workers, is_fused })

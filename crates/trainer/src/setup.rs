@@ -15,7 +15,7 @@ use dlrm_model::{
 };
 
 use crate::config::{
-    Config, EmbeddingConfig, EmbeddingOptimizer, Method, ModelConfig, ModelKind, Optimizer, RowPrecision, Sizing,
+    Config, EmbeddingConfig, EmbeddingOptimizer, Method, ModelConfig, Optimizer, RowPrecision, Sizing,
 };
 use crate::data::DataSet;
 
@@ -210,21 +210,69 @@ pub fn build_embedding(plan: &EmbeddingPlan, config: &Config, data: &DataSet) ->
     Ok(plan.sizes.build(&counts))
 }
 
-/// The shape of the dense network; one arm a model.
+/// What a configuration can say of a model; what the model is stands in `dlrm-model`.
+pub struct ModelEntry {
+    /// Its name.
+    pub name: &'static str,
+    /// The keys of `[model]` that size its parts, beside `dim`.
+    pub keys: &'static [&'static str],
+    /// Sizes of the deep layers where nothing is said, for a model that has them: the published ones.
+    pub deep: &'static [usize],
+    /// Its shape, for so many numeric inputs and fields a sample.
+    shape: fn(usize, usize, ModelConfig) -> Shape,
+}
+
+/// The models: an entry each, and the first is the default.
+pub const MODELS: &[ModelEntry] = &[
+    ModelEntry {
+        name: "dlrm",
+        keys: &["bottom", "top"],
+        deep: &[],
+        shape: |n_dense, n_fields, ModelConfig { dim, bottom, top, .. }| {
+            DlrmConfig { n_dense, n_fields, dim, bottom, top }.into()
+        },
+    },
+    ModelEntry {
+        name: "wdl",
+        keys: &["deep"],
+        deep: &[256; 2],
+        shape: |n_dense, n_fields, ModelConfig { dim, deep, .. }| {
+            WideDeepConfig { n_dense, n_fields, dim, deep }.into()
+        },
+    },
+    ModelEntry {
+        name: "dcn",
+        keys: &["deep", "cross_layers"],
+        deep: &[256; 3],
+        shape: |n_dense, n_fields, ModelConfig { dim, deep, cross_layers, .. }| {
+            let n_cross = cross_layers.unwrap_or_default();
+            DcnConfig { n_dense, n_fields, dim, n_cross, deep }.into()
+        },
+    },
+    ModelEntry {
+        name: "dcnv2",
+        keys: &["deep", "cross_layers", "cross_rank"],
+        deep: &[256; 3],
+        shape: |n_dense, n_fields, ModelConfig { dim, deep, cross_layers, cross_rank: rank, .. }| {
+            let n_cross = cross_layers.unwrap_or_default();
+            DcnV2Config { n_dense, n_fields, dim, n_cross, rank, deep }.into()
+        },
+    },
+    ModelEntry {
+        name: "deepfm",
+        keys: &["deep"],
+        deep: &[256; 3],
+        shape: |n_dense, n_fields, ModelConfig { dim, deep, .. }| DeepFmConfig { n_dense, n_fields, dim, deep }.into(),
+    },
+];
+
+/// The shape of the dense network.
 ///
 /// # Errors
 /// As [`dialect`].
 pub fn model_config(config: &Config) -> Result<Shape> {
-    let Schema { n_integers: n_dense, n_fields, .. } = schema(config)?;
-    let ModelConfig { kind, dim, bottom, top, deep, cross_layers, cross_rank } = config.model.clone();
-    let n_cross = cross_layers.unwrap_or_default();
-    Ok(match kind {
-        ModelKind::Dlrm => DlrmConfig { n_dense, n_fields, dim, bottom, top }.into(),
-        ModelKind::Wdl => WideDeepConfig { n_dense, n_fields, dim, deep }.into(),
-        ModelKind::Dcn => DcnConfig { n_dense, n_fields, dim, n_cross, deep }.into(),
-        ModelKind::Dcnv2 => DcnV2Config { n_dense, n_fields, dim, n_cross, rank: cross_rank, deep }.into(),
-        ModelKind::Deepfm => DeepFmConfig { n_dense, n_fields, dim, deep }.into(),
-    })
+    let Schema { n_integers, n_fields, .. } = schema(config)?;
+    Ok((config.model.kind.entry().shape)(n_integers, n_fields, config.model.clone()))
 }
 
 /// Builds the dense network on its device.

@@ -5,9 +5,9 @@ use std::str::FromStr;
 
 use super::native::NativeModel;
 use super::team::Team;
-use crate::config::ModelConfig;
 use crate::error::{ModelError, PrecisionError, UnknownEngine};
 use crate::model::{CandleModel, Inputs, ModelOptions, StepLoss, StepOutputs};
+use crate::models::ModelConfig;
 use crate::parameters::NamedTensor;
 use crate::precision::{Kernel, Precision};
 

@@ -1,6 +1,7 @@
 //! The input of a stack of layers on everything: `x = dense ‖ rows`, and the way back from it to the rows.
 
 use crate::model::Inputs;
+use crate::models::InputSizes;
 
 /// Lengths of the two parts of `x`.
 #[derive(Debug, Clone, Copy)]
@@ -11,6 +12,11 @@ pub(crate) struct Join {
 }
 
 impl Join {
+    /// That of a model with these inputs.
+    pub(crate) fn of(inputs: InputSizes) -> Self {
+        Self { n_dense: inputs.n_dense, row_floats: inputs.row_floats() }
+    }
+
     /// Length of `x`.
     pub(crate) fn len(self) -> usize {
         self.n_dense + self.row_floats

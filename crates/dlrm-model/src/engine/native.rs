@@ -4,15 +4,15 @@ use std::borrow::Cow;
 use std::fmt;
 
 use super::layer::{Layer, Method};
-use super::network::{self, Runner};
+use super::network::Runner;
 use super::product::Place;
 use super::team::Team;
 use super::wide::Wide;
-use crate::config::ModelConfig;
 use crate::device::DeviceSpec;
 use crate::error::{DeviceError, ModelError};
 use crate::loss::loss_sum;
 use crate::model::{Inputs, ModelOptions, StepLoss, StepOutputs, check_gradients, check_logits};
+use crate::models::ModelConfig;
 use crate::optim::OptimizerKind;
 use crate::parameters::{self, NamedTensor};
 use crate::precision::{Kernel, Precision};
@@ -95,7 +95,7 @@ impl NativeModel {
             return Err(DeviceError::NativeIsCpu { device }.into());
         }
         let team = Team::new(n_threads)?;
-        let network = network::build(&config, seed, Method { optimizer, wide });
+        let network = config.network(seed, Method { optimizer, wide });
         Ok(Self { config, optimizer, precision, wide, network, n_steps: 0, team })
     }
 
@@ -322,7 +322,7 @@ impl fmt::Debug for NativeModel {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::DlrmConfig;
+    use crate::models::DlrmConfig;
 
     /// Losses, row gradients, logits, weights and Adagrad's squares of three steps, as they come.
     fn trace(wide: Option<Wide>, n_threads: usize, n_samples: usize) -> Vec<f32> {
@@ -331,7 +331,7 @@ mod tests {
         let options = ModelOptions { optimizer, seed: 3, device: DeviceSpec::Cpu, n_threads };
         let mut model = NativeModel::with_kernel(config.clone().into(), options, Precision::F32, wide).unwrap();
         let draw = |n: usize| (0..n).map(|idx| (idx * 7919 % 1009) as f32 / 504.5 - 1.0).collect::<Vec<f32>>();
-        let (dense, rows) = (draw(n_samples * config.n_dense), draw(n_samples * config.row_floats()));
+        let (dense, rows) = (draw(n_samples * config.n_dense), draw(n_samples * config.n_fields * config.dim));
         let labels: Vec<f32> = (0..n_samples).map(|idx| f32::from(u8::from(idx % 3 == 0))).collect();
         let (mut row_grads, mut logits) = (vec![0.0; rows.len()], vec![0.0; n_samples]);
         let inputs = Inputs { dense: &dense, rows: &rows, labels: &labels };

@@ -1,21 +1,13 @@
 //! What a network is to the model that runs it. `native.rs` shares out batches and knows no kind of network; a file in
-//! `network/` is one kind, from the blocks, and knows no threads.
-
-mod dcn;
-mod deep_fm;
-mod dlrm;
-mod wide_deep;
+//! `models/` has one, from the blocks, and knows no threads.
 
 use std::fmt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::cross_matrix::MatrixCross;
-use super::cross_vector::VectorCross;
 use super::kernels;
-use super::layer::{Layer, LayerRecord, Method, Tile};
+use super::layer::{Layer, LayerRecord, Tile};
 use super::product::Place;
 use super::team::Team;
-use crate::config::ModelConfig;
 use crate::loss::logit_gradients;
 use crate::model::Inputs;
 use crate::optim::Step;
@@ -57,25 +49,15 @@ pub(crate) struct Position {
 }
 
 /// Tiles of a stack with their positions.
-fn in_stack<'a>(
+pub(crate) fn in_stack<'a>(
     stack: usize,
     tiles: impl Iterator<Item = (usize, Tile<'a>)> + Send,
 ) -> impl Iterator<Item = (Position, Tile<'a>)> + Send {
     tiles.map(move |(layer, tile)| (Position { stack, layer }, tile))
 }
 
-/// Draws the weights of a network from one generator, in the order of the candle graph: the same seed, the same bits.
-pub(crate) fn build(config: &ModelConfig, seed: u64, method: Method) -> Box<dyn Runner> {
-    match config {
-        ModelConfig::Dlrm(config) => boxed(dlrm::Dlrm::new(config, seed, method)),
-        ModelConfig::WideDeep(config) => boxed(wide_deep::WideDeep::new(config, seed, method)),
-        ModelConfig::Dcn(config) => boxed(dcn::Dcn::<VectorCross>::new(config, seed, method)),
-        ModelConfig::DcnV2(config) => boxed(dcn::Dcn::<MatrixCross>::new(config, seed, method)),
-        ModelConfig::DeepFm(config) => boxed(deep_fm::DeepFm::new(config, seed, method)),
-    }
-}
-
-fn boxed(network: impl Network + 'static) -> Box<dyn Runner> {
+/// A network of any kind.
+pub(crate) fn boxed(network: impl Network + 'static) -> Box<dyn Runner> {
     Box::new(Running { network, passes: Mutex::default() })
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use dlrm_model::{ModelConfig, NamedTensor};
+use dlrm_model::{DcnConfig, DcnV2Config, DeepFmConfig, DlrmConfig, ModelConfig, NamedTensor, WideDeepConfig};
 
 /// Parameters by name, as the models name them.
 pub(crate) type Weights = BTreeMap<String, Vec<f64>>;
@@ -40,59 +40,58 @@ impl<'a> Twin<'a> {
 
     /// The logit of one sample.
     pub(crate) fn logit(&mut self, dense: &[f64], rows: &[f64]) -> f64 {
-        let x = [dense, rows].concat();
-        match self.config {
-            ModelConfig::Dlrm(config) => {
-                let mut features =
-                    if config.n_dense > 0 { self.mlp("bottom", dense, config.bottom.len(), true) } else { vec![] };
-                let dense = features.clone();
-                let vectors: Vec<&[f64]> = dense.chunks(config.dim).chain(rows.chunks(config.dim)).collect();
-                features.extend(pairs(&vectors));
-                self.mlp("top", &features, config.top.len(), false)[0]
-            }
-            ModelConfig::WideDeep(config) => {
-                self.mlp("deep", &x, config.deep.len() + 1, false)[0] + self.linear("wide", &x)[0]
-            }
-            ModelConfig::Dcn(config) => {
-                let mut features = x.clone();
-                for layer in 0..config.n_cross {
-                    let (weight, bias) = (self.weight(&format!("cross.{layer}")), self.bias(&format!("cross.{layer}")));
-                    let scale = dot(&features, weight);
-                    features
-                        .iter_mut()
-                        .zip(x.iter().zip(bias))
-                        .for_each(|(value, (x, bias))| *value += x * scale + bias);
-                }
-                features.extend(self.mlp("deep", &x, config.deep.len(), true));
-                self.linear("logit", &features)[0]
-            }
-            ModelConfig::DcnV2(config) => {
-                let mut features = x.clone();
-                for layer in 0..config.n_cross {
-                    let product = if config.rank.is_some() {
-                        let inner: Vec<f64> = self
-                            .weight(&format!("cross.{layer}.v"))
-                            .chunks(x.len())
-                            .map(|row| dot(row, &features))
-                            .collect();
-                        self.linear(&format!("cross.{layer}.u"), &inner)
-                    } else {
-                        self.linear(&format!("cross.{layer}"), &features)
-                    };
-                    features
-                        .iter_mut()
-                        .zip(x.iter().zip(product))
-                        .for_each(|(value, (x, product))| *value += x * product);
-                }
-                features.extend(self.mlp("deep", &x, config.deep.len(), true));
-                self.linear("logit", &features)[0]
-            }
-            ModelConfig::DeepFm(config) => {
-                let vectors: Vec<&[f64]> = rows.chunks(config.dim).collect();
-                let deep = self.mlp("deep", &x, config.deep.len() + 1, false)[0];
-                deep + self.linear("linear", &x)[0] + pairs(&vectors).sum::<f64>()
-            }
+        let (config, x) = (self.config, [dense, rows].concat());
+        if let Some(config) = config.get() {
+            self.dlrm(config, dense, rows)
+        } else if let Some(config) = config.get::<WideDeepConfig>() {
+            self.mlp("deep", &x, config.deep.len() + 1, false)[0] + self.linear("wide", &x)[0]
+        } else if let Some(config) = config.get::<DeepFmConfig>() {
+            let vectors: Vec<&[f64]> = rows.chunks(config.dim).collect();
+            let deep = self.mlp("deep", &x, config.deep.len() + 1, false)[0];
+            deep + self.linear("linear", &x)[0] + pairs(&vectors).sum::<f64>()
+        } else if let Some(config) = config.get() {
+            self.dcn(config, &x)
+        } else if let Some(config) = config.get() {
+            self.dcn_v2(config, &x)
+        } else {
+            panic!("a model without a twin: {config:?}")
         }
+    }
+
+    fn dlrm(&mut self, config: &DlrmConfig, dense: &[f64], rows: &[f64]) -> f64 {
+        let mut features =
+            if config.n_dense > 0 { self.mlp("bottom", dense, config.bottom.len(), true) } else { vec![] };
+        let dense = features.clone();
+        let vectors: Vec<&[f64]> = dense.chunks(config.dim).chain(rows.chunks(config.dim)).collect();
+        features.extend(pairs(&vectors));
+        self.mlp("top", &features, config.top.len(), false)[0]
+    }
+
+    fn dcn(&mut self, config: &DcnConfig, x: &[f64]) -> f64 {
+        let mut features = x.to_vec();
+        for layer in 0..config.n_cross {
+            let (weight, bias) = (self.weight(&format!("cross.{layer}")), self.bias(&format!("cross.{layer}")));
+            let scale = dot(&features, weight);
+            features.iter_mut().zip(x.iter().zip(bias)).for_each(|(value, (x, bias))| *value += x * scale + bias);
+        }
+        features.extend(self.mlp("deep", x, config.deep.len(), true));
+        self.linear("logit", &features)[0]
+    }
+
+    fn dcn_v2(&mut self, config: &DcnV2Config, x: &[f64]) -> f64 {
+        let mut features = x.to_vec();
+        for layer in 0..config.n_cross {
+            let product = if config.rank.is_some() {
+                let v = self.weight(&format!("cross.{layer}.v")).chunks(x.len());
+                let inner: Vec<f64> = v.map(|row| dot(row, &features)).collect();
+                self.linear(&format!("cross.{layer}.u"), &inner)
+            } else {
+                self.linear(&format!("cross.{layer}"), &features)
+            };
+            features.iter_mut().zip(x.iter().zip(product)).for_each(|(value, (x, product))| *value += x * product);
+        }
+        features.extend(self.mlp("deep", x, config.deep.len(), true));
+        self.linear("logit", &features)[0]
     }
 
     fn weight(&self, name: &str) -> &'a [f64] {

@@ -88,7 +88,7 @@ impl Config {
         let has_dense = setup::schema(self).map_or(true, |schema| schema.n_integers > 0);
         self.model.complete(has_dense);
         // A trained model has them behind it.
-        let warms_up = self.model.kind.has_crosses() && self.train.init.is_none();
+        let warms_up = self.model.kind.has("cross_layers") && self.train.init.is_none();
         let warmup_steps = if warms_up { CROSSES_WARMUP_STEPS } else { 0 };
         self.train.schedule.warmup_steps.get_or_insert(warmup_steps);
         if self.engine.is_empty() {

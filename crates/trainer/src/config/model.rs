@@ -1,12 +1,17 @@
 //! `[model]`: the dense network.
 
-use serde::{Deserialize, Serialize};
+use std::fmt;
+
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::setup::{MODELS, ModelEntry};
 
 /// The dense network.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ModelConfig {
-    /// `dlrm`, `wdl`, `dcn`, `dcnv2` or `deepfm`.
+    /// One of [`MODELS`]; `dlrm` by default.
     #[serde(default)]
     pub kind: ModelKind,
     /// Length of an embedding row; in DLRM of the bottom network's output too.
@@ -29,40 +34,63 @@ pub struct ModelConfig {
     pub cross_rank: Option<usize>,
 }
 
-/// Which network.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum ModelKind {
-    /// Bottom network, pairwise dot products, top network.
-    #[default]
-    Dlrm,
-    /// Wide & Deep: a deep network beside a linear one.
-    Wdl,
-    /// Deep & Cross: crosses of the inputs with vectors.
-    Dcn,
-    /// Deep & Cross, second version: crosses with matrices.
-    Dcnv2,
-    /// A factorization machine beside a deep network.
-    Deepfm,
-}
+/// Which network: one of [`MODELS`].
+#[derive(Clone, Copy)]
+pub struct ModelKind(&'static ModelEntry);
+
+const NAMES: [&str; MODELS.len()] = {
+    let mut names = [""; MODELS.len()];
+    let mut idx = 0;
+    while idx < names.len() {
+        names[idx] = MODELS[idx].name;
+        idx += 1;
+    }
+    names
+};
 
 impl ModelKind {
     /// The name in configurations and reports.
     #[must_use]
     pub fn name(self) -> &'static str {
-        match self {
-            Self::Dlrm => "dlrm",
-            Self::Wdl => "wdl",
-            Self::Dcn => "dcn",
-            Self::Dcnv2 => "dcnv2",
-            Self::Deepfm => "deepfm",
-        }
+        self.0.name
     }
 
-    /// Whether it has cross layers.
+    /// Whether it has the part that a key of `[model]` sizes.
     #[must_use]
-    pub fn has_crosses(self) -> bool {
-        matches!(self, Self::Dcn | Self::Dcnv2)
+    pub fn has(self, key: &str) -> bool {
+        self.0.keys.contains(&key)
+    }
+
+    /// What `setup.rs` says of it.
+    #[must_use]
+    pub fn entry(self) -> &'static ModelEntry {
+        self.0
+    }
+}
+
+impl Default for ModelKind {
+    fn default() -> Self {
+        Self(&MODELS[0])
+    }
+}
+
+impl fmt::Debug for ModelKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl Serialize for ModelKind {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.name())
+    }
+}
+
+impl<'de> Deserialize<'de> for ModelKind {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let name = String::deserialize(deserializer)?;
+        let found = MODELS.iter().find(|entry| entry.name == name);
+        found.map(Self).ok_or_else(|| D::Error::unknown_variant(&name, &NAMES))
     }
 }
 
@@ -70,20 +98,16 @@ impl ModelConfig {
     /// Fills in the layer sizes that the network has and the configuration does not give: the published ones.
     pub(super) fn complete(&mut self, has_dense: bool) {
         let Self { kind, dim, bottom, top, deep, cross_layers, cross_rank: _ } = self;
-        match kind {
-            ModelKind::Dlrm => {
-                if bottom.is_empty() && has_dense {
-                    *bottom = vec![512, 256, 64, *dim];
-                }
-                if top.is_empty() {
-                    *top = vec![512, 256, 1];
-                }
-            }
-            ModelKind::Wdl if deep.is_empty() => *deep = vec![256; 2],
-            _ if deep.is_empty() => *deep = vec![256; 3],
-            _ => {}
+        if kind.has("bottom") && has_dense && bottom.is_empty() {
+            *bottom = vec![512, 256, 64, *dim];
         }
-        if kind.has_crosses() {
+        if kind.has("top") && top.is_empty() {
+            *top = vec![512, 256, 1];
+        }
+        if kind.has("deep") && deep.is_empty() {
+            *deep = kind.entry().deep.to_vec();
+        }
+        if kind.has("cross_layers") {
             cross_layers.get_or_insert(3);
         }
     }

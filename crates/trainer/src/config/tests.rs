@@ -347,3 +347,16 @@ fn cross_layers_warm_up_unless_told_otherwise() {
     assert_eq!(steps("dcn", &["train.init=runs/a"]), Some(0));
     assert_eq!(steps("dlrm", &["train.schedule.warmup_steps=9"]), Some(9));
 }
+
+/// With nothing said but its name, each has the published layers, and `dlrm-model` calls it the same.
+#[test]
+fn every_model_is_complete_by_its_name_alone() {
+    for entry in crate::setup::MODELS {
+        let text = format!("{SMALL}[model]\nkind = \"{}\"\n", entry.name);
+        let config = Config::parse(&text, Path::new("a.toml"), &[]).expect("a configuration");
+        assert_eq!(config.model.kind.name(), entry.name);
+        let shape = crate::setup::model_config(&config).expect("a known format");
+        shape.validate().expect("layers that fit together");
+        assert_eq!(shape.name(), entry.name);
+    }
+}

@@ -3,8 +3,8 @@
 use dlrm_model::{DeviceSpec, EngineKind, Precision};
 
 use super::{Problems, one_of};
-use crate::config::{Config, ModelConfig, ModelKind};
-use crate::setup;
+use crate::config::{Config, ModelConfig};
+use crate::setup::{self, MODELS};
 
 /// What `engine` may be.
 const ENGINES: [&str; 2] = ["native", "candle"];
@@ -15,6 +15,16 @@ const PRECISIONS: [&str; 3] = ["f32", "bf16", "bf16-emulated"];
 const MAX_DIM: usize = 65_536;
 /// And the like of a layer.
 const MAX_LAYER: usize = 1 << 20;
+
+/// The models with a key, as in "dcn and dcnv2 have".
+fn whose(key: &str) -> String {
+    let names: Vec<_> = MODELS.iter().filter(|entry| entry.keys.contains(&key)).map(|entry| entry.name).collect();
+    match names.split_last() {
+        Some((last, [])) => format!("{last} has"),
+        Some((last, others)) => format!("{} and {last} have", others.join(", ")),
+        None => "no model has".to_owned(),
+    }
+}
 
 impl Config {
     pub(super) fn check_model(&self, problems: &mut Problems) {
@@ -36,21 +46,20 @@ impl Config {
             }
         }
         let model = &self.model;
-        let is_dlrm = model.kind == ModelKind::Dlrm;
-        if is_dlrm {
-            self.check_dlrm(problems);
-        } else if model.deep.is_empty() || model.deep.contains(&0) {
+        if model.kind.has("deep") && (model.deep.is_empty() || model.deep.contains(&0)) {
             problems.add("model.deep", format!("expected sizes of at least 1, got {:?}", model.deep));
         }
+        self.check_ends(problems);
         // A key that does nothing is most often meant for another model.
-        for (key, is_set, is_used, whose) in [
-            ("bottom", !model.bottom.is_empty(), is_dlrm, "dlrm has"),
-            ("top", !model.top.is_empty(), is_dlrm, "dlrm has"),
-            ("deep", !model.deep.is_empty(), !is_dlrm, "wdl, dcn, dcnv2 and deepfm have"),
-            ("cross_layers", model.cross_layers.is_some(), model.kind.has_crosses(), "dcn and dcnv2 have"),
-            ("cross_rank", model.cross_rank.is_some(), model.kind == ModelKind::Dcnv2, "dcnv2 has"),
+        for (key, is_set) in [
+            ("bottom", !model.bottom.is_empty()),
+            ("top", !model.top.is_empty()),
+            ("deep", !model.deep.is_empty()),
+            ("cross_layers", model.cross_layers.is_some()),
+            ("cross_rank", model.cross_rank.is_some()),
         ] {
-            if is_set && !is_used {
+            if is_set && !model.kind.has(key) {
+                let whose = whose(key);
                 problems.add(
                     format!("model.{key}"),
                     format!("expected none, as only {whose} it, not {}; remove it", model.kind.name()),
@@ -65,16 +74,18 @@ impl Config {
         self.check_engine(problems);
     }
 
-    fn check_dlrm(&self, problems: &mut Problems) {
-        let ModelConfig { bottom, top, dim, .. } = &self.model;
+    /// Where layers have to end, and a bottom network that data without numbers have no use for.
+    fn check_ends(&self, problems: &mut Problems) {
+        let ModelConfig { kind, bottom, top, dim, .. } = &self.model;
         // A format that nobody knows has its own message.
         let Ok(schema) = setup::schema(self) else { return };
-        let needs_bottom = schema.n_integers > 0;
-        if !needs_bottom && !bottom.is_empty() {
+        let needs_bottom = kind.has("bottom") && schema.n_integers > 0;
+        if kind.has("bottom") && !needs_bottom && !bottom.is_empty() {
             problems.add("model.bottom", "expected none, as the data have no numeric columns to go into it; remove it");
         }
         let bottom = needs_bottom.then_some(("model.bottom", bottom, *dim, "model.dim"));
-        for (key, layers, last, why) in bottom.into_iter().chain([("model.top", top, 1, "one logit")]) {
+        let top = kind.has("top").then_some(("model.top", top, 1, "one logit"));
+        for (key, layers, last, why) in bottom.into_iter().chain(top) {
             if layers.last() != Some(&last) || layers.contains(&0) {
                 problems.add(key, format!("expected sizes of at least 1, the last {last} ({why}), got {layers:?}"));
             }

@@ -1,19 +1,104 @@
-//! The second Deep & Cross Network as a candle graph.
+//! The second Deep & Cross Network: cross layers with a weight matrix beside a stack of layers.
 
 use candle_core::{Device, Result, Tensor, Var};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use super::{Graph, Names, ShardInputs, Tapes};
-use crate::config::DcnV2Config;
+use super::dcn::CrossNetwork;
+use super::{Architecture, InputSizes, ModelConfig, check_deep, n_mlp_parameters};
+use crate::engine::cross_matrix::MatrixCross;
+use crate::engine::join::Join;
+use crate::engine::layer::Method;
+use crate::engine::network::{self, Runner};
+use crate::error::ConfigError;
+use crate::graph::{Graph, Names, ShardInputs, Tapes};
 use crate::init;
-use crate::mlp::Mlp;
+use crate::mlp::Mlp as GraphMlp;
+
+/// The shape of the second Deep & Cross Network in its parallel structure.
+///
+/// ```text
+/// dense [B, n_dense] ──────────┬► x_0 ─┬► deep layers, ReLU ─┐
+/// rows [B, n_fields · dim] ────┘       └► cross layers ──────┴► cat ► linear ► logits [B]
+///
+/// x_{l+1} = x_0 ∘ (W_l x_l + b_l) + x_l           or, with a rank,  W_l = U_l V_lᵀ
+/// ```
+///
+/// `∘` is element by element. A full `W_l` is square in the length of `x_0` and has most of the model's weights.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DcnV2Config {
+    /// Numeric inputs a sample.
+    pub n_dense: usize,
+    /// Categorical fields a sample: one embedding row each.
+    pub n_fields: usize,
+    /// Length of an embedding row.
+    pub dim: usize,
+    /// Cross layers, at least one.
+    pub n_cross: usize,
+    /// Columns of `U_l` and `V_l`; `None` for a full matrix. Below half the length of `x_0` it is cheaper than that.
+    pub rank: Option<usize>,
+    /// Output sizes of the deep layers, at least one.
+    pub deep: Vec<usize>,
+}
+
+impl DcnV2Config {
+    /// Length of what both parts give: the input of the last layer.
+    fn logit_input(&self) -> usize {
+        self.inputs().x_len() + self.deep.last().copied().unwrap_or(0)
+    }
+}
+
+impl Architecture for DcnV2Config {
+    fn name(&self) -> &'static str {
+        "dcnv2"
+    }
+
+    fn inputs(&self) -> InputSizes {
+        InputSizes { n_dense: self.n_dense, n_fields: self.n_fields, dim: self.dim }
+    }
+
+    fn validate(&self) -> std::result::Result<(), ConfigError> {
+        if self.n_cross == 0 {
+            return Err(ConfigError::NoCrossLayers);
+        }
+        if self.rank == Some(0) {
+            return Err(ConfigError::ZeroRank);
+        }
+        check_deep(self.n_fields, self.dim, &self.deep)
+    }
+
+    fn n_parameters(&self) -> usize {
+        let x = self.inputs().x_len();
+        let matrix = self.rank.map_or(x * x, |rank| 2 * x * rank);
+        self.n_cross * (matrix + x) + n_mlp_parameters(x, &self.deep) + n_mlp_parameters(self.logit_input(), &[1])
+    }
+
+    fn activation_floats(&self) -> usize {
+        (2 + 3 * self.n_cross) * self.inputs().x_len() + self.deep.iter().sum::<usize>()
+    }
+
+    fn graph(&self, seed: u64, device: &Device) -> Result<Box<dyn Graph>> {
+        Ok(Box::new(DcnV2Graph::new(self, seed, device)?))
+    }
+
+    fn network(&self, seed: u64, method: Method) -> Box<dyn Runner> {
+        let join = Join::of(self.inputs());
+        let cross = |rng: &mut ChaCha8Rng| MatrixCross::new(rng, join.len(), self.rank, self.n_cross, method);
+        network::boxed(CrossNetwork::new(join, &self.deep, seed, method, cross))
+    }
+}
+
+impl From<DcnV2Config> for ModelConfig {
+    fn from(config: DcnV2Config) -> Self {
+        Self::of(config)
+    }
+}
 
 /// Cross layers beside a stack of layers, and a linear layer on both.
-pub(crate) struct DcnV2 {
-    deep: Mlp,
+struct DcnV2Graph {
+    deep: GraphMlp,
     cross: Vec<CrossLayer>,
-    logit: Mlp,
+    logit: GraphMlp,
 }
 
 /// `x_{l+1} = x_0 ∘ (W x_l + b) + x_l`
@@ -73,21 +158,21 @@ impl CrossLayer {
     }
 }
 
-impl DcnV2 {
+impl DcnV2Graph {
     /// Draws the deep layers, the cross layers and the last one.
-    pub(crate) fn new(config: &DcnV2Config, seed: u64, device: &Device) -> Result<Self> {
+    fn new(config: &DcnV2Config, seed: u64, device: &Device) -> Result<Self> {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
-        let len = config.input_len();
-        let deep = Mlp::new(&mut rng, len, &config.deep, true, device)?;
+        let len = config.inputs().x_len();
+        let deep = GraphMlp::new(&mut rng, len, &config.deep, true, device)?;
         let cross = (0..config.n_cross).map(|_| CrossLayer::new(&mut rng, len, config.rank, device));
         let cross = cross.collect::<Result<_>>()?;
-        let logit = Mlp::new(&mut rng, config.logit_input(), &[1], false, device)?;
+        let logit = GraphMlp::new(&mut rng, config.logit_input(), &[1], false, device)?;
         Ok(Self { deep, cross, logit })
     }
 }
 
-impl Graph for DcnV2 {
-    fn stacks(&self) -> Vec<(Names, &Mlp)> {
+impl Graph for DcnV2Graph {
+    fn stacks(&self) -> Vec<(Names, &GraphMlp)> {
         vec![(Names::Numbered("deep"), &self.deep), (Names::Single("logit"), &self.logit)]
     }
 

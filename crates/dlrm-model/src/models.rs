@@ -1,5 +1,6 @@
-//! The shapes of the models: a few numbers from which every layer size follows. Apart from the networks because the
-//! trainer reads them from a file and checks them before anything is allocated.
+//! The models, a file each: the shape, from whose few numbers every layer size follows; the candle graph, which is the
+//! specification and what a GPU runs; and the network for a CPU, from the native blocks with their hand-written way back.
+//! Nothing else in this crate knows a kind of model.
 
 mod dcn;
 mod dcn_v2;
@@ -13,53 +14,97 @@ pub use deep_fm::DeepFmConfig;
 pub use dlrm::DlrmConfig;
 pub use wide_deep::WideDeepConfig;
 
-use crate::error::ConfigError;
+use std::any::Any;
+use std::fmt;
+use std::sync::Arc;
 
-/// The shape of a model of any kind.
+use candle_core::Device;
+
+use crate::engine::layer::Method;
+use crate::engine::network::Runner;
+use crate::error::ConfigError;
+use crate::graph::Graph;
+
+/// A kind of model: what each file in here provides, for the type that is its shape.
+pub(crate) trait Architecture: Any + fmt::Debug + Send + Sync {
+    /// Its short name, as in configurations.
+    fn name(&self) -> &'static str;
+
+    /// What a sample consists of.
+    fn inputs(&self) -> InputSizes;
+
+    /// Checks that the sizes fit together; names the first rule that is broken, with what was expected.
+    fn validate(&self) -> Result<(), ConfigError>;
+
+    /// Weights and biases in all; embedding rows are not part of the dense model.
+    fn n_parameters(&self) -> usize;
+
+    /// Floats that a pass keeps of one sample, about: what each layer saw and made of it.
+    fn activation_floats(&self) -> usize;
+
+    /// The specification, with weights drawn from one generator, each weight before its bias.
+    fn graph(&self, seed: u64, device: &Device) -> candle_core::Result<Box<dyn Graph>>;
+
+    /// The same for a CPU; the same seed draws the same bits.
+    fn network(&self, seed: u64, method: Method) -> Box<dyn Runner>;
+}
+
+/// What a sample consists of.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct InputSizes {
+    /// Numeric inputs.
+    pub(crate) n_dense: usize,
+    /// Categorical fields: one embedding row each.
+    pub(crate) n_fields: usize,
+    /// Length of an embedding row.
+    pub(crate) dim: usize,
+}
+
+impl InputSizes {
+    /// Floats of its rows.
+    pub(crate) fn row_floats(self) -> usize {
+        self.n_fields * self.dim
+    }
+
+    /// Length of `x = dense ‖ rows`.
+    pub(crate) fn x_len(self) -> usize {
+        self.n_dense + self.row_floats()
+    }
+}
+
+/// The shape of a model of any kind, made from that of one.
 ///
 /// ```
 /// use dlrm_model::{ModelConfig, WideDeepConfig};
 /// let config = ModelConfig::from(WideDeepConfig { n_dense: 13, n_fields: 26, dim: 16, deep: vec![256, 256] });
 /// assert_eq!((config.name(), config.n_parameters()), ("wdl", 176_559));
 /// ```
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum ModelConfig {
-    /// Dot products of all pairs between two stacks of layers.
-    Dlrm(DlrmConfig),
-    /// A linear model beside a stack of layers.
-    WideDeep(WideDeepConfig),
-    /// Cross layers with a weight vector beside a stack of layers.
-    Dcn(DcnConfig),
-    /// Cross layers with a weight matrix beside a stack of layers.
-    DcnV2(DcnV2Config),
-    /// A factorization machine beside a stack of layers.
-    DeepFm(DeepFmConfig),
-}
-
-/// Hands a call to the shape of whatever model.
-macro_rules! dispatch {
-    ($self:ident, $config:ident => $call:expr) => {
-        match $self {
-            ModelConfig::Dlrm($config) => $call,
-            ModelConfig::WideDeep($config) => $call,
-            ModelConfig::Dcn($config) => $call,
-            ModelConfig::DcnV2($config) => $call,
-            ModelConfig::DeepFm($config) => $call,
-        }
-    };
-}
+#[derive(Debug, Clone)]
+pub struct ModelConfig(Arc<dyn Architecture>);
 
 impl ModelConfig {
+    pub(crate) fn of(shape: impl Architecture) -> Self {
+        Self(Arc::new(shape))
+    }
+
+    /// The shape of one kind, if it is of that kind.
+    ///
+    /// ```
+    /// use dlrm_model::{DcnConfig, ModelConfig, WideDeepConfig};
+    /// let config = ModelConfig::from(WideDeepConfig { n_dense: 13, n_fields: 26, dim: 16, deep: vec![256, 256] });
+    /// assert_eq!(config.get::<WideDeepConfig>().map(|shape| shape.deep.len()), Some(2));
+    /// assert_eq!(config.get::<DcnConfig>(), None);
+    /// ```
+    #[must_use]
+    pub fn get<T: 'static>(&self) -> Option<&T> {
+        let shape: &dyn Any = &*self.0;
+        shape.downcast_ref()
+    }
+
     /// Its short name: `dlrm`, `wdl`, `dcn`, `dcnv2` or `deepfm`.
     #[must_use]
     pub fn name(&self) -> &'static str {
-        match self {
-            Self::Dlrm(_) => "dlrm",
-            Self::WideDeep(_) => "wdl",
-            Self::Dcn(_) => "dcn",
-            Self::DcnV2(_) => "dcnv2",
-            Self::DeepFm(_) => "deepfm",
-        }
+        self.0.name()
     }
 
     /// Checks that the sizes fit together.
@@ -67,54 +112,51 @@ impl ModelConfig {
     /// # Errors
     /// The first rule that is broken, with what was expected.
     pub fn validate(&self) -> Result<(), ConfigError> {
-        dispatch!(self, config => config.validate())
+        self.0.validate()
     }
 
     /// Weights and biases in all; embedding rows are not part of the dense model.
     #[must_use]
     pub fn n_parameters(&self) -> usize {
-        dispatch!(self, config => config.n_parameters())
+        self.0.n_parameters()
     }
 
     /// Numeric inputs a sample.
     #[must_use]
     pub fn n_dense(&self) -> usize {
-        dispatch!(self, config => config.n_dense)
+        self.0.inputs().n_dense
     }
 
     /// Categorical fields a sample: one embedding row each.
     #[must_use]
     pub fn n_fields(&self) -> usize {
-        dispatch!(self, config => config.n_fields)
+        self.0.inputs().n_fields
     }
 
     /// Length of an embedding row.
     #[must_use]
     pub fn dim(&self) -> usize {
-        dispatch!(self, config => config.dim)
-    }
-
-    /// Floats that a pass keeps of one sample, about: what each layer saw and made of it. For plans of memory.
-    #[must_use]
-    pub fn activation_floats(&self) -> usize {
-        let x = self.n_dense() + self.row_floats();
-        match self {
-            Self::Dlrm(config) => {
-                let n_vectors = config.n_fields + 1;
-                let layers = config.bottom.iter().chain(&config.top).sum::<usize>() + config.top_input();
-                layers + 2 * n_vectors * config.dim + n_vectors * n_vectors
-            }
-            Self::WideDeep(config) => 2 * x + config.deep.iter().sum::<usize>(),
-            Self::Dcn(config) => (2 + 2 * config.n_cross) * x + config.deep.iter().sum::<usize>(),
-            Self::DcnV2(config) => (2 + 3 * config.n_cross) * x + config.deep.iter().sum::<usize>(),
-            Self::DeepFm(config) => 2 * x + 2 * config.dim + config.deep.iter().sum::<usize>(),
-        }
+        self.0.inputs().dim
     }
 
     /// Floats of one sample's rows: `n_fields * dim`.
     #[must_use]
     pub fn row_floats(&self) -> usize {
-        self.n_fields() * self.dim()
+        self.0.inputs().row_floats()
+    }
+
+    /// Floats that a pass keeps of one sample, about: what each layer saw and made of it. For plans of memory.
+    #[must_use]
+    pub fn activation_floats(&self) -> usize {
+        self.0.activation_floats()
+    }
+
+    pub(crate) fn graph(&self, seed: u64, device: &Device) -> candle_core::Result<Box<dyn Graph>> {
+        self.0.graph(seed, device)
+    }
+
+    pub(crate) fn network(&self, seed: u64, method: Method) -> Box<dyn Runner> {
+        self.0.network(seed, method)
     }
 }
 

@@ -1,0 +1,273 @@
+//! The Deep & Cross Network: cross layers with a weight vector beside a stack of layers. Its network takes cross layers of
+//! any kind, for `dcn_v2.rs`.
+
+use candle_core::{Device, Result, Tensor, Var};
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+use super::{Architecture, InputSizes, ModelConfig, check_deep, n_mlp_parameters};
+use crate::engine::cross::{Back, CrossLayers};
+use crate::engine::cross_vector::VectorCross;
+use crate::engine::join::{Join, outer, side_by_side};
+use crate::engine::layer::{Layer, LayerRecord, Method, Tile};
+use crate::engine::mlp::{Mlp, Tape};
+use crate::engine::network::{self, Network, Position, Runner, in_stack};
+use crate::error::ConfigError;
+use crate::graph::{Graph, Names, ShardInputs, Tapes};
+use crate::init;
+use crate::mlp::Mlp as GraphMlp;
+use crate::model::Inputs;
+
+/// The shape of the Deep & Cross Network: cross layers and a stack of layers on the same input.
+///
+/// ```text
+/// dense [B, n_dense] ──────────┬► x_0 ─┬► deep layers, ReLU ─┐
+/// rows [B, n_fields · dim] ────┘       └► cross layers ──────┴► cat ► linear ► logits [B]
+///
+/// x_{l+1} = x_0 · (x_l · w_l) + b_l + x_l
+/// ```
+///
+/// `w_l` and `b_l` are as long as `x_0`; `x_l · w_l` is one number a sample.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DcnConfig {
+    /// Numeric inputs a sample.
+    pub n_dense: usize,
+    /// Categorical fields a sample: one embedding row each.
+    pub n_fields: usize,
+    /// Length of an embedding row.
+    pub dim: usize,
+    /// Cross layers, at least one; 3 in the published experiments.
+    pub n_cross: usize,
+    /// Output sizes of the deep layers, at least one.
+    pub deep: Vec<usize>,
+}
+
+impl DcnConfig {
+    /// Length of what both parts give: the input of the last layer.
+    fn logit_input(&self) -> usize {
+        self.inputs().x_len() + self.deep.last().copied().unwrap_or(0)
+    }
+}
+
+impl Architecture for DcnConfig {
+    fn name(&self) -> &'static str {
+        "dcn"
+    }
+
+    fn inputs(&self) -> InputSizes {
+        InputSizes { n_dense: self.n_dense, n_fields: self.n_fields, dim: self.dim }
+    }
+
+    fn validate(&self) -> std::result::Result<(), ConfigError> {
+        if self.n_cross == 0 {
+            return Err(ConfigError::NoCrossLayers);
+        }
+        check_deep(self.n_fields, self.dim, &self.deep)
+    }
+
+    fn n_parameters(&self) -> usize {
+        let x = self.inputs().x_len();
+        2 * self.n_cross * x + n_mlp_parameters(x, &self.deep) + n_mlp_parameters(self.logit_input(), &[1])
+    }
+
+    fn activation_floats(&self) -> usize {
+        (2 + 2 * self.n_cross) * self.inputs().x_len() + self.deep.iter().sum::<usize>()
+    }
+
+    fn graph(&self, seed: u64, device: &Device) -> Result<Box<dyn Graph>> {
+        Ok(Box::new(DcnGraph::new(self, seed, device)?))
+    }
+
+    fn network(&self, seed: u64, method: Method) -> Box<dyn Runner> {
+        let join = Join::of(self.inputs());
+        let cross = |rng: &mut ChaCha8Rng| VectorCross::new(rng, join.len(), self.n_cross, method);
+        network::boxed(CrossNetwork::new(join, &self.deep, seed, method, cross))
+    }
+}
+
+impl From<DcnConfig> for ModelConfig {
+    fn from(config: DcnConfig) -> Self {
+        Self::of(config)
+    }
+}
+
+/// Cross layers beside a stack of layers, and a linear layer on both.
+struct DcnGraph {
+    deep: GraphMlp,
+    cross: Vec<CrossLayer>,
+    logit: GraphMlp,
+}
+
+/// `x_{l+1} = x_0 · (x_l · w) + b + x_l`
+struct CrossLayer {
+    /// `[1, len]`
+    weight: Var,
+    /// `[len]`
+    bias: Var,
+}
+
+impl CrossLayer {
+    fn new<R: Rng>(rng: &mut R, len: usize, device: &Device) -> Result<Self> {
+        let init = init::cross(rng, len);
+        let weight = Var::from_vec(init.weight, (1, len), device)?;
+        Ok(Self { weight, bias: Var::from_vec(init.bias, len, device)? })
+    }
+
+    /// `x_0` and `x_l` `[B, len]` to `x_{l+1}`.
+    fn forward(&self, x: &Tensor, input: &Tensor) -> Result<Tensor> {
+        let dots = input.matmul(&self.weight.t()?)?;
+        x.broadcast_mul(&dots)?.broadcast_add(&self.bias)? + input
+    }
+}
+
+impl DcnGraph {
+    /// Draws the deep layers, the cross layers and the last one.
+    fn new(config: &DcnConfig, seed: u64, device: &Device) -> Result<Self> {
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        let len = config.inputs().x_len();
+        let deep = GraphMlp::new(&mut rng, len, &config.deep, true, device)?;
+        let cross = (0..config.n_cross).map(|_| CrossLayer::new(&mut rng, len, device)).collect::<Result<_>>()?;
+        let logit = GraphMlp::new(&mut rng, config.logit_input(), &[1], false, device)?;
+        Ok(Self { deep, cross, logit })
+    }
+}
+
+impl Graph for DcnGraph {
+    fn stacks(&self) -> Vec<(Names, &GraphMlp)> {
+        vec![(Names::Numbered("deep"), &self.deep), (Names::Single("logit"), &self.logit)]
+    }
+
+    fn variables(&self) -> Vec<(String, Var)> {
+        let cross = self.cross.iter().enumerate();
+        let named = cross.flat_map(|(layer_idx, CrossLayer { weight, bias })| {
+            let name = |kind: &str| format!("cross.{layer_idx}.{kind}");
+            [(name("weight"), weight.clone()), (name("bias"), bias.clone())]
+        });
+        named.collect()
+    }
+
+    fn forward(&self, inputs: &ShardInputs, tapes: &Tapes) -> Result<Tensor> {
+        let x = inputs.join()?;
+        let deep = self.deep.forward(&x, tapes.get(0))?;
+        let cross = self.cross.iter().try_fold(x.clone(), |input, layer| layer.forward(&x, &input))?;
+        self.logit.forward(&Tensor::cat(&[&cross, &deep], 1)?, tapes.get(1))?.squeeze(1)
+    }
+}
+
+const DEEP: usize = 0;
+const CROSS: usize = 1;
+const LOGIT: usize = 2;
+
+/// The network and its parameters.
+#[derive(Debug)]
+pub(super) struct CrossNetwork<C> {
+    join: Join,
+    deep: Mlp,
+    cross: C,
+    /// One layer.
+    logit: Mlp,
+}
+
+/// What one pass over a shard leaves behind, and its buffers.
+#[derive(Debug)]
+pub(crate) struct Pass<T> {
+    x: Vec<f32>,
+    x_gradient: Vec<f32>,
+    deep: Tape,
+    cross: T,
+    /// Outputs of the cross and the deep layers, side by side.
+    features: Vec<f32>,
+    logit: Tape,
+}
+
+impl<C: CrossLayers> CrossNetwork<C> {
+    /// Draws the deep layers, the cross layers and the last one.
+    pub(super) fn new(
+        join: Join,
+        deep: &[usize],
+        seed: u64,
+        method: Method,
+        cross: impl FnOnce(&mut ChaCha8Rng) -> C,
+    ) -> Self {
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        let deep_end = deep.last().copied().unwrap_or(0);
+        let deep = Mlp::new(&mut rng, join.len(), deep, true, method);
+        let cross = cross(&mut rng);
+        let logit = Mlp::new(&mut rng, join.len() + deep_end, &[1], false, method);
+        Self { join, deep, cross, logit }
+    }
+}
+
+impl<C: CrossLayers> Network for CrossNetwork<C> {
+    type Pass = Pass<C::Tape>;
+
+    fn pass(&self) -> Self::Pass {
+        let (deep, cross, logit) = (self.deep.tape(), self.cross.tape(), self.logit.tape());
+        Pass { x: Vec::new(), x_gradient: Vec::new(), deep, cross, features: Vec::new(), logit }
+    }
+
+    fn forward(&self, inputs: Inputs<'_>, logits: &mut [f32], pass: &mut Self::Pass) {
+        let Pass { x, deep, cross, features, logit, .. } = pass;
+        self.join.forward(inputs, x);
+        self.deep.forward(x, logits.len(), deep);
+        self.cross.forward(x, logits.len(), cross);
+        side_by_side(C::output(cross), deep.output(), logits.len(), features);
+        self.logit.forward(features, logits.len(), logit);
+        logits.copy_from_slice(logit.output());
+    }
+
+    fn backward(&self, _: Inputs<'_>, slopes: &[f32], row_grads: &mut [f32], pass: &mut Self::Pass) {
+        let Pass { x, x_gradient, deep, cross, features, logit } = pass;
+        self.logit.prepare_backward(slopes.len(), logit);
+        logit.output_gradient_mut().copy_from_slice(slopes);
+        self.logit.backward(features, logit, None);
+
+        let (to_cross, to_deep) = self.logit.layers[0].weight().split_at(self.join.len());
+        x_gradient.resize(x.len(), 0.0);
+        self.deep.prepare_backward(slopes.len(), deep);
+        outer(slopes, to_deep, deep.output_gradient_mut());
+        self.deep.backward(x, deep, Some(x_gradient));
+        self.cross.backward(Back { x, slopes, weight: to_cross }, cross, x_gradient);
+        self.join.backward(x_gradient, row_grads);
+    }
+
+    fn record(pass: &Self::Pass, Position { stack, layer }: Position) -> LayerRecord<'_> {
+        match stack {
+            DEEP => pass.deep.record(layer, &pass.x),
+            CROSS => C::record(&pass.cross, layer, &pass.x),
+            _ => pass.logit.record(layer, &pass.features),
+        }
+    }
+
+    fn tiles(&mut self) -> impl Iterator<Item = (Position, Tile<'_>)> + Send {
+        let (deep, cross) = (in_stack(DEEP, self.deep.tiles()), in_stack(CROSS, self.cross.tiles()));
+        deep.chain(cross).chain(in_stack(LOGIT, self.logit.tiles()))
+    }
+
+    fn layers(&self) -> Vec<(String, &Layer)> {
+        let logit = ("logit".to_owned(), &self.logit.layers[0]);
+        self.deep.named("deep").chain(self.cross.named("cross")).chain([logit]).collect()
+    }
+
+    fn layers_mut(&mut self) -> Vec<&mut Layer> {
+        self.deep.layers.iter_mut().chain(self.cross.layers_mut()).chain(&mut self.logit.layers).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cross_layer_on_paper() {
+        let weight = Var::new(&[[3f32, -1.0]], &Device::Cpu).unwrap();
+        let layer = CrossLayer { weight, bias: Var::new(&[10f32, 20.0], &Device::Cpu).unwrap() };
+        let (x, input) = ([[1f32, 2.0]], [[2f32, 1.0]]);
+        let [x, input] = [x, input].map(|values| Tensor::new(&values, &Device::Cpu).unwrap());
+        // x_l · w = 5
+        assert_eq!(
+            layer.forward(&x, &input).unwrap().to_vec2::<f32>().unwrap(),
+            [[5.0 + 10.0 + 2.0, 10.0 + 20.0 + 1.0]]
+        );
+    }
+}
