@@ -59,7 +59,11 @@ bench-peer *args:
     cargo build --release -p trainer
     python3 scripts/bench_peer.py {{args}}
 
-# type check of the CUDA build; needs neither a GPU nor a CUDA toolkit
+# the tests of the network and of the program, on the first GPU as well; needs one, and a CUDA toolkit
+test-cuda:
+    cargo test --release -p dlrm-model -p trainer --features cuda
+
+# type check of the CUDA build and its tests; needs neither a GPU nor a CUDA toolkit
 check-cuda:
     scripts/check-cuda.sh
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Training step of the DLRM in Criteo Kaggle shapes in PyTorch on the CPU: the fastest that we could write.
+"""Training step of the DLRM in Criteo Kaggle shapes in PyTorch: the fastest that we could write.
 
     python scripts/bench_pytorch.py --batch 128 --mode eager --seconds 5     # needs torch; prints one line of JSON
 
@@ -8,6 +8,7 @@ features. The rows of a batch are a leaf of the graph, so that autograd never se
 The dense parameters take fused SGD. `--mode compiled` compiles forward pass and loss with torch.compile.
 Batches lie ready in memory: 26 ids a sample, drawn field by field from a Zipf law of exponent 1.05, hashed beforehand.
 Nothing is kept of importance: this is the step of plain hashing, against which `just bench-peer` sets CAFE's.
+`--device cuda` has everything on the GPU, the table and the batches too.
 """
 
 import argparse
@@ -55,7 +56,7 @@ class Dlrm(torch.nn.Module):
         return F.binary_cross_entropy_with_logits(self.top(features).squeeze(1), labels)
 
 
-def batches(n_samples, size):
+def batches(n_samples, size, device):
     """Dense inputs, hashed ids `[size, 26]` and labels; a field's ids are its own."""
     rng = np.random.default_rng(1)
     ids = np.minimum(rng.zipf(1.05, (n_samples, N_FIELDS)), 2**40).astype(np.uint64)
@@ -64,7 +65,8 @@ def batches(n_samples, size):
     dense = torch.from_numpy(rng.random((n_samples, N_DENSE), dtype=np.float32))
     labels = torch.from_numpy((rng.random(n_samples) < 0.25).astype(np.float32))
     starts = range(0, n_samples - size + 1, size)
-    return [tuple(part[start : start + size].clone() for part in (dense, ids, labels)) for start in starts]
+    parts = (dense, ids, labels)
+    return [tuple(part[start : start + size].to(device, copy=True) for part in parts) for start in starts]
 
 
 def main():
@@ -73,15 +75,17 @@ def main():
     parser.add_argument("--mode", choices=["eager", "compiled"], default="eager")
     parser.add_argument("--seconds", type=float, default=5.0)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--device", default="cpu")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     torch.manual_seed(0)
 
-    model = Dlrm()
+    model = Dlrm().to(args.device)
     forward = torch.compile(model) if args.mode == "compiled" else model
-    table = torch.randn(N_ROWS, DIM) / DIM
+    table = torch.randn(N_ROWS, DIM, device=args.device) / DIM
     optimizer = torch.optim.SGD(model.parameters(), lr=LEARNING_RATE, fused=True)
-    data = batches(max(N_BATCHES_SAMPLES, args.batch), args.batch)
+    data = batches(max(N_BATCHES_SAMPLES, args.batch), args.batch, args.device)
+    synchronize = torch.cuda.synchronize if args.device.startswith("cuda") else lambda: None
 
     def step(dense, ids, labels):
         ids = ids.view(-1)
@@ -94,11 +98,13 @@ def main():
     for batch in data[:10]:  # compilation and warm-up
         step(*batch)
     rates, idx = [], 0
+    synchronize()
     for _ in range(N_WINDOWS):
         n_samples, since = 0, time.perf_counter()
         while time.perf_counter() - since < args.seconds / N_WINDOWS:
             step(*data[idx % len(data)])
             n_samples, idx = n_samples + args.batch, idx + 1
+        synchronize()
         rates.append(n_samples / (time.perf_counter() - since))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     print(json.dumps({"train_samples_per_second": statistics.median(rates), "peak_rss_bytes": peak}))

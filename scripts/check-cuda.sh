@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Type-checks the CUDA build on a machine without CUDA: no GPU, no toolkit, no driver.
+# Type-checks the CUDA build and its tests on a machine without CUDA: no GPU, no toolkit, no driver.
 #
-#   scripts/check-cuda.sh [package]      default: trainer
+#   scripts/check-cuda.sh
 #
 # candle's build scripts only need a compiler that answers; what it would compile are kernels, which a type check never
 # links. So a stand-in for nvcc states its version and leaves an empty file wherever one is asked for.
@@ -44,4 +44,4 @@ chmod +x "$stand_in/bin/nvcc"
 
 export NVCC=$stand_in/bin/nvcc CUDA_HOME=$stand_in CUDA_PATH=$stand_in
 export CUDA_COMPUTE_CAP=90 CUDARC_CUDA_VERSION=13000
-cargo check -p "${1:-trainer}" --features cuda --target-dir target/cuda-check
+cargo check -p dlrm-model -p trainer --all-targets --features cuda --target-dir target/cuda-check

@@ -1,5 +1,7 @@
 //! Between host slices and candle tensors. The only file that looks inside a tensor's storage.
 
+#[cfg(feature = "cuda")]
+use candle_core::cuda_backend::WrapErr as _;
 use candle_core::{CpuStorage, Layout, Result, Storage, Tensor, bail};
 
 /// Copies the values of a tensor into a slice of the same length, from whatever device.
@@ -10,6 +12,16 @@ pub(crate) fn copy_out(tensor: &Tensor, out: &mut [f32]) -> Result<()> {
     {
         out.copy_from_slice(slice(storage, layout)?);
         return Ok(());
+    }
+    // Into its place: a vector on the way would be written twice, and its pages are new every time.
+    #[cfg(feature = "cuda")]
+    if let Storage::Cuda(storage) = &*storage
+        && let Some((start, end)) = layout.contiguous_offsets()
+    {
+        let values = storage.as_cuda_slice::<f32>()?.slice(start..end);
+        let stream = storage.device.cuda_stream();
+        stream.memcpy_dtoh(&values, out).w()?;
+        return stream.synchronize().w();
     }
     drop(storage);
     out.copy_from_slice(&tensor.flatten_all()?.to_vec1()?);

@@ -222,6 +222,9 @@ impl CandleModel {
     /// If a slice has another length than its shape says; the length of `logits` is the number of samples.
     pub fn predict(&self, inputs: Inputs<'_>, logits: &mut [f32]) -> Result<(), ModelError> {
         inputs.assert_lengths(&self.config, logits.len());
+        if logits.is_empty() {
+            return Ok(());
+        }
         let inputs = Inputs { labels: &[], ..inputs };
         let shards = shard::prediction(inputs, logits, if self.workers.is_empty() { 1 } else { usize::MAX });
         let results =

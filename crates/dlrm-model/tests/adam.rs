@@ -13,7 +13,11 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 const ADAM: OptimizerKind = OptimizerKind::Adam { beta1: 0.9, beta2: 0.999, epsilon: 1e-8 };
-const ENGINES: [Engine; 4] = [Engine::Native, Engine::NativeBf16, Engine::Fused, Engine::Plain];
+const ENGINES: &[Engine] = if cfg!(feature = "cuda") {
+    &[Engine::Native, Engine::NativeBf16, Engine::Fused, Engine::Plain, Engine::Cuda]
+} else {
+    &[Engine::Native, Engine::NativeBf16, Engine::Fused, Engine::Plain]
+};
 
 fn config() -> DlrmConfig {
     DlrmConfig { n_dense: 5, n_fields: 6, dim: 8, bottom: vec![32, 8], top: vec![24, 1] }
@@ -47,7 +51,7 @@ fn count(model: &Model) -> Vec<f32> {
 
 #[test]
 fn the_state_is_two_moments_and_the_number_of_steps() {
-    for engine in ENGINES {
+    for &engine in ENGINES {
         let mut model = engine.build(config(), options(ADAM, 1));
         let [parameters, state] = contents(&model);
         let moments = parameters.iter().flat_map(|parameter| {
@@ -66,7 +70,7 @@ fn the_state_is_two_moments_and_the_number_of_steps() {
 
 #[test]
 fn bytes_of_the_state() {
-    for engine in ENGINES {
+    for &engine in ENGINES {
         for (optimizer, n_bytes) in [(OptimizerKind::Sgd, 0), (OptimizerKind::Adagrad { epsilon: 0.0 }, 4), (ADAM, 8)] {
             let model = engine.build(config(), options(optimizer, 1));
             assert_eq!(model.n_state_bytes(), n_bytes * model.n_parameters());
@@ -79,7 +83,7 @@ fn bytes_of_the_state() {
 
 #[test]
 fn a_restored_model_goes_on_bit_for_bit() {
-    for engine in ENGINES {
+    for &engine in ENGINES {
         let mut original = engine.build(config(), options(ADAM, 2));
         (0..3).for_each(|step_idx| drop(step(&mut original, 130, step_idx)));
         let mut restored = engine.build(config(), ModelOptions { seed: 8, ..options(ADAM, 1) });
@@ -98,7 +102,7 @@ fn a_restored_model_goes_on_bit_for_bit() {
 
 #[test]
 fn a_count_beyond_24_bits_goes_on() {
-    for engine in ENGINES {
+    for &engine in ENGINES {
         let mut model = engine.build(config(), options(ADAM, 1));
         let mut state = model.optimizer_state().unwrap();
         state.iter_mut().find(|tensor| tensor.name == "step").unwrap().values = vec![16_777_214.0, 3.0];
@@ -115,7 +119,7 @@ fn the_same_bits_for_any_number_of_threads() {
     // The second is large enough for more than one tile a layer.
     let large = DlrmConfig { n_dense: 13, n_fields: 26, dim: 16, bottom: vec![64, 16], top: vec![300, 64, 1] };
     for (config, n_samples) in [(config(), 1), (config(), 700), (large, 200)] {
-        for engine in [Engine::Native, Engine::NativeBf16, Engine::Fused] {
+        for &engine in Engine::TRAINING {
             let run = |n_threads| {
                 let mut model = engine.build(config.clone(), options(ADAM, n_threads));
                 let outputs: Vec<Vec<u32>> = (0..3).map(|step_idx| step(&mut model, n_samples, step_idx)).collect();
@@ -155,7 +159,7 @@ fn engines_agree_and_exchange_their_states() {
 
 #[test]
 fn what_does_not_fit_is_refused_and_changes_nothing() {
-    for engine in ENGINES {
+    for &engine in ENGINES {
         let mut model = engine.build(config(), options(ADAM, 1));
         step(&mut model, 10, 1);
         let before = contents(&model);
@@ -195,7 +199,7 @@ fn what_does_not_fit_is_refused_and_changes_nothing() {
 /// A step that fails is none: the count stays.
 #[test]
 fn a_failed_step_is_not_counted() {
-    for engine in ENGINES {
+    for &engine in ENGINES {
         let mut model = engine.build(config(), options(ADAM, 1));
         step(&mut model, 10, 1);
         let before = contents(&model);

@@ -88,7 +88,7 @@ fn all_gradients_are_slopes_of_the_loss() {
     let without_dense = DlrmConfig { n_dense: 0, n_fields: 3, dim: 2, bottom: vec![], top: vec![5, 1] };
     for config in [with_dense, single_layers, without_dense] {
         for (n_samples, seed) in [(1, 11), (3, 12), (7, 13)] {
-            for engine in Engine::ALL {
+            for &engine in Engine::ALL {
                 check(&config.clone().into(), n_samples, seed, engine);
             }
         }
@@ -102,7 +102,7 @@ fn all_gradients_of_the_other_models_too() {
     let without_dense = other_models(0, 3, 2, &[5]);
     for config in [with_dense, single, without_dense].concat() {
         for (n_samples, seed) in [(1, 11), (7, 13)] {
-            for engine in Engine::ALL {
+            for &engine in Engine::ALL {
                 check(&config, n_samples, seed, engine);
             }
         }
@@ -112,7 +112,7 @@ fn all_gradients_of_the_other_models_too() {
 #[test]
 fn shards_add_up_to_the_batch() {
     let config = DlrmConfig { n_dense: 2, n_fields: 2, dim: 2, bottom: vec![2], top: vec![2, 1] };
-    for engine in Engine::ALL {
+    for &engine in Engine::ALL {
         check(&config.clone().into(), 131, 14, engine);
         for config in other_models(2, 2, 2, &[3]) {
             check(&config, 131, 14, engine);

@@ -22,9 +22,6 @@ fn options(optimizer: OptimizerKind, n_threads: usize) -> ModelOptions {
     ModelOptions { optimizer, seed: 7, device: DeviceSpec::Cpu, n_threads }
 }
 
-/// Without the plain graph: it makes the same promises, but takes its time.
-const ENGINES: [Engine; 3] = [Engine::Native, Engine::NativeBf16, Engine::Fused];
-
 fn model(engine: Engine, optimizer: OptimizerKind, n_threads: usize) -> Model {
     engine.build(config(), options(optimizer, n_threads))
 }
@@ -62,7 +59,7 @@ fn bits(values: &[f32]) -> Vec<u32> {
 
 #[test]
 fn the_same_bits_for_any_number_of_threads() {
-    for engine in ENGINES {
+    for &engine in Engine::TRAINING {
         let run = |optimizer, n_threads, n_samples| {
             let mut model = model(engine, optimizer, n_threads);
             let mut trace = Vec::new();
@@ -89,7 +86,7 @@ fn the_same_bits_for_any_number_of_threads() {
 
 #[test]
 fn a_resumed_model_goes_on_bit_for_bit() {
-    for engine in ENGINES {
+    for &engine in Engine::TRAINING {
         for optimizer in [OptimizerKind::Sgd, ADAGRAD] {
             let mut original = model(engine, optimizer, 2);
             Batch::new(130, 1).train(&mut original).unwrap();
@@ -108,7 +105,7 @@ fn a_resumed_model_goes_on_bit_for_bit() {
 
 #[test]
 fn training_learns_and_repeats() {
-    for engine in ENGINES {
+    for &engine in Engine::TRAINING {
         let mut losses = Vec::new();
         for _ in 0..2 {
             let mut model = model(engine, OptimizerKind::Sgd, 2);
@@ -122,7 +119,7 @@ fn training_learns_and_repeats() {
 
 #[test]
 fn prediction_sees_the_logits_of_the_step_before_its_update() {
-    for engine in ENGINES {
+    for &engine in Engine::TRAINING {
         let (mut model, mut batch) = (model(engine, OptimizerKind::Sgd, 2), Batch::new(300, 4));
         batch.predict(&model).unwrap();
         let predicted = batch.logits.clone();
@@ -134,7 +131,7 @@ fn prediction_sees_the_logits_of_the_step_before_its_update() {
 
 #[test]
 fn parameters_are_named_like_torch_and_sorted() {
-    for engine in ENGINES {
+    for &engine in Engine::TRAINING {
         let model = model(engine, ADAGRAD, 1);
         let parameters = model.parameters().unwrap();
         let names_and_shapes = |tensors: &[NamedTensor]| {
@@ -159,7 +156,7 @@ fn parameters_are_named_like_torch_and_sorted() {
 
 #[test]
 fn a_sample_that_is_not_finite_is_named_and_changes_nothing() {
-    for engine in ENGINES {
+    for &engine in Engine::TRAINING {
         let (mut model, mut batch) = (model(engine, ADAGRAD, 2), Batch::new(200, 5));
         let before = model.parameters().unwrap();
         for (bad, dense_idx) in [(f32::NAN, 150 * 5), (f32::INFINITY, 70 * 5 + 1)] {
@@ -178,7 +175,7 @@ fn a_sample_that_is_not_finite_is_named_and_changes_nothing() {
 /// One weight `w`: the logit is `w · row_0 · row_1`, 0 here, and its slope by `row_1` is `w · row_0`, beyond `f32`.
 #[test]
 fn a_row_gradient_that_is_not_finite_is_named() {
-    for engine in ENGINES {
+    for &engine in Engine::TRAINING {
         let config = DlrmConfig { n_dense: 0, n_fields: 2, dim: 1, bottom: vec![], top: vec![1] };
         let mut model = engine.build(config, options(OptimizerKind::Sgd, 1));
         let mut parameters = model.parameters().unwrap();
@@ -195,7 +192,7 @@ fn a_row_gradient_that_is_not_finite_is_named() {
 
 #[test]
 fn parameters_that_do_not_fit_are_refused_and_change_nothing() {
-    for engine in ENGINES {
+    for &engine in Engine::TRAINING {
         let mut model = model(engine, OptimizerKind::Sgd, 1);
         let good = model.parameters().unwrap();
         let refusal = |model: &mut Model, change: &dyn Fn(&mut Vec<NamedTensor>)| {
@@ -231,7 +228,7 @@ fn parameters_that_do_not_fit_are_refused_and_change_nothing() {
 
 #[test]
 fn what_cannot_be_built_is_refused() {
-    for engine in ENGINES {
+    for &engine in Engine::TRAINING {
         let broken = DlrmConfig { top: vec![2], ..config() };
         assert!(matches!(engine.try_build(broken, options(ADAGRAD, 1)), Err(ModelError::Config(_))));
     }
@@ -298,7 +295,7 @@ fn weights_that_overflow_are_named_before_the_next_step_and_by_it() {
     let config = DlrmConfig { n_dense: 1, n_fields: 2, dim: 2, bottom: vec![2], top: vec![1] };
     let (dense, rows, labels) = ([1e25, 1e25, -1e25, -1e25], [1e-3; 16], [0.0, 1.0, 0.0, 1.0]);
     let inputs = Inputs { dense: &dense, rows: &rows, labels: &labels };
-    for engine in Engine::ALL {
+    for &engine in Engine::ALL {
         for (optimizer, learning_rate) in [(OptimizerKind::Sgd, 1e25), (OptimizerKind::Adagrad { epsilon: 1e-8 }, 0.1)]
         {
             let options = ModelOptions { optimizer, seed: 1, device: DeviceSpec::Cpu, n_threads: 1 };

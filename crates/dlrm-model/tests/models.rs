@@ -13,11 +13,16 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 const ADAGRAD: OptimizerKind = OptimizerKind::Adagrad { epsilon: 1e-10 };
-const ENGINES: [Engine; 3] = [Engine::Native, Engine::NativeBf16, Engine::Fused];
 
 /// With and without dense inputs.
 fn configs() -> Vec<ModelConfig> {
     [other_models(5, 6, 8, &[24, 8]), other_models(0, 6, 8, &[24])].concat()
+}
+
+/// Each of them on each engine that trains.
+fn cases() -> Vec<(ModelConfig, Engine)> {
+    let of = |config: ModelConfig| Engine::TRAINING.iter().map(move |&engine| (config.clone(), engine));
+    configs().into_iter().flat_map(of).collect()
 }
 
 fn options(optimizer: OptimizerKind, n_threads: usize) -> ModelOptions {
@@ -53,7 +58,7 @@ fn bits(values: &[f32]) -> Vec<u32> {
 
 #[test]
 fn the_same_bits_for_any_number_of_threads() {
-    for (config, engine) in configs().iter().flat_map(|config| ENGINES.map(|engine| (config, engine))) {
+    for (config, engine) in &cases() {
         let run = |n_threads, n_samples| {
             let mut model = engine.build(config.clone(), options(ADAGRAD, n_threads));
             let mut trace = Vec::new();
@@ -81,7 +86,7 @@ fn the_same_bits_for_any_number_of_threads() {
 
 #[test]
 fn a_resumed_model_goes_on_bit_for_bit() {
-    for (config, engine) in configs().iter().flat_map(|config| ENGINES.map(|engine| (config, engine))) {
+    for (config, engine) in &cases() {
         let mut original = engine.build(config.clone(), options(ADAGRAD, 2));
         Batch::new(config, 130, 1).train(&mut original).unwrap();
         let mut resumed = engine.build(config.clone(), ModelOptions { seed: 8, ..options(ADAGRAD, 1) });
@@ -98,7 +103,7 @@ fn a_resumed_model_goes_on_bit_for_bit() {
 
 #[test]
 fn training_learns_and_predictions_see_the_logits_of_the_step_before_its_update() {
-    for (config, engine) in configs().iter().flat_map(|config| ENGINES.map(|engine| (config, engine))) {
+    for (config, engine) in &cases() {
         let mut model = engine.build(config.clone(), options(OptimizerKind::Sgd, 2));
         let mut batch = Batch::new(config, 64, 3);
         let mut predicted = vec![0.0; 64];
@@ -142,7 +147,7 @@ fn parameters_are_named_like_torch_and_sorted() {
     let wide: Vec<(&str, &[usize])> = vec![("wide.bias", &[1]), ("wide.weight", &[1, 53])];
     let linear: Vec<(&str, &[usize])> = vec![("linear.bias", &[1]), ("linear.weight", &[1, 53])];
     let expected = [wide, dcn, full, low_rank, linear];
-    for engine in ENGINES {
+    for &engine in Engine::TRAINING {
         for (config, expected) in other_models(5, 6, 8, &[24, 8]).into_iter().zip(&expected) {
             let model = engine.build(config, options(ADAGRAD, 1));
             let (parameters, state) = (model.parameters().unwrap(), model.optimizer_state().unwrap());
@@ -157,7 +162,7 @@ fn parameters_are_named_like_torch_and_sorted() {
 
 #[test]
 fn a_sample_that_is_not_finite_is_named_and_changes_nothing() {
-    for (config, engine) in configs().iter().flat_map(|config| ENGINES.map(|engine| (config, engine))) {
+    for (config, engine) in &cases() {
         let (mut model, mut batch) = (engine.build(config.clone(), options(ADAGRAD, 2)), Batch::new(config, 200, 5));
         let before = model.parameters().unwrap();
         batch.rows[150 * config.row_floats()] = f32::NAN;
@@ -170,7 +175,7 @@ fn a_sample_that_is_not_finite_is_named_and_changes_nothing() {
 
 #[test]
 fn parameters_that_do_not_fit_are_refused_and_change_nothing() {
-    for (config, engine) in configs().iter().flat_map(|config| ENGINES.map(|engine| (config, engine))) {
+    for (config, engine) in &cases() {
         let mut model = engine.build(config.clone(), options(OptimizerKind::Sgd, 1));
         let good = model.parameters().unwrap();
         let mut changed = good.clone();

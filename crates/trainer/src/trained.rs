@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use cafe_core::FeatureCounts;
+use dlrm_model::DeviceSpec;
 
 use crate::checkpoint::{Checkpoint, Disk, Store};
 use crate::config::Config;
@@ -58,13 +59,16 @@ pub struct NoModel {
     pub why: String,
 }
 
-/// Reads the model of a run.
+/// Reads the model of a run, onto another device than it was trained on if one is given.
 ///
 /// # Errors
 /// If there is no such checkpoint, or it is damaged, or there is no memory for it.
-pub fn open(run: &Path, which: Which) -> Result<Trained> {
+pub fn open(run: &Path, which: Which, device: Option<DeviceSpec>) -> Result<Trained> {
     let (checkpoint, state) = load(run, which)?;
-    let config = config_of(&state, run)?;
+    let mut config = config_of(&state, run)?;
+    if let Some(device) = device {
+        config.move_to(device);
+    }
     let plan = setup::plan_embedding(&config)?;
     check_memory(&config, &plan, &setup::model_config(&config)?)?;
     let arrays = Arrays::new(checkpoint.tensors);

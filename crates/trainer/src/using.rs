@@ -16,6 +16,7 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use criteo_io::{BadRows, Prefetch, PrefetchConfig, Reader};
+use dlrm_model::DeviceSpec;
 
 use crate::config::Config;
 use crate::data::PREFETCH_DEPTH;
@@ -32,6 +33,9 @@ pub struct ModelArgs {
     /// `last`, `best` by test AUC, or the number of a step
     #[arg(long, value_name = "WHICH", default_value = "last")]
     pub checkpoint: Which,
+    /// `cpu`, or `cuda:0` in a build with `--features cuda`; by default where it was trained
+    #[arg(long, value_name = "DEVICE")]
+    pub device: Option<DeviceSpec>,
 }
 
 impl ModelArgs {
@@ -40,7 +44,7 @@ impl ModelArgs {
     /// # Errors
     /// As [`trained::open`].
     pub fn open(&self) -> Result<Trained> {
-        trained::open(&self.run, self.checkpoint)
+        trained::open(&self.run, self.checkpoint, self.device)
     }
 }
 

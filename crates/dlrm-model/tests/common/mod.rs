@@ -6,23 +6,35 @@
 pub(crate) mod twin;
 
 use dlrm_model::{
-    CandleModel, DcnConfig, DcnV2Config, DeepFmConfig, EngineKind, Model, ModelConfig, ModelError, ModelOptions,
-    Precision, WideDeepConfig,
+    CandleModel, DcnConfig, DcnV2Config, DeepFmConfig, DeviceSpec, EngineKind, Model, ModelConfig, ModelError,
+    ModelOptions, Precision, WideDeepConfig,
 };
 
-/// The native engine in `f32` and with emulated bf16, the candle graph with fused nodes, and the candle graph as the
-/// specification.
+/// The native engine in `f32` and with emulated bf16, the candle graph with fused nodes, the candle graph as the
+/// specification, and the same on a GPU.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Engine {
     Native,
     NativeBf16,
     Fused,
     Plain,
+    Cuda,
 }
 
 impl Engine {
-    /// All in `f32`.
-    pub(crate) const ALL: [Self; 3] = [Self::Native, Self::Fused, Self::Plain];
+    /// All in `f32`; a build with CUDA needs a GPU for its tests.
+    pub(crate) const ALL: &[Self] = if cfg!(feature = "cuda") {
+        &[Self::Native, Self::Fused, Self::Plain, Self::Cuda]
+    } else {
+        &[Self::Native, Self::Fused, Self::Plain]
+    };
+
+    /// What trains: all but the plain graph on a CPU, which makes the same promises, but takes its time.
+    pub(crate) const TRAINING: &[Self] = if cfg!(feature = "cuda") {
+        &[Self::Native, Self::NativeBf16, Self::Fused, Self::Cuda]
+    } else {
+        &[Self::Native, Self::NativeBf16, Self::Fused]
+    };
 
     pub(crate) fn try_build(self, config: impl Into<ModelConfig>, options: ModelOptions) -> Result<Model, ModelError> {
         match self {
@@ -30,6 +42,9 @@ impl Engine {
             Self::NativeBf16 => Model::with_precision(EngineKind::Native, config, options, Precision::Bf16Emulated),
             Self::Fused => Model::new(EngineKind::Candle, config, options),
             Self::Plain => CandleModel::new(config, options).map(|model| Model::Candle(Box::new(model.plain()))),
+            Self::Cuda => {
+                Model::new(EngineKind::Candle, config, ModelOptions { device: DeviceSpec::Cuda(0), ..options })
+            }
         }
     }
 

@@ -41,7 +41,7 @@ impl<'a> Twin<'a> {
     /// The logit of one sample.
     pub(crate) fn logit(&mut self, dense: &[f64], rows: &[f64]) -> f64 {
         let (config, x) = (self.config, [dense, rows].concat());
-        if let Some(config) = config.get() {
+        if let Some(config) = config.get::<DlrmConfig>() {
             self.dlrm(config, dense, rows)
         } else if let Some(config) = config.get::<WideDeepConfig>() {
             self.mlp("deep", &x, config.deep.len() + 1, false)[0] + self.linear("wide", &x)[0]
@@ -49,9 +49,9 @@ impl<'a> Twin<'a> {
             let vectors: Vec<&[f64]> = rows.chunks(config.dim).collect();
             let deep = self.mlp("deep", &x, config.deep.len() + 1, false)[0];
             deep + self.linear("linear", &x)[0] + pairs(&vectors).sum::<f64>()
-        } else if let Some(config) = config.get() {
+        } else if let Some(config) = config.get::<DcnConfig>() {
             self.dcn(config, &x)
-        } else if let Some(config) = config.get() {
+        } else if let Some(config) = config.get::<DcnV2Config>() {
             self.dcn_v2(config, &x)
         } else {
             panic!("a model without a twin: {config:?}")

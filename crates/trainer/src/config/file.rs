@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use dlrm_model::EngineKind;
+use dlrm_model::{DeviceSpec, EngineKind, Precision};
 use serde::Deserialize;
 use toml::Spanned;
 use toml::de::DeTable;
@@ -82,6 +82,25 @@ impl Config {
         }
     }
 
+    /// Lets another device compute, with the engine that is the default there; a model computed elsewhere in another precision
+    /// is computed in `f32` on a GPU.
+    pub fn move_to(&mut self, device: DeviceSpec) {
+        let device = device.to_string();
+        if device == self.device {
+            return;
+        }
+        self.device = device;
+        let engine = self.default_engine();
+        self.engine = engine.to_string();
+        if engine == EngineKind::Candle {
+            self.precision = Precision::F32.to_string();
+        }
+    }
+
+    fn default_engine(&self) -> EngineKind {
+        if self.device == "cpu" { EngineKind::Native } else { EngineKind::Candle }
+    }
+
     /// Fills in the defaults that depend on other keys.
     fn complete(&mut self) {
         // Where the format is unknown, a message says so; what is filled in does not matter then.
@@ -92,8 +111,7 @@ impl Config {
         let warmup_steps = if warms_up { CROSSES_WARMUP_STEPS } else { 0 };
         self.train.schedule.warmup_steps.get_or_insert(warmup_steps);
         if self.engine.is_empty() {
-            let engine = if self.device == "cpu" { EngineKind::Native } else { EngineKind::Candle };
-            self.engine = engine.to_string();
+            self.engine = self.default_engine().to_string();
         }
         if self.threads == 0 {
             self.threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);

@@ -3,6 +3,8 @@
 mod bad_rows;
 mod cache;
 mod closed;
+#[cfg(feature = "cuda")]
+mod cuda;
 mod failures;
 mod formats;
 mod kills;

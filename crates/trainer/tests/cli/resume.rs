@@ -62,7 +62,7 @@ fn arguments<'a>(config: &'a str, run: &'a str, overrides: &'a [String]) -> Vec<
 }
 
 /// Trains once without a stop and with many checkpoints, then from each of `picks` of these; all come to the same end.
-fn resumes_alike(bench: &Bench, config: &str, name: &str, overrides: &[String], picks: &[usize]) {
+pub(crate) fn resumes_alike(bench: &Bench, config: &str, name: &str, overrides: &[String], picks: &[usize]) {
     let overrides = [overrides, &["checkpoint.every=17".to_owned(), "checkpoint.keep=100".to_owned()]].concat();
     let output = bench.trainer(&arguments(config, name, &overrides));
     assert!(output.status.success(), "{name}: {}", String::from_utf8_lossy(&output.stderr));
