@@ -25,7 +25,7 @@ sweep-quick out="runs/quick":
     cargo run --release -p trainer -- sketch --sweep --out {{out}}/sketch.json
     cargo run --release -p trainer -- report {{out}} --out {{out}}/report.html
 
-# one setting of CAFE at a time, on generated rows, and the page: under ten minutes on 2 cores
+# one setting of CAFE at a time, on generated rows, and the page: some twelve minutes on 2 cores
 sweep-sensitivity out="runs/sensitivity": (sweep "sensitivity" out)
 
 # every method at equal bytes on generated rows over three seeds (hours on 2 cores; stop and start it as you like)

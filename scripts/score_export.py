@@ -70,6 +70,7 @@ def logits(net, model, dense, rows):
     deep = stack(net, "deep", model["deep"] + [1], x, False)[:, 0]
     if model["kind"] == "wdl":
         return deep + layer(net, "wide", x)[:, 0]
+    assert model["kind"] == "deepfm", f"this script does not know models of kind `{model['kind']}`"
     return deep + layer(net, "linear", x)[:, 0] + (rows.sum(1) ** 2 - (rows**2).sum(1)).sum(1) / 2
 
 def main(directory, path, has_label):

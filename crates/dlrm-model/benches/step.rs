@@ -99,16 +99,16 @@ fn dlrm() -> ModelConfig {
     DlrmConfig { n_dense: 13, n_fields: 26, dim: 16, bottom: vec![512, 256, 64, 16], top: vec![512, 256, 1] }.into()
 }
 
-/// The others in the shape of Criteo Kaggle.
+/// The others in the shape of Criteo Kaggle, with the layers that the program gives them by default.
 fn other_models() -> [ModelConfig; 5] {
     let (n_dense, n_fields, dim, deep) = (13, 26, 16, |n_layers| vec![256; n_layers]);
-    let dcn_v2 = |rank| DcnV2Config { n_dense, n_fields, dim, n_cross: 2, rank, deep: deep(2) };
+    let dcn_v2 = |rank| DcnV2Config { n_dense, n_fields, dim, n_cross: 3, rank, deep: deep(3) };
     [
         WideDeepConfig { n_dense, n_fields, dim, deep: deep(2) }.into(),
         DcnConfig { n_dense, n_fields, dim, n_cross: 3, deep: deep(3) }.into(),
         dcn_v2(None).into(),
         dcn_v2(Some(64)).into(),
-        DeepFmConfig { n_dense, n_fields, dim, deep: deep(2) }.into(),
+        DeepFmConfig { n_dense, n_fields, dim, deep: deep(3) }.into(),
     ]
 }
 

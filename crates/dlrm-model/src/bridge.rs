@@ -20,6 +20,7 @@ pub(crate) fn copy_out(tensor: &Tensor, out: &mut [f32]) -> Result<()> {
     {
         let values = storage.as_cuda_slice::<f32>()?.slice(start..end);
         let stream = storage.device.cuda_stream();
+        assert_eq!(end - start, out.len(), "the copy would leave some as they were");
         stream.memcpy_dtoh(&values, out).w()?;
         return stream.synchronize().w();
     }

@@ -47,6 +47,10 @@ pub fn plan(config: &Config) -> Result<Plan> {
         ("full table", format!("{} features x {row_bytes} B = {}", grouped(n_features), bytes(embedding.full_bytes))),
     ];
     lines.extend(embedding.sizes.lines());
+    if let Some(cafe) = setup::cafe_in_full(config) {
+        let settings = toml::to_string(&cafe)?;
+        lines.push(("settings", settings.trim_end().replace('\n', ", ")));
+    }
     lines.push(("embedding", budget_line(&embedding)));
     let n_parameters = model.n_parameters() as u64;
     lines.push(("network", format!("{} parameters, {}", grouped(n_parameters), bytes(4 * n_parameters))));

@@ -7,6 +7,7 @@ use std::time::Duration;
 use cafe_core::TierSummary;
 use serde::{Deserialize, Serialize};
 
+use crate::config::{CafeTable, RowPrecision};
 use crate::step::Phases;
 
 /// Everything that is known of a finished run. Counts are plain, sizes in bytes, losses in nats.
@@ -54,6 +55,12 @@ pub struct Report {
     /// For generated rows, absent otherwise: the AUC of the logits that the labels were drawn from.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub best_possible_auc: Option<f64>,
+    /// How rows are stored; absent in reports of earlier versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub row_precision: Option<RowPrecision>,
+    /// The settings of `cafe` or `cafe_best` in full, whatever preset they come from; absent for other methods.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cafe: Option<CafeTable>,
     /// Rows and sketch.
     pub embedding_bytes: u64,
     /// The sketch's part.

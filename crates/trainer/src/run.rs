@@ -337,6 +337,8 @@ impl<'a> Run<'a> {
             train_logloss: totals.epoch.mean(),
             bad_rows: self.bad_rows.clone(),
             best_possible_auc: evaluation.best_possible_auc,
+            row_precision: Some(setup::row_precision(plan.format)),
+            cafe: setup::cafe_in_full(config),
             embedding_bytes: memory.embedding_bytes(),
             sketch_bytes: memory.sketch_bytes,
             budget_bytes: plan.budget_bytes,

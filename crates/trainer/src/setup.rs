@@ -15,7 +15,7 @@ use dlrm_model::{
 };
 
 use crate::config::{
-    Config, EmbeddingConfig, EmbeddingOptimizer, Method, ModelConfig, Optimizer, RowPrecision, Sizing,
+    CafeTable, Config, EmbeddingConfig, EmbeddingOptimizer, Method, ModelConfig, Optimizer, RowPrecision, Sizing,
 };
 use crate::data::DataSet;
 
@@ -153,6 +153,23 @@ pub fn cafe_settings(config: &Config) -> Option<CafeSettings> {
     let is_cafe = matches!(embedding.method, Method::Cafe | Method::CafeBest);
     let paper = cafe::paper(&config.data.format, ratio);
     is_cafe.then(|| cafe::settings(embedding, (paper, ratio), row_format(config, ratio), embedding_seed(config)))
+}
+
+/// The same as `[embedding.cafe]` says it, with nothing left to a preset.
+#[must_use]
+pub fn cafe_in_full(config: &Config) -> Option<CafeTable> {
+    cafe_settings(config).map(|settings| cafe::in_full(&config.embedding.cafe, &settings))
+}
+
+/// How rows are stored, as `embedding.precision` says it.
+#[must_use]
+pub fn row_precision(format: RowFormat) -> RowPrecision {
+    match format.precision {
+        cafe_core::RowPrecision::F32 => RowPrecision::F32,
+        cafe_core::RowPrecision::F16 => RowPrecision::F16,
+        cafe_core::RowPrecision::Bf16 => RowPrecision::Bf16,
+        cafe_core::RowPrecision::I8 => RowPrecision::I8,
+    }
 }
 
 /// One arm a method.

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use cafe_core::FeatureCounts;
-use dlrm_model::DeviceSpec;
+use dlrm_model::{DeviceSpec, Model, Precision};
 
 use crate::checkpoint::{Checkpoint, Disk, Store};
 use crate::config::Config;
@@ -39,6 +39,17 @@ impl std::str::FromStr for Which {
     }
 }
 
+/// Where the network of a trained model is to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// On the device that trained it, with the same engine and precision.
+    AsTrained,
+    /// On this device, with the engine that is the default there.
+    On(DeviceSpec),
+    /// Wherever there is one, for whoever does not compute with it.
+    Anywhere,
+}
+
 /// A model as it was at a step of its training.
 pub struct Trained {
     /// What the run was configured as.
@@ -59,24 +70,44 @@ pub struct NoModel {
     pub why: String,
 }
 
-/// Reads the model of a run, onto another device than it was trained on if one is given.
+/// Reads the model of a run.
 ///
 /// # Errors
 /// If there is no such checkpoint, or it is damaged, or there is no memory for it.
-pub fn open(run: &Path, which: Which, device: Option<DeviceSpec>) -> Result<Trained> {
+pub fn open(run: &Path, which: Which, place: Place) -> Result<Trained> {
     let (checkpoint, state) = load(run, which)?;
-    let mut config = config_of(&state, run)?;
-    if let Some(device) = device {
-        config.move_to(device);
-    }
+    let config = config_of(&state, run)?;
     let plan = setup::plan_embedding(&config)?;
     check_memory(&config, &plan, &setup::model_config(&config)?)?;
     let arrays = Arrays::new(checkpoint.tensors);
     // What the method would count in the rows is in the checkpoint.
     let embedding = plan.sizes.build(&FeatureCounts::default());
-    let mut learner = Learner::new(embedding, setup::build_model(&config)?, config.threads)?;
+    let mut learner = Learner::new(embedding, build_model(&config, place)?, config.threads)?;
     arrays.restore(&mut learner)?;
     Ok(Trained { config, learner, state })
+}
+
+fn build_model(config: &Config, place: Place) -> Result<Model> {
+    let moved = match place {
+        Place::AsTrained => {
+            let is_elsewhere = config.device != DeviceSpec::Cpu.to_string();
+            let elsewhere = || format!("it was trained on {}; give --device cpu to use it without", config.device);
+            let model = setup::build_model(config);
+            return if is_elsewhere { model.with_context(elsewhere) } else { model };
+        }
+        Place::On(device) => config.moved_to(device),
+        // In f32, which every CPU has.
+        Place::Anywhere => Config { precision: Precision::F32.to_string(), ..config.moved_to(DeviceSpec::Cpu) },
+    };
+    if matches!(place, Place::On(_)) && moved.precision != config.precision {
+        tracing::warn!(
+            "trained with products in {}; {} computes them in {}",
+            config.precision,
+            moved.device,
+            moved.precision
+        );
+    }
+    setup::build_model(&moved)
 }
 
 /// The arrays of a run's model, for a new run of `config` that starts from it.

@@ -22,7 +22,7 @@ use crate::config::Config;
 use crate::data::PREFETCH_DEPTH;
 use crate::run::EVAL_BATCH;
 use crate::setup;
-use crate::trained::{self, Trained, Which};
+use crate::trained::{self, Place, Trained, Which};
 
 /// Which model.
 #[derive(Clone, Debug, clap::Args)]
@@ -33,18 +33,31 @@ pub struct ModelArgs {
     /// `last`, `best` by test AUC, or the number of a step
     #[arg(long, value_name = "WHICH", default_value = "last")]
     pub checkpoint: Which,
+}
+
+/// What computes with it, for the commands that score rows.
+#[derive(Clone, Copy, Debug, clap::Args)]
+pub struct DeviceArg {
     /// `cpu`, or `cuda:0` in a build with `--features cuda`; by default where it was trained
     #[arg(long, value_name = "DEVICE")]
     pub device: Option<DeviceSpec>,
 }
 
 impl ModelArgs {
-    /// Reads the model.
+    /// Reads the model to score rows with it.
+    ///
+    /// # Errors
+    /// As [`trained::open`].
+    pub fn open_on(&self, DeviceArg { device }: DeviceArg) -> Result<Trained> {
+        trained::open(&self.run, self.checkpoint, device.map_or(Place::AsTrained, Place::On))
+    }
+
+    /// Reads the model to look at it: any machine will do.
     ///
     /// # Errors
     /// As [`trained::open`].
     pub fn open(&self) -> Result<Trained> {
-        trained::open(&self.run, self.checkpoint, self.device)
+        trained::open(&self.run, self.checkpoint, Place::Anywhere)
     }
 }
 

@@ -82,19 +82,20 @@ impl Config {
         }
     }
 
-    /// Lets another device compute, with the engine that is the default there; a model computed elsewhere in another precision
-    /// is computed in `f32` on a GPU.
-    pub fn move_to(&mut self, device: DeviceSpec) {
+    /// The same for another device: with the engine that is the default there, and on a GPU in `f32`.
+    #[must_use]
+    pub fn moved_to(&self, device: DeviceSpec) -> Self {
         let device = device.to_string();
         if device == self.device {
-            return;
+            return self.clone();
         }
-        self.device = device;
-        let engine = self.default_engine();
-        self.engine = engine.to_string();
+        let mut moved = Self { device, ..self.clone() };
+        let engine = moved.default_engine();
+        moved.engine = engine.to_string();
         if engine == EngineKind::Candle {
-            self.precision = Precision::F32.to_string();
+            moved.precision = Precision::F32.to_string();
         }
+        moved
     }
 
     fn default_engine(&self) -> EngineKind {

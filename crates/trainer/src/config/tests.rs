@@ -348,15 +348,86 @@ fn cross_layers_warm_up_unless_told_otherwise() {
     assert_eq!(steps("dlrm", &["train.schedule.warmup_steps=9"]), Some(9));
 }
 
-/// With nothing said but its name, each has the published layers, and `dlrm-model` calls it the same.
+/// With nothing said but its name each has the layers of the README's table, on the inputs of Criteo Kaggle.
 #[test]
 fn every_model_is_complete_by_its_name_alone() {
-    for entry in crate::setup::MODELS {
-        let text = format!("{SMALL}[model]\nkind = \"{}\"\n", entry.name);
+    let expected = [
+        ("dlrm", 475_985, 3577),
+        ("wdl", 176_559, 1370),
+        ("dcn", 244_924, 4200),
+        ("dcnv2", 795_760, 5487),
+        ("deepfm", 242_351, 1658),
+    ];
+    assert_eq!(crate::setup::MODELS.len(), expected.len());
+    for (entry, (name, n_parameters, activation_floats)) in crate::setup::MODELS.iter().zip(expected) {
+        let text = format!("{SMALL}[model]\nkind = \"{name}\"\n");
         let config = Config::parse(&text, Path::new("a.toml"), &[]).expect("a configuration");
-        assert_eq!(config.model.kind.name(), entry.name);
+        assert_eq!((config.model.kind.name(), entry.name), (name, name));
         let shape = crate::setup::model_config(&config).expect("a known format");
         shape.validate().expect("layers that fit together");
-        assert_eq!(shape.name(), entry.name);
+        assert_eq!((shape.name(), shape.n_parameters()), (name, n_parameters));
+        assert_eq!(shape.activation_floats(), activation_floats, "{name}");
+        // As it is written to a run's directory it is the same, and has no key that the model does not.
+        let written = toml::Table::try_from(&config.model).expect("TOML");
+        let mut keys = written.keys().filter(|key| !["kind", "dim"].contains(&key.as_str()));
+        assert!(keys.all(|key| config.model.kind.has(key)), "{name}: {written}");
+        assert!(entry.keys.iter().all(|key| *key == "cross_rank" || written.contains_key(*key)), "{name}: {written}");
+    }
+}
+
+/// Without numbers no model has a use for a bottom network, and the others stay as they are.
+#[test]
+fn data_without_numbers() {
+    let avazu = "[data]\npath = \"rows\"\nformat = \"avazu\"\n[embedding]\ncompression = 100\n[model]\n";
+    assert_eq!(
+        problems(&format!("{avazu}bottom = [64, 16]\n"), &[]),
+        ["a.toml:7: model.bottom: expected none, as the data have no numeric columns to go into it; remove it"]
+    );
+    for entry in crate::setup::MODELS {
+        let config = Config::parse(&format!("{avazu}kind = \"{}\"\n", entry.name), Path::new("a.toml"), &[]);
+        let shape = crate::setup::model_config(&config.expect("a configuration")).expect("a known format");
+        shape.validate().expect("layers that fit together");
+        assert_eq!((shape.n_dense(), shape.n_fields()), (0, 22));
+    }
+}
+
+/// A report has the presets in full, so that the run can be repeated when they are others.
+#[test]
+fn a_preset_in_full_is_the_preset() {
+    use crate::setup::{cafe_in_full, cafe_settings, plan_embedding, row_precision};
+    let parse = |text: &str| Config::parse(text, Path::new("a.toml"), &[]).expect("a configuration");
+    let embedding = |method: &str, more: &str| format!("{DATA}[embedding]\nmethod = \"{method}\"\n{more}");
+    let cases =
+        ["", "[embedding.cafe]\nmulti_level = true\n", "[embedding.cafe]\nrule = \"quota\"\nwrite_back = 0.5\n"];
+    for (method, ratio, more) in ["cafe", "cafe_best"]
+        .into_iter()
+        .flat_map(|method| [2.0, 10.0, 316.0, 317.0, 10_000.0].map(|ratio| (method, ratio)))
+        .flat_map(|(method, ratio)| cases.map(|more| (method, ratio, more)))
+    {
+        let preset = parse(&embedding(method, &format!("compression = {ratio}\n{more}")));
+        let Ok(plan) = plan_embedding(&preset) else { continue };
+        let precision = serde_json::to_string(&row_precision(plan.format)).expect("JSON");
+        let table = toml::to_string(&cafe_in_full(&preset)).expect("TOML");
+        let full = format!("compression = {ratio}\nprecision = {precision}\n[embedding.cafe]\n{table}");
+        let full = parse(&embedding("cafe", &full));
+        assert_eq!(cafe_settings(&full), cafe_settings(&preset), "{table}");
+        assert_eq!(cafe_in_full(&full), cafe_in_full(&preset));
+    }
+}
+
+#[test]
+fn another_device_has_its_own_engine() {
+    use dlrm_model::DeviceSpec::{Cpu, Cuda};
+    let parse =
+        |lines: &str| Config::parse(&format!("{lines}{SMALL}"), Path::new("a.toml"), &[]).expect("a configuration");
+    for (lines, device, expected) in [
+        ("device = \"cuda:0\"\n", Cpu, ["cpu", "native", "f32"]),
+        ("device = \"cuda:0\"\n", Cuda(1), ["cuda:1", "candle", "f32"]),
+        ("precision = \"bf16-emulated\"\n", Cuda(0), ["cuda:0", "candle", "f32"]),
+        ("precision = \"bf16-emulated\"\n", Cpu, ["cpu", "native", "bf16-emulated"]),
+        ("engine = \"candle\"\n", Cpu, ["cpu", "candle", "f32"]),
+    ] {
+        let moved = parse(lines).moved_to(device);
+        assert_eq!([moved.device, moved.engine, moved.precision], expected, "{lines}{device}");
     }
 }

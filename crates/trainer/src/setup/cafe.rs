@@ -67,6 +67,55 @@ pub(super) fn settings(
     }
 }
 
+/// The other way round: all that the presets came to, as `[embedding.cafe]` says it.
+pub(super) fn in_full(table: &CafeTable, settings: &CafeSettings) -> CafeTable {
+    let is_compact = settings.layout != cafe_core::SlotLayout::Full;
+    CafeTable {
+        sizing: table.sizing,
+        shared_share: Some(settings.shared_share),
+        threshold: Some(settings.threshold),
+        rule: Some(match settings.rule {
+            cafe_core::HotRule::Threshold => HotRule::Threshold,
+            cafe_core::HotRule::Quota { .. } => HotRule::Quota,
+        }),
+        hysteresis: match settings.rule {
+            cafe_core::HotRule::Threshold => None,
+            cafe_core::HotRule::Quota { hysteresis } => Some(hysteresis),
+        },
+        slots: Some(settings.slots),
+        slot_layout: Some(if is_compact { SlotLayout::Compact } else { SlotLayout::Full }),
+        rows_per_bucket: is_compact.then(|| settings.layout.rows_per_bucket()),
+        sketches: Some(match settings.sketches {
+            cafe_core::Sketches::One => Sketches::One,
+            cafe_core::Sketches::PerField => Sketches::PerField,
+        }),
+        victim: Some(match settings.victim {
+            VictimPolicy::Lightest => Victim::Lightest,
+            VictimPolicy::LightestCold => Victim::LightestCold,
+            VictimPolicy::LastSlot => Victim::LastSlot,
+            VictimPolicy::ByChance => Victim::ByChance,
+        }),
+        importance: Some(match settings.importance {
+            cafe_core::Importance::GradientNorm => Importance::GradientNorm,
+            cafe_core::Importance::Frequency => Importance::Frequency,
+        }),
+        decay_factor: Some(settings.decay_factor.unwrap_or(1.0)),
+        decay_every: settings.decay_every,
+        hot: Some(match settings.hot {
+            cafe_core::HotRows::Exclusive => HotRows::Exclusive,
+            cafe_core::HotRows::Residual => HotRows::Residual,
+        }),
+        write_back: Some(settings.write_back.unwrap_or(0.0)),
+        cold: Some(match settings.cold {
+            cafe_core::Cold::PerField => Cold::PerField,
+            cafe_core::Cold::Unified(_) => Cold::Unified,
+        }),
+        multi_level: settings.medium.is_some(),
+        medium_threshold_ratio: settings.medium.map(|medium| medium.threshold_ratio),
+        medium_share: settings.medium.map(|medium| medium.second_share),
+    }
+}
+
 /// The paper's settings of CAFE+, where the configuration says nothing else.
 pub(super) fn plus_settings(
     table: &CafePlusTable,

@@ -14,7 +14,7 @@ use crate::config::{Config, ConfigError};
 use crate::data::{DataSet, reads_pipe};
 use crate::memory;
 use crate::plan::check_memory;
-use crate::report::grouped;
+use crate::report::{Report, grouped};
 use crate::runs::read_settings;
 use crate::settings::{self, identity};
 use crate::setup;
@@ -183,6 +183,7 @@ fn cached(base: &Path, point: &Point, plain: &Config) -> Option<Config> {
 /// What becomes of a run as far as that is known, and its memory.
 fn fate(config: &Config, dir: &Path) -> Result<(Fate, u64)> {
     if dir.join("report.json").exists() {
+        warn_of_another_preset(config, dir);
         return Ok((Fate::Done, 0));
     }
     let plan = match setup::plan_embedding(config) {
@@ -199,6 +200,20 @@ fn fate(config: &Config, dir: &Path) -> Result<(Fate, u64)> {
             Ok((Fate::Waiting, error.needed))
         }
         Err(error) => Ok((Fate::NotApplicable(error.to_string()), 0)),
+    }
+}
+
+/// The settings of a run that is there may leave some to a preset, which may have been another when it was made.
+fn warn_of_another_preset(config: &Config, dir: &Path) {
+    let report = fs::read_to_string(dir.join("report.json")).ok();
+    let report: Option<Report> = report.and_then(|text| serde_json::from_str(&text).ok());
+    let had = report.and_then(|report| report.cafe);
+    if had.is_some() && had != setup::cafe_in_full(config) {
+        let method = config.embedding.method.name();
+        tracing::warn!(
+            "{}: {method} meant other settings when it was run (`cafe` in its report.json); remove it to have it run again",
+            dir.display()
+        );
     }
 }
 

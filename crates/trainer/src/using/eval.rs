@@ -7,7 +7,7 @@ use anyhow::Result;
 use criteo_io::{PassEnd, Prefetch};
 use serde::Serialize;
 
-use super::{Files, ModelArgs};
+use super::{DeviceArg, Files, ModelArgs};
 use crate::config::Config;
 use crate::data::{DataError, DataSet, tell_bad_rows};
 use crate::eval::{Evaluation, evaluate};
@@ -24,6 +24,8 @@ use crate::trained::Trained;
 pub struct EvalArgs {
     #[command(flatten)]
     model: ModelArgs,
+    #[command(flatten)]
+    device: DeviceArg,
     /// Files in the run's format, all of whose rows are evaluated; `-` is standard input. Without, the run's test rows
     #[arg(long, value_name = "FILE", num_args = 1..)]
     data: Vec<PathBuf>,
@@ -52,7 +54,7 @@ struct Findings {
 /// # Errors
 /// If there is no such model, or a row can't be read.
 pub fn eval(args: &EvalArgs) -> Result<String> {
-    let Trained { config, mut learner, state } = args.model.open()?;
+    let Trained { config, mut learner, state } = args.model.open_on(args.device)?;
     let evaluation = if args.data.is_empty() {
         on_test_rows(&config, &state, &mut learner)?
     } else {

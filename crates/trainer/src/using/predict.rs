@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use criteo_io::BadRows;
 use dlrm_model::sigmoid;
 
-use super::{Files, ModelArgs};
+use super::{DeviceArg, Files, ModelArgs};
 use crate::output;
 use crate::report::grouped;
 use crate::trained::Trained;
@@ -17,6 +17,8 @@ use crate::trained::Trained;
 pub struct PredictArgs {
     #[command(flatten)]
     model: ModelArgs,
+    #[command(flatten)]
+    device: DeviceArg,
     /// Files in the run's format, read as one stream; `-` is standard input
     #[arg(long, value_name = "FILE", num_args = 1.., required = true)]
     data: Vec<PathBuf>,
@@ -39,7 +41,7 @@ pub struct PredictArgs {
 /// # Errors
 /// If there is no such model, a row can't be read, or the scores can't be written.
 pub fn predict(args: &PredictArgs) -> Result<String> {
-    let Trained { config, mut learner, state } = args.model.open()?;
+    let Trained { config, mut learner, state } = args.model.open_on(args.device)?;
     // Every row has a score at its place, so a malformed one is an error whatever the run does with those.
     let files = Files { paths: &args.data, no_label: args.no_label, bad_rows: BadRows::Error };
     let mut rows = files.open(&config)?;

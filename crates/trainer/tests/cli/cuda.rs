@@ -1,20 +1,10 @@
 //! The program on the first GPU: only in a build with `--features cuda`, whose tests need one.
 
 use crate::resume::resumes_alike;
-use crate::support::Bench;
+use crate::support::{Bench, models};
 
 const CANDLE: &str = "engine=candle";
 const GPU: &str = "device=cuda:0";
-
-fn models() -> impl Iterator<Item = (&'static str, Vec<String>)> {
-    ["dlrm", "wdl", "dcn", "dcnv2", "deepfm"].into_iter().map(|kind| {
-        let mut overrides = vec![format!("model.kind={kind}"), "train.lr=0.05".to_owned()];
-        if kind != "dlrm" {
-            overrides.extend(["model.bottom=[]", "model.top=[]", "model.deep=[16, 16]"].map(str::to_owned));
-        }
-        (kind, overrides)
-    })
-}
 
 /// Rounding differs and training amplifies it; what a model learns does not depend on who rounds.
 #[test]
@@ -45,9 +35,9 @@ fn a_gpu_learns_what_a_cpu_does() {
 #[test]
 fn a_stopped_run_goes_on_to_the_same_end() {
     let bench = Bench::new();
-    for (kind, mut overrides) in models() {
+    for (kind, overrides) in models() {
         for optimizer in ["sgd", "adagrad", "adam"] {
-            overrides.extend([GPU.to_owned(), format!("train.optimizer={optimizer}"), "train.lr=0.01".to_owned()]);
+            let overrides = [&overrides[..], &[GPU.to_owned(), format!("train.optimizer={optimizer}")]].concat();
             resumes_alike(&bench, "small.toml", &format!("{kind}-{optimizer}"), &overrides, &[2]);
         }
     }

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::support::{Bench, failure, lasting};
+use crate::support::{Bench, failure, lasting, models};
 
 /// Method and a ratio that it reaches on Criteo Kaggle's features with rows of 8 values.
 pub(crate) const METHODS: [(&str, f64); 11] = [
@@ -105,12 +105,7 @@ fn settings_that_do_nothing_are_told() {
 #[test]
 fn every_model_learns() {
     let bench = Bench::new();
-    for kind in ["dlrm", "wdl", "dcn", "dcnv2", "deepfm"] {
-        let mut overrides = vec![format!("model.kind={kind}"), "train.lr=0.01".to_owned()];
-        if kind != "dlrm" {
-            // Layer sizes are of one model; those of `small.toml` are DLRM's.
-            overrides.extend(["model.bottom=[]", "model.top=[]", "model.deep=[16, 16]"].map(str::to_owned));
-        }
+    for (kind, overrides) in models() {
         let report = train(&bench, kind, &overrides);
         assert_eq!(report["model"], kind);
         assert!(number(&report, "test_auc") > 0.53, "{kind}: {report:#}");

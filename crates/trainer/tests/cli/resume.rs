@@ -7,7 +7,7 @@ use std::process::Stdio;
 
 use serde_json::Value;
 
-use crate::support::{Bench, SMALL, failure, lasting, synth};
+use crate::support::{Bench, SMALL, failure, lasting, models, synth};
 
 /// What must not depend on interruptions.
 #[derive(PartialEq)]
@@ -119,11 +119,8 @@ fn every_method_goes_on_to_the_same_end() {
 #[test]
 fn every_model_engine_and_optimizer_goes_on_to_the_same_end() {
     let bench = Bench::new();
-    for kind in ["dlrm", "wdl", "dcn", "dcnv2", "deepfm"] {
-        let mut overrides = set(&[&format!("model.kind={kind}"), "train.lr=0.01", "train.optimizer=adam"]);
-        if kind != "dlrm" {
-            overrides.extend(set(&["model.bottom=[]", "model.top=[]", "model.deep=[16, 16]"]));
-        }
+    for (kind, mut overrides) in models() {
+        overrides.push("train.optimizer=adam".to_owned());
         resumes_alike(&bench, "small.toml", kind, &overrides, &[3]);
     }
     for (name, overrides) in [

@@ -69,6 +69,17 @@ impl Bench {
     }
 }
 
+/// `small.toml` with each model, whose layer sizes there are DLRM's, at a rate that suits all.
+pub(crate) fn models() -> impl Iterator<Item = (&'static str, Vec<String>)> {
+    trainer::setup::MODELS.iter().map(|entry| {
+        let mut overrides = vec![format!("model.kind={}", entry.name), "train.lr=0.01".to_owned()];
+        if entry.keys.contains(&"deep") {
+            overrides.extend(["model.bottom=[]", "model.top=[]", "model.deep=[16, 16]"].map(str::to_owned));
+        }
+        (entry.name, overrides)
+    })
+}
+
 /// Writes rows that the generator of the trainer makes.
 pub(crate) fn synth(bench: &Bench, rows: u64, name: &str) {
     let rows = rows.to_string();

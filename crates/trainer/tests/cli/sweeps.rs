@@ -151,6 +151,23 @@ fn a_damaged_run_ends_no_sweep() {
     assert!(said.contains("8 runs: 0 are there, 2 can't be, 6 to go"), "{said}");
 }
 
+/// `cafe` and `cafe_best` may come to other settings in another version; what is there is told from what would be run now.
+#[test]
+fn a_run_of_another_preset_is_told() {
+    let bench = bench();
+    assert!(!sweep(&bench, &[]).contains("meant other settings"));
+    let path = bench.path("sweep/m-1-cafe/report.json");
+    let mut report: Value = serde_json::from_str(&fs::read_to_string(&path).expect("written")).expect("JSON");
+    assert_eq!((&report["row_precision"], &report["cafe"]["threshold"]), (&"f32".into(), &20.0.into()));
+    assert_eq!(report["cafe"]["rule"], "threshold");
+    assert!(bench.result("sweep/m-1-hash").0.get("cafe").is_none());
+    report["cafe"]["slots"] = 7.into();
+    fs::write(&path, report.to_string()).expect("written");
+    let text = sweep(&bench, &[]);
+    assert!(text.contains("sweep/m-1-cafe: cafe meant other settings when it was run"), "{text}");
+    assert!(text.contains("6 are there, 2 can't be, 0 to go"), "{text}");
+}
+
 #[test]
 fn a_sweep_is_not_written_into_a_run() {
     let bench = bench();

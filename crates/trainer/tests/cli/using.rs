@@ -64,12 +64,11 @@ fn eval_finds_what_the_run_reported() {
     assert_eq!(bench.trainer(&["eval", "--run", "run"]).status.code(), Some(66));
 }
 
-/// By the engine that is the default there.
 #[test]
 fn another_device_is_asked_for() {
     let bench = trained(&["engine=candle"]);
     let of = |device: &[&str]| json(&bench, &[&["eval", "--run", "run"], device].concat());
-    assert_eq!(of(&["--device", "cpu"]), of(&[]));
+    assert_eq!(of(&["--device", "cpu"]), of(&[]), "it is there already");
     assert_eq!(bench.trainer(&["eval", "--run", "run", "--device", "gpu"]).status.code(), Some(2));
     if !cfg!(feature = "cuda") {
         let (code, message) = failure(&bench.trainer(&["eval", "--run", "run", "--device", "cuda:0"]));

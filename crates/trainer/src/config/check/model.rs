@@ -50,21 +50,11 @@ impl Config {
             problems.add("model.deep", format!("expected sizes of at least 1, got {:?}", model.deep));
         }
         self.check_ends(problems);
-        // A key that does nothing is most often meant for another model.
-        for (key, is_set) in [
-            ("bottom", !model.bottom.is_empty()),
-            ("top", !model.top.is_empty()),
-            ("deep", !model.deep.is_empty()),
-            ("cross_layers", model.cross_layers.is_some()),
-            ("cross_rank", model.cross_rank.is_some()),
-        ] {
-            if is_set && !model.kind.has(key) {
-                let whose = whose(key);
-                problems.add(
-                    format!("model.{key}"),
-                    format!("expected none, as only {whose} it, not {}; remove it", model.kind.name()),
-                );
-            }
+        // A key that does nothing is most often meant for another model. What is not set is not written.
+        let written = toml::Table::try_from(model).unwrap_or_default();
+        for key in written.keys().filter(|key| !["kind", "dim"].contains(&key.as_str()) && !model.kind.has(key)) {
+            let (whose, kind) = (whose(key), model.kind.name());
+            problems.add(format!("model.{key}"), format!("expected none, as only {whose} it, not {kind}; remove it"));
         }
         for (key, value) in [("cross_layers", model.cross_layers), ("cross_rank", model.cross_rank)] {
             if value == Some(0) {
