@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use cafe_core::FeatureCounts;
-use dlrm_model::{DeviceSpec, Model, Precision};
+use dlrm_model::{DeviceSpec, Model, ModelError, Precision, PrecisionError};
 
 use crate::checkpoint::{Checkpoint, Disk, Store};
 use crate::config::Config;
@@ -92,7 +92,7 @@ fn build_model(config: &Config, place: Place) -> Result<Model> {
         Place::AsTrained => {
             let is_elsewhere = config.device != DeviceSpec::Cpu.to_string();
             let elsewhere = || format!("it was trained on {}; give --device cpu to use it without", config.device);
-            let model = setup::build_model(config);
+            let model = build_here(config);
             return if is_elsewhere { model.with_context(elsewhere) } else { model };
         }
         Place::On(device) => config.moved_to(device),
@@ -107,7 +107,21 @@ fn build_model(config: &Config, place: Place) -> Result<Model> {
             moved.precision
         );
     }
-    setup::build_model(&moved)
+    build_here(&moved)
+}
+
+/// A CPU without bf16 has the same numbers by emulation: too slow to train with, but nothing else uses such a model there.
+fn build_here(config: &Config) -> Result<Model> {
+    let built = setup::build_model(config);
+    let is_lacking = |error: &anyhow::Error| {
+        let cause = error.downcast_ref();
+        matches!(cause, Some(ModelError::Precision(PrecisionError::NoBf16)))
+    };
+    if !built.as_ref().is_err_and(is_lacking) {
+        return built;
+    }
+    tracing::warn!("trained with products in bf16, which this CPU does not have: they are emulated, slowly");
+    setup::build_model(&Config { precision: Precision::Bf16Emulated.to_string(), ..config.clone() })
 }
 
 /// The arrays of a run's model, for a new run of `config` that starts from it.
@@ -181,4 +195,38 @@ fn best_before(run: &Path, last: &RunState) -> Option<u64> {
     let report: Option<serde_json::Value> = report.and_then(|text| serde_json::from_str(&text).ok());
     let at_end = report.and_then(|report| report["test_auc"].as_f64());
     at_end.is_none_or(|auc| best.auc > auc).then_some(best.step)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(lines: &str) -> Config {
+        let text = format!("{lines}[data]\nsynthetic = {{ rows = 700 }}\n[embedding]\ncompression = 100\n");
+        Config::parse(&text, Path::new("a.toml"), &[]).expect("a configuration")
+    }
+
+    /// Whatever this CPU has.
+    #[test]
+    fn a_model_trained_in_bf16_can_be_used_anywhere() {
+        for (place, expected) in [
+            (Place::AsTrained, [Precision::Bf16, Precision::Bf16Emulated]),
+            (Place::On(DeviceSpec::Cpu), [Precision::Bf16, Precision::Bf16Emulated]),
+            (Place::Anywhere, [Precision::F32, Precision::F32]),
+        ] {
+            let model = build_model(&config("precision = \"bf16\"\n"), place).expect("a model");
+            assert!(expected.contains(&model.precision()), "{place:?}: {}", model.precision());
+        }
+    }
+
+    #[cfg(not(feature = "cuda"))]
+    #[test]
+    fn a_model_trained_on_a_gpu_says_how_to_do_without() {
+        let config = config("device = \"cuda:0\"\n");
+        let error = format!("{:#}", build_model(&config, Place::AsTrained).expect_err("no CUDA here"));
+        assert!(error.starts_with("it was trained on cuda:0; give --device cpu to use it without: "), "{error}");
+        for place in [Place::Anywhere, Place::On(DeviceSpec::Cpu)] {
+            assert!(build_model(&config, place).is_ok(), "{place:?}");
+        }
+    }
 }
