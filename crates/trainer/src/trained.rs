@@ -89,12 +89,7 @@ pub fn open(run: &Path, which: Which, place: Place) -> Result<Trained> {
 
 fn build_model(config: &Config, place: Place) -> Result<Model> {
     let moved = match place {
-        Place::AsTrained => {
-            let is_elsewhere = config.device != DeviceSpec::Cpu.to_string();
-            let elsewhere = || format!("it was trained on {}; give --device cpu to use it without", config.device);
-            let model = build_here(config);
-            return if is_elsewhere { model.with_context(elsewhere) } else { model };
-        }
+        Place::AsTrained => config.clone(),
         Place::On(device) => config.moved_to(device),
         // In f32, which every CPU has.
         Place::Anywhere => Config { precision: Precision::F32.to_string(), ..config.moved_to(DeviceSpec::Cpu) },
@@ -107,7 +102,12 @@ fn build_model(config: &Config, place: Place) -> Result<Model> {
             moved.precision
         );
     }
-    build_here(&moved)
+    let model = build_here(&moved);
+    if place == Place::AsTrained && config.device != DeviceSpec::Cpu.to_string() {
+        return model
+            .with_context(|| format!("it was trained on {}; give --device cpu to use it without", config.device));
+    }
+    model
 }
 
 /// A CPU without bf16 has the same numbers by emulation: too slow to train with, but nothing else uses such a model there.

@@ -1,5 +1,5 @@
-//! The Deep & Cross Network: cross layers with a weight vector beside a stack of layers. Its network takes cross layers of
-//! any kind, for `dcn_v2.rs`.
+//! The Deep & Cross Network: cross layers with a weight vector beside a stack of layers. Its graph and its network take cross
+//! layers of any kind, for `dcn_v2.rs`.
 
 use candle_core::{Device, Result, Tensor, Var};
 use rand::{Rng, SeedableRng};
@@ -42,13 +42,6 @@ pub struct DcnConfig {
     pub deep: Vec<usize>,
 }
 
-impl DcnConfig {
-    /// Length of what both parts give: the input of the last layer.
-    fn logit_input(&self) -> usize {
-        self.inputs().x_len() + self.deep.last().copied().unwrap_or(0)
-    }
-}
-
 impl Architecture for DcnConfig {
     fn name(&self) -> &'static str {
         "dcn"
@@ -67,7 +60,7 @@ impl Architecture for DcnConfig {
 
     fn n_parameters(&self) -> usize {
         let x = self.inputs().x_len();
-        2 * self.n_cross * x + n_mlp_parameters(x, &self.deep) + n_mlp_parameters(self.logit_input(), &[1])
+        2 * self.n_cross * x + n_parameters_beside_crosses(x, &self.deep)
     }
 
     fn activation_floats(&self) -> usize {
@@ -75,7 +68,10 @@ impl Architecture for DcnConfig {
     }
 
     fn graph(&self, seed: u64, device: &Device) -> Result<Box<dyn Graph>> {
-        Ok(Box::new(DcnGraph::new(self, seed, device)?))
+        let graph = CrossGraph::new(self.inputs(), &self.deep, seed, device, |rng, len| {
+            (0..self.n_cross).map(|_| VectorCrossLayer::new(rng, len, device)).collect()
+        });
+        Ok(Box::new(graph?))
     }
 
     fn network(&self, seed: u64, method: Method) -> Box<dyn Runner> {
@@ -91,57 +87,59 @@ impl From<DcnConfig> for ModelConfig {
     }
 }
 
-/// Cross layers beside a stack of layers, and a linear layer on both.
-struct DcnGraph {
+/// Weights and biases of the deep layers, and of the linear layer on their output and that of the cross layers.
+pub(super) fn n_parameters_beside_crosses(x_len: usize, deep: &[usize]) -> usize {
+    n_mlp_parameters(x_len, deep) + n_mlp_parameters(logit_input(x_len, deep), &[1])
+}
+
+/// Length of what both parts give: the input of the last layer.
+fn logit_input(x_len: usize, deep: &[usize]) -> usize {
+    x_len + deep.last().copied().unwrap_or(0)
+}
+
+/// A cross layer of a graph.
+pub(super) trait CrossLayer: Send + Sync {
+    /// `x_0` and `x_l` `[B, len]` to `x_{l+1}`.
+    fn forward(&self, x: &Tensor, input: &Tensor) -> Result<Tensor>;
+
+    /// What follows the layer's name, and the variables.
+    fn variables(&self) -> Vec<(&'static str, Var)>;
+}
+
+/// Cross layers of one kind beside a stack of layers, and a linear layer on both.
+pub(super) struct CrossGraph<L> {
     deep: GraphMlp,
-    cross: Vec<CrossLayer>,
+    cross: Vec<L>,
     logit: GraphMlp,
 }
 
-/// `x_{l+1} = x_0 · (x_l · w) + b + x_l`
-struct CrossLayer {
-    /// `[1, len]`
-    weight: Var,
-    /// `[len]`
-    bias: Var,
-}
-
-impl CrossLayer {
-    fn new<R: Rng>(rng: &mut R, len: usize, device: &Device) -> Result<Self> {
-        let init = init::cross(rng, len);
-        let weight = Var::from_vec(init.weight, (1, len), device)?;
-        Ok(Self { weight, bias: Var::from_vec(init.bias, len, device)? })
-    }
-
-    /// `x_0` and `x_l` `[B, len]` to `x_{l+1}`.
-    fn forward(&self, x: &Tensor, input: &Tensor) -> Result<Tensor> {
-        let dots = input.matmul(&self.weight.t()?)?;
-        x.broadcast_mul(&dots)?.broadcast_add(&self.bias)? + input
+impl<L> CrossGraph<L> {
+    /// Draws the deep layers, the cross layers for inputs of a length, and the last one.
+    pub(super) fn new(
+        inputs: InputSizes,
+        deep: &[usize],
+        seed: u64,
+        device: &Device,
+        cross: impl FnOnce(&mut ChaCha8Rng, usize) -> Result<Vec<L>>,
+    ) -> Result<Self> {
+        let (mut rng, len) = (ChaCha8Rng::seed_from_u64(seed), inputs.x_len());
+        let layers = GraphMlp::new(&mut rng, len, deep, true, device)?;
+        let cross = cross(&mut rng, len)?;
+        let logit = GraphMlp::new(&mut rng, logit_input(len, deep), &[1], false, device)?;
+        Ok(Self { deep: layers, cross, logit })
     }
 }
 
-impl DcnGraph {
-    /// Draws the deep layers, the cross layers and the last one.
-    fn new(config: &DcnConfig, seed: u64, device: &Device) -> Result<Self> {
-        let mut rng = ChaCha8Rng::seed_from_u64(seed);
-        let len = config.inputs().x_len();
-        let deep = GraphMlp::new(&mut rng, len, &config.deep, true, device)?;
-        let cross = (0..config.n_cross).map(|_| CrossLayer::new(&mut rng, len, device)).collect::<Result<_>>()?;
-        let logit = GraphMlp::new(&mut rng, config.logit_input(), &[1], false, device)?;
-        Ok(Self { deep, cross, logit })
-    }
-}
-
-impl Graph for DcnGraph {
+impl<L: CrossLayer> Graph for CrossGraph<L> {
     fn stacks(&self) -> Vec<(Names, &GraphMlp)> {
         vec![(Names::Numbered("deep"), &self.deep), (Names::Single("logit"), &self.logit)]
     }
 
     fn variables(&self) -> Vec<(String, Var)> {
         let cross = self.cross.iter().enumerate();
-        let named = cross.flat_map(|(layer_idx, CrossLayer { weight, bias })| {
-            let name = |kind: &str| format!("cross.{layer_idx}.{kind}");
-            [(name("weight"), weight.clone()), (name("bias"), bias.clone())]
+        let named = cross.flat_map(|(layer_idx, layer)| {
+            let variables = layer.variables().into_iter();
+            variables.map(move |(kind, var)| (format!("cross.{layer_idx}.{kind}"), var))
         });
         named.collect()
     }
@@ -151,6 +149,33 @@ impl Graph for DcnGraph {
         let deep = self.deep.forward(&x, tapes.get(0))?;
         let cross = self.cross.iter().try_fold(x.clone(), |input, layer| layer.forward(&x, &input))?;
         self.logit.forward(&Tensor::cat(&[&cross, &deep], 1)?, tapes.get(1))?.squeeze(1)
+    }
+}
+
+/// `x_{l+1} = x_0 · (x_l · w) + b + x_l`
+struct VectorCrossLayer {
+    /// `[1, len]`
+    weight: Var,
+    /// `[len]`
+    bias: Var,
+}
+
+impl VectorCrossLayer {
+    fn new<R: Rng>(rng: &mut R, len: usize, device: &Device) -> Result<Self> {
+        let init = init::cross(rng, len);
+        let weight = Var::from_vec(init.weight, (1, len), device)?;
+        Ok(Self { weight, bias: Var::from_vec(init.bias, len, device)? })
+    }
+}
+
+impl CrossLayer for VectorCrossLayer {
+    fn forward(&self, x: &Tensor, input: &Tensor) -> Result<Tensor> {
+        let dots = input.matmul(&self.weight.t()?)?;
+        x.broadcast_mul(&dots)?.broadcast_add(&self.bias)? + input
+    }
+
+    fn variables(&self) -> Vec<(&'static str, Var)> {
+        vec![("weight", self.weight.clone()), ("bias", self.bias.clone())]
     }
 }
 
@@ -190,11 +215,10 @@ impl<C: CrossLayers> CrossNetwork<C> {
         cross: impl FnOnce(&mut ChaCha8Rng) -> C,
     ) -> Self {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
-        let deep_end = deep.last().copied().unwrap_or(0);
-        let deep = Mlp::new(&mut rng, join.len(), deep, true, method);
+        let layers = Mlp::new(&mut rng, join.len(), deep, true, method);
         let cross = cross(&mut rng);
-        let logit = Mlp::new(&mut rng, join.len() + deep_end, &[1], false, method);
-        Self { join, deep, cross, logit }
+        let logit = Mlp::new(&mut rng, logit_input(join.len(), deep), &[1], false, method);
+        Self { join, deep: layers, cross, logit }
     }
 }
 
@@ -261,7 +285,7 @@ mod tests {
     #[test]
     fn a_cross_layer_on_paper() {
         let weight = Var::new(&[[3f32, -1.0]], &Device::Cpu).unwrap();
-        let layer = CrossLayer { weight, bias: Var::new(&[10f32, 20.0], &Device::Cpu).unwrap() };
+        let layer = VectorCrossLayer { weight, bias: Var::new(&[10f32, 20.0], &Device::Cpu).unwrap() };
         let (x, input) = ([[1f32, 2.0]], [[2f32, 1.0]]);
         let [x, input] = [x, input].map(|values| Tensor::new(&values, &Device::Cpu).unwrap());
         // x_l · w = 5

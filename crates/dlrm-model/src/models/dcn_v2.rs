@@ -1,19 +1,18 @@
 //! The second Deep & Cross Network: cross layers with a weight matrix beside a stack of layers.
 
 use candle_core::{Device, Result, Tensor, Var};
-use rand::{Rng, SeedableRng};
+use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 
-use super::dcn::CrossNetwork;
-use super::{Architecture, InputSizes, ModelConfig, check_deep, n_mlp_parameters};
+use super::dcn::{CrossGraph, CrossLayer, CrossNetwork, n_parameters_beside_crosses};
+use super::{Architecture, InputSizes, ModelConfig, check_deep};
 use crate::engine::cross_matrix::MatrixCross;
 use crate::engine::join::Join;
 use crate::engine::layer::Method;
 use crate::engine::network::{self, Runner};
 use crate::error::ConfigError;
-use crate::graph::{Graph, Names, ShardInputs, Tapes};
+use crate::graph::Graph;
 use crate::init;
-use crate::mlp::Mlp as GraphMlp;
 
 /// The shape of the second Deep & Cross Network in its parallel structure.
 ///
@@ -41,13 +40,6 @@ pub struct DcnV2Config {
     pub deep: Vec<usize>,
 }
 
-impl DcnV2Config {
-    /// Length of what both parts give: the input of the last layer.
-    fn logit_input(&self) -> usize {
-        self.inputs().x_len() + self.deep.last().copied().unwrap_or(0)
-    }
-}
-
 impl Architecture for DcnV2Config {
     fn name(&self) -> &'static str {
         "dcnv2"
@@ -70,7 +62,7 @@ impl Architecture for DcnV2Config {
     fn n_parameters(&self) -> usize {
         let x = self.inputs().x_len();
         let matrix = self.rank.map_or(x * x, |rank| 2 * x * rank);
-        self.n_cross * (matrix + x) + n_mlp_parameters(x, &self.deep) + n_mlp_parameters(self.logit_input(), &[1])
+        self.n_cross * (matrix + x) + n_parameters_beside_crosses(x, &self.deep)
     }
 
     fn activation_floats(&self) -> usize {
@@ -78,7 +70,10 @@ impl Architecture for DcnV2Config {
     }
 
     fn graph(&self, seed: u64, device: &Device) -> Result<Box<dyn Graph>> {
-        Ok(Box::new(DcnV2Graph::new(self, seed, device)?))
+        let graph = CrossGraph::new(self.inputs(), &self.deep, seed, device, |rng, len| {
+            (0..self.n_cross).map(|_| MatrixCrossLayer::new(rng, len, self.rank, device)).collect()
+        });
+        Ok(Box::new(graph?))
     }
 
     fn network(&self, seed: u64, method: Method) -> Box<dyn Runner> {
@@ -94,15 +89,8 @@ impl From<DcnV2Config> for ModelConfig {
     }
 }
 
-/// Cross layers beside a stack of layers, and a linear layer on both.
-struct DcnV2Graph {
-    deep: GraphMlp,
-    cross: Vec<CrossLayer>,
-    logit: GraphMlp,
-}
-
 /// `x_{l+1} = x_0 ∘ (W x_l + b) + x_l`
-struct CrossLayer {
+struct MatrixCrossLayer {
     matrix: Matrix,
     /// `[len]`
     bias: Var,
@@ -120,7 +108,7 @@ enum Matrix {
     },
 }
 
-impl CrossLayer {
+impl MatrixCrossLayer {
     /// Draws `W`, or `V` before `U`, and then the bias.
     fn new<R: Rng>(rng: &mut R, len: usize, rank: Option<usize>, device: &Device) -> Result<Self> {
         let v = match rank {
@@ -137,8 +125,9 @@ impl CrossLayer {
         };
         Ok(Self { matrix, bias })
     }
+}
 
-    /// `x_0` and `x_l` `[B, len]` to `x_{l+1}`.
+impl CrossLayer for MatrixCrossLayer {
     fn forward(&self, x: &Tensor, input: &Tensor) -> Result<Tensor> {
         let product = match &self.matrix {
             Matrix::Full(weight) => input.matmul(&weight.t()?)?,
@@ -147,7 +136,6 @@ impl CrossLayer {
         x.mul(&product.broadcast_add(&self.bias)?)? + input
     }
 
-    /// What follows the layer's name, and the variables.
     fn variables(&self) -> Vec<(&'static str, Var)> {
         match &self.matrix {
             Matrix::Full(weight) => vec![("weight", weight.clone()), ("bias", self.bias.clone())],
@@ -155,41 +143,6 @@ impl CrossLayer {
                 vec![("v.weight", v.clone()), ("u.weight", u.clone()), ("u.bias", self.bias.clone())]
             }
         }
-    }
-}
-
-impl DcnV2Graph {
-    /// Draws the deep layers, the cross layers and the last one.
-    fn new(config: &DcnV2Config, seed: u64, device: &Device) -> Result<Self> {
-        let mut rng = ChaCha8Rng::seed_from_u64(seed);
-        let len = config.inputs().x_len();
-        let deep = GraphMlp::new(&mut rng, len, &config.deep, true, device)?;
-        let cross = (0..config.n_cross).map(|_| CrossLayer::new(&mut rng, len, config.rank, device));
-        let cross = cross.collect::<Result<_>>()?;
-        let logit = GraphMlp::new(&mut rng, config.logit_input(), &[1], false, device)?;
-        Ok(Self { deep, cross, logit })
-    }
-}
-
-impl Graph for DcnV2Graph {
-    fn stacks(&self) -> Vec<(Names, &GraphMlp)> {
-        vec![(Names::Numbered("deep"), &self.deep), (Names::Single("logit"), &self.logit)]
-    }
-
-    fn variables(&self) -> Vec<(String, Var)> {
-        let cross = self.cross.iter().enumerate();
-        let named = cross.flat_map(|(layer_idx, layer)| {
-            let variables = layer.variables().into_iter();
-            variables.map(move |(kind, var)| (format!("cross.{layer_idx}.{kind}"), var))
-        });
-        named.collect()
-    }
-
-    fn forward(&self, inputs: &ShardInputs, tapes: &Tapes) -> Result<Tensor> {
-        let x = inputs.join()?;
-        let deep = self.deep.forward(&x, tapes.get(0))?;
-        let cross = self.cross.iter().try_fold(x.clone(), |input, layer| layer.forward(&x, &input))?;
-        self.logit.forward(&Tensor::cat(&[&cross, &deep], 1)?, tapes.get(1))?.squeeze(1)
     }
 }
 
@@ -207,7 +160,7 @@ mod tests {
         let x = Tensor::new(&[[1f32, 2.0]], &Cpu).unwrap();
         let input = Tensor::new(&[[2f32, 1.0]], &Cpu).unwrap();
         for (matrix, expected) in [(full, [15.0 + 2.0, 44.0 + 1.0]), (low_rank, [15.0 + 2.0, 60.0 + 1.0])] {
-            let layer = CrossLayer { matrix, bias: Var::new(&[10f32, 20.0], &Cpu).unwrap() };
+            let layer = MatrixCrossLayer { matrix, bias: Var::new(&[10f32, 20.0], &Cpu).unwrap() };
             assert_eq!(layer.forward(&x, &input).unwrap().to_vec2::<f32>().unwrap(), [expected]);
         }
     }

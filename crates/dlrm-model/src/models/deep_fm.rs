@@ -1,10 +1,8 @@
 //! `DeepFM`: a factorization machine beside a stack of layers.
 
 use candle_core::{Device, Result, Tensor};
-use rand::SeedableRng;
-use rand_chacha::ChaCha8Rng;
 
-use super::wide_deep::{self, WideDeepNetwork};
+use super::wide_deep::{self, WideDeepGraph, WideDeepNetwork};
 use super::{Architecture, InputSizes, ModelConfig, check_deep, n_mlp_parameters};
 use crate::engine::factorization::Factorization;
 use crate::engine::join::Join;
@@ -74,7 +72,8 @@ impl Architecture for DeepFmConfig {
     }
 
     fn graph(&self, seed: u64, device: &Device) -> Result<Box<dyn Graph>> {
-        Ok(Box::new(DeepFmGraph::new(self, seed, device)?))
+        let (x_len, deep) = (self.inputs().x_len(), self.deep_sizes());
+        Ok(Box::new(DeepFmGraph { linear_and_deep: WideDeepGraph::new("linear", x_len, &deep, seed, device)? }))
     }
 
     fn network(&self, seed: u64, method: Method) -> Box<dyn Runner> {
@@ -90,30 +89,16 @@ impl From<DeepFmConfig> for ModelConfig {
 
 /// A factorization machine beside a stack of layers.
 struct DeepFmGraph {
-    deep: GraphMlp,
-    /// The first order.
-    linear: GraphMlp,
-}
-
-impl DeepFmGraph {
-    /// Draws the deep layers before the linear one.
-    fn new(config: &DeepFmConfig, seed: u64, device: &Device) -> Result<Self> {
-        let mut rng = ChaCha8Rng::seed_from_u64(seed);
-        let deep = GraphMlp::new(&mut rng, config.inputs().x_len(), &config.deep_sizes(), false, device)?;
-        let linear = GraphMlp::new(&mut rng, config.inputs().x_len(), &[1], false, device)?;
-        Ok(Self { deep, linear })
-    }
+    linear_and_deep: WideDeepGraph,
 }
 
 impl Graph for DeepFmGraph {
     fn stacks(&self) -> Vec<(Names, &GraphMlp)> {
-        vec![(Names::Numbered("deep"), &self.deep), (Names::Single("linear"), &self.linear)]
+        self.linear_and_deep.stacks()
     }
 
     fn forward(&self, inputs: &ShardInputs, tapes: &Tapes) -> Result<Tensor> {
-        let x = inputs.join()?;
-        let linear_and_deep = (self.deep.forward(&x, tapes.get(0))? + self.linear.forward(&x, tapes.get(1))?)?;
-        linear_and_deep.squeeze(1)? + second_order(&inputs.rows)?
+        self.linear_and_deep.forward(inputs, tapes)? + second_order(&inputs.rows)?
     }
 }
 

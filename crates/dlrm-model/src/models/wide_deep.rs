@@ -64,7 +64,7 @@ impl Architecture for WideDeepConfig {
     }
 
     fn graph(&self, seed: u64, device: &Device) -> Result<Box<dyn Graph>> {
-        Ok(Box::new(WideDeepGraph::new(self, seed, device)?))
+        Ok(Box::new(WideDeepGraph::new("wide", self.inputs().x_len(), &self.deep_sizes(), seed, device)?))
     }
 
     fn network(&self, seed: u64, method: Method) -> Box<dyn Runner> {
@@ -79,24 +79,32 @@ impl From<WideDeepConfig> for ModelConfig {
 }
 
 /// A linear layer beside a stack of layers.
-struct WideDeepGraph {
+pub(super) struct WideDeepGraph {
     deep: GraphMlp,
     wide: GraphMlp,
+    /// How the wide layer is called.
+    wide_name: &'static str,
 }
 
 impl WideDeepGraph {
-    /// Draws the deep layers before the wide one.
-    fn new(config: &WideDeepConfig, seed: u64, device: &Device) -> Result<Self> {
+    /// Draws the deep layers before the linear one, which other models call otherwise.
+    pub(super) fn new(
+        wide_name: &'static str,
+        x_len: usize,
+        deep: &[usize],
+        seed: u64,
+        device: &Device,
+    ) -> Result<Self> {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
-        let deep = GraphMlp::new(&mut rng, config.inputs().x_len(), &config.deep_sizes(), false, device)?;
-        let wide = GraphMlp::new(&mut rng, config.inputs().x_len(), &[1], false, device)?;
-        Ok(Self { deep, wide })
+        let deep = GraphMlp::new(&mut rng, x_len, deep, false, device)?;
+        let wide = GraphMlp::new(&mut rng, x_len, &[1], false, device)?;
+        Ok(Self { deep, wide, wide_name })
     }
 }
 
 impl Graph for WideDeepGraph {
     fn stacks(&self) -> Vec<(Names, &GraphMlp)> {
-        vec![(Names::Numbered("deep"), &self.deep), (Names::Single("wide"), &self.wide)]
+        vec![(Names::Numbered("deep"), &self.deep), (Names::Single(self.wide_name), &self.wide)]
     }
 
     fn forward(&self, inputs: &ShardInputs, tapes: &Tapes) -> Result<Tensor> {
