@@ -66,7 +66,8 @@ def trainer(batch, spec, args):
         "threads": args.threads,
     }
     command = [ROOT / "target/release/trainer", "bench", "--json", "--seconds", args.seconds]
-    command += ["--config", ROOT / "configs/quickstart.toml"]
+    # The peer's optimizer.
+    command += ["--config", ROOT / "configs/quickstart.toml", "--set", "train.optimizer=sgd"]
     return result(command + [part for key, value in settings.items() for part in ("--set", f"{key}={value}")])
 
 

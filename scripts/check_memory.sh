@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Memory is independent of the file's size: trains cafe on 100,000 and on 1,000,000 rows of a file, alternately, five
+# Memory is independent of the file's size: trains the quickstart's method on 100,000 and on 1,000,000 rows of a file, alternately, five
 # times each, and fails if the medians of the peaks differ by more than 5 %. (What does grow are the scores of the test
 # rows, 4 bytes each, here 0.5 MB.)
 set -euo pipefail

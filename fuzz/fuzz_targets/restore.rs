@@ -133,11 +133,11 @@ fn train(embedding: &mut dyn Embedding, steps: std::ops::Range<u64>) {
 fn all() -> Vec<(Box<dyn Embedding>, State)> {
     let mut all: Vec<Box<dyn Embedding>> = Vec::new();
     for (precision, optimizer) in PRECISIONS.map(|it| (it, RowOptimizer::Sgd)).into_iter().chain([
-        (RowPrecision::F32, RowOptimizer::RowWiseAdagrad { epsilon: 1e-10 }),
+        (RowPrecision::F32, RowOptimizer::row_wise_adagrad(1e-10)),
         (RowPrecision::F32, ADAM),
         (RowPrecision::I8, ADAM),
     ]) {
-        let format = RowFormat { precision, optimizer };
+        let format = RowFormat::new(precision, optimizer);
         let lively = || CafeSettings {
             threshold: 4.0,
             decay_factor: Some(0.9),
@@ -158,7 +158,7 @@ fn all() -> Vec<(Box<dyn Embedding>, State)> {
         let plus = CafePlusSettings { growth: 1.01, check_every: 8, format, ..CafePlusSettings::paper(10.0) };
         let plus = CafePlusConfig::within(&FEATURES, DIM, BUDGET, &plus).expect("it fits");
         all.push(Box::new(CafePlusEmbedding::new(plus)));
-        let unified = UnifiedConfig::with_settings(&FEATURES, (DIM, 8000), UnifiedSettings::default(), format, 3);
+        let unified = UnifiedConfig::within(&FEATURES, DIM, 8000, UnifiedSettings::default(), format, 3);
         all.push(Box::new(UnifiedEmbedding::new(&unified.expect("it fits"))));
         let mde = MdeConfig::within(&FEATURES, DIM, 30_000, format, 3).expect("it fits");
         all.push(Box::new(MdeEmbedding::new(&mde)));

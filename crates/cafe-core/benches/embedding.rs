@@ -11,8 +11,8 @@ use cafe_core::{
     AdaConfig, AdaEmbedding, Alone, Budget, CafeConfig, CafeEmbedding, CafePlusConfig, CafePlusEmbedding,
     CafePlusSettings, CafeSettings, Embedding, FeatureCounts, FeatureId, FullEmbedding, Hash2Config, Hash2Embedding,
     HashedConfig, HashedEmbedding, HotSketch, MdeConfig, MdeEmbedding, OfflineConfig, OfflineEmbedding, QrConfig,
-    QrEmbedding, RowFormat, RowOptimizer, RowPrecision, SketchConfig, UnifiedConfig, UnifiedEmbedding, VictimPolicy,
-    Workers, mix64, reduce,
+    QrEmbedding, RowFormat, RowOptimizer, RowPrecision, SketchConfig, UnifiedConfig, UnifiedEmbedding, UnifiedSettings,
+    VictimPolicy, Workers, mix64, reduce,
 };
 use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, Criterion, Throughput, criterion_group, criterion_main};
@@ -127,7 +127,8 @@ fn methods() -> Vec<(&'static str, Box<dyn Embedding>)> {
     let qr = QrConfig::within(&FEATURES, DIM, bytes, RowFormat::default(), 3).expect("fits");
     let tenth = Budget::Compression(10.0).bytes(&FEATURES, DIM);
     let mde = MdeConfig::within(&FEATURES, DIM, tenth, RowFormat::default(), 3).expect("fits");
-    let unified = UnifiedConfig::within(&FEATURES, DIM, bytes, RowFormat::default(), 3).expect("fits");
+    let unified = UnifiedConfig::within(&FEATURES, DIM, bytes, UnifiedSettings::default(), RowFormat::default(), 3)
+        .expect("fits");
     let warm_up = batches(50, 2048, 9);
     let plus = CafePlusConfig::within(&FEATURES, DIM, budget, &CafePlusSettings::paper(1000.0)).expect("fits");
     let offline = OfflineConfig::within(&FEATURES, DIM, budget, 0.2, RowFormat::default(), 3).expect("fits");
@@ -191,12 +192,12 @@ fn embeddings(criterion: &mut Criterion) {
 fn formats() -> Vec<(&'static str, RowFormat)> {
     let [sgd, row_wise, adagrad, adam] = [
         RowOptimizer::Sgd,
-        RowOptimizer::RowWiseAdagrad { epsilon: 1e-8 },
+        RowOptimizer::row_wise_adagrad(1e-8),
         RowOptimizer::Adagrad { epsilon: 1e-8 },
         RowOptimizer::Adam { beta1: 0.9, beta2: 0.999, epsilon: 1e-8 },
     ];
     let [f32, f16, bf16, i8] = [RowPrecision::F32, RowPrecision::F16, RowPrecision::Bf16, RowPrecision::I8];
-    let format = |(name, precision, optimizer)| (name, RowFormat { precision, optimizer });
+    let format = |(name, precision, optimizer)| (name, RowFormat::new(precision, optimizer));
     vec![
         format(("f32", f32, sgd)),
         format(("f16", f16, sgd)),

@@ -281,7 +281,7 @@ mod tests {
                 settings.layout = SlotLayout::Compact { rows_per_bucket };
             }
             let optimizer = RowOptimizer::Adam { beta1: 0.9, beta2: 0.999, epsilon: 1e-8 };
-            settings.format = RowFormat { precision, optimizer };
+            settings.format = RowFormat::new(precision, optimizer);
             if let Ok(config) = CafeConfig::within(&features, dim, Budget::Bytes(budget), &settings) {
                 prop_assert!(config.embedding_bytes() <= budget);
                 let unit = config.layout.rows_per_bucket() as u64 * 4 * dim as u64 + 48;

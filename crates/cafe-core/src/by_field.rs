@@ -100,6 +100,10 @@ impl ByField {
         })
     }
 
+    pub(crate) fn n_fields(&self) -> usize {
+        self.n_keys.len()
+    }
+
     /// The places of a field's keys among all keys.
     pub(crate) fn places(&self, field: usize) -> std::ops::Range<usize> {
         self.starts[field]..self.starts[field] + self.n_keys[field]
@@ -136,6 +140,10 @@ impl ByField {
 
     pub(crate) fn sum(&self, place: usize) -> &[f32] {
         &self.sums[place * self.dim..(place + 1) * self.dim]
+    }
+
+    pub(crate) fn sum_mut(&mut self, place: usize) -> &mut [f32] {
+        &mut self.sums[place * self.dim..(place + 1) * self.dim]
     }
 }
 

@@ -155,7 +155,7 @@ impl CafeEmbedding {
             Cold::PerField => None,
             Cold::Unified(settings) => {
                 let features: Vec<u64> = config.fields.iter().map(|field| field.n_features).collect();
-                Some(SignedTable::new(&settings, &features, (config.n_unified, dim), format, seed))
+                Some(SignedTable::new(&settings, &features, config.n_unified, dim, format, seed))
             }
         };
         Self {
@@ -259,14 +259,12 @@ impl Embedding for CafeEmbedding {
     }
 
     fn memory(&self) -> Memory {
-        let (cold_bytes, cold_optimizer_bytes) =
-            self.cold.as_ref().map_or((0, 0), |cold| (cold.values_bytes(), cold.optimizer_bytes()));
+        let cold = self.cold.as_ref().map_or_else(Memory::default, SignedTable::memory);
         Memory {
-            rows_bytes: self.rows.values_bytes() + cold_bytes,
             sketch_bytes: self.sketch.bytes(),
             index_bytes: self.own.bytes(),
             free_list_bytes: self.pools.bytes(),
-            optimizer_bytes: self.rows.optimizer_bytes() + cold_optimizer_bytes,
+            ..self.rows.memory().plus(cold)
         }
     }
 

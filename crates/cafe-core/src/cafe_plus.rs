@@ -233,11 +233,10 @@ impl Embedding for CafePlusEmbedding {
 
     fn memory(&self) -> Memory {
         Memory {
-            rows_bytes: self.rows.values_bytes(),
             sketch_bytes: self.sketch.bytes(),
             index_bytes: self.cold.map_bytes(),
             free_list_bytes: (self.config.n_hot * size_of::<u32>()) as u64,
-            optimizer_bytes: self.rows.optimizer_bytes(),
+            ..self.rows.memory()
         }
     }
 

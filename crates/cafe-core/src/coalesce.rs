@@ -91,22 +91,6 @@ pub(crate) fn add(sum: &mut [f32], grad: &[f32]) {
     }
 }
 
-/// `sum += grad` or `sum -= grad`, elementwise: `sign` has the bit that a negative sign flips in an `f32`, or none.
-#[inline]
-fn add_signed(sum: &mut [f32], grad: &[f32], sign: u32) {
-    let signed = |g: f32| f32::from_bits(g.to_bits() ^ sign);
-    let (sum_chunks, sum_rest) = sum.as_chunks_mut::<8>();
-    let (grad_chunks, grad_rest) = grad.as_chunks::<8>();
-    for (sum, grad) in sum_chunks.iter_mut().zip(grad_chunks) {
-        for (sum, &g) in sum.iter_mut().zip(grad) {
-            *sum += signed(g);
-        }
-    }
-    for (sum, &g) in sum_rest.iter_mut().zip(grad_rest) {
-        *sum += signed(g);
-    }
-}
-
 /// Sums of gradients by row, refilled for each field without allocating.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct RowSums {
@@ -140,14 +124,9 @@ impl RowSums {
         add(self.sum(row_idx, grad.len()), grad);
     }
 
-    /// Adds `grad` to the sum of a row, or subtracts it: see [`add_signed`].
+    /// The sum of a row so far, to be added to.
     #[inline]
-    pub(crate) fn add_signed(&mut self, row_idx: u32, sign: u32, grad: &[f32]) {
-        add_signed(self.sum(row_idx, grad.len()), grad, sign);
-    }
-
-    #[inline]
-    fn sum(&mut self, row_idx: u32, dim: usize) -> &mut [f32] {
+    pub(crate) fn sum(&mut self, row_idx: u32, dim: usize) -> &mut [f32] {
         let position = self.positions.of(u64::from(row_idx));
         self.rows[position] = row_idx;
         let (start, end) = (position * dim, (position + 1) * dim);

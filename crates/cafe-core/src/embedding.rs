@@ -107,19 +107,36 @@ pub struct Memory {
     pub free_list_bytes: u64,
     /// Optimizer state of the rows.
     pub optimizer_bytes: u64,
+    /// Whether the optimizer state is a part of the budget ([`RowFormat::count_optimizer`](crate::RowFormat)).
+    pub optimizer_is_counted: bool,
 }
 
 impl Memory {
-    /// Rows and sketch: what the literature's compression ratio divides by.
+    /// What the compression ratio divides by: rows and sketch, as in the literature, and the optimizer state where a budget
+    /// counts it.
     #[must_use]
     pub fn embedding_bytes(&self) -> u64 {
-        self.rows_bytes + self.sketch_bytes
+        let counted = if self.optimizer_is_counted { self.optimizer_bytes } else { 0 };
+        self.rows_bytes + self.sketch_bytes + counted
     }
 
     /// Everything counted.
     #[must_use]
     pub fn total_bytes(&self) -> u64 {
-        let Self { rows_bytes, sketch_bytes, index_bytes, free_list_bytes, optimizer_bytes } = *self;
+        let Self { rows_bytes, sketch_bytes, index_bytes, free_list_bytes, optimizer_bytes, .. } = *self;
         rows_bytes + sketch_bytes + index_bytes + free_list_bytes + optimizer_bytes
+    }
+
+    /// Both together, of one row format.
+    #[must_use]
+    pub fn plus(self, other: Self) -> Self {
+        Self {
+            rows_bytes: self.rows_bytes + other.rows_bytes,
+            sketch_bytes: self.sketch_bytes + other.sketch_bytes,
+            index_bytes: self.index_bytes + other.index_bytes,
+            free_list_bytes: self.free_list_bytes + other.free_list_bytes,
+            optimizer_bytes: self.optimizer_bytes + other.optimizer_bytes,
+            optimizer_is_counted: self.optimizer_is_counted || other.optimizer_is_counted,
+        }
     }
 }

@@ -25,6 +25,7 @@ mod budget;
 mod by_field;
 mod cafe;
 mod cafe_plus;
+mod claimed;
 mod coalesce;
 mod cold;
 mod counts;
@@ -53,12 +54,13 @@ pub use cafe::{
     PaperData, Sketches, SlotLayout, Tier,
 };
 pub use cafe_plus::{CafePlusConfig, CafePlusEmbedding, CafePlusSettings};
+pub use claimed::OwnRowSizes;
 pub use counts::FeatureCounts;
 pub use embedding::{Embedding, Memory, UpdateStats};
 pub use feature::FeatureId;
 pub use hash::{mix64, reduce, unit_f64};
-pub use rows::{RowFormat, RowOptimizer, RowPrecision};
-pub use signed_table::UnifiedSettings;
+pub use rows::{Accumulator, RowFormat, RowOptimizer, RowPrecision};
+pub use signed_table::{Signs, UnifiedSettings};
 pub use sketch::{Held, HotSketch, Observed, SketchConfig, VictimPolicy};
 pub use state::{StateError, StateMap, StateView};
 pub use tier_summary::{HotFeature, TierSummary};

@@ -1,5 +1,6 @@
 //! Rows of equal length with their optimizer state: the memory behind every method.
 
+mod byte_sum;
 mod format;
 mod grid;
 mod noise;
@@ -15,9 +16,9 @@ use values::{LentMut, Owned, copy, descend, row_of, row_of_mut};
 
 use crate::coalesce::add;
 use crate::prefetch::prefetch;
-use crate::{mix64, unit_f64};
+use crate::{Memory, mix64, unit_f64};
 
-pub use format::{RowFormat, RowOptimizer, RowPrecision};
+pub use format::{Accumulator, RowFormat, RowOptimizer, RowPrecision};
 
 /// `n_rows` rows of `dim` values in one flat array, and what the optimizer remembers of each.
 #[derive(Clone, Debug)]
@@ -26,7 +27,7 @@ pub(crate) struct RowTable {
     format: RowFormat,
     values: Owned,
     memories: Memories,
-    /// Stands still in `f32`, which takes no noise.
+    /// Stands still where nothing is rounded.
     clock: Clock,
 }
 
@@ -110,7 +111,7 @@ impl RowTable {
     /// All rows, to be cut up for an update: for the noise of rounding every call begins a new one.
     #[inline]
     pub(crate) fn all_mut(&mut self) -> RowsMut<'_> {
-        if self.format.precision != RowPrecision::F32 {
+        if self.format.rounds() {
             self.clock.tick();
         }
         let Self { dim, format, values, memories, clock } = self;
@@ -146,12 +147,14 @@ impl RowTable {
         self.memories.reset(row_idx as usize, self.format.optimizer.widths(self.dim));
     }
 
-    pub(crate) fn values_bytes(&self) -> u64 {
-        self.values.lent().bytes()
-    }
-
-    pub(crate) fn optimizer_bytes(&self) -> u64 {
-        self.memories.bytes()
+    /// The rows and what the optimizer remembers of them.
+    pub(crate) fn memory(&self) -> Memory {
+        Memory {
+            rows_bytes: self.values.lent().bytes(),
+            optimizer_bytes: self.memories.bytes(),
+            optimizer_is_counted: self.format.count_optimizer,
+            ..Memory::default()
+        }
     }
 }
 
@@ -195,6 +198,10 @@ impl<'a> RowsMut<'a> {
         let (row, dim) = (row_idx as usize, *dim);
         let noise = || clock.row(*first_row + row_idx);
         match *optimizer {
+            RowOptimizer::RowWiseAdagrad { epsilon, accumulator: Accumulator::Byte } => {
+                let scale = memories.byte_scale(row, grad, learning_rate, epsilon, noise());
+                values.step(row, dim, noise, &Scaled { scale, grad });
+            }
             RowOptimizer::Sgd | RowOptimizer::RowWiseAdagrad { .. } => {
                 let scale = memories.scale(*optimizer, row, grad, learning_rate).unwrap_or(learning_rate);
                 values.step(row, dim, noise, &Scaled { scale, grad });

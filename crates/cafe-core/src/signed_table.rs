@@ -1,13 +1,32 @@
 //! One table of rows that all fields share: a feature is a signed sum of rows that hashes choose.
 //!
 //! ```text
-//! e(id) = T[field of id] + s1(id) T[h1(id)] + s2(id) T[h2(id)]
+//! e(id) = T[field of id] + s1(id) * T[h1(id)] + s2(id) * T[h2(id)]
 //! ```
 //!
-//! The first term is optional, and so are the second hash and the signs. Two features that share a row differ in the
-//! other one, or in the sign: with signs what a stranger adds to a row has mean zero, so that rows can be shared by
-//! many without drifting to what all of them have in common; that is the field row's to learn. Both rows of a feature
-//! differ, so signs never cancel a row against itself.
+//! The first term is optional, and so are the second hash and the signs. A sign is one for the whole row
+//! ([`Signs::Row`]), or one for each of its values ([`Signs::Coordinate`]: `s` is a vector, `*` goes value by value). Two
+//! features that share a row differ in the other one, or in the signs: with signs what a stranger adds to a row has mean
+//! zero, so that rows can be shared by many without drifting to what all of them have in common; that is the field row's
+//! to learn. Both rows of a feature differ, so signs never cancel a row against itself.
+//!
+//! # Why a sign for each value
+//!
+//! Let features a and b share a row, `r` be a's gradients summed so far and `q` b's: the row has moved by
+//! `-(s_a * r + s_b * q)`, and a reads `-(r + s_a * s_b * q)`. With one sign a row `s_a s_b` is 1 or -1 for the whole vector:
+//! a gets all of b's vector, as it is or reversed, along the very direction that b is read by. With independent signs of
+//! coordinates `c = s_a * s_b` is a random reflection. What a's vector gets from b, seen from any direction `v` that the
+//! network reads, is `sum_j c_j q_j v_j`, with mean zero and variance
+//!
+//! ```text
+//! Var = sum_j q_j^2 v_j^2     ~ |q|^2 |v|^2 / d      where q and v are spread over the d values,
+//! ```
+//!
+//! whereas one sign for the row gives `(q . v)^2`, up to `|q|^2 |v|^2`: d times as much where b is read along the same
+//! direction as a, which is what training makes of features that matter. With n strangers in a row the variances add, so a
+//! row of d values keeps about d numbers of several features apart in place of one vector for all of them: code-division
+//! multiplexing, with the features as the senders. The price is that strangers who want the same vector no longer help each
+//! other: the field's row is for that. The tests measure the variance against the formula.
 //!
 //! Where this is used as a part of a method (a cold tier), the calls are these:
 //!
@@ -34,30 +53,46 @@ use crate::prefetch::AHEAD;
 use crate::rows::{RowTable, init_bound};
 use crate::state::StateMap;
 use crate::workers::{Workers, for_batch, for_each};
-use crate::{FeatureId, RowFormat, StateError, StateView, mix64, reduce};
+use crate::{FeatureId, Memory, RowFormat, StateError, StateView, mix64, reduce};
 
 /// The most rows that hashes choose for a feature.
 pub(crate) const MAX_HASHES: usize = 2;
+
+/// The signs with which a feature reads and writes a shared row.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Signs {
+    /// All rows count as they are.
+    None,
+    /// One sign for a row: the lowest bit of the hash.
+    #[default]
+    Row,
+    /// One sign for each of its values: value `j` has bit `j` of the hash's lower half, and every further 32 values the bits
+    /// of another mix of it.
+    Coordinate,
+}
 
 /// Which rows a feature is the sum of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct UnifiedSettings {
     /// Rows chosen by hashes, 1 or 2.
     pub n_hashes: usize,
-    /// Whether a hash also chooses the sign with which a row counts; else all count as they are.
-    pub signed: bool,
+    /// The signs with which they count.
+    pub signs: Signs,
     /// Whether every field has a row that all of its features add.
     pub field_rows: bool,
 }
 
-/// Two signed rows and one for the field.
+/// Two rows with a sign each, and one for the field.
 impl Default for UnifiedSettings {
     fn default() -> Self {
-        Self { n_hashes: MAX_HASHES, signed: true, field_rows: true }
+        Self { n_hashes: MAX_HASHES, signs: Signs::Row, field_rows: true }
     }
 }
 
 impl UnifiedSettings {
+    /// The coded table: one row with a sign for each of its values, and one for the field.
+    pub const CODED: Self = Self { n_hashes: 1, signs: Signs::Coordinate, field_rows: true };
+
     /// Rows that a table of `n_fields` fields needs at least: a row for each hash to choose, and the fields' rows.
     pub(crate) fn min_rows(&self, n_fields: usize) -> u64 {
         (self.n_hashes + self.n_field_rows(n_fields)) as u64
@@ -68,22 +103,89 @@ impl UnifiedSettings {
     }
 }
 
-/// A row and the sign with which it counts, in the uppermost bit.
+/// A row and the signs with which its values count for a feature.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct SignedRow(u32);
+pub(crate) struct SignedRow {
+    row: u32,
+    /// Those of the first 32 values; a bit that is set is a minus.
+    first_signs: u32,
+}
 
 impl SignedRow {
-    const SIGN: u32 = 1 << 31;
+    /// Rows are fewer.
+    const LIMIT: u64 = 1 << 31;
+}
 
+/// Signs of all values of a row.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct RowSigns {
+    first: u32,
+    /// What the signs behind the first 32 are mixed from; `None` where they repeat.
+    key: Option<u64>,
+}
+
+impl RowSigns {
+    /// The bits of values `at..at + 8` in the lowest places; `at` is a multiple of 8.
     #[inline]
-    fn row(self) -> u32 {
-        self.0 & !Self::SIGN
+    fn bits(self, at: usize) -> u32 {
+        let block = match self.key {
+            Some(key) if at >= 32 => mix64(key, at as u64 / 32) as u32,
+            _ => self.first,
+        };
+        block >> (at % 32)
     }
 
-    /// The bit that a negative sign flips in an `f32`.
+    /// The bit that a minus flips in an `f32`, for value `k` of the eight that `bits` are of.
     #[inline]
-    fn sign(self) -> u32 {
-        self.0 & Self::SIGN
+    fn flip(bits: u32, k: usize) -> u32 {
+        // A comparison, not a shift by `k`: that one has no vector instruction on every processor.
+        if bits & (1 << k) == 0 { 0 } else { 1 << 31 }
+    }
+
+    /// `out = s * out`.
+    #[inline]
+    fn apply(self, out: &mut [f32]) {
+        Self::flip_all(out, |at| self.bits(at));
+    }
+
+    /// `out = s * other * out`.
+    #[inline]
+    fn apply_with(self, other: Self, out: &mut [f32]) {
+        Self::flip_all(out, |at| self.bits(at) ^ other.bits(at));
+    }
+
+    #[inline]
+    fn flip_all(out: &mut [f32], bits_at: impl Fn(usize) -> u32) {
+        let (chunks, rest) = out.as_chunks_mut::<8>();
+        let at_rest = 8 * chunks.len();
+        for (idx, chunk) in chunks.iter_mut().enumerate() {
+            let bits = bits_at(8 * idx);
+            for (k, value) in chunk.iter_mut().enumerate() {
+                *value = f32::from_bits(value.to_bits() ^ Self::flip(bits, k));
+            }
+        }
+        let bits = if rest.is_empty() { 0 } else { bits_at(at_rest) };
+        for (k, value) in rest.iter_mut().enumerate() {
+            *value = f32::from_bits(value.to_bits() ^ Self::flip(bits, k));
+        }
+    }
+
+    /// `sum += s * values`.
+    #[inline]
+    pub(crate) fn add(self, sum: &mut [f32], values: &[f32]) {
+        let (sum_chunks, sum_rest) = sum.as_chunks_mut::<8>();
+        let (chunks, rest) = values.as_chunks::<8>();
+        let at_rest = 8 * chunks.len();
+        for (idx, (sum, chunk)) in sum_chunks.iter_mut().zip(chunks).enumerate() {
+            let bits = self.bits(8 * idx);
+            for (k, (sum, value)) in sum.iter_mut().zip(chunk).enumerate() {
+                *sum += f32::from_bits(value.to_bits() ^ Self::flip(bits, k));
+            }
+        }
+        let bits = if rest.is_empty() { 0 } else { self.bits(at_rest) };
+        for (k, (sum, value)) in sum_rest.iter_mut().zip(rest).enumerate() {
+            *sum += f32::from_bits(value.to_bits() ^ Self::flip(bits, k));
+        }
     }
 }
 
@@ -91,11 +193,10 @@ impl SignedRow {
 pub(crate) type FeatureRows = [SignedRow; MAX_HASHES];
 
 /// The rows that features choose: a copy of what [`SignedTable`] knows without its rows.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct SignedHashes {
     n_hashes: usize,
-    /// Bits of a sign that hashes may set.
-    signs: u32,
+    signs: Signs,
     /// Field f has the row f if it has one; hashed rows come after all of them.
     first_hashed: u32,
     n_hashed: usize,
@@ -118,10 +219,24 @@ impl SignedHashes {
         rows
     }
 
-    /// The lowest bit of the hash is the sign; the upper ones chose the row.
+    /// The lower half of the hash has the signs; the upper one chose the row.
     #[inline]
     fn signed_row(&self, hash: u64, hashed_idx: usize) -> SignedRow {
-        SignedRow((self.first_hashed + hashed_idx as u32) | ((hash as u32) << 31) & self.signs)
+        let first_signs = match self.signs {
+            Signs::None => 0,
+            Signs::Row => 0_u32.wrapping_sub(hash as u32 & 1),
+            Signs::Coordinate => hash as u32,
+        };
+        SignedRow { row: self.first_hashed + hashed_idx as u32, first_signs }
+    }
+
+    /// The signs of all values of a row of any length.
+    #[inline]
+    fn signs_of(&self, row: SignedRow) -> RowSigns {
+        let SignedRow { row, first_signs: first } = row;
+        // Row and first signs are all that is left of the hash, and nearly all of it.
+        let key = (self.signs == Signs::Coordinate).then_some(u64::from(row) << 32 | u64::from(first));
+        RowSigns { first, key }
     }
 }
 
@@ -134,36 +249,38 @@ pub(crate) struct SignedTable {
 }
 
 impl SignedTable {
-    /// A table of `n_rows` rows, those of the fields among them. The row of a field of f features starts from
-    /// U(±sqrt(1 / f)), as the rows of a table of its own would; those that hashes choose from U(±sqrt(1 / (k n))) for k
-    /// hashes and n rows, so that their sum has the variance of a row of U(±sqrt(1 / n)).
+    /// A table of `n_rows` rows of `dim` values, those of the fields among them. The row of a field of f features starts
+    /// from U(±sqrt(1 / f)), as the rows of a table of its own would; the m that hashes choose from U(±sqrt(1 / (k m))) for
+    /// k hashes, so that their sum has the variance of a row of U(±sqrt(1 / m)).
     ///
     /// # Panics
     /// If there are neither one nor two hashes, fewer rows than [`UnifiedSettings::min_rows`], or 2^31 of them.
     pub(crate) fn new(
         settings: &UnifiedSettings,
         features: &[u64],
-        (n_rows, dim): (u64, usize),
+        n_rows: u64,
+        dim: usize,
         format: RowFormat,
         seed: u64,
     ) -> Self {
-        let UnifiedSettings { n_hashes, signed, field_rows } = *settings;
+        let UnifiedSettings { n_hashes, signs, field_rows } = *settings;
         let n_fields = features.len();
         assert!((1..=MAX_HASHES).contains(&n_hashes), "a feature has one or two hashed rows, got {n_hashes}");
         assert!(n_rows >= settings.min_rows(n_fields), "{n_rows} rows are fewer than the fields and hashes need");
-        assert!(n_rows < u64::from(SignedRow::SIGN), "a shared table has fewer than 2^31 rows");
+        assert!(n_rows < SignedRow::LIMIT, "a shared table has fewer than 2^31 rows");
         let mut rows = RowTable::new(n_rows as usize, dim, format);
-        let bound = (1.0 / (n_hashes as f64 * n_rows as f64)).sqrt() as f32;
         let n_field_rows = settings.n_field_rows(n_fields);
+        let n_hashed = n_rows as usize - n_field_rows;
+        let bound = (1.0 / (n_hashes as f64 * n_hashed as f64)).sqrt() as f32;
         for row_idx in 0..n_rows as u32 {
             let of_field = features[..n_field_rows].get(row_idx as usize);
             rows.init(row_idx, u64::from(row_idx), seed, of_field.map_or(bound, |&n| init_bound(n)));
         }
         let hashes = SignedHashes {
             n_hashes,
-            signs: if signed { SignedRow::SIGN } else { 0 },
+            signs,
             first_hashed: n_field_rows as u32,
-            n_hashed: n_rows as usize - n_field_rows,
+            n_hashed,
             seeds: [mix64(1, seed), mix64(2, seed)],
         };
         Self { hashes, field_rows, rows }
@@ -187,22 +304,35 @@ impl SignedTable {
     #[inline]
     pub(crate) fn prefetch(&self, rows: FeatureRows) {
         for row in &rows[..self.hashes.n_hashes] {
-            self.rows.prefetch(row.row());
+            self.rows.prefetch(row.row);
         }
     }
 
     /// Writes the vector of the feature of a field that has these rows.
     #[inline]
     pub(crate) fn read_rows(&self, rows: FeatureRows, field: usize, out: &mut [f32]) {
-        self.rows.read(rows[0].row(), out);
-        let mut sign = rows[0].sign();
+        self.read_hashed(rows, out);
+        self.add_field(field, out);
+    }
+
+    /// Writes the signed sum of these rows: the vector of a feature without the row of its field.
+    #[inline]
+    pub(crate) fn read_hashed(&self, rows: FeatureRows, out: &mut [f32]) {
+        self.rows.read(rows[0].row, out);
         if self.hashes.n_hashes == 2 {
-            // Signs are taken out of the sum, so that every step is an addition: exact, since rounding is symmetric.
-            flip(out, sign ^ rows[1].sign());
-            self.rows.add_to(rows[1].row(), out);
-            sign = rows[1].sign();
+            // s1 a + s2 b = s2 (s1 s2 a + b): every step is an addition, and exact, since rounding is symmetric.
+            let second = self.hashes.signs_of(rows[1]);
+            self.hashes.signs_of(rows[0]).apply_with(second, out);
+            self.rows.add_to(rows[1].row, out);
+            second.apply(out);
+        } else {
+            self.hashes.signs_of(rows[0]).apply(out);
         }
-        flip(out, sign);
+    }
+
+    /// Adds the row of a field, if there is one.
+    #[inline]
+    pub(crate) fn add_field(&self, field: usize, out: &mut [f32]) {
         if self.field_rows {
             self.rows.add_to(field as u32, out);
         }
@@ -223,12 +353,15 @@ impl SignedTable {
         }
     }
 
-    /// Moves the vector of a feature by `delta`, each of its hashed rows by its part.
-    pub(crate) fn add_one(&mut self, id: FeatureId, delta: &[f32]) {
+    /// Moves the vector of a feature by `delta`, each of its hashed rows by its part. `delta` is as before afterwards.
+    pub(crate) fn add_one(&mut self, id: FeatureId, delta: &mut [f32]) {
         let rows = self.rows_of(id);
         let share = 1.0 / self.hashes.n_hashes as f32;
-        for row in &rows[..self.hashes.n_hashes] {
-            self.rows.move_by(row.row(), f32::from_bits(share.to_bits() ^ row.sign()), delta);
+        for &row in &rows[..self.hashes.n_hashes] {
+            let signs = self.hashes.signs_of(row);
+            signs.apply(delta);
+            self.rows.move_by(row.row, share, delta);
+            signs.apply(delta);
         }
     }
 
@@ -259,12 +392,8 @@ impl SignedTable {
         });
     }
 
-    pub(crate) fn values_bytes(&self) -> u64 {
-        self.rows.values_bytes()
-    }
-
-    pub(crate) fn optimizer_bytes(&self) -> u64 {
-        self.rows.optimizer_bytes()
+    pub(crate) fn memory(&self) -> Memory {
+        self.rows.memory()
     }
 
     pub(crate) fn state(&self) -> Vec<(&'static str, StateView<'_>)> {
@@ -274,20 +403,6 @@ impl SignedTable {
     /// The table that [`SignedTable::state`] described, with the settings of `self`.
     pub(crate) fn restored(&self, state: &mut StateMap<'_>) -> Result<Self, StateError> {
         Ok(Self { rows: self.rows.restored(self.rows.n_rows(), state)?, ..*self })
-    }
-}
-
-/// Flips the bits of `sign` in every value: the sign's or none.
-#[inline]
-fn flip(values: &mut [f32], sign: u32) {
-    let (chunks, rest) = values.as_chunks_mut::<8>();
-    for chunk in chunks {
-        for value in chunk {
-            *value = f32::from_bits(value.to_bits() ^ sign);
-        }
-    }
-    for value in rest {
-        *value = f32::from_bits(value.to_bits() ^ sign);
     }
 }
 

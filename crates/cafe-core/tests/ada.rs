@@ -50,7 +50,7 @@ fn rows_go_first_come_first_served_and_the_rest_is_zero() {
 
 #[test]
 fn new_owners_start_from_their_initial_rows_and_old_ones_keep_theirs() {
-    let settings = AdaConfig { format: RowOptimizer::RowWiseAdagrad { epsilon: 0.0 }.into(), ..config(&[100_000], 2) };
+    let settings = AdaConfig { format: RowOptimizer::row_wise_adagrad(0.0).into(), ..config(&[100_000], 2) };
     let mut embedding = AdaEmbedding::new(AdaConfig { check_every: 4, ..settings });
     let ids = tokens(&embedding, 3);
     let initial: Vec<_> = ids.iter().map(|&id| vector(&embedding, id)).collect();

@@ -112,7 +112,7 @@ fn a_hot_row_learns_alone() {
 #[test]
 fn a_promoted_row_forgets_the_optimizer_of_its_last_owner() {
     let mut settings = config(false);
-    settings.format = RowOptimizer::RowWiseAdagrad { epsilon: 0.0 }.into();
+    settings.format = RowOptimizer::row_wise_adagrad(0.0).into();
     settings.decay = Some(Decay { factor: 0.5, every: 15.0 });
     settings.n_hot = 1;
     let (first, second) = (FeatureId::new(0, 42), FeatureId::new(1, 7));
@@ -170,7 +170,7 @@ proptest! {
     /// second table which others have trained, moves.
     #[test]
     fn promotions_are_continuous(
-        medium: bool, optimizer in prop_oneof![Just(RowOptimizer::Sgd), Just(RowOptimizer::RowWiseAdagrad { epsilon: 1e-8 })],
+        medium: bool, optimizer in prop_oneof![Just(RowOptimizer::Sgd), Just(RowOptimizer::row_wise_adagrad(1e-8))],
         steps in prop::collection::vec(prop::collection::vec((0_usize..3, 0_u32..12, -3_i8..4), 1..12), 1..60),
     ) {
         let mut settings = config(medium);

@@ -200,7 +200,7 @@ proptest! {
     /// lookup returned. Only a feature that loses its row moves.
     #[test]
     fn promotions_are_continuous(
-        optimizer in prop_oneof![Just(RowOptimizer::Sgd), Just(RowOptimizer::RowWiseAdagrad { epsilon: 1e-8 })],
+        optimizer in prop_oneof![Just(RowOptimizer::Sgd), Just(RowOptimizer::row_wise_adagrad(1e-8))],
         steps in prop::collection::vec(prop::collection::vec((0_usize..3, 0_u32..12, -3_i8..4), 1..12), 1..60),
     ) {
         let lively = CafePlusSettings { growth: 1.2, check_every: 3, format: optimizer.into(), ..settings() };

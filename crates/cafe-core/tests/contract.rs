@@ -3,12 +3,26 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use cafe_core::{
-    AdaConfig, AdaEmbedding, Budget, CafeConfig, CafeEmbedding, CafePlusConfig, CafePlusEmbedding, CafePlusSettings,
-    CafeSettings, Cold, Embedding, FeatureCounts, FeatureId, FullEmbedding, Hash2Config, Hash2Embedding, HashedConfig,
-    HashedEmbedding, HotFeature, HotRows, HotRule, Importance, MdeConfig, MdeEmbedding, Medium, OfflineConfig,
-    OfflineEmbedding, QrConfig, QrEmbedding, RowFormat, RowOptimizer, RowPrecision, Sketches, SlotLayout, StateError,
-    StateView, Tier, UnifiedConfig, UnifiedEmbedding, UnifiedSettings, UpdateStats, VictimPolicy, mix64,
+    Accumulator, AdaConfig, AdaEmbedding, Budget, CafeConfig, CafeEmbedding, CafePlusConfig, CafePlusEmbedding,
+    CafePlusSettings, CafeSettings, Cold, Embedding, FeatureCounts, FeatureId, FullEmbedding, Hash2Config,
+    Hash2Embedding, HashedConfig, HashedEmbedding, HotFeature, HotRows, HotRule, Importance, MdeConfig, MdeEmbedding,
+    Medium, OfflineConfig, OfflineEmbedding, QrConfig, QrEmbedding, RowFormat, RowOptimizer, RowPrecision, Signs,
+    Sketches, SlotLayout, StateError, StateView, Tier, UnifiedConfig, UnifiedEmbedding, UnifiedSettings, UpdateStats,
+    VictimPolicy, mix64,
 };
+
+/// All of CAFE's options at once: compact slots, a quota, rows that chance guards, a coded cold table.
+fn compact_quota(ratio: f64) -> CafeSettings {
+    let settings = CafeSettings {
+        shared_share: 0.9,
+        slots: 8,
+        layout: SlotLayout::Compact { rows_per_bucket: 4 },
+        victim: VictimPolicy::ByChance,
+        cold: Cold::Unified(UnifiedSettings::CODED),
+        ..CafeSettings::paper(ratio)
+    };
+    settings.under_quota()
+}
 
 const FEATURES: [u64; 4] = [5, 300, 4000, 40];
 const DIM: usize = 6;
@@ -17,25 +31,28 @@ const BUDGET: u64 = 8000;
 const MDE_BUDGET: u64 = 30_000;
 /// Statistics of every feature alone are 34,760 bytes.
 const ADA_BUDGET: u64 = 36_000;
-const ADAGRAD: RowOptimizer = RowOptimizer::RowWiseAdagrad { epsilon: 1e-10 };
+const ADAGRAD: RowOptimizer = RowOptimizer::row_wise_adagrad(1e-10);
 
+const BYTE_ADAGRAD: RowOptimizer = RowOptimizer::RowWiseAdagrad { epsilon: 1e-10, accumulator: Accumulator::Byte };
 const ADAM: RowOptimizer = RowOptimizer::Adam { beta1: 0.9, beta2: 0.999, epsilon: 1e-8 };
 
 /// Each precision, each optimizer, and both at once, by name; every method is tested in each.
-const FORMATS: [(&str, RowFormat); 6] = [
+const FORMATS: [(&str, RowFormat); 8] = [
     ("f16", sgd(RowPrecision::F16)),
     ("bf16", sgd(RowPrecision::Bf16)),
     ("i8", sgd(RowPrecision::I8)),
+    ("elementwise adagrad", RowFormat::new(RowPrecision::F32, RowOptimizer::Adagrad { epsilon: 1e-8 })),
+    ("adam", RowFormat::new(RowPrecision::F32, ADAM)),
+    ("i8, adam", RowFormat::new(RowPrecision::I8, ADAM)),
+    ("adagrad in a byte", RowFormat::new(RowPrecision::F32, BYTE_ADAGRAD)),
     (
-        "elementwise adagrad",
-        RowFormat { precision: RowPrecision::F32, optimizer: RowOptimizer::Adagrad { epsilon: 1e-8 } },
+        "i8, adagrad in a byte, counted",
+        RowFormat { precision: RowPrecision::I8, optimizer: BYTE_ADAGRAD, count_optimizer: true },
     ),
-    ("adam", RowFormat { precision: RowPrecision::F32, optimizer: ADAM }),
-    ("i8, adam", RowFormat { precision: RowPrecision::I8, optimizer: ADAM }),
 ];
 
 const fn sgd(precision: RowPrecision) -> RowFormat {
-    RowFormat { precision, optimizer: RowOptimizer::Sgd }
+    RowFormat::new(precision, RowOptimizer::Sgd)
 }
 
 /// Settings under which promotions, demotions and decays all happen within a few steps.
@@ -48,7 +65,19 @@ fn cafe(settings: &CafeSettings) -> Box<dyn Embedding> {
 }
 
 fn unified(settings: UnifiedSettings, format: RowFormat) -> Box<dyn Embedding> {
-    let config = UnifiedConfig::with_settings(&FEATURES, (DIM, BUDGET), settings, format, 3).expect("fits");
+    let config = UnifiedConfig::within(&FEATURES, DIM, BUDGET, settings, format, 3).expect("fits");
+    Box::new(UnifiedEmbedding::new(&config))
+}
+
+/// A budget that has room for own rows of four values, for most features.
+fn own_budget(format: RowFormat) -> u64 {
+    FEATURES.iter().sum::<u64>() * (format.row_bytes(4) + 1)
+}
+
+fn coded_with_own(format: RowFormat) -> Box<dyn Embedding> {
+    let config = UnifiedConfig::coded(&FEATURES, DIM, own_budget(format), format, 3).expect("fits");
+    assert!(config.own_rows.is_some_and(|own| own.width == 4), "{config:?}");
+    assert!(config.embedding_bytes() > own_budget(format) * 99 / 100, "{config:?}");
     Box::new(UnifiedEmbedding::new(&config))
 }
 
@@ -91,10 +120,19 @@ fn levers() -> Vec<(&'static str, Box<dyn Embedding>)> {
         ("cafe, sketches", cafe(&CafeSettings { sketches: Sketches::PerField, ..quota() })),
         ("cafe, unified", cafe(&CafeSettings { cold, ..lively() })),
         ("cafe, unified, residual, adagrad", cafe(&CafeSettings { cold, format: ADAGRAD.into(), ..residual() })),
+        (
+            "cafe, coded, write-back",
+            cafe(&CafeSettings {
+                cold: Cold::Unified(UnifiedSettings::CODED),
+                write_back: Some(0.5),
+                rule,
+                ..lively()
+            }),
+        ),
         ("cafe, unified, write-back", cafe(&CafeSettings { cold, write_back: Some(0.5), rule, ..residual() })),
         ("cafe, compact", cafe(&compact())),
         ("cafe, compact, quota", cafe(&CafeSettings { rule, sketches: Sketches::PerField, ..compact() })),
-        ("cafe, best", cafe(&CafeSettings { slots: COMPACT_SLOTS, ..CafeSettings::small_budget(10.0) })),
+        ("cafe, compact, quota, coded", cafe(&CafeSettings { slots: COMPACT_SLOTS, ..compact_quota(10.0) })),
     ]
 }
 
@@ -126,8 +164,13 @@ fn all() -> Vec<(&'static str, Box<dyn Embedding>)> {
         ("unified, adagrad", unified(UnifiedSettings::default(), ADAGRAD.into())),
         (
             "unified, one row",
-            unified(UnifiedSettings { n_hashes: 1, signed: false, field_rows: false }, RowFormat::default()),
+            unified(UnifiedSettings { n_hashes: 1, signs: Signs::None, field_rows: false }, RowFormat::default()),
         ),
+        ("coded", unified(UnifiedSettings::CODED, RowFormat::default())),
+        ("coded, adagrad", unified(UnifiedSettings::CODED, ADAGRAD.into())),
+        ("coded, own rows", coded_with_own(RowFormat::default())),
+        ("coded, own rows, adagrad", coded_with_own(ADAGRAD.into())),
+        ("coded, two rows", unified(UnifiedSettings { n_hashes: 2, ..UnifiedSettings::CODED }, ADAGRAD.into())),
         ("offline", offline(RowFormat::default())),
         ("offline, adagrad", offline(ADAGRAD.into())),
         ("ada", ada(RowFormat::default())),
@@ -144,7 +187,8 @@ fn all() -> Vec<(&'static str, Box<dyn Embedding>)> {
     ];
     for (name, format) in FORMATS {
         let cold = Cold::Unified(UnifiedSettings::default());
-        let methods: [(&str, Box<dyn Embedding>); 11] = [
+        let coded = Cold::Unified(UnifiedSettings::CODED);
+        let methods: [(&str, Box<dyn Embedding>); 14] = [
             ("full", Box::new(FullEmbedding::new(&FEATURES, DIM, format, 3))),
             ("hash", hashed(format)),
             ("hash2", hash2(format)),
@@ -155,6 +199,9 @@ fn all() -> Vec<(&'static str, Box<dyn Embedding>)> {
             ("ada", ada(format)),
             ("cafe", cafe(&CafeSettings { format, ..lively() })),
             ("cafe, unified", cafe(&CafeSettings { format, cold, hot: HotRows::Residual, ..lively() })),
+            ("cafe, coded", cafe(&CafeSettings { format, cold: coded, ..lively() })),
+            ("coded", unified(UnifiedSettings::CODED, format)),
+            ("coded, own rows", coded_with_own(format)),
             ("cafe plus", cafe_plus(&CafePlusSettings { format, ..CafePlusSettings::paper(10.0) })),
         ];
         // Names live as long as the tests: each is made once a process and few bytes long.
@@ -265,6 +312,7 @@ fn memory_stays_within_the_budget_and_fixed() {
             let budget = match name {
                 _ if name.starts_with("mde") => MDE_BUDGET,
                 _ if name.starts_with("ada") => ADA_BUDGET,
+                _ if name.contains("own rows") => own_budget(RowFormat::default()),
                 _ => BUDGET,
             };
             assert!(before.embedding_bytes() + index_bytes <= budget, "{name}: {before:?}");

@@ -3,15 +3,28 @@
 
 use cafe_core::{
     Budget, BudgetError, CafeConfig, CafeEmbedding, CafeSettings, Cold, Embedding, FeatureId, FieldKind, HotRows,
-    HotRule, Medium, Sketches, SlotLayout, Tier, UnifiedSettings, UpdateStats, VictimPolicy, mix64,
+    HotRule, Medium, Signs, Sketches, SlotLayout, Tier, UnifiedSettings, UpdateStats, VictimPolicy, mix64,
 };
 use proptest::prelude::*;
+
+/// All of CAFE's options at once: compact slots, a quota, rows that chance guards, a coded cold table.
+fn compact_quota(ratio: f64) -> CafeSettings {
+    let settings = CafeSettings {
+        shared_share: 0.9,
+        slots: 8,
+        layout: SlotLayout::Compact { rows_per_bucket: 4 },
+        victim: VictimPolicy::ByChance,
+        cold: Cold::Unified(UnifiedSettings::CODED),
+        ..CafeSettings::paper(ratio)
+    };
+    settings.under_quota()
+}
 
 const DIM: usize = 3;
 const FEATURES: [u64; 2] = [3000, 9000];
 const QUOTA: HotRule = HotRule::Quota { hysteresis: 1.5 };
 const COMPACT: SlotLayout = SlotLayout::Compact { rows_per_bucket: 2 };
-const UNIFIED: Cold = Cold::Unified(UnifiedSettings { n_hashes: 2, signed: true, field_rows: true });
+const UNIFIED: Cold = Cold::Unified(UnifiedSettings { n_hashes: 2, signs: Signs::Row, field_rows: true });
 
 fn settings() -> CafeSettings {
     CafeSettings { threshold: 10.0, decay_factor: None, shared_share: 0.3, ..CafeSettings::paper(100.0) }
@@ -193,7 +206,7 @@ fn contradictions_are_named() {
 #[test]
 fn the_best_settings_fit_every_ratio() {
     for ratio in [2.0, 10.0, 100.0, 1000.0] {
-        let config = CafeConfig::within(&FEATURES, DIM, Budget::Compression(ratio), &CafeSettings::small_budget(ratio));
+        let config = CafeConfig::within(&FEATURES, DIM, Budget::Compression(ratio), &compact_quota(ratio));
         assert!(ratio > 100.0 || config.is_ok(), "CR {ratio}: {config:?}");
     }
 }

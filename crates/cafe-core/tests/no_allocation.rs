@@ -10,7 +10,7 @@ use cafe_core::{
     AdaConfig, AdaEmbedding, Budget, CafeConfig, CafeEmbedding, CafePlusConfig, CafePlusEmbedding, CafePlusSettings,
     CafeSettings, Cold, Embedding, FeatureId, Hash2Config, Hash2Embedding, HashedConfig, HashedEmbedding, HotRows,
     HotRule, MdeConfig, MdeEmbedding, Medium, OfflineConfig, OfflineEmbedding, QrConfig, QrEmbedding, RowFormat,
-    RowOptimizer, RowPrecision, UnifiedConfig, UnifiedEmbedding, UnifiedSettings, mix64,
+    RowOptimizer, RowPrecision, SlotLayout, UnifiedConfig, UnifiedEmbedding, UnifiedSettings, VictimPolicy, mix64,
 };
 
 struct Counting;
@@ -33,6 +33,19 @@ unsafe impl GlobalAlloc for Counting {
 
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
+
+/// All of CAFE's options at once: compact slots, a quota, rows that chance guards, a coded cold table.
+fn compact_quota(ratio: f64) -> CafeSettings {
+    let settings = CafeSettings {
+        shared_share: 0.9,
+        slots: 8,
+        layout: SlotLayout::Compact { rows_per_bucket: 4 },
+        victim: VictimPolicy::ByChance,
+        cold: Cold::Unified(UnifiedSettings::CODED),
+        ..CafeSettings::paper(ratio)
+    };
+    settings.under_quota()
+}
 
 const FEATURES: [u64; 3] = [8, 1000, 50_000];
 const DIM: usize = 8;
@@ -63,7 +76,7 @@ fn formats() -> impl Iterator<Item = RowFormat> {
     let adam = RowOptimizer::Adam { beta1: 0.9, beta2: 0.999, epsilon: 1e-8 };
     let precisions = [RowPrecision::F32, RowPrecision::F16, RowPrecision::Bf16, RowPrecision::I8];
     precisions.into_iter().flat_map(move |precision| {
-        [RowOptimizer::Sgd, adam].into_iter().map(move |optimizer| RowFormat { precision, optimizer })
+        [RowOptimizer::Sgd, adam].into_iter().map(move |optimizer| RowFormat::new(precision, optimizer))
     })
 }
 
@@ -80,18 +93,17 @@ fn all(format: RowFormat) -> Vec<(&'static str, Box<dyn Embedding>)> {
         ..settings
     };
     let quota = CafeConfig::within(&FEATURES, DIM, Budget::Bytes(20_000), &quota).expect("fits");
-    let best = CafeConfig::within(
-        &FEATURES,
-        DIM,
-        Budget::Bytes(20_000),
-        &CafeSettings { format, ..CafeSettings::small_budget(100.0) },
-    )
-    .expect("fits");
+    let best =
+        CafeConfig::within(&FEATURES, DIM, Budget::Bytes(20_000), &CafeSettings { format, ..compact_quota(100.0) })
+            .expect("fits");
     let hashed = HashedConfig::within(&FEATURES, DIM, 20_000, format, 1).expect("fits");
     let hash2 = Hash2Config::within(&FEATURES, DIM, 20_000, format, 1).expect("fits");
     let qr = QrConfig::within(&FEATURES, DIM, 20_000, format, 1).expect("fits");
     let mde = MdeConfig::within(&FEATURES, DIM, 400_000, format, 1).expect("fits");
-    let unified = UnifiedConfig::within(&FEATURES, DIM, 20_000, format, 1).expect("fits");
+    let unified = UnifiedConfig::within(&FEATURES, DIM, 20_000, UnifiedSettings::default(), format, 1).expect("fits");
+    let own_budget = FEATURES.iter().sum::<u64>() * (format.row_bytes(4) + 1);
+    let own = UnifiedConfig::coded(&FEATURES, DIM, own_budget, format, 1).expect("fits");
+    assert!(own.own_rows.is_some(), "{own:?}");
     let offline = OfflineConfig::within(&FEATURES, DIM, Budget::Bytes(20_000), 0.2, format, 1).expect("fits");
     let hot: Vec<_> = (0..offline.n_hot.min(200)).map(|i| FeatureId::new(1 + i % 2, i as u32 / 2)).collect();
     // Its statistics are checked every 4096 steps only, with scratch of their own: this is a run between two checks.
@@ -100,12 +112,13 @@ fn all(format: RowFormat) -> Vec<(&'static str, Box<dyn Embedding>)> {
     let settings = CafePlusSettings { growth: 1.01, check_every: 8, format, ..CafePlusSettings::paper(100.0) };
     let plus = CafePlusConfig::within(&FEATURES, DIM, Budget::Bytes(20_000), &settings).expect("fits");
     vec![
+        ("coded, own rows", Box::new(UnifiedEmbedding::new(&own)) as Box<dyn Embedding>),
         ("cafe plus", Box::new(CafePlusEmbedding::new(plus))),
         ("ada", Box::new(AdaEmbedding::new(AdaConfig { decay_every: 16, ..ada }))),
         ("offline", Box::new(OfflineEmbedding::new(&offline, &hot))),
         ("cafe", Box::new(CafeEmbedding::new(cafe))),
         ("cafe, quota", Box::new(CafeEmbedding::new(quota))),
-        ("cafe, best", Box::new(CafeEmbedding::new(best))),
+        ("cafe, compact, quota, coded", Box::new(CafeEmbedding::new(best))),
         ("hash", Box::new(HashedEmbedding::new(&hashed))),
         ("hash2", Box::new(Hash2Embedding::new(&hash2))),
         ("qr", Box::new(QrEmbedding::new(&qr))),

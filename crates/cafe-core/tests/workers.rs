@@ -4,10 +4,23 @@ use cafe_core::{
     AdaConfig, AdaEmbedding, Alone, Budget, CafeConfig, CafeEmbedding, CafePlusConfig, CafePlusEmbedding,
     CafePlusSettings, CafeSettings, Cold, Embedding, FeatureId, FieldRows, FullEmbedding, Hash2Config, Hash2Embedding,
     HashedConfig, HashedEmbedding, HotRows, HotRule, MdeConfig, MdeEmbedding, Medium, OfflineConfig, OfflineEmbedding,
-    QrConfig, QrEmbedding, RowFormat, RowOptimizer, RowPrecision, StateView, UnifiedConfig, UnifiedEmbedding,
-    UnifiedSettings, Workers,
+    QrConfig, QrEmbedding, RowFormat, RowOptimizer, RowPrecision, SlotLayout, StateView, UnifiedConfig,
+    UnifiedEmbedding, UnifiedSettings, VictimPolicy, Workers,
 };
 use proptest::prelude::*;
+
+/// All of CAFE's options at once: compact slots, a quota, rows that chance guards, a coded cold table.
+fn compact_quota(ratio: f64) -> CafeSettings {
+    let settings = CafeSettings {
+        shared_share: 0.9,
+        slots: 8,
+        layout: SlotLayout::Compact { rows_per_bucket: 4 },
+        victim: VictimPolicy::ByChance,
+        cold: Cold::Unified(UnifiedSettings::CODED),
+        ..CafeSettings::paper(ratio)
+    };
+    settings.under_quota()
+}
 
 const FEATURES: [u64; 5] = [4, 300, 4000, 40, 9000];
 const DIM: usize = 10;
@@ -66,9 +79,10 @@ fn levers(format: RowFormat) -> Vec<(&'static str, Box<dyn Embedding>)> {
         format,
         ..CafeSettings::paper(10.0)
     };
-    let best = CafeSettings { format, ..CafeSettings::small_budget(10.0) };
+    let best = CafeSettings { format, ..compact_quota(10.0) };
     let per_field = CafeSettings { cold: Cold::PerField, write_back: None, ..residual.clone() };
-    let named = [("cafe, unified residual", residual), ("cafe, best", best), ("cafe, residual", per_field)];
+    let named =
+        [("cafe, unified residual", residual), ("cafe, compact, quota, coded", best), ("cafe, residual", per_field)];
     let make = |settings| CafeConfig::within(&FEATURES, DIM, Budget::Bytes(BUDGET), settings).expect("fits");
     named.iter().map(|(name, settings)| (*name, Box::new(CafeEmbedding::new(make(settings))) as _)).collect()
 }
@@ -78,8 +92,14 @@ fn all(format: RowFormat) -> Vec<(&'static str, Box<dyn Embedding>)> {
     let hash2 = Hash2Config::within(&FEATURES, DIM, BUDGET, format, 3).expect("fits");
     let qr = QrConfig::within(&FEATURES, DIM, BUDGET, format, 3).expect("fits");
     let mde = MdeConfig::within(&FEATURES, DIM, 8 * BUDGET, format, 3).expect("fits");
-    let unified = UnifiedConfig::within(&FEATURES, DIM, BUDGET, format, 3).expect("fits");
+    let unified = UnifiedConfig::within(&FEATURES, DIM, BUDGET, UnifiedSettings::default(), format, 3).expect("fits");
+    let coded = UnifiedConfig::within(&FEATURES, DIM, BUDGET, UnifiedSettings::CODED, format, 3).expect("fits");
+    let own_budget = FEATURES.iter().sum::<u64>() * (format.row_bytes(4) + 1);
+    let own = UnifiedConfig::coded(&FEATURES, DIM, own_budget, format, 3).expect("fits");
+    assert!(own.own_rows.is_some(), "{own:?}");
     let mut all: Vec<(&'static str, Box<dyn Embedding>)> = vec![
+        ("coded", Box::new(UnifiedEmbedding::new(&coded))),
+        ("coded, own rows", Box::new(UnifiedEmbedding::new(&own))),
         ("hash2", Box::new(Hash2Embedding::new(&hash2))),
         ("qr", Box::new(QrEmbedding::new(&qr))),
         ("mde", Box::new(MdeEmbedding::new(&mde))),
@@ -129,11 +149,11 @@ fn formats() -> impl Strategy<Value = RowFormat> {
     let precisions = [RowPrecision::F32, RowPrecision::F16, RowPrecision::Bf16, RowPrecision::I8];
     let optimizers = [
         RowOptimizer::Sgd,
-        RowOptimizer::RowWiseAdagrad { epsilon: 1e-10 },
+        RowOptimizer::row_wise_adagrad(1e-10),
         RowOptimizer::Adagrad { epsilon: 1e-10 },
         RowOptimizer::Adam { beta1: 0.9, beta2: 0.999, epsilon: 1e-8 },
     ];
-    let format = |(precision, optimizer)| RowFormat { precision, optimizer };
+    let format = |(precision, optimizer)| RowFormat::new(precision, optimizer);
     (prop::sample::select(precisions.to_vec()), prop::sample::select(optimizers.to_vec())).prop_map(format)
 }
 

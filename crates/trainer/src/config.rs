@@ -18,8 +18,8 @@ use serde::{Deserialize, Serialize};
 pub use checkpoint::{CheckpointConfig, Every};
 pub use data::{BadRowPolicy, DataConfig, Paths, SplitKind, SyntheticConfig};
 pub use embedding::{
-    CafePlusTable, CafeTable, Cold, EmbeddingConfig, HotRows, HotRule, Importance, Method, OfflineTable, RowPrecision,
-    Sizing, Sketches, SlotLayout, UnifiedTable, Victim,
+    AccumulatorPrecision, CafePlusTable, CafeTable, CodedTable, Cold, EmbeddingConfig, HotRows, HotRule, Importance,
+    Method, OfflineTable, RowPrecision, Signs, Sizing, Sketches, SlotLayout, UnifiedTable, Victim,
 };
 pub use file::ConfigError;
 pub use model::{ModelConfig, ModelKind};

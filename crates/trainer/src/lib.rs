@@ -48,3 +48,4 @@ pub mod synth;
 pub mod tensorboard;
 pub mod trained;
 pub mod using;
+pub mod warnings;

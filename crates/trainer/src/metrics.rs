@@ -56,6 +56,9 @@ pub struct Quality {
     pub rows: u64,
     /// Samples that were clicked.
     pub positives: u64,
+    /// Whether all samples have one score.
+    #[serde(default)]
+    pub equal_scores: bool,
 }
 
 impl<'a> Predictions<'a> {
@@ -164,6 +167,7 @@ impl Scores {
             calibration: (positives > 0).then(|| self.probability_sum / positives as f64),
             rows,
             positives,
+            equal_scores: are_equal(&self.clicked, &self.passed),
         };
         self.clear();
         quality
@@ -181,6 +185,12 @@ impl Scores {
 fn ordered_bits(value: f32) -> u32 {
     let bits = (value + 0.0).to_bits();
     if bits >> 31 == 0 { bits | 1 << 31 } else { !bits }
+}
+
+/// Whether there is one value in both, which are sorted.
+fn are_equal(clicked: &[u32], passed: &[u32]) -> bool {
+    let ends = || [clicked.first(), clicked.last(), passed.first(), passed.last()].into_iter().flatten();
+    ends().min() == ends().max()
 }
 
 /// The share of (positive, negative) pairs in the right order, ties half.

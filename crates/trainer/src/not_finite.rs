@@ -83,7 +83,7 @@ impl BatchPlace<'_> {
             Some(step) => format!("the checkpoint of step {step} stays"),
             None => "nothing was saved before it".to_owned(),
         };
-        let lr = self.config.train.lr;
+        let lr = self.config.train.lr();
         format!("{kept}; a new run with train.lr below {lr:?}, or with train.schedule.warmup_steps, usually helps")
     }
 }
@@ -98,7 +98,7 @@ mod tests {
     use crate::data::DataSet;
 
     const DATA: &str = "threads = 1\n[data]\nsynthetic = { rows = 70 }\n[model]\ndim = 4\nbottom = [4]\n\
-                        top = [1]\n[embedding]\nmethod = \"hash\"\ncompression = 1000\n";
+                        top = [1]\n[embedding]\nmethod = \"hash\"\ncompression = 1000\n[train]\noptimizer = \"sgd\"\n";
 
     fn parse(text: &str) -> Config {
         Config::parse(text, Path::new("a.toml"), &[]).expect("valid")

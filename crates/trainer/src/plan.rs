@@ -8,7 +8,7 @@ use dlrm_model::{EngineKind, ModelConfig as Shape, ModelError, n_training_shards
 use crate::config::{Config, Optimizer};
 use crate::data::PREFETCH_DEPTH;
 use crate::memory::{self, MemoryError};
-use crate::report::{bytes, grouped, table};
+use crate::report::{TrainingReport, bytes, grouped, table};
 use crate::run::EVAL_BATCH;
 use crate::setup::{self, EmbeddingPlan};
 
@@ -52,6 +52,7 @@ pub fn plan(config: &Config) -> Result<Plan> {
         lines.push(("settings", settings.trim_end().replace('\n', ", ")));
     }
     lines.push(("embedding", budget_line(&embedding)));
+    lines.push(("training", TrainingReport::new(config).line()));
     let n_parameters = model.n_parameters() as u64;
     lines.push(("network", format!("{} parameters, {}", grouped(n_parameters), bytes(4 * n_parameters))));
     let peak = format!(

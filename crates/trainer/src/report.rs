@@ -7,8 +7,9 @@ use std::time::Duration;
 use cafe_core::TierSummary;
 use serde::{Deserialize, Serialize};
 
-use crate::config::{CafeTable, RowPrecision};
+use crate::config::{AccumulatorPrecision, CafeTable, Config, RowPrecision};
 use crate::step::Phases;
+use crate::warnings::{self, Warning};
 
 /// Everything that is known of a finished run. Counts are plain, sizes in bytes, losses in nats.
 ///
@@ -47,6 +48,12 @@ pub struct Report {
     pub test_normalised_entropy: Option<f64>,
     /// Mean predicted probability over the share of clicks on the test rows; null without clicks.
     pub test_calibration: Option<f64>,
+    /// What the user should look at, such as a model that has not learned; absent in reports of earlier versions.
+    #[serde(default)]
+    pub warnings: Vec<Warning>,
+    /// How network and rows were stepped; absent in reports of earlier versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub training: Option<TrainingReport>,
     /// Mean loss over the last epoch, each row before the model learned from it.
     pub train_logloss: f64,
     /// Malformed rows that were left out, with `data.bad_rows = "skip"`; absent if there were none.
@@ -58,10 +65,10 @@ pub struct Report {
     /// How rows are stored; absent in reports of earlier versions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub row_precision: Option<RowPrecision>,
-    /// The settings of `cafe` or `cafe_best` in full, whatever preset they come from; absent for other methods.
+    /// The settings of `cafe` in full, whatever preset they come from; absent for other methods.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cafe: Option<CafeTable>,
-    /// Rows and sketch.
+    /// Rows and sketch, and the rows' optimizer state where the budget counts it.
     pub embedding_bytes: u64,
     /// The sketch's part.
     pub sketch_bytes: u64,
@@ -96,6 +103,54 @@ pub struct Report {
     pub evaluation_seconds: f64,
     /// The most memory the process held; null where the system does not say.
     pub peak_rss_bytes: Option<u64>,
+}
+
+/// Optimizers, their rates and what they keep, with nothing left to a default.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TrainingReport {
+    /// Of the network.
+    pub optimizer: String,
+    /// Its learning rate.
+    pub lr: f32,
+    /// Of the embedding's rows.
+    pub embedding_optimizer: String,
+    /// Their learning rate.
+    pub embedding_lr: f32,
+    /// How row-wise Adagrad stores its sums; null with another optimizer of the rows.
+    pub accumulator: Option<AccumulatorPrecision>,
+    /// Whether the budget counts the rows' optimizer state.
+    pub counts_optimizer: bool,
+    /// Whether the network's only number is the constant 1.
+    pub constant_input: bool,
+}
+
+impl TrainingReport {
+    /// What a loaded configuration says.
+    #[must_use]
+    pub fn new(config: &Config) -> Self {
+        let Config { train, embedding, model, .. } = config;
+        Self {
+            optimizer: train.optimizer.name().to_owned(),
+            lr: train.lr(),
+            embedding_optimizer: train.row_optimizer().name().to_owned(),
+            embedding_lr: train.embedding_lr(),
+            accumulator: embedding.accumulator,
+            counts_optimizer: embedding.count_optimizer == Some(true),
+            constant_input: model.constant_input == Some(true),
+        }
+    }
+
+    /// The same in a line.
+    #[must_use]
+    pub fn line(&self) -> String {
+        let Self { optimizer, lr, embedding_optimizer, embedding_lr, .. } = self;
+        let accumulator = match self.accumulator {
+            Some(AccumulatorPrecision::U8) => " (a byte a row)",
+            _ => "",
+        };
+        let constant = if self.constant_input { "; no numbers: constant input" } else { "" };
+        format!("{optimizer} at {lr:.4}, rows {embedding_optimizer} at {embedding_lr:.4}{accumulator}{constant}")
+    }
 }
 
 /// Who owns rows, and what scores there are.
@@ -226,7 +281,13 @@ impl Report {
             let (train, test) = (list(&self.bad_rows.train), list(&self.bad_rows.test));
             rows.push(("rows left out", format!("of training: {train}; of test: {test}")));
         }
+        if !self.warnings.is_empty() {
+            rows.push(("warnings", warnings::codes(&self.warnings)));
+        }
         rows.push(("train log-loss", format!("{:.5}", self.train_logloss)));
+        if let Some(training) = &self.training {
+            rows.push(("  by", training.line()));
+        }
         rows.push(("embedding", format!("{} of {} allowed", bytes(self.embedding_bytes), bytes(self.budget_bytes))));
         if self.sketch_bytes > 0 {
             rows.push(("  sketch", bytes(self.sketch_bytes)));

@@ -4,7 +4,6 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use criteo_io::FileStamp;
-use toml::Table;
 
 use crate::config::Config;
 use crate::settings::{self, Settings};
@@ -137,21 +136,17 @@ pub fn check_model(state: &RunState, config: &Config, run: &Path) -> Result<(), 
     let (was, is) = both(&state.config, config)?;
     let is_used = |key: &str| settings::is_used(&was, key) || settings::is_used(&is, key);
     let is_of_model = |key: &str| OF_MODEL.iter().any(|one| key == *one || one.ends_with('.') && key.starts_with(one));
-    let differences = differences(&was, &is);
-    // By default that of the network: it may be told or not.
-    let was_trained = toml::from_str::<Config>(&state.config).map(|was| was.train.row_optimizer());
-    let same_optimizer = was_trained.is_ok_and(|optimizer| optimizer == config.train.row_optimizer());
-    let counts =
-        |key: &str| is_of_model(key) && is_used(key) && !(key == "train.embedding_optimizer" && same_optimizer);
-    let differences: Vec<_> = differences.into_iter().filter(|it| counts(&it.key)).collect();
+    let counts = |key: &str| is_of_model(key) && is_used(key);
+    let differences: Vec<_> = differences(&was, &is).into_iter().filter(|it| counts(&it.key)).collect();
     if differences.is_empty() { Ok(()) } else { Err(ResumeError::Model { run: run.to_owned(), differences }) }
 }
 
 /// The settings of a saved configuration, and of one that is given.
 fn both(was: &str, config: &Config) -> Result<(Settings, Settings), ResumeError> {
     let damaged = |error: &dyn std::fmt::Display| ResumeError::Damaged { message: error.to_string() };
-    let was: Table = toml::from_str(was).map_err(|error| damaged(&error))?;
-    Ok((settings::flat(&was), settings::of(config).map_err(|error| damaged(&error))?))
+    let was = Config::parse_saved(was, Path::new("config.toml")).map_err(|error| damaged(&error))?;
+    let of = |config: &Config| settings::of(config).map_err(|error| damaged(&error));
+    Ok((of(&was)?, of(config)?))
 }
 
 /// Whether a run of the configuration `was`, as TOML, would come to the same end as one of `config`.

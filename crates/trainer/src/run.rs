@@ -17,7 +17,7 @@ use crate::eval::Evaluation;
 use crate::names;
 use crate::online::{Online, Standing};
 use crate::plan::check_memory;
-use crate::report::{BadRowsOfPasses, Report, TierReport, bytes, peak_rss_bytes};
+use crate::report::{BadRowsOfPasses, Report, TierReport, TrainingReport, bytes, peak_rss_bytes};
 use crate::resume::{self, ResumeError};
 use crate::run_dir::{self, Claim, RunDir, RunDirError};
 use crate::saver::Saver;
@@ -26,6 +26,7 @@ use crate::state::{Arrays, Best, RunState, Seconds};
 use crate::step::Learner;
 use crate::stop::Stop;
 use crate::trained;
+use crate::warnings;
 
 /// Rows a batch in evaluation, whatever the batch of training.
 pub const EVAL_BATCH: usize = 2048;
@@ -78,6 +79,7 @@ pub fn run(config: &Config, run_dir: Option<PathBuf>, resume: Resume) -> Result<
     let plan = setup::plan_embedding(config)?;
     let peak = check_memory(config, &plan, &setup::model_config(config)?)?;
     tracing::info!("memory: about {} at the peak", bytes(peak));
+    tracing::info!("training: {}", TrainingReport::new(config).line());
     let mut run = Run::open(config, &plan, origin, started)?;
     let after_training = run.train()?;
     let evaluation = run.evaluate(after_training)?;
@@ -315,6 +317,10 @@ impl<'a> Run<'a> {
         let seconds = self.seconds();
         let (memory, quality) = (learner.embedding.memory(), evaluation.quality);
         let Standing { rows, hot_rows, promoted, demoted, .. } = totals.standing;
+        let warnings = warnings::not_learned(&quality, config, rows);
+        for warning in &warnings {
+            tracing::warn!("{}: {}", warning.code, warning.message);
+        }
         let field_names = names::fields(&setup::dialect(config)?);
         let is_generated = config.data.synthetic.is_some();
         Ok(Report {
@@ -334,6 +340,8 @@ impl<'a> Run<'a> {
             test_logloss: quality.logloss,
             test_normalised_entropy: quality.normalised_entropy,
             test_calibration: quality.calibration,
+            warnings,
+            training: Some(TrainingReport::new(config)),
             train_logloss: totals.epoch.mean(),
             bad_rows: self.bad_rows.clone(),
             best_possible_auc: evaluation.best_possible_auc,

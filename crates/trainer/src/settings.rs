@@ -86,11 +86,12 @@ pub fn is_used(settings: &Settings, key: &str) -> bool {
         |key: &str, values: &[&str]| settings.get(key).and_then(Value::as_str).is_some_and(|it| values.contains(&it));
     let is_method = |methods: &[&str]| is("embedding.method", methods);
     match rest.split_once('.') {
-        Some(("cafe", _)) => is_method(&["cafe", "cafe_best"]),
-        Some(("unified", _)) => is_method(&["unified", "cafe_best"]) || is("embedding.cafe.cold", &["unified"]),
+        Some(("unified", _)) => {
+            is_method(&["unified"]) || is_method(&["cafe"]) && is("embedding.cafe.cold", &["unified"])
+        }
         Some((section, _)) => is_method(&[section]),
         // A full table is as large as it is.
-        None => !(matches!(rest, "compression" | "budget") && is_method(&["full"])),
+        None => !(matches!(rest, "compression" | "budget" | "count_optimizer") && is_method(&["full"])),
     }
 }
 

@@ -5,8 +5,9 @@ mod sizes;
 
 use anyhow::{Context, Result, anyhow};
 use cafe_core::{
-    AdaConfig, Budget, BudgetError, CafeConfig, CafePlusConfig, CafeSettings, Embedding, FeatureCounts, Hash2Config,
-    HashedConfig, MdeConfig, OfflineConfig, QrConfig, RowFormat, RowOptimizer, UnifiedConfig, full_bytes, mix64,
+    Accumulator, AdaConfig, Budget, BudgetError, CafeConfig, CafePlusConfig, CafeSettings, Embedding, FeatureCounts,
+    Hash2Config, HashedConfig, MdeConfig, OfflineConfig, QrConfig, RowFormat, RowOptimizer, UnifiedConfig,
+    UnifiedSettings, full_bytes, mix64,
 };
 use criteo_io::{Dialect, DialectError, Schema};
 use dlrm_model::{
@@ -15,7 +16,8 @@ use dlrm_model::{
 };
 
 use crate::config::{
-    CafeTable, Config, EmbeddingConfig, EmbeddingOptimizer, Method, ModelConfig, Optimizer, RowPrecision, Sizing,
+    AccumulatorPrecision, CafeTable, Config, EmbeddingConfig, EmbeddingOptimizer, Method, ModelConfig, Optimizer,
+    RowPrecision, Sizing,
 };
 use crate::data::DataSet;
 
@@ -46,7 +48,7 @@ pub struct EmbeddingPlan {
 }
 
 impl EmbeddingPlan {
-    /// Bytes of one row.
+    /// Bytes of one row as the budget counts them.
     #[must_use]
     pub fn row_bytes(&self) -> u64 {
         self.format.row_bytes(self.dim)
@@ -62,8 +64,9 @@ impl EmbeddingPlan {
     /// Rows, sketch, maps, free lists, the optimizer's state.
     #[must_use]
     pub fn total_bytes(&self) -> u64 {
-        let optimizer = self.sizes.n_rows() * self.format.optimizer.state_bytes(self.dim);
-        self.sizes.expected_bytes() + self.sizes.beside_bytes() + optimizer
+        let state = self.sizes.n_rows() * self.format.optimizer.state_bytes(self.dim);
+        let beside = if self.format.count_optimizer { 0 } else { state };
+        self.sizes.expected_bytes() + self.sizes.beside_bytes() + beside
     }
 }
 
@@ -97,7 +100,7 @@ pub fn plan_embedding(config: &Config) -> Result<EmbeddingPlan> {
     // A checked configuration has a budget, but for the full table.
     let budget = budget_of(&config.embedding).unwrap_or(Budget::Bytes(full_bytes));
     let budget_bytes = budget.bytes(&features, dim);
-    let format = row_format(config, budget.compression(&features, dim));
+    let format = row_format(config);
     let sizes = sizes(config, &features, budget, format).map_err(|error| match error {
         BudgetError::TooSmall { what, .. } => too_small(config, &features, budget, what).unwrap_or(error),
         _ => error,
@@ -118,10 +121,7 @@ fn too_small(config: &Config, features: &[u64], budget: Budget, what: &'static s
     let asked = budget.compression(features, dim);
     // In tenths, as the message has it.
     let at = |tenths: u64| Budget::Compression(tenths as f64 / 10.0);
-    let fits = |tenths: u64| {
-        let format = row_format(config, tenths as f64 / 10.0);
-        sizes(config, features, at(tenths), format).is_ok()
-    };
+    let fits = |tenths: u64| sizes(config, features, at(tenths), row_format(config)).is_ok();
     let mut high = (asked * 10.0).ceil() as u64;
     // Not from the lowest ratio on: there a sketch may have more rows than it can number.
     let mut low = loop {
@@ -150,9 +150,9 @@ pub fn cafe_settings(config: &Config) -> Option<CafeSettings> {
     let embedding = &config.embedding;
     let (features, dim) = (schema(config).ok()?.features, config.model.dim);
     let ratio = budget_of(embedding)?.compression(&features, dim);
-    let is_cafe = matches!(embedding.method, Method::Cafe | Method::CafeBest);
     let paper = cafe::paper(&config.data.format, ratio);
-    is_cafe.then(|| cafe::settings(embedding, (paper, ratio), row_format(config, ratio), embedding_seed(config)))
+    let is_cafe = embedding.method == Method::Cafe;
+    is_cafe.then(|| cafe::settings(embedding, paper, row_format(config), embedding_seed(config)))
 }
 
 /// The same as `[embedding.cafe]` says it, with nothing left to a preset.
@@ -194,20 +194,24 @@ fn sizes(config: &Config, features: &[u64], budget: Budget, format: RowFormat) -
             let share = embedding.offline.shared_share.unwrap_or(paper.shared_share);
             Box::new(OfflineConfig::within(features, dim, budget, share, format, seed)?)
         }
+        Method::Coded => Box::new(if embedding.coded.own_rows {
+            UnifiedConfig::coded(features, dim, bytes, format, seed)?
+        } else {
+            UnifiedConfig::within(features, dim, bytes, UnifiedSettings::CODED, format, seed)?
+        }),
         Method::Unified => {
             let settings = cafe::unified_settings(embedding.unified);
-            Box::new(UnifiedConfig::with_settings(features, (dim, bytes), settings, format, seed)?)
+            Box::new(UnifiedConfig::within(features, dim, bytes, settings, format, seed)?)
         }
         Method::CafePlus => {
             let settings = cafe::plus_settings(&embedding.cafe_plus, (&paper, ratio), format, seed);
             Box::new(CafePlusConfig::within(features, dim, budget, &settings)?)
         }
-        Method::Cafe | Method::CafeBest => {
-            let settings = cafe::settings(embedding, (paper, ratio), format, seed);
-            // The paper's sizes are of the paper's method.
-            Box::new(match (embedding.method, embedding.cafe.sizing) {
-                (Method::Cafe, Sizing::Paper) => CafeConfig::paper(features, dim, ratio, &settings)?,
-                _ => CafeConfig::within(features, dim, budget, &settings)?,
+        Method::Cafe => {
+            let settings = cafe::settings(embedding, paper, format, seed);
+            Box::new(match embedding.cafe.sizing {
+                Sizing::Paper => CafeConfig::paper(features, dim, ratio, &settings)?,
+                Sizing::Within => CafeConfig::within(features, dim, budget, &settings)?,
             })
         }
     })
@@ -289,7 +293,8 @@ pub const MODELS: &[ModelEntry] = &[
 /// As [`dialect`].
 pub fn model_config(config: &Config) -> Result<Shape> {
     let Schema { n_integers, n_fields, .. } = schema(config)?;
-    Ok((config.model.kind.entry().shape)(n_integers, n_fields, config.model.clone()))
+    let n_dense = config.model.n_dense(n_integers);
+    Ok((config.model.kind.entry().shape)(n_dense, n_fields, config.model.clone()))
 }
 
 /// Builds the dense network on its device.
@@ -318,24 +323,27 @@ fn embedding_seed(config: &Config) -> u64 {
     mix64(config.seed, 0xe_3bed)
 }
 
-fn row_format(config: &Config, ratio: f64) -> RowFormat {
+fn row_format(config: &Config) -> RowFormat {
+    let embedding = &config.embedding;
+    let accumulator = match embedding.accumulator {
+        Some(AccumulatorPrecision::U8) => Accumulator::Byte,
+        Some(AccumulatorPrecision::F32) | None => Accumulator::F32,
+    };
     let optimizer = match config.train.row_optimizer() {
         EmbeddingOptimizer::Sgd => RowOptimizer::Sgd,
-        EmbeddingOptimizer::RowWiseAdagrad => RowOptimizer::RowWiseAdagrad { epsilon: ADAGRAD_EPSILON },
+        EmbeddingOptimizer::RowWiseAdagrad => RowOptimizer::RowWiseAdagrad { epsilon: ADAGRAD_EPSILON, accumulator },
         EmbeddingOptimizer::Adagrad => RowOptimizer::Adagrad { epsilon: ADAGRAD_EPSILON },
         EmbeddingOptimizer::Adam => {
             RowOptimizer::Adam { beta1: BETA1 as f32, beta2: BETA2 as f32, epsilon: ADAM_EPSILON }
         }
     };
-    let by_method = match config.embedding.method {
-        Method::CafeBest => CafeSettings::best(CafeSettings::paper(ratio), ratio).format.precision,
-        _ => cafe_core::RowPrecision::F32,
+    let precision = match embedding.precision {
+        None | Some(RowPrecision::F32) => cafe_core::RowPrecision::F32,
+        Some(RowPrecision::F16) => cafe_core::RowPrecision::F16,
+        Some(RowPrecision::Bf16) => cafe_core::RowPrecision::Bf16,
+        Some(RowPrecision::I8) => cafe_core::RowPrecision::I8,
     };
-    let precision = config.embedding.precision.map_or(by_method, |precision| match precision {
-        RowPrecision::F32 => cafe_core::RowPrecision::F32,
-        RowPrecision::F16 => cafe_core::RowPrecision::F16,
-        RowPrecision::Bf16 => cafe_core::RowPrecision::Bf16,
-        RowPrecision::I8 => cafe_core::RowPrecision::I8,
-    });
-    RowFormat { precision, optimizer }
+    // A full table has no budget that could pay for it.
+    let count_optimizer = embedding.count_optimizer == Some(true) && embedding.method != Method::Full;
+    RowFormat { precision, optimizer, count_optimizer }
 }

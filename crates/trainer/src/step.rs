@@ -25,6 +25,8 @@ pub struct Learner {
     /// One row an id, and its gradient, where fields hold several values.
     bag_rows: Vec<f32>,
     bag_grads: Vec<f32>,
+    /// The numeric input of a network where the data have none: `[B, 1]`.
+    ones: Vec<f32>,
     logits: Vec<f32>,
     phases: Phases,
 }
@@ -76,7 +78,7 @@ impl Rates {
     #[must_use]
     pub fn at(train: &TrainConfig, step: u64) -> Self {
         let factor = train.schedule.factor(step) as f32;
-        Self { network: factor * train.lr, rows: factor * train.embedding_lr.unwrap_or(train.lr) }
+        Self { network: factor * train.lr(), rows: factor * train.embedding_lr() }
     }
 }
 
@@ -104,6 +106,7 @@ impl Learner {
             row_grads: Vec::new(),
             bag_rows: Vec::new(),
             bag_grads: Vec::new(),
+            ones: Vec::new(),
             logits: Vec::new(),
             phases: Phases::default(),
         })
@@ -117,7 +120,7 @@ impl Learner {
         let started = Instant::now();
         self.look_up(batch);
         let looked_up = Instant::now();
-        let inputs = Inputs { dense: &batch.dense, rows: &self.rows, labels: &batch.labels };
+        let inputs = Inputs { dense: dense(batch, &self.ones), rows: &self.rows, labels: &batch.labels };
         let outputs = StepOutputs { row_grads: &mut self.row_grads, logits: &mut self.logits };
         let loss = self.model.train_step(inputs, rates.network, outputs)?;
         let stepped = Instant::now();
@@ -160,7 +163,7 @@ impl Learner {
     /// If a logit is not finite.
     pub fn predict(&mut self, batch: &Batch) -> Result<&[f32]> {
         self.look_up(batch);
-        let inputs = Inputs { dense: &batch.dense, rows: &self.rows, labels: &[] };
+        let inputs = Inputs { dense: dense(batch, &self.ones), rows: &self.rows, labels: &[] };
         self.model.predict(inputs, &mut self.logits).context("evaluation")?;
         Ok(&self.logits)
     }
@@ -190,6 +193,9 @@ impl Learner {
         self.rows.resize(n_vectors * dim, 0.0);
         self.row_grads.resize(n_vectors * dim, 0.0);
         self.logits.resize(batch.len(), 0.0);
+        if batch.dense.is_empty() {
+            self.ones.resize(batch.len() * self.model.config().n_dense(), 1.0);
+        }
         let Self { embedding, model, team, rows, bag_rows, bag_grads, .. } = self;
         let workers = lent(model, team.as_ref());
         if n_bags == 0 {
@@ -200,6 +206,11 @@ impl Learner {
         embedding.lookup_on(&batch.ids, bag_rows, &workers);
         bags::sum(bag_rows, &batch.bag_ends, dim, rows);
     }
+}
+
+/// The numeric inputs of a batch. A network that has one where the data have none gets the constant 1.
+fn dense<'a>(batch: &'a Batch, ones: &'a [f32]) -> &'a [f32] {
+    if batch.dense.is_empty() { ones } else { &batch.dense }
 }
 
 fn lent<'a>(model: &'a Model, team: Option<&'a Team>) -> Lent<'a> {

@@ -177,7 +177,7 @@ fn load(run: &Path, which: Which) -> Result<(Checkpoint, RunState)> {
 /// What the run was configured as, checked like any configuration: a checkpoint may come from anywhere. What it was allowed
 /// of another machine does not count here.
 fn config_of(state: &RunState, run: &Path) -> Result<Config, ResumeError> {
-    let config = Config::parse(&state.config, run, &[]);
+    let config = Config::parse_saved(&state.config, run);
     let mut config = config.map_err(|error| ResumeError::Damaged { message: error.to_string() })?;
     config.max_memory = None;
     config.threads = config.threads.min(std::thread::available_parallelism().map_or(1, std::num::NonZero::get));

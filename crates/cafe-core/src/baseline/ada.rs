@@ -347,11 +347,9 @@ impl Embedding for AdaEmbedding {
 
     fn memory(&self) -> Memory {
         Memory {
-            rows_bytes: self.rows.values_bytes(),
             sketch_bytes: size_of_val(self.statistics.as_slice()) as u64,
             free_list_bytes: (self.config.n_rows * size_of::<u32>()) as u64,
-            optimizer_bytes: self.rows.optimizer_bytes(),
-            ..Memory::default()
+            ..self.rows.memory()
         }
     }
 

@@ -114,12 +114,7 @@ impl Embedding for FullEmbedding {
     }
 
     fn memory(&self) -> Memory {
-        Memory {
-            rows_bytes: self.rows.values_bytes(),
-            index_bytes: self.own.bytes(),
-            optimizer_bytes: self.rows.optimizer_bytes(),
-            ..Memory::default()
-        }
+        Memory { index_bytes: self.own.bytes(), ..self.rows.memory() }
     }
 
     fn state(&self) -> Vec<(&'static str, StateView<'_>)> {

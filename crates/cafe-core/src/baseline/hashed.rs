@@ -144,11 +144,7 @@ impl Embedding for HashedEmbedding {
     }
 
     fn memory(&self) -> Memory {
-        Memory {
-            rows_bytes: self.rows.values_bytes(),
-            optimizer_bytes: self.rows.optimizer_bytes(),
-            ..Memory::default()
-        }
+        self.rows.memory()
     }
 
     fn state(&self) -> Vec<(&'static str, StateView<'_>)> {

@@ -155,12 +155,7 @@ impl Embedding for MdeEmbedding {
     }
 
     fn memory(&self) -> Memory {
-        let tables = || self.tables.iter().chain([&self.projections]);
-        Memory {
-            rows_bytes: tables().map(RowTable::values_bytes).sum(),
-            optimizer_bytes: tables().map(RowTable::optimizer_bytes).sum(),
-            ..Memory::default()
-        }
+        self.tables.iter().map(RowTable::memory).fold(self.projections.memory(), Memory::plus)
     }
 
     /// The tables' arrays, field after field under one name, and those of all projections.
@@ -213,6 +208,7 @@ fn projection_name(name: &'static str) -> &'static str {
         "row_first_moments" => "projection_first_moments",
         "row_second_moments" => "projection_second_moments",
         "row_counts" => "projection_counts",
+        "row_updates" => "projection_updates",
         _ => unreachable!("a table of f32 rows has no array `{name}`"),
     }
 }

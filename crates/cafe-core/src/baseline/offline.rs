@@ -245,12 +245,7 @@ impl Embedding for OfflineEmbedding {
     }
 
     fn memory(&self) -> Memory {
-        Memory {
-            rows_bytes: self.rows.values_bytes(),
-            index_bytes: self.hot_rows.bytes() + self.cold.map_bytes(),
-            optimizer_bytes: self.rows.optimizer_bytes(),
-            ..Memory::default()
-        }
+        Memory { index_bytes: self.hot_rows.bytes() + self.cold.map_bytes(), ..self.rows.memory() }
     }
 
     /// By id: the counts that chose them are not kept.

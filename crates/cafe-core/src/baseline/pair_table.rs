@@ -125,11 +125,7 @@ impl<P: Pairing> PairTable<P> {
     }
 
     pub(super) fn memory(&self) -> Memory {
-        Memory {
-            rows_bytes: self.rows.values_bytes(),
-            optimizer_bytes: self.rows.optimizer_bytes(),
-            ..Memory::default()
-        }
+        self.rows.memory()
     }
 
     pub(super) fn state(&self) -> Vec<(&'static str, StateView<'_>)> {

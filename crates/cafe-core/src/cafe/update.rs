@@ -159,8 +159,8 @@ impl FieldParts<'_> {
         let Scratch { batch, importance, scores, buckets, routes, buffers, contributions, .. } = scratch;
         let (mut importance, mut scores) = (importance.as_mut_slice(), scores.as_mut_slice());
         let (mut buckets, mut routes) = (buckets.as_mut_slice(), routes.as_mut_slice());
-        let shape = (layout.len(), config.dim);
-        let mut contributions = cold.map(|cold| contributions.start(cold.hashes(), shape, ids.len()));
+        let mut contributions =
+            cold.map(|cold| contributions.start(cold.hashes(), layout.len(), config.dim, ids.len()));
         let steps = batch.parts().zip(layout).map(|(part, layout)| {
             let n = part.occurrences.len();
             let (n_rows, cold) = match layout {

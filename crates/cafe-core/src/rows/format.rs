@@ -2,16 +2,18 @@
 
 /// How a row follows its gradient.
 ///
-/// What an optimizer remembers is in `f32`, whatever the row's precision, and belongs to the row: a row that is not in
-/// the batch is not touched. (`g` is the row's gradient, summed over the batch, `d` its length.)
+/// What an optimizer remembers is in `f32` whatever the row's precision, but for [`Accumulator::Byte`], and belongs to the
+/// row: a row that is not in the batch is not touched. (`g` is the row's gradient, summed over the batch, `d` its length.)
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum RowOptimizer {
     /// `row -= lr * g`.
     Sgd,
-    /// One accumulator a row (4 bytes): `a += mean(g^2)`, `row -= lr * g / (sqrt(a) + epsilon)`.
+    /// One accumulator a row (4 bytes or 1): `a += mean(g^2)`, `row -= lr * g / (sqrt(a) + epsilon)`.
     RowWiseAdagrad {
         /// Keeps the first step of a row finite.
         epsilon: f32,
+        /// How `a` is stored.
+        accumulator: Accumulator,
     },
     /// One accumulator a value (4 d bytes): `a += g^2`, `row -= lr * g / (sqrt(a) + epsilon)`.
     Adagrad {
@@ -36,20 +38,40 @@ pub enum RowOptimizer {
     },
 }
 
+/// How row-wise Adagrad stores a row's sum of mean squares.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Accumulator {
+    /// 4 bytes.
+    #[default]
+    F32,
+    /// 1 byte: the logarithm of the sum, rounded up or down randomly so that the sum that is stored is right in the mean
+    /// (a Morris counter for real numbers). A step divides by the sum before it is rounded, so the first step of a row is
+    /// exact.
+    Byte,
+}
+
 impl RowOptimizer {
+    /// [`RowOptimizer::RowWiseAdagrad`] with its accumulator in `f32`.
+    #[must_use]
+    pub const fn row_wise_adagrad(epsilon: f32) -> Self {
+        Self::RowWiseAdagrad { epsilon, accumulator: Accumulator::F32 }
+    }
+
     /// Bytes that the optimizer remembers of a row of `dim` values.
     #[must_use]
     pub fn state_bytes(self, dim: usize) -> u64 {
-        let Widths { squares, means, counts } = self.widths(dim);
-        4 * (squares + means + counts) as u64
+        let Widths { squares, means, counts, codes } = self.widths(dim);
+        4 * (squares + means + counts) as u64 + codes as u64
     }
 
     pub(super) fn widths(self, dim: usize) -> Widths {
+        const NONE: Widths = Widths { squares: 0, means: 0, counts: 0, codes: 0 };
         match self {
-            Self::Sgd => Widths { squares: 0, means: 0, counts: 0 },
-            Self::RowWiseAdagrad { .. } => Widths { squares: 1, means: 0, counts: 0 },
-            Self::Adagrad { .. } => Widths { squares: dim, means: 0, counts: 0 },
-            Self::Adam { .. } => Widths { squares: dim, means: dim, counts: 1 },
+            Self::Sgd => NONE,
+            Self::RowWiseAdagrad { accumulator: Accumulator::F32, .. } => Widths { squares: 1, ..NONE },
+            Self::RowWiseAdagrad { accumulator: Accumulator::Byte, .. } => Widths { codes: 1, ..NONE },
+            Self::Adagrad { .. } => Widths { squares: dim, ..NONE },
+            Self::Adam { .. } => Widths { squares: dim, means: dim, counts: 1, ..NONE },
         }
     }
 }
@@ -63,6 +85,8 @@ pub(super) struct Widths {
     pub(super) means: usize,
     /// Steps taken.
     pub(super) counts: usize,
+    /// Sums of mean squares in a byte.
+    pub(super) codes: usize,
 }
 
 /// How the values of a row are stored. Arithmetic is in `f32`; what a step makes of a row is rounded stochastically, so
@@ -95,12 +119,28 @@ pub struct RowFormat {
     pub precision: RowPrecision,
     /// How rows follow their gradients.
     pub optimizer: RowOptimizer,
+    /// Whether a budget pays for what the optimizer remembers of a row, too.
+    pub count_optimizer: bool,
 }
 
 impl RowFormat {
-    /// Bytes of a row of `dim` values, without what the optimizer remembers of it ([`RowOptimizer::state_bytes`]).
+    /// Rows whose optimizer's state no budget counts.
+    #[must_use]
+    pub const fn new(precision: RowPrecision, optimizer: RowOptimizer) -> Self {
+        Self { precision, optimizer, count_optimizer: false }
+    }
+
+    /// Bytes of a row of `dim` values as a budget counts them: the values, and with `count_optimizer` what the optimizer
+    /// remembers of them.
     #[must_use]
     pub fn row_bytes(self, dim: usize) -> u64 {
+        let counted = if self.count_optimizer { self.optimizer.state_bytes(dim) } else { 0 };
+        self.value_bytes(dim) + counted
+    }
+
+    /// Bytes of the values of a row, without what the optimizer remembers of it ([`RowOptimizer::state_bytes`]).
+    #[must_use]
+    pub fn value_bytes(self, dim: usize) -> u64 {
         let n_values = dim as u64;
         match self.precision {
             RowPrecision::F32 => 4 * n_values,
@@ -108,12 +148,18 @@ impl RowFormat {
             RowPrecision::I8 => n_values + 1,
         }
     }
+
+    /// Whether a step rounds randomly: values that are not `f32`, or an accumulator in a byte.
+    pub(crate) fn rounds(self) -> bool {
+        let has_codes = matches!(self.optimizer, RowOptimizer::RowWiseAdagrad { accumulator: Accumulator::Byte, .. });
+        self.precision != RowPrecision::F32 || has_codes
+    }
 }
 
-/// Rows in `f32`.
+/// Rows in `f32`, whose optimizer's state no budget counts.
 impl From<RowOptimizer> for RowFormat {
     fn from(optimizer: RowOptimizer) -> Self {
-        Self { precision: RowPrecision::F32, optimizer }
+        Self::new(RowPrecision::F32, optimizer)
     }
 }
 

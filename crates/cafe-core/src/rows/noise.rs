@@ -57,6 +57,13 @@ impl Noise {
         let (pairs, _) = bytes.as_chunks::<2>();
         std::array::from_fn(|lane| u32::from(u16::from_le_bytes(pairs[lane])))
     }
+
+    /// Noise of 32 bits for the sum of squares of the row.
+    #[inline]
+    pub(super) fn of_sum(self) -> u32 {
+        // A counter that no chunk of values starts from.
+        (product(self.0 ^ 0x5a5a_5a5a_5a5a_5a5a) >> 32) as u32
+    }
 }
 
 /// 64 bits of a counter by one long product: a step of `wyrand` (Wang Yi), which is cheap and tested.

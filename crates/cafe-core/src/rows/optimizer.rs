@@ -1,6 +1,8 @@
 //! What an optimizer remembers of rows, and how far it moves them.
 
-use super::format::{RowOptimizer, Widths};
+use super::byte_sum;
+use super::format::{Accumulator, RowOptimizer, Widths};
+use super::noise::Noise;
 use crate::by_field::take;
 
 /// What is remembered of all rows of a table.
@@ -9,15 +11,18 @@ pub(super) struct Memories {
     pub(super) squares: Vec<f32>,
     pub(super) means: Vec<f32>,
     pub(super) counts: Vec<u32>,
+    /// See [`byte_sum`].
+    pub(super) codes: Vec<u8>,
 }
 
 impl Memories {
     pub(super) fn new(optimizer: RowOptimizer, n_rows: usize, dim: usize) -> Self {
-        let Widths { squares, means, counts } = optimizer.widths(dim);
+        let Widths { squares, means, counts, codes } = optimizer.widths(dim);
         Self {
             squares: vec![0.0; n_rows * squares],
             means: vec![0.0; n_rows * means],
             counts: vec![0; n_rows * counts],
+            codes: vec![byte_sum::ZERO; n_rows * codes],
         }
     }
 
@@ -25,21 +30,25 @@ impl Memories {
         self.squares.resize(self.squares.len() + widths.squares, 0.0);
         self.means.resize(self.means.len() + widths.means, 0.0);
         self.counts.resize(self.counts.len() + widths.counts, 0);
+        self.codes.resize(self.codes.len() + widths.codes, byte_sum::ZERO);
     }
 
     pub(super) fn reset(&mut self, row: usize, widths: Widths) {
         self.squares[row * widths.squares..][..widths.squares].fill(0.0);
         self.means[row * widths.means..][..widths.means].fill(0.0);
         self.counts[row * widths.counts..][..widths.counts].fill(0);
+        self.codes[row * widths.codes..][..widths.codes].fill(byte_sum::ZERO);
     }
 
     pub(super) fn bytes(&self) -> u64 {
-        (size_of_val(&*self.squares) + size_of_val(&*self.means) + size_of_val(&*self.counts)) as u64
+        let Self { squares, means, counts, codes } = self;
+        (size_of_val(&**squares) + size_of_val(&**means) + size_of_val(&**counts) + size_of_val(&**codes)) as u64
     }
 
     #[inline]
     pub(super) fn as_mut(&mut self) -> MemoriesMut<'_> {
-        MemoriesMut { squares: &mut self.squares, means: &mut self.means, counts: &mut self.counts }
+        let Self { squares, means, counts, codes } = self;
+        MemoriesMut { squares, means, counts, codes }
     }
 }
 
@@ -49,6 +58,7 @@ pub(super) struct MemoriesMut<'a> {
     squares: &'a mut [f32],
     means: &'a mut [f32],
     counts: &'a mut [u32],
+    codes: &'a mut [u8],
 }
 
 impl<'a> MemoriesMut<'a> {
@@ -57,21 +67,34 @@ impl<'a> MemoriesMut<'a> {
             squares: take(&mut self.squares, n_rows * widths.squares),
             means: take(&mut self.means, n_rows * widths.means),
             counts: take(&mut self.counts, n_rows * widths.counts),
+            codes: take(&mut self.codes, n_rows * widths.codes),
         }
     }
 
-    /// What a row's gradient is multiplied by, where that is one number for all values; then the row's step is counted.
+    /// What a row's gradient is multiplied by, where that is one number for all values and takes no noise; then the row's
+    /// step is counted.
     #[inline]
     pub(super) fn scale(&mut self, optimizer: RowOptimizer, row: usize, grad: &[f32], rate: f32) -> Option<f32> {
         match optimizer {
             RowOptimizer::Sgd => Some(rate),
-            RowOptimizer::RowWiseAdagrad { epsilon } => {
-                let accumulator = &mut self.squares[row];
-                *accumulator += grad.iter().map(|g| g * g).sum::<f32>() / grad.len() as f32;
-                Some(rate / (accumulator.sqrt() + epsilon))
+            RowOptimizer::RowWiseAdagrad { epsilon, accumulator: Accumulator::F32 } => {
+                let sum = &mut self.squares[row];
+                *sum += mean_square(grad);
+                Some(rate / (sum.sqrt() + epsilon))
             }
-            RowOptimizer::Adagrad { .. } | RowOptimizer::Adam { .. } => None,
+            RowOptimizer::RowWiseAdagrad { accumulator: Accumulator::Byte, .. }
+            | RowOptimizer::Adagrad { .. }
+            | RowOptimizer::Adam { .. } => None,
         }
+    }
+
+    /// The same for row-wise Adagrad with its sum in a byte.
+    #[inline]
+    pub(super) fn byte_scale(&mut self, row: usize, grad: &[f32], rate: f32, epsilon: f32, noise: Noise) -> f32 {
+        let code = &mut self.codes[row];
+        let sum = byte_sum::decode(*code) + mean_square(grad);
+        *code = byte_sum::encode(sum, noise.of_sum());
+        rate / (sum.sqrt() + epsilon)
     }
 
     #[inline]
@@ -113,6 +136,11 @@ impl<'a> MemoriesMut<'a> {
             squares,
         }
     }
+}
+
+#[inline]
+fn mean_square(grad: &[f32]) -> f32 {
+    grad.iter().map(|g| g * g).sum::<f32>() / grad.len() as f32
 }
 
 /// How far a row goes.

@@ -2,7 +2,8 @@
 
 use std::borrow::Cow;
 
-use super::format::Widths;
+use super::byte_sum;
+use super::format::{Accumulator, Widths};
 use super::grid::{Bf16, F16, Half, Unit};
 use super::noise::Clock;
 use super::optimizer::Memories;
@@ -20,11 +21,11 @@ const COUNTS: &str = "row_counts";
 const UPDATES: &str = "row_updates";
 
 impl RowTable {
-    /// The arrays that the format has: values; exponents of `i8` rows; accumulators or moments; and, where steps are
-    /// rounded, the number of updates, which the rounding depends on.
+    /// The arrays that the format has: values; exponents of `i8` rows; accumulators (`f32`, or a byte each) or moments;
+    /// and, where steps are rounded, the number of updates, which the rounding depends on.
     pub(crate) fn state(&self) -> Vec<(&'static str, StateView<'_>)> {
         let f32s = |values| StateView::F32(Cow::Borrowed(values));
-        let Memories { squares, means, counts } = &self.memories;
+        let Memories { squares, means, counts, codes } = &self.memories;
         let mut state = match &self.values {
             Owned::F32(values) => vec![(ROWS, f32s(values))],
             Owned::F16(halves) | Owned::Bf16(halves) => vec![(ROWS, StateView::U16(Cow::Borrowed(halves)))],
@@ -34,6 +35,9 @@ impl RowTable {
         };
         match self.format.optimizer {
             RowOptimizer::Sgd => {}
+            RowOptimizer::RowWiseAdagrad { accumulator: Accumulator::Byte, .. } => {
+                state.push((ACCUMULATORS, StateView::U8(Cow::Borrowed(codes))));
+            }
             RowOptimizer::RowWiseAdagrad { .. } | RowOptimizer::Adagrad { .. } => {
                 state.push((ACCUMULATORS, f32s(squares)));
             }
@@ -43,7 +47,7 @@ impl RowTable {
                 (COUNTS, StateView::U32(Cow::Borrowed(counts))),
             ]),
         }
-        if self.format.precision != RowPrecision::F32 {
+        if self.format.rounds() {
             state.push((UPDATES, StateView::U64(Cow::Owned(vec![self.clock.updates()]))));
         }
         state
@@ -54,7 +58,7 @@ impl RowTable {
         Ok(Self {
             values: restored_values(self.format.precision, n_rows, self.dim, state)?,
             memories: restored_memories(self.format.optimizer, n_rows, self.dim, state)?,
-            clock: restored_clock(self.format.precision, state)?,
+            clock: if self.format.rounds() { restored_clock(state)? } else { Clock::at(0) },
             ..*self
         })
     }
@@ -89,25 +93,29 @@ fn restored_memories(
     dim: usize,
     state: &mut StateMap<'_>,
 ) -> Result<Memories, StateError> {
-    let Widths { squares, means, counts } = optimizer.widths(dim);
+    let Widths { squares, means, counts, codes } = optimizer.widths(dim);
     let mut squares =
         |name| checked(name, take!(state, name, f32s, F32), n_rows * squares, |v| v.is_finite() && *v >= 0.0);
-    let (squares, means, counts) = match optimizer {
-        RowOptimizer::Sgd => (vec![], vec![], vec![]),
-        RowOptimizer::RowWiseAdagrad { .. } | RowOptimizer::Adagrad { .. } => (squares(ACCUMULATORS)?, vec![], vec![]),
-        RowOptimizer::Adam { .. } => (
-            squares(SECOND_MOMENTS)?,
-            checked(FIRST_MOMENTS, take!(state, FIRST_MOMENTS, f32s, F32), n_rows * means, |v| v.is_finite())?,
-            checked(COUNTS, take!(state, COUNTS, u32s, U32), n_rows * counts, |_| true)?,
-        ),
-    };
-    Ok(Memories { squares, means, counts })
+    let none = Memories { squares: vec![], means: vec![], counts: vec![], codes: vec![] };
+    Ok(match optimizer {
+        RowOptimizer::Sgd => none,
+        RowOptimizer::RowWiseAdagrad { accumulator: Accumulator::Byte, .. } => {
+            let saved = take!(state, ACCUMULATORS, u8s, U8);
+            Memories { codes: checked(ACCUMULATORS, saved, n_rows * codes, |&code| code <= byte_sum::LARGEST)?, ..none }
+        }
+        RowOptimizer::RowWiseAdagrad { .. } | RowOptimizer::Adagrad { .. } => {
+            Memories { squares: squares(ACCUMULATORS)?, ..none }
+        }
+        RowOptimizer::Adam { .. } => Memories {
+            squares: squares(SECOND_MOMENTS)?,
+            means: checked(FIRST_MOMENTS, take!(state, FIRST_MOMENTS, f32s, F32), n_rows * means, |v| v.is_finite())?,
+            counts: checked(COUNTS, take!(state, COUNTS, u32s, U32), n_rows * counts, |_| true)?,
+            ..none
+        },
+    })
 }
 
-fn restored_clock(precision: RowPrecision, state: &mut StateMap<'_>) -> Result<Clock, StateError> {
-    if precision == RowPrecision::F32 {
-        return Ok(Clock::at(0));
-    }
+fn restored_clock(state: &mut StateMap<'_>) -> Result<Clock, StateError> {
     let updates = checked(UPDATES, take!(state, UPDATES, u64s, U64), 1, |&updates| updates <= Clock::MAX_UPDATES)?;
     Ok(Clock::at(updates[0]))
 }

@@ -23,9 +23,7 @@ struct Contribution {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Contributions {
     n_ids: usize,
-    n_hashes: usize,
-    n_hashed: usize,
-    first_hashed: u32,
+    hashes: SignedHashes,
     dim: usize,
     n_ranges: usize,
     /// A hashed row's number without its lowest `shift` bits is the number of its range.
@@ -75,15 +73,15 @@ impl Contributions {
     pub(crate) fn start(
         &mut self,
         hashes: SignedHashes,
-        (n_fields, dim): (usize, usize),
+        n_fields: usize,
+        dim: usize,
         n_ids: usize,
     ) -> FieldContributions<'_> {
         let n = n_ids * hashes.n_hashes;
         self.noted.resize(n, Contribution::default());
         self.fields.resize(n_fields, FieldNotes::default());
         self.field_sums.resize(n_fields * dim, 0.0);
-        (self.n_ids, self.n_hashes, self.n_hashed, self.dim) = (n_ids, hashes.n_hashes, hashes.n_hashed, dim);
-        self.first_hashed = hashes.first_hashed;
+        (self.n_ids, self.hashes, self.dim) = (n_ids, hashes, dim);
         // Fewer ids than are worth sharing stay in one range.
         let max_ranges = if n_ids < MIN_SHARED { 1 } else { MAX_RANGES };
         let last = hashes.n_hashed as u32 - 1;
@@ -118,7 +116,7 @@ impl Contributions {
 
     /// The hashed rows of each range.
     pub(super) fn ranges(&self) -> impl Iterator<Item = Range<usize>> + Send + use<> {
-        let (n_hashed, shift) = (self.n_hashed, self.shift);
+        let (n_hashed, shift) = (self.hashes.n_hashed, self.shift);
         (0..self.n_ranges).map(move |range| range << shift..n_hashed.min((range + 1) << shift))
     }
 
@@ -127,16 +125,18 @@ impl Contributions {
         let rows = self.ranges().nth(range).unwrap_or_default();
         let notes = if self.n_ranges > 1 { &self.sorted } else { &self.noted };
         let n = self.fields.iter().map(|field| field.range(range).len()).sum::<usize>();
-        let first_row = self.first_hashed + rows.start as u32;
+        let hashes = self.hashes;
+        let first_row = hashes.first_hashed + rows.start as u32;
         self.buffers.with(|sums| {
             // Room for the worst batch of this size: later ones then allocate nothing.
-            sums.reserve((self.n_ids * self.n_hashes).min(rows.len()), self.dim);
+            sums.reserve((self.n_ids * hashes.n_hashes).min(rows.len()), self.dim);
             sums.clear(n.min(rows.len()), self.dim);
             for (field, field_notes) in self.fields.iter().enumerate() {
                 let first_place = batch.places(field).start;
                 for Contribution { row, position } in &notes[field_notes.range(range)] {
                     let grad = batch.sum(first_place + *position as usize);
-                    sums.add_signed(row.row() - first_row, row.sign(), grad);
+                    let sum = sums.sum(row.row - first_row, self.dim);
+                    hashes.signs_of(*row).add(sum, grad);
                 }
             }
             stepped(sums);
@@ -198,6 +198,6 @@ impl<'a> FieldContributions<'a> {
 
     #[inline]
     fn range_of(&self, row: SignedRow) -> usize {
-        (row.row() - self.hashes.first_hashed) as usize >> self.shift
+        (row.row - self.hashes.first_hashed) as usize >> self.shift
     }
 }

@@ -14,7 +14,7 @@ use crate::setup;
 
 /// Methods in the order in which they are shown: what compares first.
 const ORDER: [&str; 11] =
-    ["full", "cafe_best", "cafe", "cafe_plus", "offline", "unified", "hash", "hash2", "qr", "mde", "ada"];
+    ["full", "coded", "cafe", "cafe_plus", "offline", "unified", "hash", "hash2", "qr", "mde", "ada"];
 
 /// Where a method stands in lists and which colour it has.
 #[must_use]
@@ -55,7 +55,7 @@ impl<'a> Builder<'a> {
         group.rows = group.rows.or(rows);
         group.n_runs += usize::from(run.is_some());
         let embedding = label::embedding(settings);
-        let deviations = label::deviations(&embedding);
+        let deviations = label::deviations(&method, &embedding);
         let label = label::variant(&method, &deviations);
         let new = || Variant { label: label.clone(), method: method.clone(), deviations, embedding, cells: Vec::new() };
         let variant = group.variants.entry((rank(&method), label.clone())).or_insert_with(new);

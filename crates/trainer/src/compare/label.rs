@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Deserialize;
 
 use super::Variant;
-use crate::config::{DataConfig, EmbeddingConfig, SplitKind};
+use crate::config::{DataConfig, EmbeddingConfig, EmbeddingOptimizer, Method, SplitKind};
 use crate::report::grouped;
 use crate::settings::{Settings, differing, flat, is_incidental, is_used, lines, shown};
 
@@ -40,9 +40,15 @@ pub(super) fn embedding(settings: &Settings) -> Settings {
     settings.iter().filter(|(key, _)| of_method(key)).map(|(key, value)| (key.clone(), value.clone())).collect()
 }
 
-/// What differs from the defaults.
-pub(super) fn deviations(embedding: &Settings) -> BTreeMap<String, String> {
-    let defaults = toml::to_string(&EmbeddingConfig::default()).ok().and_then(|text| text.parse().ok());
+/// What differs from the defaults of the method.
+pub(super) fn deviations(method: &str, embedding: &Settings) -> BTreeMap<String, String> {
+    let mut defaults = EmbeddingConfig::default();
+    if let Ok(method) = Method::deserialize(toml::Value::String(method.to_owned())) {
+        defaults.method = method;
+    }
+    // The keys that wait for an optimizer are there only with it.
+    defaults.complete(EmbeddingOptimizer::RowWiseAdagrad);
+    let defaults = toml::to_string(&defaults).ok().and_then(|text| text.parse().ok());
     let defaults: Settings = defaults.map_or_else(Settings::new, |table| flat(&table));
     let differs = |(key, value): &(&String, &toml::Value)| {
         let default = defaults.get(key.trim_start_matches("embedding."));
@@ -108,13 +114,18 @@ pub(super) fn protocol(settings: &Settings) -> Vec<(&'static str, String)> {
             or_nothing(number("data.rows"), ", rows "),
         ),
     };
+    let rows = match (get("train.embedding_optimizer"), get("train.embedding_lr")) {
+        (Some(optimizer), Some(lr)) => Some(format!("{optimizer} at {lr}")),
+        // Of earlier versions, which wrote what was given.
+        (_, lr) => lr.map(|lr| format!("at {lr}")),
+    };
     let n_epochs = get("train.epochs").unwrap_or_default();
     let training = format!(
         "batch {}, {} at {}{}, {n_epochs} {}{}{}",
         get("train.batch").unwrap_or_default(),
         get("train.optimizer").unwrap_or_default(),
         get("train.lr").unwrap_or_default(),
-        or_nothing(get("train.embedding_lr"), ", rows at "),
+        or_nothing(rows, ", rows "),
         if n_epochs == "1" { "epoch" } else { "epochs" },
         or_nothing(get("train.schedule.warmup_steps").filter(|steps| steps != "0"), ", warm-up steps "),
         or_nothing(get("train.init"), ", from the model of "),

@@ -180,7 +180,7 @@ impl Config {
         if train.batch > MAX_BATCH {
             problems.add("train.batch", format!("expected at most {MAX_BATCH}, got {}", train.batch));
         }
-        for (key, rate) in [("lr", Some(train.lr)), ("embedding_lr", train.embedding_lr)] {
+        for (key, rate) in [("lr", train.lr), ("embedding_lr", train.embedding_lr)] {
             if let Some(rate) = rate.filter(|rate| !(*rate > 0.0 && rate.is_finite())) {
                 problems.add(format!("train.{key}"), format!("expected a positive number, got {rate}"));
             }

@@ -1,8 +1,9 @@
 //! `[embedding]`: the method, and what it may spend.
 
-use serde::{Deserialize, Serialize};
+use serde::de::Visitor;
+use serde::{Deserialize, Deserializer, Serialize};
 
-use super::ByteSize;
+use super::{ByteSize, EmbeddingOptimizer};
 
 /// The embedding and what it may spend.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -21,10 +22,21 @@ pub struct EmbeddingConfig {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub features: Option<Vec<u64>>,
     /// How rows are stored: `f32`, `f16`, `bf16` or `i8`, rounded stochastically; their bytes count accordingly. By
-    /// default `f32`, and `i8` for `cafe_best` beyond a ratio of 316.
+    /// default `f32`, and `i8` for `coded`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub precision: Option<RowPrecision>,
-    /// Settings of `cafe` and `cafe_best`.
+    /// How row-wise Adagrad stores the sum of a row: `f32`, or `u8`, a logarithm rounded randomly. By default `f32`, and `u8`
+    /// for `coded`; absent with another optimizer of the rows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub accumulator: Option<AccumulatorPrecision>,
+    /// Whether the budget pays for the state of the rows' optimizer, too. By default for `coded` alone: the literature's
+    /// ratios leave it out. The full table, which has no budget, never counts it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub count_optimizer: Option<bool>,
+    /// Settings of `coded`.
+    #[serde(default)]
+    pub coded: CodedTable,
+    /// Settings of `cafe`.
     #[serde(default)]
     pub cafe: CafeTable,
     /// Settings of `cafe_plus`.
@@ -42,11 +54,11 @@ pub struct EmbeddingConfig {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Method {
-    /// Rows for features that matter, shared rows for the rest, as published.
+    /// One table for all fields, of whose rows each feature has one, read with signs of its own for each value.
     #[default]
+    Coded,
+    /// Rows for features that matter, shared rows for the rest, as published.
     Cafe,
-    /// The same with the settings that our measurements chose for the ratio.
-    CafeBest,
     /// CAFE with an admission filter, a threshold that adapts, and forward decay.
     CafePlus,
     /// Shared rows, chosen by a hash.
@@ -61,7 +73,7 @@ pub enum Method {
     Ada,
     /// An oracle: rows for the most frequent features, which a first pass counts.
     Offline,
-    /// One signed table for all fields.
+    /// One table for all fields; a feature is the sum of two of its rows, with a sign each.
     Unified,
     /// A row for every feature.
     Full,
@@ -72,8 +84,8 @@ impl Method {
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
+            Self::Coded => "coded",
             Self::Cafe => "cafe",
-            Self::CafeBest => "cafe_best",
             Self::CafePlus => "cafe_plus",
             Self::Hash => "hash",
             Self::Hash2 => "hash2",
@@ -101,8 +113,50 @@ pub enum RowPrecision {
     I8,
 }
 
-/// Settings of `cafe` and `cafe_best`; what is absent is the paper's setting for the compression ratio, or the best
-/// that was measured.
+/// How row-wise Adagrad stores the sum of a row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum AccumulatorPrecision {
+    /// 4 bytes a row.
+    F32,
+    /// A byte a row.
+    U8,
+}
+
+impl EmbeddingConfig {
+    /// Fills in what follows from the method, with rows that are stepped by `optimizer`.
+    pub(crate) fn complete(&mut self, optimizer: EmbeddingOptimizer) {
+        let is_coded = self.method == Method::Coded;
+        let (precision, accumulator) = if is_coded {
+            (RowPrecision::I8, AccumulatorPrecision::U8)
+        } else {
+            (RowPrecision::F32, AccumulatorPrecision::F32)
+        };
+        self.precision.get_or_insert(precision);
+        if optimizer == EmbeddingOptimizer::RowWiseAdagrad {
+            self.accumulator.get_or_insert(accumulator);
+        }
+        self.count_optimizer.get_or_insert(is_coded);
+    }
+}
+
+/// Settings of `coded`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CodedTable {
+    /// Whether features claim narrow rows of their own at first sight, where the budget has room for most of them: some 6 bytes
+    /// a feature, which is a compression of 10 at 16 values.
+    #[serde(default = "default_true")]
+    pub own_rows: bool,
+}
+
+impl Default for CodedTable {
+    fn default() -> Self {
+        Self { own_rows: true }
+    }
+}
+
+/// Settings of `cafe`; what is absent is the paper's setting for the compression ratio.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CafeTable {
@@ -151,7 +205,8 @@ pub struct CafeTable {
     /// The share of what a hot row knows that goes back into the shared rows when it is taken away; 0 forgets it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub write_back: Option<f32>,
-    /// Where cold features have their vectors: `per-field`, or `unified`, in one signed table of all fields.
+    /// Where cold features have their vectors: `per-field`; or in one table of all fields, `unified` or `coded` as the
+    /// methods of these names.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cold: Option<Cold>,
     /// The multi-level setting: a middle tier that adds a second shared row.
@@ -246,8 +301,10 @@ pub enum HotRows {
 pub enum Cold {
     /// Rows of each field.
     PerField,
-    /// One signed table of all fields, with the settings of `unified`.
+    /// The table of `unified`, with its settings.
     Unified,
+    /// The table of `coded`.
+    Coded,
 }
 
 /// Settings of `cafe_plus`; what is absent is the paper's.
@@ -278,12 +335,54 @@ pub struct UnifiedTable {
     /// Rows chosen by hashes, 1 or 2.
     #[serde(default = "default_hashes")]
     pub hashes: usize,
-    /// Whether a hash chooses the sign with which a row counts.
-    #[serde(default = "default_true")]
-    pub signed: bool,
+    /// With which signs rows count that a hash chooses: `none`, one for each `row`, or one for each `coordinate`.
+    #[serde(default, alias = "signed")]
+    pub signs: Signs,
     /// Whether every field has a row that all of its features add.
     #[serde(default = "default_true")]
     pub field_rows: bool,
+}
+
+/// [`cafe_core::Signs`] by name.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Signs {
+    /// Rows count as they are.
+    None,
+    /// One sign a row.
+    #[default]
+    Row,
+    /// One sign a value.
+    Coordinate,
+}
+
+/// A name, or what `signed` said in earlier versions: true for a sign a row, false for none.
+impl<'de> Deserialize<'de> for Signs {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct OfSigns;
+        impl Visitor<'_> for OfSigns {
+            type Value = Signs;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("`none`, `row` or `coordinate`")
+            }
+
+            fn visit_bool<E>(self, is_signed: bool) -> Result<Signs, E> {
+                Ok(if is_signed { Signs::Row } else { Signs::None })
+            }
+
+            fn visit_str<E: serde::de::Error>(self, name: &str) -> Result<Signs, E> {
+                const NAMES: [&str; 3] = ["none", "row", "coordinate"];
+                match name {
+                    "none" => Ok(Signs::None),
+                    "row" => Ok(Signs::Row),
+                    "coordinate" => Ok(Signs::Coordinate),
+                    _ => Err(E::unknown_variant(name, &NAMES)),
+                }
+            }
+        }
+        deserializer.deserialize_any(OfSigns)
+    }
 }
 
 /// Settings of `offline`.
@@ -300,7 +399,7 @@ pub struct OfflineTable {
 
 impl Default for UnifiedTable {
     fn default() -> Self {
-        Self { hashes: default_hashes(), signed: true, field_rows: true }
+        Self { hashes: default_hashes(), signs: Signs::default(), field_rows: true }
     }
 }
 

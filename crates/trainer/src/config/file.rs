@@ -8,9 +8,9 @@ use serde::Deserialize;
 use toml::Spanned;
 use toml::de::DeTable;
 
-use super::Config;
 use super::problem::{self, Kind, Problem, Problems, Reworded};
 use super::source::{self, Taken, Texts};
+use super::{Config, EmbeddingOptimizer, Optimizer};
 use crate::setup;
 
 /// Nobody reads more at once, and each costs a reading of the whole.
@@ -50,7 +50,7 @@ impl Config {
     /// # Errors
     /// As [`Config::load`].
     pub fn load_data(file: &Path, overrides: &[String]) -> Result<Self, ConfigError> {
-        Self::checked(&Texts::new(&read(file)?, file, overrides), Self::data_problems)
+        Self::checked(&Texts::new(&read(file)?, file, overrides), Self::complete, Self::data_problems)
     }
 
     /// As [`Config::load`], from text; `file` is for messages.
@@ -58,16 +58,36 @@ impl Config {
     /// # Errors
     /// As [`Config::load`].
     pub fn parse(text: &str, file: &Path, overrides: &[String]) -> Result<Self, ConfigError> {
-        Self::checked(&Texts::new(text, file, overrides), Self::problems)
+        Self::checked(&Texts::new(text, file, overrides), Self::complete, Self::problems)
     }
 
-    fn checked(texts: &Texts<'_>, check: impl Fn(&Self) -> Problems) -> Result<Self, ConfigError> {
+    /// The configuration that a run saved, with the defaults that it was trained with: those of earlier versions where it
+    /// is of one.
+    ///
+    /// # Errors
+    /// As [`Config::load`].
+    pub fn parse_saved(text: &str, file: &Path) -> Result<Self, ConfigError> {
+        let complete = |config: &mut Self| {
+            // Written since the defaults of today: they are all there.
+            if config.embedding.count_optimizer.is_none() {
+                config.fill_in_earlier_defaults();
+            }
+            config.complete();
+        };
+        Self::checked(&Texts::new(text, file, &[]), complete, Self::problems)
+    }
+
+    fn checked(
+        texts: &Texts<'_>,
+        complete: impl Fn(&mut Self),
+        check: impl Fn(&Self) -> Problems,
+    ) -> Result<Self, ConfigError> {
         let (mut problems, config) = match texts.parse() {
             Err(problems) => (problems, None),
             Ok(tree) => {
                 let Reading { mut config, mut problems, lost } = Reading::of(texts, tree.clone());
                 if let Some(config) = &mut config {
-                    config.complete();
+                    complete(config);
                     let found = check(config).0.into_iter().filter(|one| !lost.covers(&one.key));
                     problems.extend(found.map(|one| Problem { position: texts.locate(&tree, &one.key), ..one }));
                 }
@@ -102,11 +122,29 @@ impl Config {
         if self.device == "cpu" { EngineKind::Native } else { EngineKind::Candle }
     }
 
+    /// What was not written meant this before there was a default for each: one rate and one optimizer for all, Adagrad's
+    /// rows row-wise; no constant input; accumulators in `f32` that no budget counts.
+    fn fill_in_earlier_defaults(&mut self) {
+        if self.train.embedding_lr.is_none() {
+            self.train.embedding_lr = self.train.lr;
+        }
+        self.train.embedding_optimizer.get_or_insert(match self.train.optimizer {
+            Optimizer::Sgd => EmbeddingOptimizer::Sgd,
+            Optimizer::Adagrad => EmbeddingOptimizer::RowWiseAdagrad,
+            Optimizer::Adam => EmbeddingOptimizer::Adam,
+        });
+        if setup::schema(self).is_ok_and(|schema| schema.n_integers == 0) {
+            self.model.constant_input = Some(false);
+        }
+    }
+
     /// Fills in the defaults that depend on other keys.
     fn complete(&mut self) {
         // Where the format is unknown, a message says so; what is filled in does not matter then.
-        let has_dense = setup::schema(self).map_or(true, |schema| schema.n_integers > 0);
-        self.model.complete(has_dense);
+        let schema = setup::schema(self).ok();
+        self.model.complete(schema.as_ref().is_none_or(|schema| schema.n_integers > 0));
+        self.train.complete(self.model.widest_layer(), schema.map_or(1, |schema| schema.n_fields));
+        self.embedding.complete(self.train.row_optimizer());
         // A trained model has them behind it.
         let warms_up = self.model.kind.has("cross_layers") && self.train.init.is_none();
         let warmup_steps = if warms_up { CROSSES_WARMUP_STEPS } else { 0 };
@@ -202,7 +240,7 @@ fn deserialize(tree: &DeTable<'_>) -> Result<Config, toml::de::Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{ByteSize, Method};
+    use crate::config::{AccumulatorPrecision, ByteSize, EmbeddingOptimizer, Method, Optimizer, RowPrecision};
 
     const SMALL: &str = "[data]\nsynthetic = { rows = 700 }\n[embedding]\ncompression = 100\n";
 
@@ -212,12 +250,16 @@ mod tests {
     }
 
     #[test]
-    fn defaults_are_the_papers_protocol() {
+    fn defaults_are_those_that_learn_on_any_data() {
         let config = parse(SMALL, &[]).expect("valid");
         assert_eq!(config.model.bottom, [512, 256, 64, 16]);
         assert_eq!((config.train.batch, config.train.epochs), (128, 1));
-        assert!((config.train.lr - 0.1).abs() < f32::EPSILON);
-        assert_eq!(config.embedding.method, Method::Cafe);
+        assert_eq!((config.train.optimizer, config.train.lr), (Optimizer::Adagrad, Some(2.5 / 512.0)));
+        assert_eq!(config.train.embedding_optimizer, Some(EmbeddingOptimizer::RowWiseAdagrad));
+        assert_eq!(config.train.embedding_lr, Some(0.1 / 26_f32.sqrt()));
+        let embedding = config.embedding;
+        assert_eq!((embedding.method, embedding.precision), (Method::Coded, Some(RowPrecision::I8)));
+        assert_eq!((embedding.accumulator, embedding.count_optimizer), (Some(AccumulatorPrecision::U8), Some(true)));
         assert!(config.threads > 0);
     }
 

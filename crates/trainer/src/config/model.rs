@@ -32,6 +32,10 @@ pub struct ModelConfig {
     /// `dcnv2`: rank of the cross layers' matrices; full without.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cross_rank: Option<usize>,
+    /// Where the data have no numeric columns: whether the network gets the constant 1 as its only number. True by default:
+    /// DLRM is left with products of rows alone otherwise, and can't learn what a single feature says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub constant_input: Option<bool>,
 }
 
 /// Which network: one of [`MODELS`].
@@ -96,8 +100,12 @@ impl<'de> Deserialize<'de> for ModelKind {
 
 impl ModelConfig {
     /// Fills in the layer sizes that the network has and the configuration does not give: the published ones.
-    pub(super) fn complete(&mut self, has_dense: bool) {
-        let Self { kind, dim, bottom, top, deep, cross_layers, cross_rank: _ } = self;
+    pub(super) fn complete(&mut self, has_numbers: bool) {
+        if !has_numbers {
+            self.constant_input.get_or_insert(true);
+        }
+        let has_dense = self.n_dense(usize::from(has_numbers)) > 0;
+        let Self { kind, dim, bottom, top, deep, cross_layers, .. } = self;
         if kind.has("bottom") && has_dense && bottom.is_empty() {
             *bottom = vec![512, 256, 64, *dim];
         }
@@ -111,6 +119,19 @@ impl ModelConfig {
             cross_layers.get_or_insert(3);
         }
     }
+
+    /// Numeric inputs of the network, for data with `n_numbers` numeric columns.
+    #[must_use]
+    pub fn n_dense(&self, n_numbers: usize) -> usize {
+        if n_numbers == 0 { usize::from(self.constant_input == Some(true)) } else { n_numbers }
+    }
+
+    /// Units of the widest layer.
+    #[must_use]
+    pub fn widest_layer(&self) -> usize {
+        let layers = self.bottom.iter().chain(&self.top).chain(&self.deep);
+        layers.copied().max().unwrap_or(self.dim)
+    }
 }
 
 impl Default for ModelConfig {
@@ -123,6 +144,7 @@ impl Default for ModelConfig {
             deep: Vec::new(),
             cross_layers: None,
             cross_rank: None,
+            constant_input: None,
         }
     }
 }

@@ -37,6 +37,13 @@ pub(super) enum Kind {
     Value,
 }
 
+/// Values that earlier versions knew, and what to do without them.
+const RETIRED: [(&str, &str); 1] = [(
+    "cafe_best",
+    "at equal bytes `coded`, the default, is level with it or better; a sketch in front of that table is `cafe` with \
+     embedding.cafe.cold = \"coded\" (docs/quality.md has what it buys)",
+)];
+
 /// Rewords a message of serde's about the value `got`, or about the key `name`.
 pub(super) fn reword(message: &str, name: &str, got: &str) -> Reworded {
     let plain = |message: String| Reworded { message, meant: None, kind: Kind::Value };
@@ -52,6 +59,10 @@ pub(super) fn reword(message: &str, name: &str, got: &str) -> Reworded {
         return Reworded { message, meant, kind: Kind::UnknownKey };
     }
     if message.starts_with("unknown variant ") {
+        let name = got.trim_matches(['"', '\'']);
+        if let Some((_, way_out)) = RETIRED.iter().find(|(retired, _)| *retired == name) {
+            return plain(format!("`{name}` is gone: {way_out}"));
+        }
         return plain(one_of(&quoted(expected), got.trim_matches(['"', '\''])));
     }
     if let Some(field) = message.strip_prefix("missing field `").and_then(|rest| rest.strip_suffix('`')) {

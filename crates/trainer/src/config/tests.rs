@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::Config;
+use super::{Config, EmbeddingOptimizer, RowPrecision, Signs};
 
 const DATA: &str = "[data]\nsynthetic = { rows = 700 }\n";
 const SMALL: &str = "[data]\nsynthetic = { rows = 700 }\n[embedding]\ncompression = 100\n";
@@ -61,9 +61,9 @@ fn keys_and_values_that_nobody_knows() {
     golden("device = \"tpu\"\n", &[], &["a.toml:1: device: expected `cpu` or `cuda:N`, such as `cuda:0`, got `tpu`"]);
     golden(
         "",
-        &["embedding.method=cafe-best"],
+        &["embedding.method=cafe-plus"],
         &[
-            "--set embedding.method=cafe-best: embedding.method: expected one of `cafe`, `cafe_best`, `cafe_plus`, `hash`, `hash2`, `qr`, `mde`, `ada`, `offline`, `unified`, `full`, got `cafe-best`; did you mean `cafe_best`?",
+            "--set embedding.method=cafe-plus: embedding.method: expected one of `coded`, `cafe`, `cafe_plus`, `hash`, `hash2`, `qr`, `mde`, `ada`, `offline`, `unified`, `full`, got `cafe-plus`; did you mean `cafe_plus`?",
         ],
     );
     golden("", &["train.bacth=3"], &["--set train.bacth=3: train.bacth: unknown key; did you mean `batch`?"]);
@@ -375,19 +375,26 @@ fn every_model_is_complete_by_its_name_alone() {
     }
 }
 
-/// Without numbers no model has a use for a bottom network, and the others stay as they are.
+/// Without numbers a network has the constant 1 in their place, or, where that is not wanted, no use for a bottom network.
 #[test]
 fn data_without_numbers() {
     let avazu = "[data]\npath = \"rows\"\nformat = \"avazu\"\n[embedding]\ncompression = 100\n[model]\n";
     assert_eq!(
-        problems(&format!("{avazu}bottom = [64, 16]\n"), &[]),
-        ["a.toml:7: model.bottom: expected none, as the data have no numeric columns to go into it; remove it"]
+        problems(&format!("{avazu}bottom = [64, 16]\nconstant_input = false\n"), &[]),
+        [
+            "a.toml:7: model.bottom: expected none, as the data have no numeric columns to go into it; remove it, or set \
+          constant_input = true"
+        ]
     );
     for entry in crate::setup::MODELS {
-        let config = Config::parse(&format!("{avazu}kind = \"{}\"\n", entry.name), Path::new("a.toml"), &[]);
-        let shape = crate::setup::model_config(&config.expect("a configuration")).expect("a known format");
-        shape.validate().expect("layers that fit together");
-        assert_eq!((shape.n_dense(), shape.n_fields()), (0, 22));
+        // By default every network has the constant 1 as its number.
+        for (more, n_dense) in [("", 1), ("constant_input = true\n", 1), ("constant_input = false\n", 0)] {
+            let text = format!("{avazu}kind = \"{}\"\n{more}", entry.name);
+            let config = Config::parse(&text, Path::new("a.toml"), &[]);
+            let shape = crate::setup::model_config(&config.expect("a configuration")).expect("a known format");
+            shape.validate().expect("layers that fit together");
+            assert_eq!((shape.n_dense(), shape.n_fields()), (n_dense, 22));
+        }
     }
 }
 
@@ -397,14 +404,15 @@ fn a_preset_in_full_is_the_preset() {
     use crate::setup::{cafe_in_full, cafe_settings, plan_embedding, row_precision};
     let parse = |text: &str| Config::parse(text, Path::new("a.toml"), &[]).expect("a configuration");
     let embedding = |method: &str, more: &str| format!("{DATA}[embedding]\nmethod = \"{method}\"\n{more}");
-    let cases =
-        ["", "[embedding.cafe]\nmulti_level = true\n", "[embedding.cafe]\nrule = \"quota\"\nwrite_back = 0.5\n"];
-    for (method, ratio, more) in ["cafe", "cafe_best"]
-        .into_iter()
-        .flat_map(|method| [2.0, 10.0, 316.0, 317.0, 10_000.0].map(|ratio| (method, ratio)))
-        .flat_map(|(method, ratio)| cases.map(|more| (method, ratio, more)))
-    {
-        let preset = parse(&embedding(method, &format!("compression = {ratio}\n{more}")));
+    let cases = [
+        "",
+        "[embedding.cafe]\nmulti_level = true\n",
+        "[embedding.cafe]\nrule = \"quota\"\nwrite_back = 0.5\n",
+        "[embedding.cafe]\nrule = \"quota\"\ncold = \"coded\"\n",
+    ];
+    let ratios = [2.0, 10.0, 316.0, 317.0, 10_000.0].into_iter();
+    for (ratio, more) in ratios.flat_map(|ratio| cases.map(|more| (ratio, more))) {
+        let preset = parse(&embedding("cafe", &format!("compression = {ratio}\n{more}")));
         let Ok(plan) = plan_embedding(&preset) else { continue };
         let precision = serde_json::to_string(&row_precision(plan.format)).expect("JSON");
         let table = toml::to_string(&cafe_in_full(&preset)).expect("TOML");
@@ -429,5 +437,55 @@ fn another_device_has_its_own_engine() {
     ] {
         let moved = parse(lines).moved_to(device);
         assert_eq!([moved.device, moved.engine, moved.precision], expected, "{lines}{device}");
+    }
+}
+
+/// What a run of an earlier version saved means what it meant: one rate and one optimizer, no constant input, `signed`.
+#[test]
+fn a_saved_configuration_keeps_the_defaults_of_its_version() {
+    let saved = "[data]\npath = \"rows\"\nformat = \"avazu\"\n[model]\nkind = \"dlrm\"\ntop = [512, 256, 1]\n\
+                 [embedding]\nmethod = \"unified\"\ncompression = 100.0\n[embedding.unified]\nhashes = 1\nsigned = false\n\
+                 field_rows = true\n[train]\noptimizer = \"adam\"\nlr = 0.003\n";
+    let config = Config::parse_saved(saved, Path::new("a.toml")).expect("valid");
+    let Config { train, model, embedding, .. } = &config;
+    assert_eq!((train.lr, train.embedding_lr), (Some(0.003), Some(0.003)));
+    assert_eq!(train.embedding_optimizer, Some(EmbeddingOptimizer::Adam));
+    assert_eq!((model.constant_input, &model.bottom[..]), (Some(false), &[][..]));
+    assert_eq!((embedding.unified.signs, embedding.precision), (Signs::None, Some(RowPrecision::F32)));
+    // Also where the rows' rate was given.
+    let given = saved.replace("lr = 0.003", "lr = 0.003\nembedding_lr = 0.5");
+    let train = Config::parse_saved(&given, Path::new("a.toml")).expect("valid").train;
+    assert_eq!((train.embedding_lr, train.embedding_optimizer), (Some(0.5), Some(EmbeddingOptimizer::Adam)));
+    // As saved by this version it stays what it is, whatever the defaults.
+    let text = toml::to_string(&config).expect("TOML");
+    let again = Config::parse_saved(&text, Path::new("a.toml")).expect("valid");
+    assert_eq!(toml::to_string(&again).expect("TOML"), text);
+    // Given today, the same keys mean today's defaults.
+    let today = Config::parse(saved, Path::new("a.toml"), &[]).expect("valid");
+    assert_eq!(today.train.embedding_optimizer, Some(EmbeddingOptimizer::RowWiseAdagrad));
+    assert_eq!((today.train.embedding_lr, today.model.constant_input), (Some(0.1 / 22_f32.sqrt()), Some(true)));
+}
+
+/// The rate follows the optimizer that is chosen, and the widest layer; rows' follow the number of fields.
+#[test]
+fn rates_follow_optimizers_and_sizes() {
+    let rates = |more: &str| {
+        let train = Config::parse(&format!("{SMALL}{more}"), Path::new("a.toml"), &[]).expect("valid").train;
+        (train.lr(), train.embedding_lr())
+    };
+    let of_26 = 0.1 / 26_f32.sqrt();
+    for (more, expected) in [
+        ("", (2.5 / 512.0, of_26)),
+        ("[model]\nbottom = [64, 16]\ntop = [256, 1]\n", (2.5 / 256.0, of_26)),
+        ("[model]\nbottom = [64, 16]\ntop = [64, 1]\n", (0.02, of_26)),
+        ("[train]\noptimizer = \"sgd\"\n", (0.1, 0.1)),
+        ("[train]\noptimizer = \"sgd\"\nlr = 0.5\n", (0.5, 0.5)),
+        ("[train]\noptimizer = \"adam\"\n", (0.001, of_26)),
+        ("[train]\noptimizer = \"adam\"\nembedding_optimizer = \"adam\"\nlr = 0.002\n", (0.002, 0.002)),
+        ("[train]\noptimizer = \"sgd\"\nembedding_optimizer = \"row-wise-adagrad\"\n", (0.1, of_26)),
+        ("[train]\nlr = 0.5\nembedding_lr = 0.25\n", (0.5, 0.25)),
+        ("[train]\nembedding_optimizer = \"adagrad\"\nlr = 0.5\n", (0.5, of_26)),
+    ] {
+        assert_eq!(rates(more), expected, "{more}");
     }
 }

@@ -14,17 +14,17 @@ pub struct TrainConfig {
     /// Passes over the training rows.
     #[serde(default = "default_epochs")]
     pub epochs: u32,
-    /// `sgd`, `adagrad` or `adam`, for the network.
+    /// `sgd`, `adagrad` or `adam`, for the network; Adagrad by default.
     #[serde(default)]
     pub optimizer: Optimizer,
     /// `sgd`, `row-wise-adagrad`, `adagrad` or `adam` (lazy: a row steps when it is looked up), for the embedding rows.
-    /// By default that of the network, Adagrad row-wise.
+    /// By default SGD beside a network with SGD, else row-wise Adagrad.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub embedding_optimizer: Option<EmbeddingOptimizer>,
-    /// Learning rate of the network.
-    #[serde(default = "default_lr")]
-    pub lr: f32,
-    /// Learning rate of the embedding rows; by default that of the network.
+    /// Learning rate of the network; by default [`Optimizer::default_rate`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lr: Option<f32>,
+    /// Learning rate of the embedding rows; by default [`EmbeddingOptimizer::default_rate`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub embedding_lr: Option<f32>,
     /// The directory of a run whose model a new one starts from, sketch and optimizer state included, for logs that come
@@ -51,13 +51,40 @@ pub struct TrainConfig {
 #[serde(rename_all = "lowercase")]
 pub enum Optimizer {
     /// Plain gradient steps.
-    #[default]
     Sgd,
     /// Steps scaled by the gradients seen.
+    #[default]
     Adagrad,
     /// Steps along a moving mean of the gradients, scaled by that of their squares.
     Adam,
 }
+
+impl Optimizer {
+    /// The name in configurations and reports.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Sgd => "sgd",
+            Self::Adagrad => "adagrad",
+            Self::Adam => "adam",
+        }
+    }
+
+    /// The learning rate where a configuration gives none, for a network whose widest layer has `widest` units. Measured on
+    /// real data (docs/quality.md); Adagrad's fell with the width, over 512 to 64 units.
+    #[must_use]
+    pub fn default_rate(self, widest: usize) -> f32 {
+        match self {
+            Self::Sgd => SGD_RATE,
+            Self::Adagrad => (2.5 / widest.max(1) as f32).min(0.02),
+            Self::Adam => ADAM_RATE,
+        }
+    }
+}
+
+/// The rate of the papers' protocols.
+const SGD_RATE: f32 = 0.1;
+const ADAM_RATE: f32 = 0.001;
 
 /// How embedding rows follow their gradients.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -71,6 +98,31 @@ pub enum EmbeddingOptimizer {
     Adagrad,
     /// Two moments a value, stepped when the row is.
     Adam,
+}
+
+impl EmbeddingOptimizer {
+    /// The name in configurations and reports.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Sgd => "sgd",
+            Self::RowWiseAdagrad => "row-wise-adagrad",
+            Self::Adagrad => "adagrad",
+            Self::Adam => "adam",
+        }
+    }
+
+    /// The learning rate of the rows of `n_fields` fields where a configuration gives none. A model adds or multiplies the
+    /// vectors of all fields, so that a step of all of them at once grows with their number: hence the root for Adagrad, whose
+    /// steps are of one size, whatever the gradient's.
+    #[must_use]
+    pub fn default_rate(self, n_fields: usize) -> f32 {
+        match self {
+            Self::Sgd => SGD_RATE,
+            Self::RowWiseAdagrad | Self::Adagrad => 0.1 / (n_fields.max(1) as f32).sqrt(),
+            Self::Adam => ADAM_RATE,
+        }
+    }
 }
 
 /// Linear warm-up, then the full rate, then a polynomial decay: the schedule of `MLPerf`'s DLRM.
@@ -120,14 +172,37 @@ impl Schedule {
 }
 
 impl TrainConfig {
-    /// The optimizer of the embedding rows.
+    /// The optimizer of the embedding rows. Not Adam beside a network with Adam: where features share rows each collision
+    /// moves a row by a full step of it.
     #[must_use]
     pub fn row_optimizer(&self) -> EmbeddingOptimizer {
         self.embedding_optimizer.unwrap_or(match self.optimizer {
             Optimizer::Sgd => EmbeddingOptimizer::Sgd,
-            Optimizer::Adagrad => EmbeddingOptimizer::RowWiseAdagrad,
-            Optimizer::Adam => EmbeddingOptimizer::Adam,
+            Optimizer::Adagrad | Optimizer::Adam => EmbeddingOptimizer::RowWiseAdagrad,
         })
+    }
+
+    /// Fills in what is not given, for a network whose widest layer has `widest` units, and `n_fields` fields. Beside a
+    /// network with the same SGD or Adam rows take its rate: the papers' and the reference DLRM's one rate for both.
+    pub(super) fn complete(&mut self, widest: usize, n_fields: usize) {
+        let rows = self.row_optimizer();
+        self.embedding_optimizer = Some(rows);
+        let lr = *self.lr.get_or_insert(self.optimizer.default_rate(widest));
+        let is_the_networks = rows.name() == self.optimizer.name() && rows != EmbeddingOptimizer::Adagrad;
+        let of_rows = if is_the_networks { lr } else { rows.default_rate(n_fields) };
+        self.embedding_lr.get_or_insert(of_rows);
+    }
+
+    /// Learning rate of the network. A loaded configuration has one.
+    #[must_use]
+    pub fn lr(&self) -> f32 {
+        self.lr.unwrap_or_else(|| self.optimizer.default_rate(1))
+    }
+
+    /// Learning rate of the embedding rows. A loaded configuration has one.
+    #[must_use]
+    pub fn embedding_lr(&self) -> f32 {
+        self.embedding_lr.unwrap_or_else(|| self.row_optimizer().default_rate(1))
     }
 }
 
@@ -144,7 +219,7 @@ impl Default for TrainConfig {
             epochs: default_epochs(),
             optimizer: Optimizer::default(),
             embedding_optimizer: None,
-            lr: default_lr(),
+            lr: None,
             embedding_lr: None,
             init: None,
             schedule: Schedule::default(),
@@ -161,10 +236,6 @@ fn default_batch() -> usize {
 
 fn default_epochs() -> u32 {
     1
-}
-
-fn default_lr() -> f32 {
-    0.1
 }
 
 fn default_power() -> f64 {

@@ -11,6 +11,7 @@ use crate::compare::{Comparison, Group, answer, ratio_text};
 use crate::report::grouped;
 use crate::runs::RunRecord;
 use crate::sweep::{Fate, SweepEntry, SweepRecord};
+use crate::warnings;
 
 /// Everything that makes it look as it does.
 const STYLE: &str = include_str!("style.css");
@@ -91,6 +92,9 @@ fn standing(source: &Source) -> String {
             parts.push(format!("{} {what}", grouped(n as u64)));
         }
     };
+    let n_warned =
+        source.runs.iter().filter_map(|run| run.report.as_ref()).filter(|it| !it.warnings.is_empty()).count();
+    add(n_warned, "of them with warnings (see all runs)");
     add(n_open, "not");
     add(fates().filter(|fate| matches!(fate, Fate::Waiting)).count(), "waiting");
     add(failures.len(), "failed");
@@ -185,7 +189,11 @@ fn run_row(run: &RunRecord, place: &[String; 3], failure: Option<&str>) -> Vec<S
     row.extend(if let Some(report) = &run.report {
         let auc = report.test_auc.map_or_else(String::new, |auc| format!("{auc:.5}"));
         let bytes = grouped(report.embedding_bytes);
-        [auc, format!("{:.5}", report.test_logloss), bytes, "finished".to_owned()]
+        let standing = match report.warnings.as_slice() {
+            [] => "finished".to_owned(),
+            warnings => format!("finished, warnings: {}", warnings::codes(warnings)),
+        };
+        [auc, format!("{:.5}", report.test_logloss), bytes, standing]
     } else {
         let so_far = format!("{} rows so far", grouped(run.rows_trained()));
         let standing = failure.map_or_else(|| so_far.clone(), |why| format!("{so_far}, failed: {why}"));

@@ -3,7 +3,7 @@
 use cafe_core::{CafePlusSettings, CafeSettings, Medium, PaperData, RowFormat, UnifiedSettings, VictimPolicy};
 
 use crate::config::{
-    CafePlusTable, CafeTable, Cold, EmbeddingConfig, HotRows, HotRule, Importance, Method, Sketches, SlotLayout,
+    CafePlusTable, CafeTable, Cold, EmbeddingConfig, HotRows, HotRule, Importance, Signs, Sketches, SlotLayout,
     UnifiedTable, Victim,
 };
 
@@ -17,19 +17,10 @@ pub(super) fn paper(data_format: &str, ratio: f64) -> CafeSettings {
     CafeSettings::paper_on(data, ratio)
 }
 
-/// The presets' settings for the ratio, where the configuration says nothing else.
-pub(super) fn settings(
-    embedding: &EmbeddingConfig,
-    (paper, ratio): (CafeSettings, f64),
-    format: RowFormat,
-    seed: u64,
-) -> CafeSettings {
+/// The paper's settings, where the configuration says nothing else.
+pub(super) fn settings(embedding: &EmbeddingConfig, paper: CafeSettings, format: RowFormat, seed: u64) -> CafeSettings {
     let table = &embedding.cafe;
-    let preset = match embedding.method {
-        Method::CafeBest => CafeSettings::best(paper, ratio),
-        _ => paper,
-    };
-    let preset = if table.rule == Some(HotRule::Quota) { preset.under_quota() } else { preset };
+    let preset = if table.rule == Some(HotRule::Quota) { paper.under_quota() } else { paper };
     CafeSettings {
         shared_share: table.shared_share.unwrap_or(preset.shared_share),
         threshold: table.threshold.unwrap_or(preset.threshold),
@@ -57,9 +48,11 @@ pub(super) fn settings(
             Some(0.0) => None,
             share => share,
         },
-        cold: match (table.cold, preset.cold) {
-            (Some(Cold::PerField), _) | (None, cafe_core::Cold::PerField) => cafe_core::Cold::PerField,
-            _ => cafe_core::Cold::Unified(unified_settings(embedding.unified)),
+        cold: match table.cold {
+            None => preset.cold,
+            Some(Cold::PerField) => cafe_core::Cold::PerField,
+            Some(Cold::Unified) => cafe_core::Cold::Unified(unified_settings(embedding.unified)),
+            Some(Cold::Coded) => cafe_core::Cold::Unified(UnifiedSettings::CODED),
         },
         medium: table.multi_level.then(|| medium(table)),
         format,
@@ -108,6 +101,7 @@ pub(super) fn in_full(table: &CafeTable, settings: &CafeSettings) -> CafeTable {
         write_back: Some(settings.write_back.unwrap_or(0.0)),
         cold: Some(match settings.cold {
             cafe_core::Cold::PerField => Cold::PerField,
+            cafe_core::Cold::Unified(UnifiedSettings::CODED) => Cold::Coded,
             cafe_core::Cold::Unified(_) => Cold::Unified,
         }),
         multi_level: settings.medium.is_some(),
@@ -138,8 +132,13 @@ pub(super) fn plus_settings(
 }
 
 pub(super) fn unified_settings(table: UnifiedTable) -> UnifiedSettings {
-    let UnifiedTable { hashes, signed, field_rows } = table;
-    UnifiedSettings { n_hashes: hashes, signed, field_rows }
+    let UnifiedTable { hashes, signs, field_rows } = table;
+    let signs = match signs {
+        Signs::None => cafe_core::Signs::None,
+        Signs::Row => cafe_core::Signs::Row,
+        Signs::Coordinate => cafe_core::Signs::Coordinate,
+    };
+    UnifiedSettings { n_hashes: hashes, signs, field_rows }
 }
 
 fn rule(table: &CafeTable, preset: cafe_core::HotRule) -> cafe_core::HotRule {

@@ -5,7 +5,7 @@ use std::fmt::Debug;
 use cafe_core::{
     AdaConfig, AdaEmbedding, CafeConfig, CafeEmbedding, CafePlusConfig, CafePlusEmbedding, Embedding, FeatureCounts,
     FieldKind, FieldRows, FullEmbedding, Hash2Config, Hash2Embedding, HashedConfig, HashedEmbedding, HotRule,
-    MdeConfig, MdeEmbedding, OfflineConfig, OfflineEmbedding, QrConfig, QrEmbedding, RowFormat, UnifiedConfig,
+    MdeConfig, MdeEmbedding, OfflineConfig, OfflineEmbedding, QrConfig, QrEmbedding, RowFormat, Signs, UnifiedConfig,
     UnifiedEmbedding, UnifiedSettings,
 };
 
@@ -278,17 +278,27 @@ impl Sizes for UnifiedConfig {
     }
 
     fn n_rows(&self) -> u64 {
-        self.n_rows
+        self.n_rows + self.own_rows.map_or(0, |own| own.n_slots())
     }
 
     fn lines(&self) -> Vec<(&'static str, String)> {
-        let UnifiedSettings { n_hashes, signed, field_rows } = self.settings;
-        let signs = if signed { ", signed" } else { "" };
-        let fields = if field_rows { ", and one of its field" } else { "" };
-        vec![
+        let UnifiedSettings { n_hashes, signs, field_rows } = self.settings;
+        let signs = match signs {
+            Signs::None => "",
+            Signs::Row => ", with a sign each",
+            Signs::Coordinate => ", with a sign for each value",
+        };
+        let hashed = if n_hashes == 1 { "one".to_owned() } else { format!("the sum of {n_hashes}") };
+        let fields = if field_rows { ", plus the row of its field" } else { "" };
+        let mut lines = vec![
             ("rows", rows_line(self.n_rows, self.format.row_bytes(self.dim)) + ", shared by all fields"),
-            ("a feature is", format!("the sum of {n_hashes} of them{signs}{fields}")),
-        ]
+            ("a feature is", format!("{hashed} of them{signs}{fields}")),
+        ];
+        if let Some(own) = self.own_rows {
+            let (n, bytes) = (grouped(own.n_slots()), bytes(own.bytes(self.format)));
+            lines.push(("own rows", format!("{n} of {} values, claimed at first sight, {bytes}", own.width)));
+        }
+        lines
     }
 
     fn field_rows(&self, _: usize) -> (u64, String) {

@@ -18,6 +18,7 @@ use crate::run::EVAL_BATCH;
 use crate::state::RunState;
 use crate::step::Learner;
 use crate::trained::Trained;
+use crate::warnings::{self, Warning};
 
 /// Arguments of `trainer eval`.
 #[derive(Clone, Debug, clap::Args)]
@@ -47,6 +48,7 @@ struct Findings {
     test_calibration: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     best_possible_auc: Option<f64>,
+    warnings: Vec<Warning>,
 }
 
 /// Evaluates; returns what is to be printed.
@@ -64,7 +66,11 @@ pub fn eval(args: &EvalArgs) -> Result<String> {
     if evaluation.quality.rows == 0 {
         return Err(DataError::NoRows { key: "--data" }.into());
     }
-    let findings = Findings::new(config.name, state.standing.step, evaluation);
+    let warnings = warnings::not_learned(&evaluation.quality, &config, state.standing.rows);
+    for warning in &warnings {
+        tracing::warn!("{}: {}", warning.code, warning.message);
+    }
+    let findings = Findings::new(config.name, state.standing.step, evaluation, warnings);
     Ok(if args.json { serde_json::to_string(&findings)? + "\n" } else { findings.text() })
 }
 
@@ -86,9 +92,9 @@ fn all(rows: Prefetch, learner: &mut Learner) -> Result<(Evaluation, PassEnd)> {
 }
 
 impl Findings {
-    fn new(name: String, step: u64, evaluation: Evaluation) -> Self {
+    fn new(name: String, step: u64, evaluation: Evaluation, warnings: Vec<Warning>) -> Self {
         let Evaluation { quality, best_possible_auc } = evaluation;
-        let Quality { auc, logloss, normalised_entropy, calibration, rows, positives } = quality;
+        let Quality { auc, logloss, normalised_entropy, calibration, rows, positives, .. } = quality;
         Self {
             name,
             step,
@@ -99,6 +105,7 @@ impl Findings {
             test_normalised_entropy: normalised_entropy,
             test_calibration: calibration,
             best_possible_auc,
+            warnings,
         }
     }
 
@@ -116,6 +123,9 @@ impl Findings {
         lines.push(("log-loss", format!("{:.5}{normalised}", self.test_logloss)));
         let calibration = self.test_calibration.map_or_else(|| none("nothing was clicked"), |c| format!("{c:.4}"));
         lines.push(("calibration", format!("{calibration} (predicted clicks over clicks)")));
+        if !self.warnings.is_empty() {
+            lines.push(("warnings", warnings::codes(&self.warnings)));
+        }
         table(&lines)
     }
 }

@@ -93,7 +93,7 @@ pub fn inspect(args: &InspectArgs) -> Result<String> {
 impl Findings {
     fn new(Trained { config, learner, state }: &Trained, fields: Vec<String>, top: usize) -> Self {
         let memory = learner.embedding.memory();
-        let Memory { rows_bytes, sketch_bytes, index_bytes, free_list_bytes, optimizer_bytes } = memory;
+        let Memory { rows_bytes, sketch_bytes, index_bytes, free_list_bytes, optimizer_bytes, .. } = memory;
         let (standing, n_parameters) = (state.standing, learner.model.n_parameters() as u64);
         let tiers = learner.embedding.tiers().map(|summary| {
             let fields = by_field(&summary, fields, &learner.embedding.hot_features(), top);

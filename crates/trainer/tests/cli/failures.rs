@@ -111,6 +111,16 @@ fn configurations_that_cannot_work_exit_with_78() {
             "embedding.features: expected at most 4294967296 a field, got 5000000000",
         ),
         (&["embedding.cafe.medium_share=0.5"], "embedding.cafe.multi_level: expected true with medium_share"),
+        (
+            &["embedding.method=cafe_best"],
+            "embedding.method: `cafe_best` is gone: at equal bytes `coded`, the default, ",
+        ),
+        (&["embedding.accumulator=u8"], "embedding.accumulator: expected none, as rows are stepped by sgd; remove it"),
+        (&["model.constant_input=true"], "model.constant_input: expected none, as the data have numeric columns"),
+        (
+            &["embedding.count_optimizer=true", "embedding.cafe.sizing=paper"],
+            "embedding.cafe.sizing: expected `within` with count_optimizer, got `paper`",
+        ),
     ] {
         let (code, message) = fails(&bench, overrides);
         assert_eq!(code, 78, "{message}");

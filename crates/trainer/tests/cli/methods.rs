@@ -16,7 +16,7 @@ pub(crate) const METHODS: [(&str, f64); 11] = [
     ("unified", 2000.0),
     ("cafe", 2000.0),
     ("cafe_plus", 2000.0),
-    ("cafe_best", 2000.0),
+    ("coded", 2000.0),
 ];
 
 fn train(bench: &Bench, run: &str, overrides: &[String]) -> Value {
@@ -60,20 +60,23 @@ fn a_method_that_cant_go_so_far_says_how_far() {
         assert!(plan(&limit.to_string()).status.success(), "{method} at {limit}");
         assert_eq!(failure(&plan(&(limit + 0.2).to_string())).0, 78, "{method} over {limit}");
     }
-    // So it is where presets change with the ratio, and a vocabulary is small.
-    for features in ["[150, 150, 150]", "[400, 300, 200]"] {
+    // So it is where a vocabulary is small, and sizes change with the ratio.
+    let methods = ["cafe", "coded"].into_iter();
+    for (method, features) in
+        methods.flat_map(|it| ["[150, 150, 150]", "[400, 300, 200]"].map(|features| (it, features)))
+    {
         let text = format!(
             "[data]\npath = \"absent.csv\"\nformat = \"delimited\"\n[data.columns]\nlabel = {{ column = \"y\" }}\n\
-             categorical = [\"a\", \"b\", \"c\"]\n[embedding]\nmethod = \"cafe_best\"\nfeatures = {features}\n"
+             categorical = [\"a\", \"b\", \"c\"]\n[embedding]\nmethod = \"{method}\"\nfeatures = {features}\n"
         );
         std::fs::write(bench.path("few.toml"), text).expect("written");
         let plan = |ratio: f64| {
             bench.trainer(&["plan", "--config", "few.toml", "--set", &format!("embedding.compression={ratio}")])
         };
-        let message = failure(&plan(700.0)).1;
+        let message = failure(&plan(7000.0)).1;
         let said = message.split("needs CR <= ").nth(1).and_then(|rest| rest.split(',').next());
         let limit: f64 = said.and_then(|said| said.parse().ok()).unwrap_or_else(|| panic!("{message}"));
-        assert!(plan(limit).status.success(), "{features} at {limit}");
+        assert!(plan(limit).status.success(), "{method}, {features} at {limit}");
     }
     // Rows of half the bytes fit in half.
     let args = ["embedding.method=full", "embedding.precision=f16", "embedding.compression=2"];
@@ -89,9 +92,10 @@ fn settings_that_do_nothing_are_told() {
         (&["embedding.cafe.hysteresis=2.0"], "hysteresis does nothing without rule = \"quota\""),
         (&["embedding.cafe.rows_per_bucket=2"], "rows_per_bucket does nothing without slot_layout"),
         (&["embedding.unified.hashes=1"], "[embedding.unified] does nothing with method = \"cafe\" without cafe.cold"),
-        (&["embedding.method=cafe_best", "embedding.cafe.sizing=paper"], "sizing does nothing without method"),
+        (&["embedding.coded.own_rows=false"], "[embedding.coded] does nothing with method = \"cafe\""),
         // And what does something is not.
-        (&["embedding.method=cafe_best", "embedding.cafe.hysteresis=2.0", "embedding.unified.hashes=1"], ""),
+        (&["embedding.cafe.rule=quota", "embedding.cafe.hysteresis=2.0"], ""),
+        (&["embedding.cafe.cold=unified", "embedding.unified.hashes=1"], ""),
     ] {
         let sets = overrides.iter().flat_map(|one| ["--set", one]);
         let output = bench.trainer(&["plan", "--config", "small.toml"].into_iter().chain(sets).collect::<Vec<_>>());
@@ -131,7 +135,7 @@ fn sizes_of_another_model_are_refused() {
 fn every_optimizer_and_precision_learns() {
     let bench = Bench::new();
     let settings = [
-        ("adam", "train.optimizer=adam", "train.lr=0.003", "embedding.precision=f32"),
+        ("adam", "train.optimizer=adam", "train.lr=0.003", "train.embedding_optimizer=adam"),
         ("adagrad", "train.optimizer=adagrad", "train.lr=0.03", "embedding.precision=bf16"),
         ("elementwise", "train.embedding_optimizer=adagrad", "train.embedding_lr=0.03", "embedding.precision=f16"),
         ("narrow", "train.schedule.warmup_steps=20", "train.embedding_lr=0.2", "embedding.precision=i8"),

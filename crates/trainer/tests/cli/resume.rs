@@ -287,7 +287,8 @@ fn what_may_not_change_is_named() {
     assert_eq!(code, 78, "{message}");
     assert_eq!(
         message,
-        "error: the run was started with another configuration:\n  seed: was 3, is 9\n  train.lr: was 0.1, is 0.2\n\
+        "error: the run was started with another configuration:\n  seed: was 3, is 9\n  train.embedding_lr: was 0.1, is 0.2\n  \
+         train.lr: was 0.1, is 0.2\n\
          give it back, or start a new run with another --run-dir"
     );
     // Rows that were trained on already, then some that were not, then the number of bytes.

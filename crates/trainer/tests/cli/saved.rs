@@ -180,7 +180,7 @@ fn a_run_that_starts_from_the_model_of_another_learns_as_one_over_both() {
     fs::write(bench.path("small.toml"), small).expect("written");
     for (name, more) in [
         ("cafe", &["embedding.method=cafe"][..]),
-        ("best", &["embedding.method=cafe_best", "train.optimizer=adam", "train.lr=0.003"]),
+        ("coded", &["embedding.method=coded", "train.optimizer=adam", "train.lr=0.003"]),
         ("offline", &["embedding.method=offline", "embedding.offline.rows=1600", "train.optimizer=adagrad"]),
         (
             "dcn",

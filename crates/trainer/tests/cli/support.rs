@@ -18,10 +18,12 @@ dim = 8
 bottom = [16, 8]
 top = [16, 1]
 [embedding]
+method = "cafe"
 compression = 2000
 [embedding.cafe]
 threshold = 20.0
 [train]
+optimizer = "sgd"
 batch = 64
 log_every = 20
 "#;
@@ -79,6 +81,19 @@ pub(crate) fn models() -> impl Iterator<Item = (&'static str, Vec<String>)> {
         (entry.name, overrides)
     })
 }
+
+/// CAFE with all that its options have beside the published settings: slots without ids, a quota, a coded cold table.
+pub(crate) const COMPACT: [&str; 9] = [
+    "embedding.method=cafe",
+    "embedding.precision=i8",
+    "embedding.cafe.cold=coded",
+    "embedding.cafe.shared_share=0.9",
+    "embedding.cafe.rule=quota",
+    "embedding.cafe.slot_layout=compact",
+    "embedding.cafe.slots=8",
+    "embedding.cafe.rows_per_bucket=4",
+    "embedding.cafe.victim=by-chance",
+];
 
 /// Writes rows that the generator of the trainer makes.
 pub(crate) fn synth(bench: &Bench, rows: u64, name: &str) {

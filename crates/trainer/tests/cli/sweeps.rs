@@ -151,7 +151,7 @@ fn a_damaged_run_ends_no_sweep() {
     assert!(said.contains("8 runs: 0 are there, 2 can't be, 6 to go"), "{said}");
 }
 
-/// `cafe` and `cafe_best` may come to other settings in another version; what is there is told from what would be run now.
+/// `cafe` may come to other settings in another version; what is there is told from what would be run now.
 #[test]
 fn a_run_of_another_preset_is_told() {
     let bench = bench();

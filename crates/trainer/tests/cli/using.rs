@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
-use crate::support::{Bench, SMALL, failure, root, synth};
+use crate::support::{Bench, COMPACT, SMALL, failure, root, synth};
 
 /// A bench with the rows that `small.toml` trains on as text, and a run on them.
 fn trained(overrides: &[&str]) -> Bench {
@@ -185,7 +185,8 @@ fn inspect_knows_what_the_report_said() {
     for (method, overrides) in [
         ("cafe", &[][..]),
         ("cafe_plus", &["embedding.method=cafe_plus"]),
-        ("cafe_best", &["embedding.method=cafe_best"]),
+        ("compact", &COMPACT),
+        ("coded", &["embedding.method=coded"]),
         ("offline", &["embedding.method=offline"]),
         ("ada", &["embedding.method=ada", "embedding.compression=3", "data.rows=1400"]),
         ("hash", &["embedding.method=hash"]),
@@ -193,12 +194,13 @@ fn inspect_knows_what_the_report_said() {
         let bench = Bench::new();
         let (report, _) = bench.train("run", overrides);
         let found = json(&bench, &["inspect", "--run", "run", "--top", "3"]);
-        assert_eq!((&found["method"], &found["rows_trained"]), (&Value::from(method), &report["train_rows"]));
+        let name = if method == "compact" { "cafe" } else { method };
+        assert_eq!((&found["method"], &found["rows_trained"]), (&Value::from(name), &report["train_rows"]));
         for figure in ["dense_parameters", "sketch_bytes", "embedding_total_bytes"] {
             assert_eq!(found[figure], report[figure], "{method}: {figure}");
         }
         let text = output(&bench, &["inspect", "--run", "run"]);
-        if method == "hash" {
+        if ["hash", "coded"].contains(&method) {
             assert!(found["tiers"].is_null() && text.contains("the method has no tiers"), "{text}");
             continue;
         }
@@ -207,7 +209,7 @@ fn inspect_knows_what_the_report_said() {
             assert_eq!(tiers[figure], report[figure], "{method}: {figure}");
         }
         let fields = tiers["fields"].as_array().expect("a list");
-        if method == "cafe_best" {
+        if method == "compact" {
             assert!(fields.is_empty() && text.contains("fingerprints"), "{text}");
             continue;
         }
@@ -307,7 +309,7 @@ fn numpy_scores_an_export_as_predict_does() {
         &["model.kind=dcnv2"],
         &["model.kind=dcnv2", "model.cross_rank=4"],
         &["model.kind=deepfm"],
-        &["model.kind=wdl", "embedding.method=cafe_best"],
+        &["model.kind=wdl", "embedding.method=coded", "train.optimizer=adagrad"],
     ];
     let kinds = kinds.map(|kind| [kind, &deep].concat());
     for overrides in kinds.iter().chain(&[vec![]]) {

@@ -1,7 +1,7 @@
 //! How long the rows of each field are.
 
 use crate::budget::{full_bytes, ratio_too_high};
-use crate::{BudgetError, RowFormat};
+use crate::{BudgetError, RowFormat, RowPrecision};
 
 /// Sizes and settings of a [`MdeEmbedding`](super::MdeEmbedding).
 #[derive(Clone, Debug, PartialEq)]
@@ -68,7 +68,7 @@ impl MdeConfig {
     /// If there is no such field.
     #[must_use]
     pub fn projection_bytes(&self, field: usize) -> u64 {
-        projection_bytes(self.dims[field], self.dim)
+        projection_bytes(self.dims[field], self.dim, self.format)
     }
 
     /// Bytes of all rows and projections.
@@ -83,16 +83,17 @@ fn dims(features: &[u64], dim: usize, alpha: f64, format: RowFormat) -> Vec<usiz
     let field_dim = |&n: &u64| {
         let exact = dim as f64 * (least / n as f64).powf(alpha);
         let rounded = (exact.round() as usize).clamp(1, dim);
-        let bytes = |field_dim: usize| n * format.row_bytes(field_dim) + projection_bytes(field_dim, dim);
+        let bytes = |field_dim: usize| n * format.row_bytes(field_dim) + projection_bytes(field_dim, dim, format);
         // Where few rows get shorter, the projection takes more than it saves.
         if bytes(rounded) >= bytes(dim) { dim } else { rounded }
     };
     features.iter().map(field_dim).collect()
 }
 
-/// A matrix in `f32`.
-fn projection_bytes(field_dim: usize, dim: usize) -> u64 {
-    if field_dim == dim { 0 } else { (size_of::<f32>() * field_dim * dim) as u64 }
+/// A matrix in `f32`, a row of `dim` values for each value of the field's rows.
+fn projection_bytes(field_dim: usize, dim: usize, format: RowFormat) -> u64 {
+    let format = RowFormat { precision: RowPrecision::F32, ..format };
+    if field_dim == dim { 0 } else { field_dim as u64 * format.row_bytes(dim) }
 }
 
 #[cfg(test)]

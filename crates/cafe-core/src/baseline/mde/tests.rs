@@ -101,7 +101,7 @@ fn rows_of_full_length_are_not_projected() {
 /// Projections are stepped by the rows' optimizer, with accumulators of their own.
 #[test]
 fn everything_is_counted() {
-    let adagrad = crate::RowOptimizer::RowWiseAdagrad { epsilon: 1e-10 };
+    let adagrad = crate::RowOptimizer::row_wise_adagrad(1e-10);
     let memory = MdeEmbedding::new(&MdeConfig { format: adagrad.into(), ..config() }).memory();
     assert_eq!(memory.rows_bytes, 4 * (4 * DIM + 30 * 5 + 200 + 6 * DIM) as u64);
     assert_eq!(memory.optimizer_bytes, 4 * (4 + 30 + 200 + 6));

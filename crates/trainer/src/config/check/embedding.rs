@@ -1,11 +1,12 @@
 //! `[embedding]` and its tables.
 
-use cafe_core::{CafeSettings, Cold, HotRule, SlotLayout};
+use cafe_core::{CafeSettings, HotRule, SlotLayout};
 use criteo_io::Schema;
 
 use super::Problems;
 use crate::config::{
-    CafePlusTable, CafeTable, Config, EmbeddingConfig, Method, OfflineTable, RowPrecision, Sizing, UnifiedTable,
+    CafePlusTable, CafeTable, CodedTable, Cold, Config, EmbeddingConfig, EmbeddingOptimizer, Method, OfflineTable,
+    RowPrecision, Sizing, UnifiedTable,
 };
 use crate::setup;
 
@@ -49,13 +50,25 @@ impl Config {
             problems.add("embedding.features", "missing, and nothing else says how many features each field has; `trainer scan --config FILE` counts them and prints what to paste",
             );
         }
-        if embedding.method == Method::Cafe
-            && embedding.cafe.sizing == Sizing::Paper
-            && embedding.precision.is_some_and(|it| it != RowPrecision::F32)
-        {
+        if embedding.method == Method::Cafe && embedding.cafe.sizing == Sizing::Paper {
+            if embedding.precision.is_some_and(|it| it != RowPrecision::F32) {
+                problems.add(
+                    "embedding.cafe.sizing",
+                    "expected `within` for rows in less than f32, got `paper`; the paper's sizes are for f32",
+                );
+            }
+            if embedding.count_optimizer == Some(true) {
+                problems.add(
+                    "embedding.cafe.sizing",
+                    "expected `within` with count_optimizer, got `paper`; the paper's sizes leave the optimizer out",
+                );
+            }
+        }
+        if embedding.accumulator.is_some() && self.train.row_optimizer() != EmbeddingOptimizer::RowWiseAdagrad {
+            let optimizer = self.train.row_optimizer().name();
             problems.add(
-                "embedding.cafe.sizing",
-                "expected `within` for rows in less than f32, got `paper`; the paper's sizes are for f32",
+                "embedding.accumulator",
+                format!("expected none, as rows are stepped by {optimizer}; remove it, or set train.embedding_optimizer = \"row-wise-adagrad\""),
             );
         }
         if setup::dialect(self).is_ok_and(|dialect| dialect.schema().n_fields == 0) {
@@ -67,7 +80,7 @@ impl Config {
     }
 
     fn check_methods(&self, problems: &mut Problems) {
-        let EmbeddingConfig { method, cafe, cafe_plus, unified, offline, .. } = &self.embedding;
+        let EmbeddingConfig { method, coded, cafe, cafe_plus, unified, offline, .. } = &self.embedding;
         if !(1..=2).contains(&unified.hashes) {
             problems.add("embedding.unified.hashes", format!("expected 1 or 2, got {}", unified.hashes));
         }
@@ -93,12 +106,13 @@ impl Config {
             problems.add("embedding.offline.rows", "expected at least 1, got 0; leave it out to count in all rows");
         }
         // A table that does nothing is most often meant for another method.
-        let is_cafe = matches!(method, Method::Cafe | Method::CafeBest);
+        let is_cafe = *method == Method::Cafe;
         let settings = setup::cafe_settings(self);
-        let is_unified = settings.as_ref().is_some_and(|settings| settings.cold != Cold::PerField);
+        let is_unified = cafe.cold == Some(Cold::Unified);
         // Configurations of the paper's sizes are there to compare other methods with.
         let cafe_but_sizing = CafeTable { sizing: Sizing::default(), ..cafe.clone() };
         for (table, is_set, is_used) in [
+            ("coded", *coded != CodedTable::default(), *method == Method::Coded),
             ("cafe", cafe_but_sizing != CafeTable::default(), is_cafe),
             ("cafe_plus", *cafe_plus != CafePlusTable::default(), *method == Method::CafePlus),
             ("offline", *offline != OfflineTable::default(), *method == Method::Offline),
@@ -116,14 +130,12 @@ impl Config {
 
     /// Keys of `[embedding.cafe]` that wait for another one.
     fn warn_of_unused_levers(&self, settings: &CafeSettings) {
-        let EmbeddingConfig { method, cafe, .. } = &self.embedding;
+        let EmbeddingConfig { cafe, .. } = &self.embedding;
         let is_quota = settings.rule != HotRule::Threshold;
         let is_compact = settings.layout != SlotLayout::Full;
         let decays = settings.decay_factor.is_some();
-        let is_paper = *method == Method::Cafe;
         for (key, is_set, is_used, when) in [
             ("decay_every", cafe.decay_every.is_some(), decays, "a decay_factor below 1"),
-            ("sizing", cafe.sizing == Sizing::Paper, is_paper, "method = \"cafe\""),
             ("hysteresis", cafe.hysteresis.is_some(), is_quota, "rule = \"quota\""),
             ("rows_per_bucket", cafe.rows_per_bucket.is_some(), is_compact, "slot_layout = \"compact\""),
         ] {

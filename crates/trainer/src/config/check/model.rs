@@ -52,7 +52,8 @@ impl Config {
         self.check_ends(problems);
         // A key that does nothing is most often meant for another model. What is not set is not written.
         let written = toml::Table::try_from(model).unwrap_or_default();
-        for key in written.keys().filter(|key| !["kind", "dim"].contains(&key.as_str()) && !model.kind.has(key)) {
+        let of_all = ["kind", "dim", "constant_input"];
+        for key in written.keys().filter(|key| !of_all.contains(&key.as_str()) && !model.kind.has(key)) {
             let (whose, kind) = (whose(key), model.kind.name());
             problems.add(format!("model.{key}"), format!("expected none, as only {whose} it, not {kind}; remove it"));
         }
@@ -69,9 +70,12 @@ impl Config {
         let ModelConfig { kind, bottom, top, dim, .. } = &self.model;
         // A format that nobody knows has its own message.
         let Ok(schema) = setup::schema(self) else { return };
-        let needs_bottom = kind.has("bottom") && schema.n_integers > 0;
+        let needs_bottom = kind.has("bottom") && self.model.n_dense(schema.n_integers) > 0;
+        if schema.n_integers > 0 && self.model.constant_input == Some(true) {
+            problems.add("model.constant_input", "expected none, as the data have numeric columns; remove it");
+        }
         if kind.has("bottom") && !needs_bottom && !bottom.is_empty() {
-            problems.add("model.bottom", "expected none, as the data have no numeric columns to go into it; remove it");
+            problems.add("model.bottom", "expected none, as the data have no numeric columns to go into it; remove it, or set constant_input = true");
         }
         let bottom = needs_bottom.then_some(("model.bottom", bottom, *dim, "model.dim"));
         let top = kind.has("top").then_some(("model.top", top, 1, "one logit"));
