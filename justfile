@@ -40,6 +40,11 @@ sweep-drift out="runs/drift": (sweep "drift" out)
 # methods at equal bytes on Criteo Kaggle (scripts/get_kaggle.sh; days on 2 cores)
 sweep-kaggle out="runs/sweep-kaggle": (sweep "kaggle" out)
 
+# every method at equal bytes on real sets that you have (data/README.md), beside other programs, and the page; hours on 2 cores
+battery *args:
+    cargo build --release -p trainer
+    python3 scripts/battery.py {{args}}; code=$?; [ $code -eq 2 ] || target/release/trainer report runs/battery --out runs/battery/report.html; exit $code
+
 # any sweep of configs/sweeps, and its page
 sweep name out:
     cargo build --release -p trainer
