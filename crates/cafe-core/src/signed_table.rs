@@ -111,10 +111,8 @@ pub(crate) struct SignedRow {
     first_signs: u32,
 }
 
-impl SignedRow {
-    /// Rows are fewer.
-    const LIMIT: u64 = 1 << 31;
-}
+/// The most rows of a table.
+pub(crate) const MAX_ROWS: u64 = (1 << 31) - 1;
 
 /// Signs of all values of a row.
 #[derive(Clone, Copy, Debug)]
@@ -267,7 +265,7 @@ impl SignedTable {
         let n_fields = features.len();
         assert!((1..=MAX_HASHES).contains(&n_hashes), "a feature has one or two hashed rows, got {n_hashes}");
         assert!(n_rows >= settings.min_rows(n_fields), "{n_rows} rows are fewer than the fields and hashes need");
-        assert!(n_rows < SignedRow::LIMIT, "a shared table has fewer than 2^31 rows");
+        assert!(n_rows <= MAX_ROWS, "a shared table has fewer than 2^31 rows");
         let mut rows = RowTable::new(n_rows as usize, dim, format);
         let n_field_rows = settings.n_field_rows(n_fields);
         let n_hashed = n_rows as usize - n_field_rows;

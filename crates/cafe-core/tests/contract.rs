@@ -1,5 +1,7 @@
 //! What every [`Embedding`] promises, tested on every one, in every setting that matters.
 
+mod common;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use cafe_core::{
@@ -11,18 +13,7 @@ use cafe_core::{
     VictimPolicy, mix64,
 };
 
-/// All of CAFE's options at once: compact slots, a quota, rows that chance guards, a coded cold table.
-fn compact_quota(ratio: f64) -> CafeSettings {
-    let settings = CafeSettings {
-        shared_share: 0.9,
-        slots: 8,
-        layout: SlotLayout::Compact { rows_per_bucket: 4 },
-        victim: VictimPolicy::ByChance,
-        cold: Cold::Unified(UnifiedSettings::CODED),
-        ..CafeSettings::paper(ratio)
-    };
-    settings.under_quota()
-}
+use common::compact_quota;
 
 const FEATURES: [u64; 4] = [5, 300, 4000, 40];
 const DIM: usize = 6;

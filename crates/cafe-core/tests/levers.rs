@@ -1,24 +1,15 @@
 //! CAFE's levers, each doing its work: what a threshold leaves unused, a quota uses; what demotion forgets, write-back
 //! and residual rows keep; and settings that contradict each other are refused.
 
+mod common;
+
 use cafe_core::{
     Budget, BudgetError, CafeConfig, CafeEmbedding, CafeSettings, Cold, Embedding, FeatureId, FieldKind, HotRows,
     HotRule, Medium, Signs, Sketches, SlotLayout, Tier, UnifiedSettings, UpdateStats, VictimPolicy, mix64,
 };
-use proptest::prelude::*;
 
-/// All of CAFE's options at once: compact slots, a quota, rows that chance guards, a coded cold table.
-fn compact_quota(ratio: f64) -> CafeSettings {
-    let settings = CafeSettings {
-        shared_share: 0.9,
-        slots: 8,
-        layout: SlotLayout::Compact { rows_per_bucket: 4 },
-        victim: VictimPolicy::ByChance,
-        cold: Cold::Unified(UnifiedSettings::CODED),
-        ..CafeSettings::paper(ratio)
-    };
-    settings.under_quota()
-}
+use common::compact_quota;
+use proptest::prelude::*;
 
 const DIM: usize = 3;
 const FEATURES: [u64; 2] = [3000, 9000];

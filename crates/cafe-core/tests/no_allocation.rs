@@ -3,6 +3,8 @@
 //! A binary of its own: the counting allocator is global, and nothing else may run beside it.
 #![allow(unsafe_code, reason = "a global allocator can't be written without; it forwards to the system's")]
 
+mod common;
+
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -10,8 +12,10 @@ use cafe_core::{
     AdaConfig, AdaEmbedding, Budget, CafeConfig, CafeEmbedding, CafePlusConfig, CafePlusEmbedding, CafePlusSettings,
     CafeSettings, Cold, Embedding, FeatureId, Hash2Config, Hash2Embedding, HashedConfig, HashedEmbedding, HotRows,
     HotRule, MdeConfig, MdeEmbedding, Medium, OfflineConfig, OfflineEmbedding, QrConfig, QrEmbedding, RowFormat,
-    RowOptimizer, RowPrecision, SlotLayout, UnifiedConfig, UnifiedEmbedding, UnifiedSettings, VictimPolicy, mix64,
+    RowOptimizer, RowPrecision, UnifiedConfig, UnifiedEmbedding, UnifiedSettings, mix64,
 };
+
+use common::compact_quota;
 
 struct Counting;
 
@@ -33,19 +37,6 @@ unsafe impl GlobalAlloc for Counting {
 
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
-
-/// All of CAFE's options at once: compact slots, a quota, rows that chance guards, a coded cold table.
-fn compact_quota(ratio: f64) -> CafeSettings {
-    let settings = CafeSettings {
-        shared_share: 0.9,
-        slots: 8,
-        layout: SlotLayout::Compact { rows_per_bucket: 4 },
-        victim: VictimPolicy::ByChance,
-        cold: Cold::Unified(UnifiedSettings::CODED),
-        ..CafeSettings::paper(ratio)
-    };
-    settings.under_quota()
-}
 
 const FEATURES: [u64; 3] = [8, 1000, 50_000];
 const DIM: usize = 8;

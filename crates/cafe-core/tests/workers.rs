@@ -1,26 +1,17 @@
 //! Threads change nothing: with one, two or four, every method returns the same bits and ends in the same state.
 
+mod common;
+
 use cafe_core::{
     AdaConfig, AdaEmbedding, Alone, Budget, CafeConfig, CafeEmbedding, CafePlusConfig, CafePlusEmbedding,
     CafePlusSettings, CafeSettings, Cold, Embedding, FeatureId, FieldRows, FullEmbedding, Hash2Config, Hash2Embedding,
     HashedConfig, HashedEmbedding, HotRows, HotRule, MdeConfig, MdeEmbedding, Medium, OfflineConfig, OfflineEmbedding,
-    QrConfig, QrEmbedding, RowFormat, RowOptimizer, RowPrecision, SlotLayout, StateView, UnifiedConfig,
-    UnifiedEmbedding, UnifiedSettings, VictimPolicy, Workers,
+    QrConfig, QrEmbedding, RowFormat, RowOptimizer, RowPrecision, StateView, UnifiedConfig, UnifiedEmbedding,
+    UnifiedSettings, Workers,
 };
-use proptest::prelude::*;
 
-/// All of CAFE's options at once: compact slots, a quota, rows that chance guards, a coded cold table.
-fn compact_quota(ratio: f64) -> CafeSettings {
-    let settings = CafeSettings {
-        shared_share: 0.9,
-        slots: 8,
-        layout: SlotLayout::Compact { rows_per_bucket: 4 },
-        victim: VictimPolicy::ByChance,
-        cold: Cold::Unified(UnifiedSettings::CODED),
-        ..CafeSettings::paper(ratio)
-    };
-    settings.under_quota()
-}
+use common::compact_quota;
+use proptest::prelude::*;
 
 const FEATURES: [u64; 5] = [4, 300, 4000, 40, 9000];
 const DIM: usize = 10;

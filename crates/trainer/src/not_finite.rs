@@ -83,8 +83,11 @@ impl BatchPlace<'_> {
             Some(step) => format!("the checkpoint of step {step} stays"),
             None => "nothing was saved before it".to_owned(),
         };
-        let lr = self.config.train.lr();
-        format!("{kept}; a new run with train.lr below {lr:?}, or with train.schedule.warmup_steps, usually helps")
+        let (lr, of_rows) = (self.config.train.lr(), self.config.train.embedding_lr());
+        format!(
+            "{kept}; a new run with train.lr below {lr:?} and train.embedding_lr below {of_rows:?}, or with \
+             train.schedule.warmup_steps, usually helps"
+        )
     }
 }
 
@@ -123,15 +126,15 @@ mod tests {
         assert_eq!(
             explain(gradient.into(), None),
             "step 12, training rows 129 to 256 of this epoch: `row gradient`: expected finite numbers, got inf for field \
-             C6 of row 132 (sample 3 of the batch); nothing was saved before it; a new run with train.lr below 0.1, or \
-             with train.schedule.warmup_steps, usually helps"
+             C6 of row 132 (sample 3 of the batch); nothing was saved before it; a new run with train.lr below 0.1 and \
+             train.embedding_lr below 0.1, or with train.schedule.warmup_steps, usually helps"
         );
         let logit = ModelError::NonFiniteLogit { sample_idx: 0, logit: f32::NAN, label: 1.0 };
         assert_eq!(
             explain(logit.into(), Some(10)),
             "step 12, training rows 129 to 256 of this epoch: `logits`: expected finite numbers, got NaN for row 129 \
-             (sample 0 of the batch); the checkpoint of step 10 stays; a new run with train.lr below 0.1, or with \
-             train.schedule.warmup_steps, usually helps"
+             (sample 0 of the batch); the checkpoint of step 10 stays; a new run with train.lr below 0.1 and \
+             train.embedding_lr below 0.1, or with train.schedule.warmup_steps, usually helps"
         );
         let array = NotFiniteArray { name: "top.0.weight".to_owned(), position: 7 };
         assert!(

@@ -317,7 +317,7 @@ impl<'a> Run<'a> {
         let seconds = self.seconds();
         let (memory, quality) = (learner.embedding.memory(), evaluation.quality);
         let Standing { rows, hot_rows, promoted, demoted, .. } = totals.standing;
-        let warnings = warnings::not_learned(&quality, config, rows);
+        let warnings = warnings::not_learned(&quality, config, rows / u64::from(self.epochs_done.max(1)));
         for warning in &warnings {
             tracing::warn!("{}: {}", warning.code, warning.message);
         }

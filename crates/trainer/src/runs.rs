@@ -8,7 +8,6 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use serde::Deserialize;
 
-use crate::config::Config;
 use crate::report::Report;
 use crate::settings::{self, Settings};
 
@@ -105,11 +104,7 @@ pub fn read_settings(dir: &Path) -> Result<Option<Settings>> {
     let path = dir.join("config.toml");
     let Some(text) = text(&path)? else { return Ok(None) };
     let table: toml::Table = toml::from_str(&text).with_context(|| damaged(&path))?;
-    // With the defaults of keys that are younger than the run.
-    Ok(Some(match Config::deserialize(table.clone()) {
-        Ok(config) => settings::of(&config)?,
-        Err(_) => settings::flat(&table),
-    }))
+    settings::of_saved(&table).map(Some)
 }
 
 /// Whether `dir` is that of a run. A file called `config.toml` may be anything; a run writes metrics beside it.

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use anyhow::Result;
+use serde::Deserialize;
 use toml::{Table, Value};
 
 use crate::config::Config;
@@ -38,6 +39,21 @@ fn flatten(prefix: &str, table: &Table, out: &mut Settings) {
 /// If it can't be written as TOML.
 pub fn of(config: &Config) -> Result<Settings> {
     Ok(flat(&toml::from_str(&toml::to_string(config)?)?))
+}
+
+/// The settings of a configuration that a run saved, with the defaults that it was trained with; those that stand there where
+/// it is of a version whose values this one can't read.
+///
+/// # Errors
+/// If it can't be written as TOML.
+pub fn of_saved(table: &Table) -> Result<Settings> {
+    match Config::deserialize(table.clone()) {
+        Ok(mut config) => {
+            config.complete_saved();
+            of(&config)
+        }
+        Err(_) => Ok(flat(table)),
+    }
 }
 
 /// A value as a person writes it: text without quotes.

@@ -64,7 +64,7 @@ impl EmbeddingPlan {
     /// Rows, sketch, maps, free lists, the optimizer's state.
     #[must_use]
     pub fn total_bytes(&self) -> u64 {
-        let state = self.sizes.n_rows() * self.format.optimizer.state_bytes(self.dim);
+        let state = self.sizes.optimizer_bytes(self.format.optimizer, self.dim);
         let beside = if self.format.count_optimizer { 0 } else { state };
         self.sizes.expected_bytes() + self.sizes.beside_bytes() + beside
     }

@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::{Config, Optimizer, TrainConfig};
+use crate::config::{Config, TrainConfig};
 use crate::metrics::Quality;
 use crate::report::grouped;
+use crate::setup;
 
 /// A warning as `report.json` holds it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -30,17 +31,31 @@ fn chance_error(quality: &Quality) -> Option<f64> {
     (pairs > 0.0).then(|| ((rows + 1.0) / (12.0 * pairs)).sqrt())
 }
 
-/// Signs that a model of `quality` on test rows has learned nothing that helps there.
+/// Signs that a model of `quality` on test rows has learned nothing that helps there, or that these can't tell. `train_rows` are
+/// those of an epoch.
 #[must_use]
 pub fn not_learned(quality: &Quality, config: &Config, train_rows: u64) -> Vec<Warning> {
-    let advice = advice(config, train_rows);
+    let error = chance_error(quality);
+    let advice = advice(config, train_rows, error);
     let warning = |code: &str, what: String, values: &[(&str, f64)]| Warning {
         code: code.to_owned(),
         message: format!("{what}; {advice}"),
         values: values.iter().map(|&(name, value)| (name.to_owned(), value)).collect(),
     };
     let mut warnings = Vec::new();
-    if let (Some(auc), Some(error)) = (quality.auc, chance_error(quality)) {
+    if quality.auc.is_none() && quality.rows > 0 {
+        let label = if quality.positives > 0 { "1" } else { "0" };
+        let rows = grouped(quality.rows);
+        warnings.push(Warning {
+            code: "one-class".to_owned(),
+            message: format!(
+                "the label of all test rows ({rows}) is {label}: they can't tell whether the model has learned; test on rows of \
+                 both labels, and look at the label rule and the order of rows"
+            ),
+            values: [("test_rows".to_owned(), quality.rows as f64)].into(),
+        });
+    }
+    if let (Some(auc), Some(error)) = (quality.auc, error) {
         let values = [("auc", auc), ("standard_error", error)];
         if quality.equal_scores && quality.rows > 1 {
             let what = "all test rows have the same score: the model does not tell them apart".to_owned();
@@ -69,31 +84,47 @@ pub fn not_learned(quality: &Quality, config: &Config, train_rows: u64) -> Vec<W
 }
 
 /// What usually helps.
-fn advice(config: &Config, train_rows: u64) -> String {
+fn advice(config: &Config, train_rows: u64, error: Option<f64>) -> String {
     /// Below that a network of the published sizes has hardly moved.
     const FEW_ROWS: u64 = 50_000;
-    let (train, widest) = (&config.train, config.model.widest_layer());
+    /// With such a standard error of the AUC test rows are few.
+    const LARGE_ERROR: f64 = 0.02;
+    let (train, default) = (&config.train, default_training(config));
     let mut advice = Vec::new();
-    if !has_default_rates(train, widest) {
-        let rate = Optimizer::Adagrad.default_rate(widest);
+    if !is_alike(train, &default) {
         advice.push(format!(
-            "train.optimizer, train.lr and train.embedding_lr left out, for adagrad at {rate:.4} in place of {} at {}",
-            train.optimizer.name(),
-            train.lr()
+            "train.optimizer, train.embedding_optimizer and both rates left out, for {} in place of {}",
+            rates(&default),
+            rates(train)
         ));
     }
     if train_rows < FEW_ROWS {
         advice.push(format!("more than {} training rows, or more train.epochs", grouped(train_rows)));
     }
+    if error.is_some_and(|error| error > LARGE_ERROR) {
+        advice.push("more test rows".to_owned());
+    }
     advice.push("a look at labels and columns with `trainer scan`".to_owned());
     format!("what usually helps: {}", advice.join("; "))
 }
 
-/// Whether network and rows learn as where nothing is said.
-fn has_default_rates(train: &TrainConfig, widest: usize) -> bool {
-    let default = TrainConfig::default().optimizer;
+/// How network and rows are trained where nothing is said.
+fn default_training(config: &Config) -> TrainConfig {
+    let mut default = TrainConfig::default();
+    default.complete(config.model.widest_layer(), setup::schema(config).map_or(1, |schema| schema.n_fields));
+    default
+}
+
+fn is_alike(train: &TrainConfig, default: &TrainConfig) -> bool {
     let is_near = |rate: f32, default: f32| (rate / default - 1.0).abs() < 1e-3;
-    train.optimizer == default && is_near(train.lr(), default.default_rate(widest))
+    (train.optimizer, train.row_optimizer()) == (default.optimizer, default.row_optimizer())
+        && is_near(train.lr(), default.lr())
+        && is_near(train.embedding_lr(), default.embedding_lr())
+}
+
+fn rates(train: &TrainConfig) -> String {
+    let (network, rows) = (train.optimizer.name(), train.row_optimizer().name());
+    format!("{network} at {:.4}, rows {rows} at {:.4}", train.lr(), train.embedding_lr())
 }
 
 /// The codes, for a line of a table.
@@ -146,8 +177,7 @@ mod tests {
         // Worse than chance is no better.
         let reversed = quality((0..5000).map(|k| if k % 4 == 0 { (-1.2, 1.0) } else { (-1.0, 0.0) }));
         assert!(found(&reversed).contains(&"auc-of-chance".to_owned()));
-        // A single label has no AUC, which the report says anyway.
-        assert_eq!(found(&quality((0..100).map(|_| (0.5, 1.0)))), Vec::<String>::new());
+        assert_eq!(found(&quality((0..100).map(|_| (0.5, 1.0)))), ["one-class"]);
     }
 
     /// 1,000 runs of random scores: the AUC is within twice the error of 0.5 in about 95 % of them.
@@ -168,9 +198,12 @@ mod tests {
         let random = quality((0..5000_u64).map(|k| ((cafe_core::mix64(k, 1) % 64) as f32 / 64.0, (k % 4 == 0).into())));
         let message = |more: &str, rows| not_learned(&random, &config(more), rows)[0].message.clone();
         let sgd = message("[train]\noptimizer = \"sgd\"\n", 1_000_000);
-        let expected = "what usually helps: train.optimizer, train.lr and train.embedding_lr left out, for adagrad at 0.0049 \
-                        in place of sgd at 0.1; a look at labels and columns with `trainer scan`";
+        let expected = "what usually helps: train.optimizer, train.embedding_optimizer and both rates left out, for adagrad at \
+                        0.0049, rows row-wise-adagrad at 0.0196 in place of sgd at 0.1000, rows sgd at 0.1000; a look at labels \
+                        and columns with `trainer scan`";
         assert!(sgd.ends_with(expected), "{sgd}");
+        let rows = message("[train]\nembedding_lr = 100.0\n", 1_000_000);
+        assert!(rows.contains("in place of adagrad at 0.0049, rows row-wise-adagrad at 100.0000; "), "{rows}");
         let few = message("", 700);
         assert!(few.ends_with("helps: more than 700 training rows, or more train.epochs; a look at labels and columns with `trainer scan`"), "{few}");
     }

@@ -4,7 +4,7 @@ use crate::by_field::ByField;
 use crate::claimed::{ClaimedRows, OwnRowSizes};
 use crate::coalesce::Positions;
 use crate::prefetch::AHEAD;
-use crate::signed_table::{Contributions, FeatureRows, SignedTable, Signs, UnifiedSettings};
+use crate::signed_table::{Contributions, FeatureRows, MAX_ROWS, SignedTable, Signs, UnifiedSettings};
 use crate::workers::{Buffers, for_batch, for_each, lookup_parts};
 use crate::{
     BudgetError, Embedding, FeatureId, Memory, RowFormat, StateError, StateMap, StateView, UpdateStats, Workers,
@@ -48,7 +48,7 @@ impl UnifiedConfig {
     ) -> Result<Self, BudgetError> {
         let (row_bytes, min_rows) = (format.row_bytes(dim), settings.min_rows(features.len()));
         let per_feature = if settings.signs == Signs::Coordinate { MAX_ROWS_PER_FEATURE } else { 1 };
-        let max_rows = per_feature * features.iter().sum::<u64>() + min_rows;
+        let max_rows = (per_feature * features.iter().sum::<u64>() + min_rows).min(MAX_ROWS);
         let n_rows = max_rows.min(budget_bytes / row_bytes);
         if n_rows < min_rows {
             let needed = min_rows * row_bytes;
@@ -272,7 +272,7 @@ fn step_own(
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
+    use std::collections::{BTreeMap, BTreeSet};
 
     use proptest::prelude::*;
 
@@ -297,6 +297,61 @@ mod tests {
         let variance = rows.iter().map(|value| value * value).sum::<f32>() / rows.len() as f32;
         // 1 / (3 n); the 1,600 values drawn leave 5 % to chance.
         assert!((variance * 600.0 - 1.0).abs() < 0.15, "{variance}");
+    }
+
+    /// Twins of plain steps, exact in f32 with SGD: shared rows get no gradient for values that an own row has, fields' rows all
+    /// of it, and an own row starts from the shared values.
+    #[test]
+    fn own_rows_take_the_first_values_and_their_gradients() {
+        const DIM: usize = 8;
+        let format = RowFormat::default();
+        let features = [40, 60];
+        let config = UnifiedConfig::coded(&features, DIM, 100 * (format.row_bytes(4) + 1), format, 5).expect("fits");
+        let plain = UnifiedConfig { own_rows: None, ..config.clone() };
+        let (mut embedding, mut hashed, mut fields) =
+            (UnifiedEmbedding::new(&config), UnifiedEmbedding::new(&plain), UnifiedEmbedding::new(&plain));
+        let width = config.own_rows.expect("room").width;
+        let shared = |embedding: &UnifiedEmbedding, id: FeatureId| {
+            let mut out = vec![0.0; DIM];
+            embedding.table.read_hashed(embedding.table.rows_of(id), &mut out);
+            out
+        };
+        let of_field = |embedding: &UnifiedEmbedding, id: FeatureId| {
+            let mut out = vec![0.0; DIM];
+            embedding.table.add_field(id.field(), &mut out);
+            out
+        };
+        let id = |k: u64| FeatureId::new((k % 2) as usize, (k / 2) as u32);
+        let mut own = BTreeMap::<FeatureId, Vec<f32>>::new();
+        for step in 0..60_u64 {
+            let first = crate::mix64(step, 1) % 14;
+            let ids = [id(first), id((first + 1) % 14), id((first + 5) % 14)];
+            let grads: Vec<f32> =
+                (0..3 * DIM as u64).map(|k| (crate::mix64(k, step) % 9) as f32 / 64.0 - 0.0625).collect();
+            for (&id, grad) in ids.iter().zip(grads.chunks_exact(DIM)) {
+                let row = own.entry(id).or_insert_with(|| shared(&hashed, id)[..width].to_vec());
+                row.iter_mut().zip(grad).for_each(|(value, g)| *value -= 0.5 * g);
+            }
+            let mut rest = grads.clone();
+            rest.chunks_exact_mut(DIM).for_each(|grad| grad[..width].fill(0.0));
+            hashed.update(&ids, &rest, 0.5);
+            fields.update(&ids, &grads, 0.5);
+            embedding.update(&ids, &grads, 0.5);
+            for id in (0..20).map(id) {
+                assert_eq!(shared(&embedding, id), shared(&hashed, id), "step {step}");
+                assert_eq!(of_field(&embedding, id), of_field(&fields, id), "step {step}");
+                assert_eq!(embedding.own.as_ref().and_then(|own| own.find(id)).is_some(), own.contains_key(&id));
+                let mut expected = shared(&hashed, id);
+                if let Some(row) = own.get(&id) {
+                    expected[..width].copy_from_slice(row);
+                }
+                expected.iter_mut().zip(of_field(&fields, id)).for_each(|(value, f)| *value += f);
+                let mut out = vec![f32::NAN; DIM];
+                embedding.lookup(&[id], &mut out);
+                assert_eq!(out, expected, "step {step}");
+            }
+        }
+        assert_eq!(own.len(), 14);
     }
 
     #[test]

@@ -84,7 +84,7 @@ mod tests {
         let noise = |clock: Clock, row, at| {
             clock.row(row).chunk(at).map(|n| f64::from(n) / f64::from(1_u32 << NOISE_BITS) - 0.5)
         };
-        let (mut mean, mut square, mut with) = (0.0, 0.0, [0.0; 5]);
+        let (mut mean, mut square, mut with) = (0.0, 0.0, [0.0; 6]);
         for row in 0..N as u32 {
             let base = noise(Clock::at(7), row, 0);
             let others = [
@@ -93,6 +93,7 @@ mod tests {
                 noise(Clock::at(7), row + 1, 0),
                 noise(Clock::at(8), row, 0),
                 noise(Clock::at(7 + u64::from(row) + 1), 0, 0),
+                [f64::from(Clock::at(7).row(row).of_sum()) / 4_294_967_296.0 - 0.5; LANES],
             ];
             for lane in 0..LANES {
                 mean += base[lane];

@@ -30,7 +30,8 @@ pub struct EmbeddingConfig {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub accumulator: Option<AccumulatorPrecision>,
     /// Whether the budget pays for the state of the rows' optimizer, too. By default for `coded` alone: the literature's
-    /// ratios leave it out. The full table, which has no budget, never counts it.
+    /// ratios leave it out. The full table, which has no budget, never counts it. A saved configuration without it is of an earlier
+    /// version, and keeps the defaults of that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub count_optimizer: Option<bool>,
     /// Settings of `coded`.

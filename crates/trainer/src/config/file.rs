@@ -67,14 +67,15 @@ impl Config {
     /// # Errors
     /// As [`Config::load`].
     pub fn parse_saved(text: &str, file: &Path) -> Result<Self, ConfigError> {
-        let complete = |config: &mut Self| {
-            // Written since the defaults of today: they are all there.
-            if config.embedding.count_optimizer.is_none() {
-                config.fill_in_earlier_defaults();
-            }
-            config.complete();
-        };
-        Self::checked(&Texts::new(text, file, &[]), complete, Self::problems)
+        Self::checked(&Texts::new(text, file, &[]), Self::complete_saved, Self::problems)
+    }
+
+    /// Fills in what a configuration that a run saved does not say. Versions with the defaults of today write them all out.
+    pub(crate) fn complete_saved(&mut self) {
+        if self.embedding.count_optimizer.is_none() {
+            self.fill_in_earlier_defaults();
+        }
+        self.complete();
     }
 
     fn checked(

@@ -184,7 +184,7 @@ impl TrainConfig {
 
     /// Fills in what is not given, for a network whose widest layer has `widest` units, and `n_fields` fields. Beside a
     /// network with the same SGD or Adam rows take its rate: the papers' and the reference DLRM's one rate for both.
-    pub(super) fn complete(&mut self, widest: usize, n_fields: usize) {
+    pub(crate) fn complete(&mut self, widest: usize, n_fields: usize) {
         let rows = self.row_optimizer();
         self.embedding_optimizer = Some(rows);
         let lr = *self.lr.get_or_insert(self.optimizer.default_rate(widest));

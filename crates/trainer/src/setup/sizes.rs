@@ -5,8 +5,8 @@ use std::fmt::Debug;
 use cafe_core::{
     AdaConfig, AdaEmbedding, CafeConfig, CafeEmbedding, CafePlusConfig, CafePlusEmbedding, Embedding, FeatureCounts,
     FieldKind, FieldRows, FullEmbedding, Hash2Config, Hash2Embedding, HashedConfig, HashedEmbedding, HotRule,
-    MdeConfig, MdeEmbedding, OfflineConfig, OfflineEmbedding, QrConfig, QrEmbedding, RowFormat, Signs, UnifiedConfig,
-    UnifiedEmbedding, UnifiedSettings,
+    MdeConfig, MdeEmbedding, OfflineConfig, OfflineEmbedding, QrConfig, QrEmbedding, RowFormat, RowOptimizer, Signs,
+    UnifiedConfig, UnifiedEmbedding, UnifiedSettings,
 };
 
 use crate::report::{bytes, grouped};
@@ -28,6 +28,11 @@ pub trait Sizes: Debug + Send + Sync {
 
     /// Rows of all kinds, for the optimizer's state.
     fn n_rows(&self) -> u64;
+
+    /// What the optimizer of a format remembers of all rows.
+    fn optimizer_bytes(&self, optimizer: RowOptimizer, dim: usize) -> u64 {
+        self.n_rows() * optimizer.state_bytes(dim)
+    }
 
     /// What it consists of, as labels and values.
     fn lines(&self) -> Vec<(&'static str, String)>;
@@ -279,6 +284,11 @@ impl Sizes for UnifiedConfig {
 
     fn n_rows(&self) -> u64 {
         self.n_rows + self.own_rows.map_or(0, |own| own.n_slots())
+    }
+
+    fn optimizer_bytes(&self, optimizer: RowOptimizer, dim: usize) -> u64 {
+        let own = self.own_rows.map_or(0, |own| own.n_slots() * optimizer.state_bytes(own.width));
+        self.n_rows * optimizer.state_bytes(dim) + own
     }
 
     fn lines(&self) -> Vec<(&'static str, String)> {

@@ -66,7 +66,8 @@ pub fn eval(args: &EvalArgs) -> Result<String> {
     if evaluation.quality.rows == 0 {
         return Err(DataError::NoRows { key: "--data" }.into());
     }
-    let warnings = warnings::not_learned(&evaluation.quality, &config, state.standing.rows);
+    let train_rows = state.standing.rows / u64::from(state.epochs_done.max(1));
+    let warnings = warnings::not_learned(&evaluation.quality, &config, train_rows);
     for warning in &warnings {
         tracing::warn!("{}: {}", warning.code, warning.message);
     }

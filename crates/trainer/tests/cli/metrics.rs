@@ -226,6 +226,37 @@ fn a_line_says_how_many_lookups_hot_rows_served() {
     assert!(!metrics.contains("hot_share") && report.get("tiers").is_none(), "{metrics}");
 }
 
+/// Steps of no size: the log, the report, `eval` and the page say that nothing was learned. A model that did learn is not warned
+/// of.
+#[test]
+fn a_model_that_has_not_learned_is_warned_of() {
+    let bench = Bench::new();
+    let codes = |found: &Value| -> Vec<String> {
+        let warnings = found["warnings"].as_array().expect("a list");
+        warnings.iter().map(|it| it["code"].as_str().expect("a code").to_owned()).collect()
+    };
+    let set = ["train.lr=1e-9", "train.embedding_lr=1e-9"].into_iter().flat_map(|set| ["--set", set]);
+    let output =
+        bench.trainer(&["--config", "small.toml", "--run-dir", "runs/none"].into_iter().chain(set).collect::<Vec<_>>());
+    let (log, table) = (String::from_utf8_lossy(&output.stderr), String::from_utf8_lossy(&output.stdout));
+    assert!(output.status.success(), "{log}");
+    assert!(log.contains("worse-than-constant: the test log-loss of ") && log.contains("both rates left out"), "{log}");
+    assert!(table.contains("warnings") && table.contains("worse-than-constant"), "{table}");
+    let (report, _) = bench.result("runs/none");
+    assert!(codes(&report).contains(&"worse-than-constant".to_owned()), "{report:#}");
+    assert_eq!(report["training"]["lr"], 1e-9_f32);
+    let found = bench.trainer(&["eval", "--run", "runs/none", "--json"]);
+    let found: Value = serde_json::from_slice(&found.stdout).expect("JSON");
+    assert_eq!(codes(&found), codes(&report));
+    let page = bench.trainer(&["report", "runs", "--out", "-"]).stdout;
+    let page = String::from_utf8_lossy(&page);
+    assert!(page.contains("1 of them with warnings") && page.contains("finished, warnings: "), "{page:.2000}");
+
+    let overrides = ["embedding.method=coded", "train.optimizer=adagrad"];
+    let (report, _) = bench.train("runs/learned", &overrides);
+    assert_eq!(codes(&report), Vec::<String>::new(), "{report:#}");
+}
+
 #[test]
 fn a_report_says_who_owns_rows() {
     let bench = Bench::new();

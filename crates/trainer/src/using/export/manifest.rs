@@ -16,6 +16,8 @@ use crate::trained::Trained;
 pub(super) const FILE: &str = "manifest.json";
 /// Counts changes that a reader has to know of.
 const VERSION: u32 = 1;
+/// Of models whose only number is a constant, which no reader of version 1 expects.
+const CONSTANT_VERSION: u32 = 2;
 
 #[derive(Serialize)]
 pub(super) struct Manifest {
@@ -51,6 +53,7 @@ struct Field {
 }
 
 const CRITEO_DENSE: &str = "ln(x + 1) of an integer x above 0; 0 of any other, and where it is missing";
+const CONSTANT_DENSE: &str = "the constant 1, for every row: the data have no numeric columns";
 const DESCRIBED_DENSE: &str =
     "x, or ln(x + 1) where x is above 0, else 0, as the column's transform says; 0 where it is missing";
 const CRITEO_TOKENS: &str = "the number that the eight hexadecimal digits are";
@@ -70,9 +73,15 @@ impl Manifest {
             Field { name, n_features: before(field + 1) - before(field) }
         });
         let is_described = dialect.columns().is_some();
+        let is_constant = config.model.constant_input == Some(true);
+        let (version, dense) = match (is_constant, is_described) {
+            (true, _) => (CONSTANT_VERSION, CONSTANT_DENSE),
+            (false, true) => (VERSION, DESCRIBED_DENSE),
+            (false, false) => (VERSION, CRITEO_DENSE),
+        };
         Ok(Self {
             format: "cafe-export",
-            version: VERSION,
+            version,
             run: config.name.clone(),
             step: state.standing.step,
             rows_trained: state.standing.rows,
@@ -82,7 +91,7 @@ impl Manifest {
             precision: config.precision.clone(),
             data_format: dialect.name(),
             columns: dialect.columns().cloned(),
-            dense: if is_described { DESCRIBED_DENSE } else { CRITEO_DENSE },
+            dense,
             tokens: if is_described { DESCRIBED_TOKENS } else { CRITEO_TOKENS },
             id: ID,
             fields: fields.collect(),
