@@ -20,7 +20,7 @@ pub struct Warning {
     pub values: BTreeMap<String, f64>,
 }
 
-/// So many standard errors from 0.5 an AUC is not told apart from that of random scores.
+/// Within this number of standard errors of 0.5 an AUC is not distinguished from that of random scores.
 const ERRORS_OF_CHANCE: f64 = 2.0;
 
 /// The standard error of the AUC of random scores (Mann and Whitney): `sqrt((n + 1) / (12 p (n - p)))` for `p` positives
