@@ -1,12 +1,10 @@
 //! A step allocates nothing once the buffers have seen the largest batch.
 //!
 //! A binary of its own: the counting allocator is global, and nothing else may run beside it.
-#![allow(unsafe_code, reason = "a global allocator can't be written without; it forwards to the system's")]
 
 mod common;
-
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::sync::atomic::{AtomicUsize, Ordering};
+#[path = "common/counting_allocator.rs"]
+mod counting_allocator;
 
 use cafe_core::{
     AdaConfig, AdaEmbedding, Budget, CafeConfig, CafeEmbedding, CafePlusConfig, CafePlusEmbedding, CafePlusSettings,
@@ -16,27 +14,7 @@ use cafe_core::{
 };
 
 use common::compact_quota;
-
-struct Counting;
-
-static ALLOCATIONS: AtomicUsize = AtomicUsize::new(0);
-
-// SAFETY: every call goes to the system allocator unchanged; counting touches no memory of theirs.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
-        // SAFETY: the caller's contract is the system's.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, ptr: *mut u8, layout: Layout) {
-        // SAFETY: the caller's contract is the system's.
-        unsafe { System.dealloc(ptr, layout) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
+use counting_allocator::allocations;
 
 const FEATURES: [u64; 3] = [8, 1000, 50_000];
 const DIM: usize = 8;
@@ -128,12 +106,13 @@ fn check(name: &str, mut embedding: Box<dyn Embedding>, n_samples: usize) {
         // Distinct ids differ from step to step, and buffers grow to the most there can be.
         let warm = step >= 100;
         fill(step, &mut ids, &mut grads);
-        let before = ALLOCATIONS.load(Ordering::Relaxed);
-        embedding.lookup(&ids, &mut rows);
-        embedding.n_hot(&ids);
-        promoted += embedding.update(&ids, &grads, 0.1).promoted;
+        let in_step = allocations(|| {
+            embedding.lookup(&ids, &mut rows);
+            embedding.n_hot(&ids);
+            promoted += embedding.update(&ids, &grads, 0.1).promoted;
+        });
         if warm {
-            counted += ALLOCATIONS.load(Ordering::Relaxed) - before;
+            counted += in_step;
         }
     }
     assert_eq!(counted, 0, "{name}, {n_samples} samples");

@@ -1,46 +1,20 @@
 //! Reading a row and encoding it allocates nothing, once the buffers exist.
 //! A test binary of its own, because it replaces the allocator.
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
-#![allow(unsafe_code, reason = "a counting allocator can't be written without")]
 
-use std::alloc::{GlobalAlloc, Layout, System};
+#[path = "../../cafe-core/tests/common/counting_allocator.rs"]
+mod counting_allocator;
+
 use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use criteo_io::{
     Batch, CachePlan, Categorical, Columns, Day, Dialect, Format, Kind, Label, Numeric, Prefetch, PrefetchConfig,
     Reader, Record, RecordSource,
 };
 
-/// The system's allocator, counting calls of every thread.
-struct Counting;
-
-static N_ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
-
-// SAFETY: every call goes to the system's allocator unchanged; counting touches no memory of it.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        N_ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
-        // SAFETY: the caller keeps the contract of `alloc`.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        // SAFETY: the caller keeps the contract of `dealloc`.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-
-    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, n_bytes: usize) -> *mut u8 {
-        N_ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
-        // SAFETY: the caller keeps the contract of `realloc`.
-        unsafe { System.realloc(pointer, layout, n_bytes) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
+use counting_allocator::allocations;
 
 const BATCH_SIZE: usize = 100;
 const N_WARM_UP: usize = 20;
@@ -88,24 +62,22 @@ fn table() -> Dialect {
 }
 
 /// Allocations while `step` is called for a hundred batches, after a warm-up.
-fn count(mut step: impl FnMut()) -> u64 {
+fn count(mut step: impl FnMut()) -> usize {
     (0..N_WARM_UP).for_each(|_| step());
-    let before = N_ALLOCATIONS.load(Ordering::Relaxed);
-    (0..N_BATCHES).for_each(|_| step());
-    N_ALLOCATIONS.load(Ordering::Relaxed) - before
+    allocations(|| (0..N_BATCHES).for_each(|_| step()))
 }
 
-fn read_directly(path: &Path) -> u64 {
+fn read_directly(path: &Path) -> usize {
     read_from(&mut Reader::open(vec![path.to_owned()], Format::CriteoKaggle).unwrap())
 }
 
-fn read_cached(path: &Path) -> u64 {
+fn read_cached(path: &Path) -> usize {
     let n_rows = (BATCH_SIZE * (N_WARM_UP + N_BATCHES)) as u64;
     let plan = CachePlan::new(vec![path.to_owned()], Format::CriteoKaggle, Some(n_rows), None).unwrap();
     read_from(&mut plan.build(&mut |_| {}).unwrap().rows())
 }
 
-fn read_from(reader: &mut dyn RecordSource) -> u64 {
+fn read_from(reader: &mut dyn RecordSource) -> usize {
     let (mut record, mut batch) = (Record::default(), Batch::default());
     count(|| {
         batch.clear();
@@ -116,7 +88,7 @@ fn read_from(reader: &mut dyn RecordSource) -> u64 {
     })
 }
 
-fn read_ahead(path: &Path) -> u64 {
+fn read_ahead(path: &Path) -> usize {
     let reader = Reader::open(vec![path.to_owned()], Format::CriteoKaggle).unwrap();
     let config = PrefetchConfig::all(BATCH_SIZE, 2);
     let mut prefetch = Prefetch::spawn(Box::new(reader), config);

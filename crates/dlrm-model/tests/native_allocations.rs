@@ -1,36 +1,16 @@
 //! A step of the native engine allocates nothing of its own once its buffers have seen the largest batch.
 //!
 //! A binary of its own: the counting allocator is global, and nothing else may run beside it.
-#![allow(unsafe_code, reason = "a global allocator can't be written without; it forwards to the system's")]
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::sync::atomic::{AtomicUsize, Ordering};
+#[path = "../../cafe-core/tests/common/counting_allocator.rs"]
+mod counting_allocator;
 
 use dlrm_model::{
     DcnConfig, DcnV2Config, DeepFmConfig, DeviceSpec, DlrmConfig, Inputs, ModelConfig, ModelOptions, NativeModel,
     OptimizerKind, Precision, StepOutputs, WideDeepConfig,
 };
 
-struct Counting;
-
-static ALLOCATIONS: AtomicUsize = AtomicUsize::new(0);
-
-// SAFETY: every call goes to the system allocator unchanged; counting touches no memory of theirs.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
-        // SAFETY: the caller's contract is the system's.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, ptr: *mut u8, layout: Layout) {
-        // SAFETY: the caller's contract is the system's.
-        unsafe { System.dealloc(ptr, layout) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
+use counting_allocator::allocations;
 
 /// Allocations of a step of `n_samples`, once everything is warm.
 fn count(config: &ModelConfig, precision: Precision, n_threads: usize, n_samples: usize) -> usize {
@@ -46,12 +26,10 @@ fn count(config: &ModelConfig, precision: Precision, n_threads: usize, n_samples
         model.train_step(inputs, 0.01, outputs).expect("a step");
     };
     (0..STEPS).for_each(|_| step());
-    let before = ALLOCATIONS.load(Ordering::Relaxed);
-    (0..STEPS).for_each(|_| step());
-    let in_steps = ALLOCATIONS.load(Ordering::Relaxed) - before;
-    let before = ALLOCATIONS.load(Ordering::Relaxed);
-    (0..STEPS).for_each(|_| model.predict(inputs, &mut logits).expect("a prediction"));
-    in_steps.max(ALLOCATIONS.load(Ordering::Relaxed) - before).div_ceil(STEPS)
+    let in_steps = allocations(|| (0..STEPS).for_each(|_| step()));
+    let in_predictions =
+        allocations(|| (0..STEPS).for_each(|_| model.predict(inputs, &mut logits).expect("a prediction")));
+    in_steps.max(in_predictions).div_ceil(STEPS)
 }
 
 fn other_models() -> [ModelConfig; 5] {
