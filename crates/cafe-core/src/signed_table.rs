@@ -28,6 +28,20 @@
 //! multiplexing, with the features as the senders. The price is that strangers who want the same vector no longer help each
 //! other: the field's row is for that. The tests measure the variance against the formula.
 //!
+//! # Where a feature starts
+//!
+//! A row of U(±sqrt(1 / m)) for a table of m rows is almost zero, and so would be all features that read it. In a table of its
+//! own a field of f features starts from U(±sqrt(1 / f)): a field of ten from vectors that differ by a third, from which the
+//! network learns at once what sets them apart. With a sign for each value this costs no byte, because a feature's signs are
+//! a random vector already:
+//!
+//! ```text
+//! e(id) = T[field of id] + s1(id) * (T[h1(id)] + c),      c = sqrt(1 / (3 f)),
+//! ```
+//!
+//! where `c` is the standard deviation of U(±sqrt(1 / f)), the same for all values. It never changes; what is learned is
+//! learned on top of it. `docs/quality.md` has what it is worth.
+//!
 //! Where this is used as a part of a method (a cold tier), the calls are these:
 //!
 //! * Lookup: [`SignedTable::read`] for any number of ids; for one it copies out the vector that a promoted feature
@@ -243,13 +257,16 @@ impl SignedHashes {
 pub(crate) struct SignedTable {
     hashes: SignedHashes,
     field_rows: bool,
+    /// By field: what the signs of a feature count for beside its rows. Empty without a sign for each value.
+    code_weights: Box<[f32]>,
     rows: RowTable,
 }
 
 impl SignedTable {
     /// A table of `n_rows` rows of `dim` values, those of the fields among them. The row of a field of f features starts
     /// from U(±sqrt(1 / f)), as the rows of a table of its own would; the m that hashes choose from U(±sqrt(1 / (k m))) for
-    /// k hashes, so that their sum has the variance of a row of U(±sqrt(1 / m)).
+    /// k hashes, so that their sum has the variance of a row of U(±sqrt(1 / m)). With a sign for each value those come on top of
+    /// what a feature starts from.
     ///
     /// # Panics
     /// If there are neither one nor two hashes, fewer rows than [`UnifiedSettings::min_rows`], or 2^31 of them.
@@ -281,7 +298,10 @@ impl SignedTable {
             n_hashed,
             seeds: [mix64(1, seed), mix64(2, seed)],
         };
-        Self { hashes, field_rows, rows }
+        let code_weight = |&n: &u64| init_bound(n) / 3.0_f32.sqrt();
+        let is_coded = signs == Signs::Coordinate;
+        let code_weights = if is_coded { features.iter().map(code_weight).collect() } else { Box::default() };
+        Self { hashes, field_rows, code_weights, rows }
     }
 
     /// The length of a vector.
@@ -309,14 +329,19 @@ impl SignedTable {
     /// Writes the vector of the feature of a field that has these rows.
     #[inline]
     pub(crate) fn read_rows(&self, rows: FeatureRows, field: usize, out: &mut [f32]) {
-        self.read_hashed(rows, out);
+        self.read_hashed(rows, field, out);
         self.add_field(field, out);
     }
 
-    /// Writes the signed sum of these rows: the vector of a feature without the row of its field.
+    /// Writes the signed sum of these rows: the vector of a feature of a field without the field's row.
     #[inline]
-    pub(crate) fn read_hashed(&self, rows: FeatureRows, out: &mut [f32]) {
+    pub(crate) fn read_hashed(&self, rows: FeatureRows, field: usize, out: &mut [f32]) {
         self.rows.read(rows[0].row, out);
+        if let Some(&weight) = self.code_weights.get(field) {
+            for value in &mut *out {
+                *value += weight;
+            }
+        }
         if self.hashes.n_hashes == 2 {
             // s1 a + s2 b = s2 (s1 s2 a + b): every step is an addition, and exact, since rounding is symmetric.
             let second = self.hashes.signs_of(rows[1]);
@@ -400,7 +425,9 @@ impl SignedTable {
 
     /// The table that [`SignedTable::state`] described, with the settings of `self`.
     pub(crate) fn restored(&self, state: &mut StateMap<'_>) -> Result<Self, StateError> {
-        Ok(Self { rows: self.rows.restored(self.rows.n_rows(), state)?, ..*self })
+        let Self { hashes, field_rows, code_weights, rows } = self;
+        let rows = rows.restored(rows.n_rows(), state)?;
+        Ok(Self { hashes: *hashes, field_rows: *field_rows, code_weights: code_weights.clone(), rows })
     }
 }
 

@@ -224,7 +224,7 @@ fn read_with_own(table: &SignedTable, own: &ClaimedRows, ids: &[FeatureId], out:
             }
         }
         for (((&rows, &slot), id), out) in rows.iter().zip(&slots).zip(ids).zip(out.chunks_exact_mut(dim)) {
-            table.read_hashed(rows, out);
+            table.read_hashed(rows, id.field(), out);
             if let Some(slot) = slot {
                 own.read(slot, &mut out[..width]);
             }
@@ -252,7 +252,7 @@ fn step_own(
         for place in batch.places(field) {
             let id = FeatureId::from_raw(batch.key(place));
             let slot = own.find(id).or_else(|| {
-                table.read_hashed(table.rows_of(id), shared);
+                table.read_hashed(table.rows_of(id), field, shared);
                 own.claim(id, &shared[..width])
             });
             slots.push(slot.unwrap_or(NO_SLOT));
@@ -313,7 +313,7 @@ mod tests {
         let width = config.own_rows.expect("room").width;
         let shared = |embedding: &UnifiedEmbedding, id: FeatureId| {
             let mut out = vec![0.0; DIM];
-            embedding.table.read_hashed(embedding.table.rows_of(id), &mut out);
+            embedding.table.read_hashed(embedding.table.rows_of(id), id.field(), &mut out);
             out
         };
         let of_field = |embedding: &UnifiedEmbedding, id: FeatureId| {

@@ -72,6 +72,26 @@ fn step(table: &mut SignedTable, ids: &[FeatureId], grads: &[f32]) {
     table.step(&batch, &contributions, 0.5, &Alone);
 }
 
+/// Features of a small field start as far from each other as in a table of their own, however large the shared one is.
+#[test]
+fn coded_features_start_with_the_variance_of_their_fields_tables() {
+    let features = [3, 100, 40_000];
+    let settings = UnifiedSettings { field_rows: false, ..UnifiedSettings::CODED };
+    let table = SignedTable::new(&settings, &features, 100_000, DIM, RowFormat::default(), 5);
+    for (field, n_features) in features.into_iter().enumerate() {
+        let ids: Vec<_> = (0..n_features.min(500) as u32).map(|token| FeatureId::new(field, token)).collect();
+        let mut vectors = vec![f32::NAN; ids.len() * DIM];
+        table.read(&ids, &mut vectors);
+        let moment = vectors.iter().map(|&value| f64::from(value).powi(2)).sum::<f64>() / vectors.len() as f64;
+        // Of U(±sqrt(1 / f)), and of what the rows start from.
+        let expected = (1.0 / n_features as f64 + 1e-5) / 3.0;
+        assert!((moment / expected - 1.0).abs() < 0.1, "field {field}: {moment} for {expected}");
+        let distinct: std::collections::BTreeSet<Vec<bool>> =
+            vectors.chunks_exact(DIM).map(|row| row.iter().map(|value| value.is_sign_negative()).collect()).collect();
+        assert_eq!(distinct.len(), ids.len(), "field {field}");
+    }
+}
+
 proptest! {
     #[test]
     fn a_vector_is_the_signed_sum_of_its_rows(
@@ -83,9 +103,11 @@ proptest! {
         table.read(&ids, &mut out);
         for (&id, vector) in ids.iter().zip(out.chunks_exact(DIM)) {
             let mut expected = [0.0; DIM];
-            for (row_idx, signs) in terms(&table, id) {
+            for (k, (row_idx, signs)) in terms(&table, id).into_iter().enumerate() {
+                let is_code = k == 0 && settings.signs == Signs::Coordinate;
+                let weight = if is_code { (1.0_f64 / 50.0).sqrt() as f32 / 3.0_f32.sqrt() } else { 0.0 };
                 for ((sum, value), sign) in expected.iter_mut().zip(row(&table, row_idx)).zip(signs) {
-                    *sum += sign * value;
+                    *sum += sign * (value + weight);
                 }
             }
             prop_assert_eq!(vector, expected);
