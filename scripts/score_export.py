@@ -14,8 +14,8 @@ import numpy as np
 def load(directory):
     """The manifest, and the tensors by name."""
     manifest = json.load(open(f"{directory}/manifest.json"))
-    if (manifest["format"], manifest["version"]) != ("cafe-export", 1):
-        sys.exit(f"{directory}: not an export of version 1")
+    if manifest["format"] != "cafe-export" or manifest["version"] not in (1, 3):
+        sys.exit(f"{directory}: not an export of version 1 or 3")
     blob = np.memmap(f"{directory}/model.safetensors", np.uint8, "r")
     if zlib.crc32(blob) != manifest["files"][0]["crc32"]:
         sys.exit(f"{directory}/model.safetensors: damaged, its checksum is another")
@@ -81,11 +81,15 @@ def main(directory, path, has_label):
         print(f"scored in f64; the program's products are in {manifest['precision']}", file=sys.stderr)
     net = {name.removeprefix("network."): t.astype(np.float64) for name, t in tensors.items() if name.startswith("network.")}
     features, vectors, missing, n_skipped = tensors["features"], tensors["rows"], set(), 0
+    frequencies = tensors.get("frequencies")
+    n_numbers = manifest["n_dense"] - manifest.get("n_frequencies", 0)
     lines = sys.stdin if path == "-" else open(path)
     while chunk := list(islice(lines, 2048)):
-        dense, ids = inputs(chunk, manifest["n_dense"], manifest["n_fields"], has_label)
+        dense, ids = inputs(chunk, n_numbers, manifest["n_fields"], has_label)
         places = np.minimum(np.searchsorted(features, ids), len(features) - 1)
         unknown = features[places] != ids
+        if frequencies is not None:
+            dense = np.concatenate([dense, frequencies[places]], 1)
         x = logits(net, manifest["model"], dense, vectors[places].astype(np.float64))
         x[unknown.any(1)] = np.nan
         print(*map(repr, (1 / (1 + np.exp(-x))).tolist()), sep="\n")

@@ -70,6 +70,16 @@ pub trait Embedding: Send {
         None
     }
 
+    /// Writes to `out[i]` how often `ids[i]` occurred in training before, relative to its field: see
+    /// [`FrequencySketch::relative`](crate::FrequencySketch::relative). `false`, and nothing is written, where nothing is
+    /// counted: in all methods but [`FrequencyEmbedding`](crate::FrequencyEmbedding). It allocates nothing.
+    ///
+    /// # Panics
+    /// If `out.len() != ids.len()`, or an id is of a field that the embedding lacks.
+    fn frequencies(&self, _ids: &[FeatureId], _out: &mut [f32]) -> bool {
+        false
+    }
+
     /// Everything that a restored embedding needs to go on as if never interrupted.
     fn state(&self) -> Vec<(&'static str, StateView<'_>)>;
 

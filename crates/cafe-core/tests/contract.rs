@@ -6,11 +6,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use cafe_core::{
     Accumulator, AdaConfig, AdaEmbedding, Budget, CafeConfig, CafeEmbedding, CafePlusConfig, CafePlusEmbedding,
-    CafePlusSettings, CafeSettings, Cold, Embedding, FeatureCounts, FeatureId, FullEmbedding, Hash2Config,
-    Hash2Embedding, HashedConfig, HashedEmbedding, HotFeature, HotRows, HotRule, Importance, MdeConfig, MdeEmbedding,
-    Medium, OfflineConfig, OfflineEmbedding, QrConfig, QrEmbedding, RowFormat, RowOptimizer, RowPrecision, Signs,
-    Sketches, SlotLayout, StateError, StateView, Tier, UnifiedConfig, UnifiedEmbedding, UnifiedSettings, UpdateStats,
-    VictimPolicy, mix64,
+    CafePlusSettings, CafeSettings, Cold, Embedding, FeatureCounts, FeatureId, FrequencyConfig, FrequencyEmbedding,
+    FullEmbedding, Hash2Config, Hash2Embedding, HashedConfig, HashedEmbedding, HotFeature, HotRows, HotRule,
+    Importance, MdeConfig, MdeEmbedding, Medium, OfflineConfig, OfflineEmbedding, QrConfig, QrEmbedding, RowFormat,
+    RowOptimizer, RowPrecision, Signs, Sketches, SlotLayout, StateError, StateView, Tier, UnifiedConfig,
+    UnifiedEmbedding, UnifiedSettings, UpdateStats, VictimPolicy, mix64,
 };
 
 use common::compact_quota;
@@ -22,6 +22,8 @@ const BUDGET: u64 = 8000;
 const MDE_BUDGET: u64 = 30_000;
 /// Statistics of every feature alone are 34,760 bytes.
 const ADA_BUDGET: u64 = 36_000;
+/// Of a sketch of frequencies, beside the budget.
+const FREQUENCY_BYTES: u64 = 500;
 const ADAGRAD: RowOptimizer = RowOptimizer::row_wise_adagrad(1e-10);
 
 const BYTE_ADAGRAD: RowOptimizer = RowOptimizer::RowWiseAdagrad { epsilon: 1e-10, accumulator: Accumulator::Byte };
@@ -199,7 +201,38 @@ fn all() -> Vec<(&'static str, Box<dyn Embedding>)> {
         all.extend(methods.map(|(method, embedding)| (&*format!("{method}, {name}").leak(), embedding)));
     }
     all.extend(levers());
+    all.extend(with_frequencies());
     all
+}
+
+/// Buckets fill and features push each other out within a few steps.
+fn with_frequencies() -> [(&'static str, Box<dyn Embedding>); 2] {
+    let config = FrequencyConfig::within(&FEATURES, FREQUENCY_BYTES, 3).expect("fits");
+    let coded = unified(UnifiedSettings::CODED, ADAGRAD.into());
+    [("coded, frequencies", coded), ("cafe, frequencies", cafe(&lively()))]
+        .map(|(name, inner)| (name, Box::new(FrequencyEmbedding::new(inner, &config)) as Box<dyn Embedding>))
+}
+
+/// Only what has been trained before counts, and only where something counts.
+#[test]
+fn frequencies_are_of_the_steps_before() {
+    for (name, mut embedding) in all() {
+        let (ids, grads) = batch(3, 32);
+        let numbers = |embedding: &dyn Embedding| {
+            let mut numbers = vec![f32::NAN; ids.len()];
+            embedding.frequencies(&ids, &mut numbers).then_some(numbers)
+        };
+        let before = numbers(&*embedding);
+        assert_eq!(before.is_some(), name.ends_with("frequencies"), "{name}");
+        let Some(before) = before else { continue };
+        assert!(before.iter().all(|&number| number == 0.0), "{name}");
+        assert_eq!(numbers(&*embedding).as_ref(), Some(&before), "{name}");
+        embedding.update(&ids, &grads, 0.1);
+        let after = numbers(&*embedding).expect("it counts");
+        let often = ids.iter().position(|&id| ids.iter().filter(|&&other| other == id).count() > 3).expect("skewed");
+        let seldom = ids.iter().position(|&id| ids.iter().filter(|&&other| other == id).count() == 1).expect("skewed");
+        assert!(after[often] > after[seldom], "{name}: {} and {}", after[often], after[seldom]);
+    }
 }
 
 /// A skewed batch with duplicates and missing values, and gradients; a function of `step`.
@@ -303,6 +336,7 @@ fn memory_stays_within_the_budget_and_fixed() {
             let budget = match name {
                 _ if name.starts_with("mde") => MDE_BUDGET,
                 _ if name.starts_with("ada") => ADA_BUDGET,
+                _ if name.ends_with("frequencies") => BUDGET + FREQUENCY_BYTES,
                 _ if name.contains("own rows") => own_budget(RowFormat::default()),
                 _ => BUDGET,
             };

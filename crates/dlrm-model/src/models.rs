@@ -42,6 +42,9 @@ pub(crate) trait Architecture: Any + fmt::Debug + Send + Sync {
     /// Floats that a pass keeps of one sample, about: what each layer saw and made of it.
     fn activation_floats(&self) -> usize;
 
+    /// The weights by which numeric inputs reach the logit: their columns are the inputs, the numeric ones first.
+    fn dense_weights(&self) -> Vec<String>;
+
     /// The specification, with weights drawn from one generator, each weight before its bias.
     fn graph(&self, seed: u64, device: &Device) -> candle_core::Result<Box<dyn Graph>>;
 
@@ -149,6 +152,10 @@ impl ModelConfig {
     #[must_use]
     pub fn activation_floats(&self) -> usize {
         self.0.activation_floats()
+    }
+
+    pub(crate) fn dense_weights(&self) -> Vec<String> {
+        self.0.dense_weights()
     }
 
     pub(crate) fn graph(&self, seed: u64, device: &Device) -> candle_core::Result<Box<dyn Graph>> {

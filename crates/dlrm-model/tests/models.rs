@@ -6,8 +6,8 @@ mod common;
 
 use common::{Engine, other_models};
 use dlrm_model::{
-    DeviceSpec, Inputs, Model, ModelConfig, ModelError, ModelOptions, NamedTensor, OptimizerKind, ParameterError,
-    StepLoss, StepOutputs,
+    DeviceSpec, DlrmConfig, Inputs, Model, ModelConfig, ModelError, ModelOptions, NamedTensor, OptimizerKind,
+    ParameterError, StepLoss, StepOutputs,
 };
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -54,6 +54,34 @@ impl Batch {
 
 fn bits(values: &[f32]) -> Vec<u32> {
     values.iter().map(|value| value.to_bits()).collect()
+}
+
+/// Inputs that a fresh model ignores change no logit until it has trained; the others do from the start.
+#[test]
+fn ignored_numbers_count_once_they_are_trained() {
+    let dlrm = DlrmConfig { n_dense: 5, n_fields: 6, dim: 8, bottom: vec![16, 8], top: vec![16, 1] };
+    for config in other_models(5, 6, 8, &[24, 8]).into_iter().chain([dlrm.into()]) {
+        for &engine in Engine::TRAINING {
+            let mut model = engine.build(config.clone(), options(ADAGRAD, 1));
+            model.ignore_last_dense(3).unwrap();
+            let mut batch = Batch::new(&config, 90, 1);
+            let logits_with = |model: &Model, batch: &Batch, range: std::ops::Range<usize>| {
+                let mut dense = batch.dense.clone();
+                dense.chunks_exact_mut(5).for_each(|row| row[range.clone()].iter_mut().for_each(|v| *v *= -2.0));
+                let mut logits = vec![0.0; 90];
+                model.predict(Inputs { dense: &dense, rows: &batch.rows, labels: &[] }, &mut logits).unwrap();
+                logits
+            };
+            let fresh = logits_with(&model, &batch, 0..0);
+            assert_eq!(bits(&logits_with(&model, &batch, 2..5)), bits(&fresh), "{config:?} {engine:?}");
+            assert_ne!(logits_with(&model, &batch, 0..2), fresh, "{config:?} {engine:?}");
+            for _ in 0..3 {
+                batch.train(&mut model).unwrap();
+            }
+            let trained = logits_with(&model, &batch, 0..0);
+            assert_ne!(logits_with(&model, &batch, 2..5), trained, "{config:?} {engine:?}");
+        }
+    }
 }
 
 #[test]

@@ -34,6 +34,16 @@ pub fn spread(sum_grads: &[f32], bag_ends: &[u32], dim: usize, row_grads: &mut [
     }
 }
 
+/// The mean of each bag's numbers, 0 of an empty one; every number is a bag of its own without `bag_ends`.
+pub fn means<'a>(numbers: &'a [f32], bag_ends: &'a [u32]) -> impl Iterator<Item = f32> + 'a {
+    let singles = if bag_ends.is_empty() { numbers } else { &[] };
+    let mean = |bag: Range<usize>| {
+        let n = bag.len().max(1) as f32;
+        numbers[bag].iter().sum::<f32>() / n
+    };
+    singles.iter().copied().chain(bags(bag_ends).map(mean))
+}
+
 fn bags(bag_ends: &[u32]) -> impl Iterator<Item = Range<usize>> {
     let starts = std::iter::once(&0).chain(bag_ends);
     starts.zip(bag_ends).map(|(&start, &end)| start as usize..end as usize)
@@ -51,6 +61,11 @@ mod tests {
         let mut sums = [0.0; 6];
         sum(&rows, &ends, dim, &mut sums);
         assert_eq!(sums, [4.0, 6.0, 5.0, 6.0, 27.0, 30.0]);
+
+        let numbers = [1.0, 3.0, 5.0, 1.0, 2.0, 6.0];
+        assert_eq!(means(&numbers, &ends).collect::<Vec<_>>(), [2.0, 5.0, 3.0]);
+        assert_eq!(means(&numbers, &[]).collect::<Vec<_>>(), numbers);
+        assert_eq!(means(&[4.0], &[0, 1]).collect::<Vec<_>>(), [0.0, 4.0]);
 
         let mut grads = [0.0; 12];
         spread(&[1.0, 2.0, 3.0, 4.0, 5.0, 6.0], &ends, dim, &mut grads);

@@ -122,6 +122,9 @@ pub struct TrainingReport {
     pub counts_optimizer: bool,
     /// Whether the network's only number is the constant 1.
     pub constant_input: bool,
+    /// Whether the network gets how often features occurred.
+    #[serde(default)]
+    pub frequency_inputs: bool,
 }
 
 impl TrainingReport {
@@ -137,6 +140,7 @@ impl TrainingReport {
             accumulator: embedding.accumulator,
             counts_optimizer: embedding.count_optimizer == Some(true),
             constant_input: model.constant_input == Some(true),
+            frequency_inputs: embedding.frequency_inputs,
         }
     }
 
@@ -149,7 +153,9 @@ impl TrainingReport {
             _ => "",
         };
         let constant = if self.constant_input { "; no numbers: constant input" } else { "" };
-        format!("{optimizer} at {lr:.4}, rows {embedding_optimizer} at {embedding_lr:.4}{accumulator}{constant}")
+        let frequencies = if self.frequency_inputs { "; frequencies of features as inputs" } else { "" };
+        let rows = format!("rows {embedding_optimizer} at {embedding_lr:.4}{accumulator}");
+        format!("{optimizer} at {lr:.4}, {rows}{constant}{frequencies}")
     }
 }
 

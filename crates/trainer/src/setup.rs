@@ -6,8 +6,8 @@ mod sizes;
 use anyhow::{Context, Result, anyhow};
 use cafe_core::{
     Accumulator, AdaConfig, Budget, BudgetError, CafeConfig, CafePlusConfig, CafeSettings, Embedding, FeatureCounts,
-    Hash2Config, HashedConfig, MdeConfig, OfflineConfig, QrConfig, RowFormat, RowOptimizer, UnifiedConfig,
-    UnifiedSettings, full_bytes, mix64,
+    FrequencyConfig, Hash2Config, HashedConfig, MdeConfig, OfflineConfig, QrConfig, RowFormat, RowOptimizer,
+    UnifiedConfig, UnifiedSettings, full_bytes, mix64,
 };
 use criteo_io::{Dialect, DialectError, Schema};
 use dlrm_model::{
@@ -21,7 +21,7 @@ use crate::config::{
 };
 use crate::data::DataSet;
 
-pub use sizes::{FullSizes, Sizes};
+pub use sizes::{FrequencySizes, FullSizes, Sizes};
 
 /// PyTorch's default for Adagrad.
 const ADAGRAD_EPSILON: f32 = 1e-10;
@@ -149,7 +149,9 @@ fn too_small(config: &Config, features: &[u64], budget: Budget, what: &'static s
 pub fn cafe_settings(config: &Config) -> Option<CafeSettings> {
     let embedding = &config.embedding;
     let (features, dim) = (schema(config).ok()?.features, config.model.dim);
-    let ratio = budget_of(embedding)?.compression(&features, dim);
+    let budget = budget_of(embedding)?;
+    let rest = split_budget(config, &features, budget).ok()?.map_or(budget, |(_, rest)| rest);
+    let ratio = rest.compression(&features, dim);
     let paper = cafe::paper(&config.data.format, ratio);
     let is_cafe = embedding.method == Method::Cafe;
     is_cafe.then(|| cafe::settings(embedding, paper, row_format(config), embedding_seed(config)))
@@ -172,8 +174,51 @@ pub fn row_precision(format: RowFormat) -> RowPrecision {
     }
 }
 
-/// One arm a method.
+/// The share of the budget that pays for frequencies: it was a twentieth that was measured.
+const FREQUENCY_SHARE: f64 = 0.05;
+
+/// The sizes of the method, and of the sketch of frequencies beside it.
 fn sizes(config: &Config, features: &[u64], budget: Budget, format: RowFormat) -> Result<Box<dyn Sizes>, BudgetError> {
+    let Some((frequencies, rest)) = split_budget(config, features, budget)? else {
+        return method_sizes(config, features, budget, format);
+    };
+    let method = method_sizes(config, features, rest, format)?;
+    Ok(Box::new(FrequencySizes { method, frequencies }))
+}
+
+/// The sketch of frequencies that a configuration asks for, and the budget that is left; `None` if it asks for none. A full
+/// table has no budget: there the sketch comes on top.
+fn split_budget(
+    config: &Config,
+    features: &[u64],
+    budget: Budget,
+) -> Result<Option<(FrequencyConfig, Budget)>, BudgetError> {
+    if !config.embedding.frequency_inputs {
+        return Ok(None);
+    }
+    let bytes = budget.bytes(features, config.model.dim);
+    let share = (bytes as f64 * FREQUENCY_SHARE) as u64;
+    let frequencies = FrequencyConfig::within(features, share, mix64(config.seed, 0xf_4e9));
+    let frequencies = frequencies.map_err(|error| match error {
+        BudgetError::TooSmall { needed, what, .. } => {
+            BudgetError::TooSmall { budget: bytes, needed: (needed as f64 / FREQUENCY_SHARE).ceil() as u64, what }
+        }
+        _ => error,
+    })?;
+    let rest = match config.embedding.method {
+        Method::Full => budget,
+        _ => Budget::Bytes(bytes - frequencies.bytes()),
+    };
+    Ok(Some((frequencies, rest)))
+}
+
+/// One arm a method.
+fn method_sizes(
+    config: &Config,
+    features: &[u64],
+    budget: Budget,
+    format: RowFormat,
+) -> Result<Box<dyn Sizes>, BudgetError> {
     let (dim, seed, embedding) = (config.model.dim, embedding_seed(config), &config.embedding);
     let (bytes, ratio) = (budget.bytes(features, dim), budget.compression(features, dim));
     let paper = cafe::paper(&config.data.format, ratio);
@@ -293,11 +338,17 @@ pub const MODELS: &[ModelEntry] = &[
 /// As [`dialect`].
 pub fn model_config(config: &Config) -> Result<Shape> {
     let Schema { n_integers, n_fields, .. } = schema(config)?;
-    let n_dense = config.model.n_dense(n_integers);
+    let n_dense = config.model.n_dense(n_integers) + n_frequency_inputs(config, n_fields);
     Ok((config.model.kind.entry().shape)(n_dense, n_fields, config.model.clone()))
 }
 
-/// Builds the dense network on its device.
+/// Numbers that say how often features occurred, one a field: the last of the network's numeric inputs.
+fn n_frequency_inputs(config: &Config, n_fields: usize) -> usize {
+    if config.embedding.frequency_inputs { n_fields } else { 0 }
+}
+
+/// Builds the dense network on its device. It starts without a weight on frequencies, so that they cost nothing where they say
+/// nothing.
 ///
 /// # Errors
 /// If the device can't be had, or the shape does not fit together.
@@ -311,7 +362,13 @@ pub fn build_model(config: &Config) -> Result<Model> {
     let options = ModelOptions { optimizer, seed: mix64(config.seed, 0x0de1), device, n_threads: config.threads };
     let engine: EngineKind = config.engine.parse().map_err(|error| anyhow!("engine: {error}"))?;
     let precision: Precision = config.precision.parse().map_err(|error| anyhow!("precision: {error}"))?;
-    Ok(Model::with_precision(engine, model_config(config)?, options, precision)?)
+    let shape = model_config(config)?;
+    let n_ignored = n_frequency_inputs(config, shape.n_fields());
+    let mut model = Model::with_precision(engine, shape, options, precision)?;
+    if n_ignored > 0 {
+        model.ignore_last_dense(n_ignored)?;
+    }
+    Ok(model)
 }
 
 /// The rows of the data, where they are known without looking at them.

@@ -25,8 +25,10 @@ pub struct Learner {
     /// One row an id, and its gradient, where fields hold several values.
     bag_rows: Vec<f32>,
     bag_grads: Vec<f32>,
-    /// The numeric input of a network where the data have none: `[B, 1]`.
-    ones: Vec<f32>,
+    /// All numeric inputs of the network, where they are not those of the data alone: `[B, n_dense]`.
+    numbers: Vec<f32>,
+    /// How often each id occurred.
+    frequencies: Vec<f32>,
     logits: Vec<f32>,
     phases: Phases,
 }
@@ -106,7 +108,8 @@ impl Learner {
             row_grads: Vec::new(),
             bag_rows: Vec::new(),
             bag_grads: Vec::new(),
-            ones: Vec::new(),
+            numbers: Vec::new(),
+            frequencies: Vec::new(),
             logits: Vec::new(),
             phases: Phases::default(),
         })
@@ -120,7 +123,7 @@ impl Learner {
         let started = Instant::now();
         self.look_up(batch);
         let looked_up = Instant::now();
-        let inputs = Inputs { dense: dense(batch, &self.ones), rows: &self.rows, labels: &batch.labels };
+        let inputs = Inputs { dense: dense(batch, &self.numbers), rows: &self.rows, labels: &batch.labels };
         let outputs = StepOutputs { row_grads: &mut self.row_grads, logits: &mut self.logits };
         let loss = self.model.train_step(inputs, rates.network, outputs)?;
         let stepped = Instant::now();
@@ -163,7 +166,7 @@ impl Learner {
     /// If a logit is not finite.
     pub fn predict(&mut self, batch: &Batch) -> Result<&[f32]> {
         self.look_up(batch);
-        let inputs = Inputs { dense: dense(batch, &self.ones), rows: &self.rows, labels: &[] };
+        let inputs = Inputs { dense: dense(batch, &self.numbers), rows: &self.rows, labels: &[] };
         self.model.predict(inputs, &mut self.logits).context("evaluation")?;
         Ok(&self.logits)
     }
@@ -186,6 +189,27 @@ impl Learner {
         }
     }
 
+    /// The network's numeric inputs where they are not those of the data alone, and nothing else: the data's, or the constant 1
+    /// where the network has one and the data have none; then, where the embedding counts, a frequency a field.
+    fn gather_numbers(&mut self, batch: &Batch) {
+        let Self { embedding, model, numbers, frequencies, .. } = self;
+        let (n_samples, shape) = (batch.len(), model.config());
+        frequencies.resize(batch.ids.len(), 0.0);
+        let n_counted = if embedding.frequencies(&batch.ids, frequencies) { shape.n_fields() } else { 0 };
+        numbers.clear();
+        if n_samples == 0 || n_counted == 0 && !batch.dense.is_empty() {
+            return;
+        }
+        let n_data = batch.dense.len() / n_samples;
+        let n_constant = shape.n_dense() - n_data - n_counted;
+        let mut bags = bags::means(frequencies, &batch.bag_ends);
+        for sample in 0..n_samples {
+            numbers.extend_from_slice(&batch.dense[sample * n_data..(sample + 1) * n_data]);
+            numbers.extend(std::iter::repeat_n(1.0, n_constant));
+            numbers.extend(bags.by_ref().take(n_counted));
+        }
+    }
+
     fn look_up(&mut self, batch: &Batch) {
         let dim = self.embedding.dim();
         let (n_ids, n_bags) = (batch.ids.len(), batch.bag_ends.len());
@@ -193,9 +217,7 @@ impl Learner {
         self.rows.resize(n_vectors * dim, 0.0);
         self.row_grads.resize(n_vectors * dim, 0.0);
         self.logits.resize(batch.len(), 0.0);
-        if batch.dense.is_empty() {
-            self.ones.resize(batch.len() * self.model.config().n_dense(), 1.0);
-        }
+        self.gather_numbers(batch);
         let Self { embedding, model, team, rows, bag_rows, bag_grads, .. } = self;
         let workers = lent(model, team.as_ref());
         if n_bags == 0 {
@@ -208,9 +230,9 @@ impl Learner {
     }
 }
 
-/// The numeric inputs of a batch. A network that has one where the data have none gets the constant 1.
-fn dense<'a>(batch: &'a Batch, ones: &'a [f32]) -> &'a [f32] {
-    if batch.dense.is_empty() { ones } else { &batch.dense }
+/// The numeric inputs of a batch: those of the data, unless there are others.
+fn dense<'a>(batch: &'a Batch, numbers: &'a [f32]) -> &'a [f32] {
+    if numbers.is_empty() { &batch.dense } else { numbers }
 }
 
 fn lent<'a>(model: &'a Model, team: Option<&'a Team>) -> Lent<'a> {

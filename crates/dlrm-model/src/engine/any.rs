@@ -105,6 +105,27 @@ impl Model {
         }
     }
 
+    /// Sets to zero the weights by which the last `n` numeric inputs reach the logit: a fresh model starts as if they were not
+    /// there, and training moves the weights from zero.
+    ///
+    /// # Errors
+    /// A failure of the device.
+    ///
+    /// # Panics
+    /// If there are fewer than `n` numeric inputs.
+    pub fn ignore_last_dense(&mut self, n: usize) -> Result<(), ModelError> {
+        let config = self.config();
+        let n_dense = config.n_dense();
+        let first = n_dense.checked_sub(n).expect("no more numeric inputs than there are");
+        let names = config.dense_weights();
+        let mut parameters = self.parameters()?;
+        for NamedTensor { shape, values, .. } in parameters.iter_mut().filter(|tensor| names.contains(&tensor.name)) {
+            let n_columns = shape.last().copied().unwrap_or(1);
+            values.chunks_exact_mut(n_columns).for_each(|row| row[first..n_dense].fill(0.0));
+        }
+        self.load_parameters(&parameters)
+    }
+
     /// Which engine it is.
     #[must_use]
     pub fn engine(&self) -> EngineKind {

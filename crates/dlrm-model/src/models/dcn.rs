@@ -67,6 +67,12 @@ impl Architecture for DcnConfig {
         (2 + 2 * self.n_cross) * self.inputs().x_len() + self.deep.iter().sum::<usize>()
     }
 
+    /// Cross layers hand their input on, up to the last layer.
+    fn dense_weights(&self) -> Vec<String> {
+        let crosses = (0..self.n_cross).map(|layer_idx| format!("cross.{layer_idx}.weight"));
+        crosses.chain(["deep.0.weight", "logit.weight"].map(str::to_owned)).collect()
+    }
+
     fn graph(&self, seed: u64, device: &Device) -> Result<Box<dyn Graph>> {
         let graph = CrossGraph::new(self.inputs(), &self.deep, seed, device, |rng, len| {
             (0..self.n_cross).map(|_| VectorCrossLayer::new(rng, len, device)).collect()

@@ -69,6 +69,13 @@ impl Architecture for DcnV2Config {
         (2 + 3 * self.n_cross) * self.inputs().x_len() + self.deep.iter().sum::<usize>()
     }
 
+    /// Cross layers hand their input on, up to the last layer.
+    fn dense_weights(&self) -> Vec<String> {
+        let kind = if self.rank.is_some() { "v.weight" } else { "weight" };
+        let crosses = (0..self.n_cross).map(|layer_idx| format!("cross.{layer_idx}.{kind}"));
+        crosses.chain(["deep.0.weight", "logit.weight"].map(str::to_owned)).collect()
+    }
+
     fn graph(&self, seed: u64, device: &Device) -> Result<Box<dyn Graph>> {
         let graph = CrossGraph::new(self.inputs(), &self.deep, seed, device, |rng, len| {
             (0..self.n_cross).map(|_| MatrixCrossLayer::new(rng, len, self.rank, device)).collect()

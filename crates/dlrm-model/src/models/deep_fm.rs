@@ -71,6 +71,10 @@ impl Architecture for DeepFmConfig {
         2 * self.inputs().x_len() + 2 * self.dim + self.deep.iter().sum::<usize>()
     }
 
+    fn dense_weights(&self) -> Vec<String> {
+        ["linear.weight", "deep.0.weight"].map(str::to_owned).to_vec()
+    }
+
     fn graph(&self, seed: u64, device: &Device) -> Result<Box<dyn Graph>> {
         let (x_len, deep) = (self.inputs().x_len(), self.deep_sizes());
         Ok(Box::new(DeepFmGraph { linear_and_deep: WideDeepGraph::new("linear", x_len, &deep, seed, device)? }))

@@ -102,6 +102,10 @@ impl Architecture for DlrmConfig {
         layers + 2 * n_vectors * self.dim + n_vectors * n_vectors
     }
 
+    fn dense_weights(&self) -> Vec<String> {
+        self.has_dense().then(|| "bottom.0.weight".to_owned()).into_iter().collect()
+    }
+
     fn graph(&self, seed: u64, device: &Device) -> Result<Box<dyn Graph>> {
         Ok(Box::new(DlrmGraph::new(self, seed, device)?))
     }

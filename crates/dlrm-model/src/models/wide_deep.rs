@@ -63,6 +63,10 @@ impl Architecture for WideDeepConfig {
         2 * self.inputs().x_len() + self.deep.iter().sum::<usize>()
     }
 
+    fn dense_weights(&self) -> Vec<String> {
+        ["wide.weight", "deep.0.weight"].map(str::to_owned).to_vec()
+    }
+
     fn graph(&self, seed: u64, device: &Device) -> Result<Box<dyn Graph>> {
         Ok(Box::new(WideDeepGraph::new("wide", self.inputs().x_len(), &self.deep_sizes(), seed, device)?))
     }

@@ -143,7 +143,8 @@ impl Config {
     fn complete(&mut self) {
         // Where the format is unknown, a message says so; what is filled in does not matter then.
         let schema = setup::schema(self).ok();
-        self.model.complete(schema.as_ref().is_none_or(|schema| schema.n_integers > 0));
+        let has_frequencies = self.embedding.frequency_inputs;
+        self.model.complete(schema.as_ref().is_none_or(|schema| schema.n_integers > 0), has_frequencies);
         self.train.complete(self.model.widest_layer(), schema.map_or(1, |schema| schema.n_fields));
         self.embedding.complete(self.train.row_optimizer());
         // A trained model has them behind it.

@@ -99,12 +99,13 @@ impl<'de> Deserialize<'de> for ModelKind {
 }
 
 impl ModelConfig {
-    /// Fills in the layer sizes that the network has and the configuration does not give: the published ones.
-    pub(super) fn complete(&mut self, has_numbers: bool) {
+    /// Fills in the layer sizes that the network has and the configuration does not give: the published ones. `has_numbers` says
+    /// whether the data have numeric columns.
+    pub(super) fn complete(&mut self, has_numbers: bool, has_frequencies: bool) {
         if !has_numbers {
             self.constant_input.get_or_insert(true);
         }
-        let has_dense = self.n_dense(usize::from(has_numbers)) > 0;
+        let has_dense = has_frequencies || self.n_dense(usize::from(has_numbers)) > 0;
         let Self { kind, dim, bottom, top, deep, cross_layers, .. } = self;
         if kind.has("bottom") && has_dense && bottom.is_empty() {
             *bottom = vec![512, 256, 64, *dim];
@@ -120,7 +121,7 @@ impl ModelConfig {
         }
     }
 
-    /// Numeric inputs of the network, for data with `n_numbers` numeric columns.
+    /// Numeric inputs of the network without those of frequencies, for data with `n_numbers` numeric columns.
     #[must_use]
     pub fn n_dense(&self, n_numbers: usize) -> usize {
         if n_numbers == 0 { usize::from(self.constant_input == Some(true)) } else { n_numbers }

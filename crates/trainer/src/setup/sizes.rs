@@ -4,9 +4,9 @@ use std::fmt::Debug;
 
 use cafe_core::{
     AdaConfig, AdaEmbedding, CafeConfig, CafeEmbedding, CafePlusConfig, CafePlusEmbedding, Embedding, FeatureCounts,
-    FieldKind, FieldRows, FullEmbedding, Hash2Config, Hash2Embedding, HashedConfig, HashedEmbedding, HotRule,
-    MdeConfig, MdeEmbedding, OfflineConfig, OfflineEmbedding, QrConfig, QrEmbedding, RowFormat, RowOptimizer, Signs,
-    UnifiedConfig, UnifiedEmbedding, UnifiedSettings,
+    FieldKind, FieldRows, FrequencyConfig, FrequencyEmbedding, FullEmbedding, Hash2Config, Hash2Embedding,
+    HashedConfig, HashedEmbedding, HotRule, MdeConfig, MdeEmbedding, OfflineConfig, OfflineEmbedding, QrConfig,
+    QrEmbedding, RowFormat, RowOptimizer, Signs, UnifiedConfig, UnifiedEmbedding, UnifiedSettings,
 };
 
 use crate::report::{bytes, grouped};
@@ -105,6 +105,62 @@ impl Sizes for FullSizes {
 
     fn build(&self, _: &FeatureCounts) -> Box<dyn Embedding> {
         Box::new(FullEmbedding::new(&self.features, self.dim, self.format, self.seed))
+    }
+}
+
+/// A method, and a sketch of how often features occur.
+#[derive(Debug)]
+pub struct FrequencySizes {
+    /// The method, in what the sketch leaves of the budget.
+    pub method: Box<dyn Sizes>,
+    /// The sketch.
+    pub frequencies: FrequencyConfig,
+}
+
+impl Sizes for FrequencySizes {
+    fn embedding_bytes(&self) -> u64 {
+        self.method.embedding_bytes() + self.frequencies.bytes()
+    }
+
+    fn expected_bytes(&self) -> u64 {
+        self.method.expected_bytes() + self.frequencies.bytes()
+    }
+
+    fn beside_bytes(&self) -> u64 {
+        self.method.beside_bytes()
+    }
+
+    fn n_rows(&self) -> u64 {
+        self.method.n_rows()
+    }
+
+    fn optimizer_bytes(&self, optimizer: RowOptimizer, dim: usize) -> u64 {
+        self.method.optimizer_bytes(optimizer, dim)
+    }
+
+    fn lines(&self) -> Vec<(&'static str, String)> {
+        let sketch = format!(
+            "{} buckets of 4 slots, {}",
+            grouped(self.frequencies.n_buckets as u64),
+            bytes(self.frequencies.bytes())
+        );
+        self.method.lines().into_iter().chain([("frequencies", sketch)]).collect()
+    }
+
+    fn field_rows(&self, field: usize) -> (u64, String) {
+        self.method.field_rows(field)
+    }
+
+    fn field_bytes(&self, field: usize, row_bytes: u64) -> u64 {
+        self.method.field_bytes(field, row_bytes)
+    }
+
+    fn wants_counts(&self) -> bool {
+        self.method.wants_counts()
+    }
+
+    fn build(&self, counts: &FeatureCounts) -> Box<dyn Embedding> {
+        Box::new(FrequencyEmbedding::new(self.method.build(counts), &self.frequencies))
     }
 }
 

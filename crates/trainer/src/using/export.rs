@@ -67,7 +67,7 @@ pub fn export(args: &ExportArgs) -> Result<String> {
     let out = &args.out;
     ensure!(fs::symlink_metadata(out).is_err(), "{}: is there already; name a directory that is not", out.display());
     let trained = args.model.open()?;
-    let mut features = Features::new(trained.learner.embedding.dim(), args.max_bytes.0);
+    let mut features = Features::new(&trained, args.max_bytes.0);
     if args.data.is_empty() {
         features.add_run(&trained.config)?;
     } else {
@@ -114,8 +114,10 @@ struct Features {
 }
 
 impl Features {
-    fn new(dim: usize, limit: u64) -> Self {
-        Self { seen: AHashSet::default(), n_rows: 0, feature_bytes: tensors::feature_bytes(dim), limit }
+    fn new(trained: &Trained, limit: u64) -> Self {
+        let dim = trained.learner.embedding.dim();
+        let feature_bytes = tensors::feature_bytes(dim, trained.config.embedding.frequency_inputs);
+        Self { seen: AHashSet::default(), n_rows: 0, feature_bytes, limit }
     }
 
     /// All rows of the run, train and test.

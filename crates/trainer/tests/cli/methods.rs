@@ -42,14 +42,57 @@ fn every_method_learns_within_its_budget() {
     }
 }
 
+/// A twentieth of the bytes counts features for the network: of any method, engine and model, and of data without numbers.
+#[test]
+fn frequencies_are_inputs_within_the_budget() {
+    let bench = Bench::new();
+    let counts = |run: &str, overrides: &[String]| {
+        let overrides = [overrides, &["embedding.frequency_inputs=true".to_owned()]].concat();
+        let report = train(&bench, run, &overrides);
+        assert_eq!(report["training"]["frequency_inputs"], true, "{run}");
+        assert!(number(&report, "test_auc") > 0.53, "{run}: {report:#}");
+        let spent = number(&report, "embedding_bytes");
+        assert!(run == "full" || spent <= number(&report, "budget_bytes"), "{run}: {spent}");
+        report
+    };
+    for (method, ratio) in METHODS {
+        let ratio = if method == "full" { ratio } else { 0.9 * ratio };
+        let overrides = [format!("embedding.method={method}"), format!("embedding.compression={ratio}")];
+        let report = counts(method, &overrides);
+        let without = train(&bench, &format!("{method}-without"), &overrides);
+        assert!(number(&report, "sketch_bytes") > number(&without, "sketch_bytes") * 0.9, "{method}: {report:#}");
+        assert_ne!(report["test_auc"], without["test_auc"], "{method}");
+    }
+    for (kind, overrides) in models() {
+        counts(kind, &overrides);
+    }
+    let report = counts("candle", &["engine=candle".to_owned()]);
+    assert_eq!(report["engine"], "candle");
+    let text = format!(
+        "[data]\npath = \"absent\"\nformat = \"avazu\"\n[embedding]\ncompression = 10\nfeatures = {:?}\n",
+        [5000; 22]
+    );
+    std::fs::write(bench.path("avazu.toml"), text).expect("written");
+    let avazu = |set: &str| {
+        let sets = ["--set", "embedding.frequency_inputs=true", "--set", set];
+        bench.trainer(&[&["plan", "--config", "avazu.toml"][..], &sets].concat())
+    };
+    for constant in ["true", "false"] {
+        let output = avazu(&format!("model.constant_input={constant}"));
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        assert!(String::from_utf8_lossy(&output.stdout).contains("buckets of 4 slots"), "{output:?}");
+    }
+}
+
 #[test]
 fn a_method_that_cant_go_so_far_says_how_far() {
     let bench = Bench::new();
-    for (method, _) in METHODS {
+    let with_frequencies = ["coded", "cafe"].map(|method| (method, "embedding.frequency_inputs=true"));
+    for (method, more) in METHODS.map(|(method, _)| (method, "threads=1")).into_iter().chain(with_frequencies) {
         let set = format!("embedding.method={method}");
         let plan = |ratio: &str| {
             let ratio = format!("embedding.compression={ratio}");
-            bench.trainer(&["plan", "--config", "small.toml", "--set", &set, "--set", &ratio])
+            bench.trainer(&["plan", "--config", "small.toml", "--set", &set, "--set", &ratio, "--set", more])
         };
         let (code, message) = failure(&plan("5000000"));
         assert_eq!(code, 78, "{message}");

@@ -128,6 +128,7 @@ fn every_model_engine_and_optimizer_goes_on_to_the_same_end() {
         ("candle-adam", &["engine=candle", "train.optimizer=adam", "train.lr=0.01"]),
         ("bf16", &["precision=bf16-emulated"]),
         ("adagrad", &["train.optimizer=adagrad", "train.lr=0.02"]),
+        ("frequencies", &["embedding.method=coded", "embedding.frequency_inputs=true", "train.optimizer=adagrad"]),
         ("elementwise", &["train.embedding_optimizer=adagrad", "embedding.precision=i8"]),
         (
             "schedule",

@@ -303,13 +303,14 @@ fn numpy_scores_an_export_as_predict_does() {
         return;
     }
     let deep = ["model.bottom=[]", "model.top=[]", "model.deep=[16, 8]", "train.lr=0.01"];
-    let kinds: [&[&str]; 6] = [
+    let kinds: [&[&str]; 7] = [
         &["model.kind=wdl"],
         &["model.kind=dcn"],
         &["model.kind=dcnv2"],
         &["model.kind=dcnv2", "model.cross_rank=4"],
         &["model.kind=deepfm"],
         &["model.kind=wdl", "embedding.method=coded", "train.optimizer=adagrad"],
+        &["model.kind=deepfm", "embedding.frequency_inputs=true"],
     ];
     let kinds = kinds.map(|kind| [kind, &deep].concat());
     for overrides in kinds.iter().chain(&[vec![]]) {

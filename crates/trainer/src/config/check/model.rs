@@ -70,7 +70,8 @@ impl Config {
         let ModelConfig { kind, bottom, top, dim, .. } = &self.model;
         // A format that nobody knows has its own message.
         let Ok(schema) = setup::schema(self) else { return };
-        let needs_bottom = kind.has("bottom") && self.model.n_dense(schema.n_integers) > 0;
+        let has_numbers = self.embedding.frequency_inputs || self.model.n_dense(schema.n_integers) > 0;
+        let needs_bottom = kind.has("bottom") && has_numbers;
         if schema.n_integers > 0 && self.model.constant_input == Some(true) {
             problems.add("model.constant_input", "expected none, as the data have numeric columns; remove it");
         }

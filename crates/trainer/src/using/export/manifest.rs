@@ -18,6 +18,8 @@ pub(super) const FILE: &str = "manifest.json";
 const VERSION: u32 = 1;
 /// Of models whose only number is a constant, which no reader of version 1 expects.
 const CONSTANT_VERSION: u32 = 2;
+/// Of models that get frequencies of features, which no reader of the versions before expects.
+const FREQUENCY_VERSION: u32 = 3;
 
 #[derive(Serialize)]
 pub(super) struct Manifest {
@@ -35,7 +37,12 @@ pub(super) struct Manifest {
     data_format: &'static str,
     /// The description of the columns; null for Criteo's formats.
     columns: Option<Columns>,
+    /// The first `n_dense - n_frequencies` numeric inputs.
     dense: &'static str,
+    /// The last numeric inputs: so many, one a field, or none.
+    n_frequencies: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    frequencies: Option<&'static str>,
     tokens: &'static str,
     id: &'static str,
     /// Fields that hold several values are the sum of their vectors.
@@ -56,6 +63,8 @@ const CRITEO_DENSE: &str = "ln(x + 1) of an integer x above 0; 0 of any other, a
 const CONSTANT_DENSE: &str = "the constant 1, for every row: the data have no numeric columns";
 const DESCRIBED_DENSE: &str =
     "x, or ln(x + 1) where x is above 0, else 0, as the column's transform says; 0 where it is missing";
+const FREQUENCIES: &str = "the number of the row's feature in the tensor `frequencies`, by field; of a field that holds several \
+                           values their mean, 0 of none";
 const CRITEO_TOKENS: &str = "the number that the eight hexadecimal digits are";
 const DESCRIBED_TOKENS: &str = "by the column's kind: hex is the number that the eight digits are; integer the number \
                                 itself from 0 to 2^32 - 1 and any other as a string; string is FNV-1a with 64 bits over \
@@ -79,9 +88,10 @@ impl Manifest {
             (false, true) => (VERSION, DESCRIBED_DENSE),
             (false, false) => (VERSION, CRITEO_DENSE),
         };
+        let has_frequencies = config.embedding.frequency_inputs;
         Ok(Self {
             format: "cafe-export",
-            version,
+            version: if has_frequencies { FREQUENCY_VERSION } else { version },
             run: config.name.clone(),
             step: state.standing.step,
             rows_trained: state.standing.rows,
@@ -92,6 +102,8 @@ impl Manifest {
             data_format: dialect.name(),
             columns: dialect.columns().cloned(),
             dense,
+            n_frequencies: if has_frequencies { shape.n_fields() } else { 0 },
+            frequencies: has_frequencies.then_some(FREQUENCIES),
             tokens: if is_described { DESCRIBED_TOKENS } else { CRITEO_TOKENS },
             id: ID,
             fields: fields.collect(),

@@ -1,4 +1,5 @@
-//! `model.safetensors`: ids and vectors of features, and the network's parameters by name. Vectors are looked up as
+//! `model.safetensors`: ids and vectors of features, how often they occurred where the model gets that, and the network's
+//! parameters by name. Vectors are looked up as
 //! they are written, so that they are never all in memory.
 
 use std::fs::File;
@@ -25,6 +26,8 @@ const WORD: usize = size_of::<u64>();
 pub(super) struct Tensors<'a> {
     ids: &'a [FeatureId],
     embedding: &'a dyn Embedding,
+    /// By id, where the model gets them.
+    frequencies: Option<Vec<f32>>,
     network: Vec<NamedTensor>,
 }
 
@@ -37,17 +40,19 @@ pub(super) struct Written {
     crc32: u32,
 }
 
-/// Bytes of a feature in the table: its id and its vector.
-pub(super) fn feature_bytes(dim: usize) -> u64 {
-    (WORD + dim * size_of::<f32>()) as u64
+/// Bytes of a feature in the table: its id and its vector, and its frequency where there is one.
+pub(super) fn feature_bytes(dim: usize, has_frequencies: bool) -> u64 {
+    (WORD + (dim + usize::from(has_frequencies)) * size_of::<f32>()) as u64
 }
 
 impl<'a> Tensors<'a> {
     /// # Errors
     /// A failure of the device.
     pub(super) fn new(trained: &'a Trained, ids: &'a [FeatureId]) -> Result<Self> {
-        let network = trained.learner.model.parameters()?;
-        Ok(Self { ids, embedding: &*trained.learner.embedding, network })
+        let (network, embedding) = (trained.learner.model.parameters()?, &*trained.learner.embedding);
+        let mut frequencies = vec![0.0; ids.len()];
+        let frequencies = embedding.frequencies(ids, &mut frequencies).then_some(frequencies);
+        Ok(Self { ids, embedding, frequencies, network })
     }
 
     pub(super) fn ids(&self) -> &[FeatureId] {
@@ -69,6 +74,7 @@ impl<'a> Tensors<'a> {
             self.embedding.lookup(ids, rows);
             write_all(&mut out, rows)?;
         }
+        write_all(&mut out, self.frequencies.as_deref().unwrap_or_default())?;
         for tensor in &self.network {
             write_all(&mut out, &tensor.values)?;
         }
@@ -89,6 +95,9 @@ impl<'a> Tensors<'a> {
         };
         add("features", Dtype::U64, &[n_ids], WORD);
         add("rows", Dtype::F32, &[n_ids, dim], size_of::<f32>());
+        if let Some(frequencies) = &self.frequencies {
+            add("frequencies", Dtype::F32, &[frequencies.len()], size_of::<f32>());
+        }
         for NamedTensor { name, shape, .. } in &self.network {
             add(&format!("network.{name}"), Dtype::F32, shape, size_of::<f32>());
         }
