@@ -124,5 +124,8 @@ fn check(name: &str, mut embedding: Box<dyn Embedding>, n_samples: usize) {
         }
     }
     assert_eq!(counted, 0, "{name}, {n_samples} samples");
-    assert!(promoted > 0 || embedding.tiers().is_none() || embedding.memory().sketch_bytes == 0, "the test reaches promotion");
+    assert!(
+        promoted > 0 || embedding.tiers().is_none() || embedding.memory().sketch_bytes == 0,
+        "the test reaches promotion"
+    );
 }
