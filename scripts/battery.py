@@ -40,6 +40,7 @@ CONFIGS = ROOT / "configs/real"
 METHODS = {
     "full": {"method": "full"},
     "coded": {"method": "coded"},
+    "coded-frequencies": {"method": "coded", "frequency_inputs": True},
     "unified-i8": {"method": "unified", "precision": "i8"},
     "cafe": {"method": "cafe"},
     "cafe-coded": {

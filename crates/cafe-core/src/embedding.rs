@@ -71,8 +71,8 @@ pub trait Embedding: Send {
     }
 
     /// Writes to `out[i]` how often `ids[i]` occurred in training before, relative to its field: see
-    /// [`FrequencySketch::relative`](crate::FrequencySketch::relative). `false`, and nothing is written, where nothing is
-    /// counted: in all methods but [`FrequencyEmbedding`](crate::FrequencyEmbedding). It allocates nothing.
+    /// [`FrequencySketch::relative`](crate::FrequencySketch::relative). Returns `false` and writes nothing where
+    /// frequencies are not counted, which only [`FrequencyEmbedding`](crate::FrequencyEmbedding) does. It allocates nothing.
     ///
     /// # Panics
     /// If `out.len() != ids.len()`, or an id is of a field that the embedding lacks.

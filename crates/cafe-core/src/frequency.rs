@@ -16,9 +16,9 @@ const SLOT_BYTES: u64 = size_of::<u32>() as u64;
 /// Bytes of what is known of a field: the mean of its logarithms, and its occurrences.
 const FIELD_BYTES: u64 = (size_of::<f32>() + size_of::<u64>()) as u64;
 const FINGERPRINT: u32 = 0xffff;
-/// Counts stay there.
+/// Counts saturate.
 const LARGEST: u32 = 0xffff;
-/// A field's mean is that of so many occurrences, the newest ones.
+/// Occurrences over which a field's mean is taken: the most recent ones.
 const MEAN_WINDOW: u64 = 1 << 12;
 /// Inputs lie in -1.5..=1.5.
 const LIMIT: f32 = 3.0;
@@ -36,7 +36,7 @@ pub struct FrequencyConfig {
 }
 
 impl FrequencyConfig {
-    /// The largest sketch for fields of so many `features` each in `bytes`, and none larger than all of them can fill.
+    /// The largest sketch that fits in `bytes`, for fields with `features[f]` features. It has at most 4/3 slots a feature.
     ///
     /// # Errors
     /// [`BudgetError::TooSmall`] if there is no room for a bucket.
@@ -44,7 +44,7 @@ impl FrequencyConfig {
         let n_fields = features.len();
         let of_fields = n_fields as u64 * FIELD_BYTES;
         let bucket_bytes = BUCKET_SLOTS as u64 * SLOT_BYTES;
-        // Hashes fill some buckets before others: three quarters full, one feature in twelve finds its bucket full.
+        // Buckets overflow unevenly, so that a sketch for all features needs some slots to spare.
         let most = features.iter().fold(0, |sum: u64, &n| sum.saturating_add(n)).div_ceil(BUCKET_SLOTS as u64 - 1);
         let n_buckets = (bytes.saturating_sub(of_fields) / bucket_bytes).min(most.max(1));
         if n_buckets == 0 {
@@ -63,9 +63,9 @@ impl FrequencyConfig {
 
 /// Counts of the features that occur most, in four bytes each.
 ///
-/// A slot holds 16 bits of a hash in place of the id, and a count up to 65,535. A feature that finds its bucket full takes the slot
-/// with the lowest count c with a chance of 1 in c + 1, and starts from 1: what occurs seldom does not push out what occurs
-/// often. A stranger passes for a feature of its bucket with a chance of 1 in 65,535 a slot in use.
+/// A slot holds 16 bits of a hash in place of the id, and a count that saturates at 65,535. A feature whose bucket is full
+/// replaces the one with the lowest count c with a probability of 1 / (c + 1), and starts from 1: rare features do not
+/// evict frequent ones. Another feature has the same fingerprint with a probability of 1 / 65,535 for each slot in use.
 ///
 /// Ids hold their field, so one sketch serves all fields.
 #[derive(Clone, Debug)]
@@ -113,8 +113,8 @@ impl FrequencySketch {
         bucket.iter().find(|&&slot| slot & FINGERPRINT == fingerprint).map_or(0, |slot| slot >> 16)
     }
 
-    /// Half of ln(1 + count) of a feature less the mean of its field, cut to -1.5..=1.5. Relative to the field, because counts
-    /// of all features grow with the rows that training has seen.
+    /// Half of ln(1 + count) of a feature minus the mean of its field, clamped to -1.5..=1.5. Relative to the field,
+    /// because counts of all features grow with the rows that training has seen.
     ///
     /// # Panics
     /// If the id is of a field that there isn't.
@@ -140,14 +140,15 @@ impl FrequencySketch {
         for ((mean, n_seen), &(sum, n)) in fields.filter(|(_, (_, n))| *n > 0) {
             *n_seen += u64::from(n);
             let share = f64::from(n) / (*n_seen).min(MEAN_WINDOW).max(u64::from(n)) as f64;
-            *mean += (share * (sum / f64::from(n) - f64::from(*mean))) as f32;
+            // In f64: the mean must not leave the range of the logarithms, or its checkpoint would be refused.
+            *mean = (share * (sum / f64::from(n)) + (1.0 - share) * f64::from(*mean)) as f32;
         }
     }
 
     /// Counts an occurrence; returns the count before it.
     fn add(&mut self, id: FeatureId) -> u32 {
         let (first, fingerprint) = self.place(id);
-        // Another number at each occurrence: those that came before in the batch are counted below.
+        // Occurrences of the batch are added to `n_seen` after it.
         let (_, n_in_batch) = self.of_batch[id.field()];
         let luck = mix64(id.raw(), self.seed ^ (self.n_seen[id.field()] + u64::from(n_in_batch)));
         let bucket = &mut self.slots[first..first + BUCKET_SLOTS];
@@ -165,7 +166,7 @@ impl FrequencySketch {
         0
     }
 
-    /// The first slot of its bucket, and 16 other bits of the hash, which are not 0.
+    /// The first slot of its bucket, and a fingerprint from 1 to 65,535 from other bits of the hash.
     #[inline]
     fn place(&self, id: FeatureId) -> (usize, u32) {
         let hash = mix64(id.raw(), self.seed);
@@ -196,7 +197,8 @@ impl FrequencySketch {
                 return Err(StateError::Damaged { name: SLOTS, why });
             }
         }
-        let most = (LARGEST as f32).ln_1p();
+        // Rounding may exceed the largest logarithm by a little.
+        let most = (LARGEST as f32).ln_1p() + 1e-5;
         if let Some(field) = means.iter().position(|mean| !(0.0..=most).contains(mean)) {
             return Err(StateError::Damaged { name: MEANS, why: format!("field {field} has {}", means[field]) });
         }
@@ -274,6 +276,18 @@ mod tests {
         for (now, before) in inputs(&sketch).iter().zip(last) {
             assert!((now - before).abs() < 0.15, "{now} after {before}");
         }
+    }
+
+    /// A field with one feature: its count and its mean reach their limits, and the state stays sound.
+    #[test]
+    fn saturated_counts_can_be_restored() {
+        let mut sketch = sketch(2);
+        for n in [1, 3, 50, 700, 5000].into_iter().cycle().take(200) {
+            sketch.observe(&vec![FeatureId::new(1, 7); n]);
+            sketch.restored(&sketch.state().into_iter().collect()).expect("sound");
+        }
+        assert_eq!(sketch.count(FeatureId::new(1, 7)), LARGEST);
+        assert!(sketch.relative(FeatureId::new(1, 7)).abs() < 1e-5, "{}", sketch.means[1]);
     }
 
     #[test]

@@ -30,17 +30,17 @@
 //!
 //! # Where a feature starts
 //!
-//! A row of U(±sqrt(1 / m)) for a table of m rows is almost zero, and so would be all features that read it. In a table of its
-//! own a field of f features starts from U(±sqrt(1 / f)): a field of ten from vectors that differ by a third, from which the
-//! network learns at once what sets them apart. With a sign for each value this costs no byte, because a feature's signs are
-//! a random vector already:
+//! A row of U(±sqrt(1 / m)) in a table of m rows is almost zero, and so are all vectors that are read from it. In a
+//! table of its own a field of f features starts from U(±sqrt(1 / f)): a field of ten has values up to 0.32, and the
+//! network can tell its features apart from the first step. With a sign for each value the same start takes no memory,
+//! because the signs of a feature are a random vector already:
 //!
 //! ```text
 //! e(id) = T[field of id] + s1(id) * (T[h1(id)] + c),      c = sqrt(1 / (3 f)),
 //! ```
 //!
-//! where `c` is the standard deviation of U(±sqrt(1 / f)), the same for all values. It never changes; what is learned is
-//! learned on top of it. `docs/quality.md` has what it is worth.
+//! where `c` is the standard deviation of U(±sqrt(1 / f)). It is a constant: training changes the rows alone.
+//! `docs/quality.md` has what it is worth.
 //!
 //! Where this is used as a part of a method (a cold tier), the calls are these:
 //!
@@ -257,16 +257,16 @@ impl SignedHashes {
 pub(crate) struct SignedTable {
     hashes: SignedHashes,
     field_rows: bool,
-    /// By field: what the signs of a feature count for beside its rows. Empty without a sign for each value.
-    code_weights: Box<[f32]>,
+    /// By field: the constant `c` of the module's documentation. Empty without a sign for each value.
+    start_weights: Box<[f32]>,
     rows: RowTable,
 }
 
 impl SignedTable {
     /// A table of `n_rows` rows of `dim` values, those of the fields among them. The row of a field of f features starts
     /// from U(±sqrt(1 / f)), as the rows of a table of its own would; the m that hashes choose from U(±sqrt(1 / (k m))) for
-    /// k hashes, so that their sum has the variance of a row of U(±sqrt(1 / m)). With a sign for each value those come on top of
-    /// what a feature starts from.
+    /// k hashes, so that their sum has the variance of a row of U(±sqrt(1 / m)). With a sign for each value
+    /// they are added to the field's constant.
     ///
     /// # Panics
     /// If there are neither one nor two hashes, fewer rows than [`UnifiedSettings::min_rows`], or 2^31 of them.
@@ -298,10 +298,10 @@ impl SignedTable {
             n_hashed,
             seeds: [mix64(1, seed), mix64(2, seed)],
         };
-        let code_weight = |&n: &u64| init_bound(n) / 3.0_f32.sqrt();
+        let start_weight = |&n: &u64| init_bound(n) / 3.0_f32.sqrt();
         let is_coded = signs == Signs::Coordinate;
-        let code_weights = if is_coded { features.iter().map(code_weight).collect() } else { Box::default() };
-        Self { hashes, field_rows, code_weights, rows }
+        let start_weights = if is_coded { features.iter().map(start_weight).collect() } else { Box::default() };
+        Self { hashes, field_rows, start_weights, rows }
     }
 
     /// The length of a vector.
@@ -337,7 +337,7 @@ impl SignedTable {
     #[inline]
     pub(crate) fn read_hashed(&self, rows: FeatureRows, field: usize, out: &mut [f32]) {
         self.rows.read(rows[0].row, out);
-        if let Some(&weight) = self.code_weights.get(field) {
+        if let Some(&weight) = self.start_weights.get(field) {
             for value in &mut *out {
                 *value += weight;
             }
@@ -425,9 +425,9 @@ impl SignedTable {
 
     /// The table that [`SignedTable::state`] described, with the settings of `self`.
     pub(crate) fn restored(&self, state: &mut StateMap<'_>) -> Result<Self, StateError> {
-        let Self { hashes, field_rows, code_weights, rows } = self;
+        let Self { hashes, field_rows, start_weights, rows } = self;
         let rows = rows.restored(rows.n_rows(), state)?;
-        Ok(Self { hashes: *hashes, field_rows: *field_rows, code_weights: code_weights.clone(), rows })
+        Ok(Self { hashes: *hashes, field_rows: *field_rows, start_weights: start_weights.clone(), rows })
     }
 }
 

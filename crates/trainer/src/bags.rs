@@ -34,7 +34,7 @@ pub fn spread(sum_grads: &[f32], bag_ends: &[u32], dim: usize, row_grads: &mut [
     }
 }
 
-/// The mean of each bag's numbers, 0 of an empty one; every number is a bag of its own without `bag_ends`.
+/// The mean of each bag's numbers, 0 for an empty bag. Without `bag_ends` every number is a bag of its own.
 pub fn means<'a>(numbers: &'a [f32], bag_ends: &'a [u32]) -> impl Iterator<Item = f32> + 'a {
     let singles = if bag_ends.is_empty() { numbers } else { &[] };
     let mean = |bag: Range<usize>| {

@@ -174,7 +174,7 @@ pub fn row_precision(format: RowFormat) -> RowPrecision {
     }
 }
 
-/// The share of the budget that pays for frequencies: it was a twentieth that was measured.
+/// The share of the budget for the sketch of frequencies: the one that docs/quality.md measures.
 const FREQUENCY_SHARE: f64 = 0.05;
 
 /// The sizes of the method, and of the sketch of frequencies beside it.
@@ -186,8 +186,8 @@ fn sizes(config: &Config, features: &[u64], budget: Budget, format: RowFormat) -
     Ok(Box::new(FrequencySizes { method, frequencies }))
 }
 
-/// The sketch of frequencies that a configuration asks for, and the budget that is left; `None` if it asks for none. A full
-/// table has no budget: there the sketch comes on top.
+/// The sketch of frequencies that a configuration asks for, and the budget that is left for the method; `None` if it
+/// asks for none. A full table has no budget, and keeps all of its bytes.
 fn split_budget(
     config: &Config,
     features: &[u64],
@@ -342,13 +342,12 @@ pub fn model_config(config: &Config) -> Result<Shape> {
     Ok((config.model.kind.entry().shape)(n_dense, n_fields, config.model.clone()))
 }
 
-/// Numbers that say how often features occurred, one a field: the last of the network's numeric inputs.
+/// The number of frequency inputs: one for each field, behind the other numeric inputs of the network.
 fn n_frequency_inputs(config: &Config, n_fields: usize) -> usize {
     if config.embedding.frequency_inputs { n_fields } else { 0 }
 }
 
-/// Builds the dense network on its device. It starts without a weight on frequencies, so that they cost nothing where they say
-/// nothing.
+/// Builds the dense network on its device. Its weights on frequencies start at zero.
 ///
 /// # Errors
 /// If the device can't be had, or the shape does not fit together.

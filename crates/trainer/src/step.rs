@@ -189,8 +189,9 @@ impl Learner {
         }
     }
 
-    /// The network's numeric inputs where they are not those of the data alone, and nothing else: the data's, or the constant 1
-    /// where the network has one and the data have none; then, where the embedding counts, a frequency a field.
+    /// Fills `numbers` with the network's numeric inputs: the data's columns, or the constant 1 where the network has one
+    /// and the data have none; then a frequency for each field where the embedding counts them. Left empty where the
+    /// data's columns are all there is, which are read in place.
     fn gather_numbers(&mut self, batch: &Batch) {
         let Self { embedding, model, numbers, frequencies, .. } = self;
         let (n_samples, shape) = (batch.len(), model.config());

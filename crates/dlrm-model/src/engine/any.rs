@@ -105,8 +105,8 @@ impl Model {
         }
     }
 
-    /// Sets to zero the weights by which the last `n` numeric inputs reach the logit: a fresh model starts as if they were not
-    /// there, and training moves the weights from zero.
+    /// Sets to zero the weights by which the last `n` numeric inputs reach the logit: predictions do not depend on them
+    /// until training has changed these weights.
     ///
     /// # Errors
     /// A failure of the device.

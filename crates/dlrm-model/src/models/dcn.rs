@@ -67,7 +67,7 @@ impl Architecture for DcnConfig {
         (2 + 2 * self.n_cross) * self.inputs().x_len() + self.deep.iter().sum::<usize>()
     }
 
-    /// Cross layers hand their input on, up to the last layer.
+    /// Each cross layer adds its input to its output, so that numeric inputs reach the last layer, too.
     fn dense_weights(&self) -> Vec<String> {
         let crosses = (0..self.n_cross).map(|layer_idx| format!("cross.{layer_idx}.weight"));
         crosses.chain(["deep.0.weight", "logit.weight"].map(str::to_owned)).collect()

@@ -69,7 +69,7 @@ impl Architecture for DcnV2Config {
         (2 + 3 * self.n_cross) * self.inputs().x_len() + self.deep.iter().sum::<usize>()
     }
 
-    /// Cross layers hand their input on, up to the last layer.
+    /// Each cross layer adds its input to its output, so that numeric inputs reach the last layer, too.
     fn dense_weights(&self) -> Vec<String> {
         let kind = if self.rank.is_some() { "v.weight" } else { "weight" };
         let crosses = (0..self.n_cross).map(|layer_idx| format!("cross.{layer_idx}.{kind}"));

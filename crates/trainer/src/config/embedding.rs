@@ -34,8 +34,8 @@ pub struct EmbeddingConfig {
     /// version, and keeps the defaults of that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub count_optimizer: Option<bool>,
-    /// Whether the network gets how often each feature occurred so far, a number a field beside the numeric columns. A twentieth of
-    /// the bytes pays for the counts.
+    /// Whether the network gets how often each feature occurred so far: one more numeric input for each field. A
+    /// twentieth of the budget pays for the counts.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub frequency_inputs: bool,
     /// Settings of `coded`.

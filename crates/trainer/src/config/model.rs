@@ -99,8 +99,8 @@ impl<'de> Deserialize<'de> for ModelKind {
 }
 
 impl ModelConfig {
-    /// Fills in the layer sizes that the network has and the configuration does not give: the published ones. `has_numbers` says
-    /// whether the data have numeric columns.
+    /// Fills in the layer sizes that the network has and the configuration does not give: the published ones.
+    /// `has_numbers` says whether the data have numeric columns, `has_frequencies` whether features are counted.
     pub(super) fn complete(&mut self, has_numbers: bool, has_frequencies: bool) {
         if !has_numbers {
             self.constant_input.get_or_insert(true);

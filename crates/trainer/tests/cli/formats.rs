@@ -82,6 +82,9 @@ fn a_table_that_only_the_configuration_describes_trains() {
     assert_eq!(report["train_rows"], 3428);
     // The city decides in nine rows of ten.
     assert!(report["test_auc"].as_f64() > Some(0.8), "{report:#}");
+    // A field with bags has the mean of its values' frequencies.
+    let counted = text.replace("[embedding]", "[embedding]\nfrequency_inputs = true");
+    assert!(run(&bench, "counted", &counted)["test_auc"].as_f64() > Some(0.8));
     // The same through a pipe of another compression: the rows are what counts.
     let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
     std::io::Write::write_all(&mut gzip, films(4000).as_bytes()).expect("memory");

@@ -342,14 +342,16 @@ fn numpy_scores_an_export_as_predict_does() {
 /// Bags, text tokens and a split by day; and rows as they are to be scored, without a label.
 #[test]
 fn other_formats_and_rows_without_labels_are_scored() {
-    for (format, label) in [("criteo-kaggle", 0), ("avazu", 1)] {
+    for (format, label, frequencies) in [("criteo-kaggle", 0, false), ("avazu", 1, false), ("avazu", 1, true)] {
         let bench = Bench::new();
         let args = ["synth", "--rows", "3000", "--rows-per-day", "500", "--format", format, "--out", "rows"];
         output(&bench, &args);
         let mut config: toml::Table = SMALL.parse().expect("TOML");
         let data = format!("path = \"rows\"\nformat = \"{format}\"").parse().expect("TOML");
         config.insert("data".to_owned(), toml::Value::Table(data));
-        config["embedding"].as_table_mut().expect("a table").insert("compression".to_owned(), 200.into());
+        let embedding = config["embedding"].as_table_mut().expect("a table");
+        embedding.insert("compression".to_owned(), 200.into());
+        embedding.insert("frequency_inputs".to_owned(), frequencies.into());
         if format == "avazu" {
             config["model"].as_table_mut().expect("a table").remove("bottom");
         }

@@ -37,10 +37,11 @@ pub(super) struct Manifest {
     data_format: &'static str,
     /// The description of the columns; null for Criteo's formats.
     columns: Option<Columns>,
-    /// The first `n_dense - n_frequencies` numeric inputs.
+    /// How the first `n_dense - n_frequencies` numeric inputs are computed.
     dense: &'static str,
-    /// The last numeric inputs: so many, one a field, or none.
+    /// How many of the last numeric inputs are frequencies: one for each field, or 0.
     n_frequencies: usize,
+    /// How they are computed.
     #[serde(skip_serializing_if = "Option::is_none")]
     frequencies: Option<&'static str>,
     tokens: &'static str,
@@ -64,7 +65,7 @@ const CONSTANT_DENSE: &str = "the constant 1, for every row: the data have no nu
 const DESCRIBED_DENSE: &str =
     "x, or ln(x + 1) where x is above 0, else 0, as the column's transform says; 0 where it is missing";
 const FREQUENCIES: &str = "the number of the row's feature in the tensor `frequencies`, by field; of a field that holds several \
-                           values their mean, 0 of none";
+                           values their mean, 0 for no value";
 const CRITEO_TOKENS: &str = "the number that the eight hexadecimal digits are";
 const DESCRIBED_TOKENS: &str = "by the column's kind: hex is the number that the eight digits are; integer the number \
                                 itself from 0 to 2^32 - 1 and any other as a string; string is FNV-1a with 64 bits over \
