@@ -1,5 +1,5 @@
-//! Any bytes as the files of a checkpoint: loaded or refused, and never a panic; damage that no checksum was made for is
-//! always noticed; what loads can be saved and loads again the same.
+//! Any bytes as the files of a checkpoint: loaded or refused, and never a panic; damage that no
+//! checksum was made for is always noticed; what loads can be saved and loads again the same.
 #![no_main]
 
 use std::cell::RefCell;
@@ -17,8 +17,8 @@ const STEP: u64 = 7;
 fuzz_target!(|input: &[u8]| {
     let Some((&mode, input)) = input.split_first() else { return };
     let (files, store, sound) = saved();
-    let [manifest_path, tensors_path] =
-        ["MANIFEST", "state.safetensors"].map(|name| PathBuf::from(format!("{DIR}/step-{STEP:012}")).join(name));
+    let [manifest_path, tensors_path] = ["MANIFEST", "state.safetensors"]
+        .map(|name| PathBuf::from(format!("{DIR}/step-{STEP:012}")).join(name));
     let manifest = files.read(&manifest_path);
     let json_start = 1 + manifest.iter().position(|&byte| byte == b'\n').expect("a first line");
     match mode % 4 {
@@ -53,7 +53,8 @@ fuzz_target!(|input: &[u8]| {
 
 /// A small checkpoint in files of its own.
 fn saved() -> (Memory, Store<Memory>, Checkpoint) {
-    let tensor = |dtype, shape: &[usize], bytes: Vec<u8>| Tensor { dtype, shape: shape.to_vec(), bytes };
+    let tensor =
+        |dtype, shape: &[usize], bytes: Vec<u8>| Tensor { dtype, shape: shape.to_vec(), bytes };
     let tensors = BTreeMap::from([
         ("rows".to_owned(), tensor(Dtype::F32, &[2, 3], (0..24).collect())),
         ("slots".to_owned(), tensor(Dtype::U64, &[1], vec![9; 8])),
@@ -165,10 +166,16 @@ impl Files for Memory {
 
     fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
         let files = self.0.borrow();
-        let below = files.keys().filter_map(|path| path.strip_prefix(dir).ok()?.components().next());
-        let mut names: Vec<_> = below.map(|name| name.as_os_str().to_string_lossy().into_owned()).collect();
+        let below =
+            files.keys().filter_map(|path| path.strip_prefix(dir).ok()?.components().next());
+        let mut names: Vec<_> =
+            below.map(|name| name.as_os_str().to_string_lossy().into_owned()).collect();
         names.dedup();
-        if names.is_empty() && dir != Path::new(DIR) { Err(io::ErrorKind::NotFound.into()) } else { Ok(names) }
+        if names.is_empty() && dir != Path::new(DIR) {
+            Err(io::ErrorKind::NotFound.into())
+        } else {
+            Ok(names)
+        }
     }
 }
 

@@ -1,5 +1,5 @@
-//! Any bytes as a configuration with overrides: checked or refused, and never a panic; what is taken reads back the
-//! same, and can be planned.
+//! Any bytes as a configuration with overrides: checked or refused, and never a panic; what is
+//! taken reads back the same, and can be planned.
 #![no_main]
 
 use std::path::Path;
@@ -16,7 +16,10 @@ fuzz_target!(|input: &[u8]| {
     match Config::parse(file, Path::new("a.toml"), &overrides) {
         Err(error) => {
             let message = error.to_string();
-            assert!(!message.is_empty() && message.lines().count() <= 60 + input.len(), "{message}");
+            assert!(
+                !message.is_empty() && message.lines().count() <= 60 + input.len(),
+                "{message}"
+            );
         }
         Ok(config) => {
             let text = toml::to_string(&config).expect("it serialises");

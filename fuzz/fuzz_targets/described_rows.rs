@@ -1,13 +1,13 @@
-//! Any file of a described table, read through a buffer of any size: the reader gives the rows that the `csv` crate
-//! and the standard library's numbers give, and refuses the others.
+//! Any file of a described table, read through a buffer of any size: the reader gives the rows that
+//! the `csv` crate and the standard library's numbers give, and refuses the others.
 #![no_main]
 
 use std::cell::RefCell;
 use std::path::PathBuf;
 
 use criteo_io::{
-    Categorical, Columns, Day, Dialect, Kind, Label, Numeric, ReadError, Reader, Record, RecordSource, RowFault, Transform,
-    hash_text,
+    Categorical, Columns, Day, Dialect, Kind, Label, Numeric, ReadError, Reader, Record,
+    RecordSource, RowFault, Transform, hash_text,
 };
 use libfuzzer_sys::fuzz_target;
 
@@ -26,8 +26,13 @@ thread_local! {
 fuzz_target!(|input: &[u8]| {
     let [shape, buffer_bytes, text @ ..] = input else { return };
     let is_packed = |magic: &[u8]| text.starts_with(&magic[..magic.len().min(text.len())]);
-    // Empty files are refused, compressed ones unpacked, and a mark of the byte order is nothing of a row.
-    if text.is_empty() || is_packed(b"\x1f\x8b") || is_packed(b"\x28\xb5\x2f\xfd") || is_packed(b"\xef\xbb\xbf") {
+    // Empty files are refused, compressed ones unpacked, and a mark of the byte order is nothing of
+    // a row.
+    if text.is_empty()
+        || is_packed(b"\x1f\x8b")
+        || is_packed(b"\x28\xb5\x2f\xfd")
+        || is_packed(b"\xef\xbb\xbf")
+    {
         return;
     }
     let shape = shape % 64;
@@ -35,22 +40,29 @@ fuzz_target!(|input: &[u8]| {
     let path = PATH.with(Clone::clone);
     std::fs::write(&path, text).expect("room for a file");
     let reader = Reader::open(vec![path], dialect.clone());
-    let mut reader = reader.expect("a file with a byte").with_buffer_bytes(1 + usize::from(*buffer_bytes));
+    let mut reader =
+        reader.expect("a file with a byte").with_buffer_bytes(1 + usize::from(*buffer_bytes));
     let columns = columns(shape);
     let mut twin = Twin { columns: &columns, day: None };
     let mut record = Record::default();
     for row in by_csv(text, &columns) {
         let got = reader.read_record(&mut record);
-        // What RFC 4180 does not know the `csv` crate reads on; quotes that are right are a test of their own.
+        // What RFC 4180 does not know the `csv` crate reads on; quotes that are right are a test of
+        // their own.
         let is_quoted = columns.quoting && text.contains(&b'"');
         match &got {
             Err(ReadError::Quotes { .. }) if is_quoted => break,
-            Err(ReadError::Row { error, .. }) if is_quoted && error.fault == RowFault::Quote => continue,
+            Err(ReadError::Row { error, .. }) if is_quoted && error.fault == RowFault::Quote => {
+                continue;
+            }
             _ => {}
         }
         match twin.record(&row) {
             Some(expected) => {
-                assert!(got.as_ref().is_ok_and(|found| *found), "{got:?}, expected {expected:?} of {row:?}");
+                assert!(
+                    got.as_ref().is_ok_and(|found| *found),
+                    "{got:?}, expected {expected:?} of {row:?}"
+                );
                 assert_eq!(record, expected, "{row:?}");
             }
             None => assert!(got.is_err(), "{record:?} of {row:?}"),
@@ -119,9 +131,11 @@ impl Twin<'_> {
         record.dense.push(if number.is_empty() { 0.0 } else { dense(real(number)?, transform)? });
         let field = &self.columns.categorical[0];
         let separator = field.separator;
-        let parts = category.split(|&byte| separator.is_some_and(|separator| byte == separator as u8));
+        let parts =
+            category.split(|&byte| separator.is_some_and(|separator| byte == separator as u8));
         let present = parts.filter(|part| !part.is_empty());
-        record.tokens = present.map(|part| token(field.kind, part).map(Some)).collect::<Option<_>>()?;
+        record.tokens =
+            present.map(|part| token(field.kind, part).map(Some)).collect::<Option<_>>()?;
         if record.tokens.is_empty() {
             record.tokens.push(None);
         }
@@ -151,7 +165,9 @@ fn token(kind: Kind, text: &[u8]) -> Option<u32> {
     }
     let plain = std::str::from_utf8(text).ok()?;
     if kind == Kind::Hex {
-        return u32::from_str_radix(plain, 16).ok().filter(|_| plain.len() == 8 && !plain.starts_with('+'));
+        return u32::from_str_radix(plain, 16)
+            .ok()
+            .filter(|_| plain.len() == 8 && !plain.starts_with('+'));
     }
     let digits = plain.strip_prefix('-').unwrap_or(plain);
     let is_integer = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());

@@ -12,16 +12,23 @@ fuzz_target!(|input: &[u8]| {
     let Some((&shape, line)) = input.split_first() else { return };
     let schema = match shape {
         // Few columns, so that whole rows are found by chance.
-        0..64 => {
-            Schema { n_integers: usize::from(shape % 4), n_fields: usize::from(shape / 4 % 4), features: Vec::new() }
-        }
+        0..64 => Schema {
+            n_integers: usize::from(shape % 4),
+            n_fields: usize::from(shape / 4 % 4),
+            features: Vec::new(),
+        },
         _ => Format::CriteoKaggle.schema(),
     };
-    let mut record = Record { true_logit: Some(1.0), day: Some(3), dense: vec![0.5], ..Record::default() };
+    let mut record =
+        Record { true_logit: Some(1.0), day: Some(3), dense: vec![0.5], ..Record::default() };
     match (parse_line(line, &schema, &mut record), twin::twin(line, &schema)) {
         (Ok(()), Some(expected)) => assert_eq!(record, expected),
         (Err(RowError { column, fault }), None) => {
-            assert!((1..=line.len() + 1).contains(&column), "column {column} of {} bytes: {fault}", line.len());
+            assert!(
+                (1..=line.len() + 1).contains(&column),
+                "column {column} of {} bytes: {fault}",
+                line.len()
+            );
             assert!(fault.to_string().len() < 1000, "{fault}");
         }
         (got, expected) => panic!("{got:?}, expected {expected:?}"),

@@ -1,5 +1,5 @@
-//! Any damage to a saved state: an embedding takes it over whole or refuses it unchanged, and never panics, neither
-//! then nor when it is used afterwards.
+//! Any damage to a saved state: an embedding takes it over whole or refuses it unchanged, and never
+//! panics, neither then nor when it is used afterwards.
 #![no_main]
 
 use std::borrow::Cow;
@@ -7,9 +7,10 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 
 use cafe_core::{
-    Budget, CafeConfig, CafeEmbedding, CafePlusConfig, CafePlusEmbedding, CafePlusSettings, CafeSettings, Cold,
-    Embedding, FeatureId, HotRule, MdeConfig, MdeEmbedding, Medium, RowFormat, RowOptimizer, RowPrecision, SlotLayout,
-    StateView, UnifiedConfig, UnifiedEmbedding, UnifiedSettings, mix64,
+    Budget, CafeConfig, CafeEmbedding, CafePlusConfig, CafePlusEmbedding, CafePlusSettings,
+    CafeSettings, Cold, Embedding, FeatureId, HotRule, MdeConfig, MdeEmbedding, Medium, RowFormat,
+    RowOptimizer, RowPrecision, SlotLayout, StateView, UnifiedConfig, UnifiedEmbedding,
+    UnifiedSettings, mix64,
 };
 use libfuzzer_sys::fuzz_target;
 
@@ -17,7 +18,8 @@ const FEATURES: [u64; 4] = [5, 300, 4000, 40];
 const DIM: usize = 4;
 const BUDGET: Budget = Budget::Bytes(8000);
 const ADAM: RowOptimizer = RowOptimizer::Adam { beta1: 0.9, beta2: 0.999, epsilon: 1e-8 };
-const PRECISIONS: [RowPrecision; 4] = [RowPrecision::F32, RowPrecision::F16, RowPrecision::Bf16, RowPrecision::I8];
+const PRECISIONS: [RowPrecision; 4] =
+    [RowPrecision::F32, RowPrecision::F16, RowPrecision::Bf16, RowPrecision::I8];
 
 type State = BTreeMap<&'static str, StateView<'static>>;
 
@@ -62,7 +64,9 @@ fn damage(state: &mut State, edit: &[u8]) {
     let mut bytes = [0; 8];
     bytes[..edit.len()].copy_from_slice(edit);
     let [array, kind, at_low, at_high, value @ ..] = bytes;
-    let Some(name) = state.keys().nth(usize::from(array) % state.len().max(1)).copied() else { return };
+    let Some(name) = state.keys().nth(usize::from(array) % state.len().max(1)).copied() else {
+        return;
+    };
     let at = usize::from(u16::from_le_bytes([at_low, at_high]));
     let value = u32::from_le_bytes(value);
     let view = state.get_mut(name).expect("one of its names");
@@ -120,12 +124,16 @@ fn train(embedding: &mut dyn Embedding, steps: std::ops::Range<u64>) {
             .map(|idx| {
                 let hash = mix64(idx, step);
                 let field = (hash % 4) as usize;
-                FeatureId::new(field, ((hash >> 8) % FEATURES[field] * ((hash >> 40) % 4) / 3) as u32)
+                FeatureId::new(
+                    field,
+                    ((hash >> 8) % FEATURES[field] * ((hash >> 40) % 4) / 3) as u32,
+                )
             })
             .collect();
         let mut rows = vec![0.0; ids.len() * DIM];
         embedding.lookup(&ids, &mut rows);
-        let grads: Vec<_> = (0..rows.len()).map(|idx| (mix64(idx as u64, !step) as i32) as f32 * 1e-10).collect();
+        let grads: Vec<_> =
+            (0..rows.len()).map(|idx| (mix64(idx as u64, !step) as i32) as f32 * 1e-10).collect();
         embedding.update(&ids, &grads, 0.1);
     }
 }
@@ -149,16 +157,23 @@ fn all() -> Vec<(Box<dyn Embedding>, State)> {
             let config = CafeConfig::within(&FEATURES, DIM, BUDGET, settings).expect("it fits");
             Box::new(CafeEmbedding::new(config)) as Box<dyn Embedding>
         };
-        let (rule, cold) = (HotRule::Quota { hysteresis: 1.25 }, Cold::Unified(UnifiedSettings::default()));
+        let (rule, cold) =
+            (HotRule::Quota { hysteresis: 1.25 }, Cold::Unified(UnifiedSettings::default()));
         let layout = SlotLayout::Compact { rows_per_bucket: 2 };
         all.push(cafe(&lively()));
         all.push(cafe(&CafeSettings { medium: Some(Medium::default()), rule, ..lively() }));
         all.push(cafe(&CafeSettings { layout, slots: 8, rule, cold, ..lively() }));
         all.push(cafe(&CafeSettings { write_back: Some(0.5), ..lively() }));
-        let plus = CafePlusSettings { growth: 1.01, check_every: 8, format, ..CafePlusSettings::paper(10.0) };
+        let plus = CafePlusSettings {
+            growth: 1.01,
+            check_every: 8,
+            format,
+            ..CafePlusSettings::paper(10.0)
+        };
         let plus = CafePlusConfig::within(&FEATURES, DIM, BUDGET, &plus).expect("it fits");
         all.push(Box::new(CafePlusEmbedding::new(plus)));
-        let unified = UnifiedConfig::within(&FEATURES, DIM, 8000, UnifiedSettings::default(), format, 3);
+        let unified =
+            UnifiedConfig::within(&FEATURES, DIM, 8000, UnifiedSettings::default(), format, 3);
         all.push(Box::new(UnifiedEmbedding::new(&unified.expect("it fits"))));
         let mde = MdeConfig::within(&FEATURES, DIM, 30_000, format, 3).expect("it fits");
         all.push(Box::new(MdeEmbedding::new(&mde)));

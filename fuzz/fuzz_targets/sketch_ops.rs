@@ -1,5 +1,5 @@
-//! Any sequence of operations: one bucket does what an obvious list does, and several keep their bounds against an
-//! exact counter.
+//! Any sequence of operations: one bucket does what an obvious list does, and several keep their
+//! bounds against an exact counter.
 #![no_main]
 
 use std::collections::BTreeMap;
@@ -9,12 +9,17 @@ use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|input: &[u8]| {
     let [policy, slots, n_buckets, steps @ ..] = input else { return };
-    let victim = [VictimPolicy::Lightest, VictimPolicy::LightestCold, VictimPolicy::LastSlot, VictimPolicy::ByChance]
-        [usize::from(policy % 4)];
+    let victim = [
+        VictimPolicy::Lightest,
+        VictimPolicy::LightestCold,
+        VictimPolicy::LastSlot,
+        VictimPolicy::ByChance,
+    ][usize::from(policy % 4)];
     let slots = 1 + usize::from(slots % 8);
     follow_the_list(HotSketch::new(SketchConfig { n_buckets: 1, slots, victim, seed: 5 }), steps);
     let n_buckets = 1 + usize::from(n_buckets % 16);
-    let config = SketchConfig { n_buckets, slots, victim: VictimPolicy::Lightest, seed: u64::from(*policy) };
+    let config =
+        SketchConfig { n_buckets, slots, victim: VictimPolicy::Lightest, seed: u64::from(*policy) };
     keep_the_bounds(HotSketch::new(config), steps);
 });
 
@@ -35,7 +40,10 @@ fn steps(bytes: &[u8]) -> impl Iterator<Item = Step> + '_ {
             1 => Step::Decay(f32::from(step[2]) / 255.0),
             2 => Step::Release(amount),
             3 => Step::Observe(id, 0.0),
-            4 => Step::Observe(FeatureId::from_raw((1 << FeatureId::BITS) - 1 - u64::from(step[1])), amount),
+            4 => Step::Observe(
+                FeatureId::from_raw((1 << FeatureId::BITS) - 1 - u64::from(step[1])),
+                amount,
+            ),
             _ => Step::Observe(id, amount),
         }
     })
@@ -118,7 +126,11 @@ fn keep_the_bounds(mut sketch: HotSketch, bytes: &[u8]) {
     let total: f32 = exact.values().sum();
     assert_eq!(sketch.iter().map(|held| held.score).sum::<f32>(), total);
     for (&id, &weight) in &exact {
-        assert!(sketch.upper_bound(id) >= weight, "{id}: {} under {weight}", sketch.upper_bound(id));
+        assert!(
+            sketch.upper_bound(id) >= weight,
+            "{id}: {} under {weight}",
+            sketch.upper_bound(id)
+        );
     }
     let state = BTreeMap::from(sketch.state());
     let again = HotSketch::new(sketch.config()).restored(&state).expect("its own state");

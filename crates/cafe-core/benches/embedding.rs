@@ -1,17 +1,20 @@
-//! How fast the sketch and the embeddings are, beside random reads of one word and a memcpy: `cargo bench -p cafe-core`.
+//! How fast the sketch and the embeddings are, beside random reads of one word and a memcpy: `cargo
+//! bench -p cafe-core`.
 //!
-//! Sketch: 4 slots, 2 MiB, a Zipf stream of exponent 1.05 over 30 million ids. Embeddings: Criteo Kaggle's fields, rows of
-//! 16 values, a thousandth of the full table; batches of 128 and 2048 samples, alone and with a second thread. `rows`: the
-//! hashed table in each precision and with each optimizer, at the same bytes of rows.
+//! Sketch: 4 slots, 2 MiB, a Zipf stream of exponent 1.05 over 30 million ids. Embeddings: Criteo
+//! Kaggle's fields, rows of 16 values, a thousandth of the full table; batches of 128 and 2048
+//! samples, alone and with a second thread. `rows`: the hashed table in each precision and with
+//! each optimizer, at the same bytes of rows.
 
 use std::hint::black_box;
 use std::time::Duration;
 
 use cafe_core::{
-    AdaConfig, AdaEmbedding, Alone, Budget, CafeConfig, CafeEmbedding, CafePlusConfig, CafePlusEmbedding,
-    CafePlusSettings, CafeSettings, Embedding, FeatureCounts, FeatureId, FullEmbedding, Hash2Config, Hash2Embedding,
-    HashedConfig, HashedEmbedding, HotSketch, MdeConfig, MdeEmbedding, OfflineConfig, OfflineEmbedding, QrConfig,
-    QrEmbedding, RowFormat, RowOptimizer, RowPrecision, SketchConfig, UnifiedConfig, UnifiedEmbedding, UnifiedSettings,
+    AdaConfig, AdaEmbedding, Alone, Budget, CafeConfig, CafeEmbedding, CafePlusConfig,
+    CafePlusEmbedding, CafePlusSettings, CafeSettings, Embedding, FeatureCounts, FeatureId,
+    FullEmbedding, Hash2Config, Hash2Embedding, HashedConfig, HashedEmbedding, HotSketch,
+    MdeConfig, MdeEmbedding, OfflineConfig, OfflineEmbedding, QrConfig, QrEmbedding, RowFormat,
+    RowOptimizer, RowPrecision, SketchConfig, UnifiedConfig, UnifiedEmbedding, UnifiedSettings,
     VictimPolicy, Workers, mix64, reduce,
 };
 use criterion::measurement::WallTime;
@@ -22,8 +25,8 @@ use rand_distr::Zipf;
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
 const FEATURES: [u64; 26] = [
-    1460, 583, 10_131_227, 2_202_608, 305, 24, 12_517, 633, 3, 93_145, 5683, 8_351_593, 3194, 27, 14_992, 5_461_306,
-    10, 5652, 2173, 4, 7_046_547, 18, 15, 286_181, 105, 142_572,
+    1460, 583, 10_131_227, 2_202_608, 305, 24, 12_517, 633, 3, 93_145, 5683, 8_351_593, 3194, 27,
+    14_992, 5_461_306, 10, 5652, 2173, 4, 7_046_547, 18, 15, 286_181, 105, 142_572,
 ];
 const DIM: usize = 16;
 const SKEW: f64 = 1.05;
@@ -43,7 +46,10 @@ impl Workers for Pair {
 
 fn group<'a>(criterion: &'a mut Criterion, name: &str) -> BenchmarkGroup<'a, WallTime> {
     let mut group = criterion.benchmark_group(name);
-    group.sample_size(20).warm_up_time(Duration::from_millis(200)).measurement_time(Duration::from_millis(800));
+    group
+        .sample_size(20)
+        .warm_up_time(Duration::from_millis(200))
+        .measurement_time(Duration::from_millis(800));
     group
 }
 
@@ -63,17 +69,26 @@ fn sketch(criterion: &mut Criterion) {
     group.bench_function("observe_each", |bencher| {
         bencher.iter(|| {
             let mut freed = 0_u32;
-            sketch.observe_each(&pairs, |observed| freed += u32::from(observed.freed_row.is_some()));
+            sketch
+                .observe_each(&pairs, |observed| freed += u32::from(observed.freed_row.is_some()));
             freed
         });
     });
     group.bench_function("observe", |bencher| {
-        bencher.iter(|| pairs.iter().filter(|&&(id, weight)| sketch.observe(id, weight).freed_row.is_some()).count());
+        bencher.iter(|| {
+            pairs
+                .iter()
+                .filter(|&&(id, weight)| sketch.observe(id, weight).freed_row.is_some())
+                .count()
+        });
     });
     let mut scores = vec![0.0; N];
-    group
-        .bench_function("estimate_each", |bencher| bencher.iter(|| sketch.estimate_each(&ids, black_box(&mut scores))));
-    group.bench_function("estimate", |bencher| bencher.iter(|| ids.iter().map(|&id| sketch.estimate(id)).sum::<f32>()));
+    group.bench_function("estimate_each", |bencher| {
+        bencher.iter(|| sketch.estimate_each(&ids, black_box(&mut scores)))
+    });
+    group.bench_function("estimate", |bencher| {
+        bencher.iter(|| ids.iter().map(|&id| sketch.estimate(id)).sum::<f32>())
+    });
     limit(&mut group, &ids);
     group.finish();
 }
@@ -115,23 +130,33 @@ fn batches(n: usize, n_samples: usize, seed: u64) -> Vec<Batch> {
     (0..n).map(|_| batch()).collect()
 }
 
-/// The methods at a thousandth (ada at a seventh: it can't go further), after 100,000 samples; with a threshold at which
-/// most hot rows are taken by then.
+/// The methods at a thousandth (ada at a seventh: it can't go further), after 100,000 samples; with
+/// a threshold at which most hot rows are taken by then.
 fn methods() -> Vec<(&'static str, Box<dyn Embedding>)> {
     let budget = Budget::Compression(1000.0);
     let settings = CafeSettings { threshold: 50.0, ..CafeSettings::paper(1000.0) };
     let cafe = CafeConfig::within(&FEATURES, DIM, budget, &settings).expect("fits");
     let bytes = budget.bytes(&FEATURES, DIM);
-    let hashed = HashedConfig::within(&FEATURES, DIM, bytes, RowFormat::default(), 3).expect("fits");
+    let hashed =
+        HashedConfig::within(&FEATURES, DIM, bytes, RowFormat::default(), 3).expect("fits");
     let hash2 = Hash2Config::within(&FEATURES, DIM, bytes, RowFormat::default(), 3).expect("fits");
     let qr = QrConfig::within(&FEATURES, DIM, bytes, RowFormat::default(), 3).expect("fits");
     let tenth = Budget::Compression(10.0).bytes(&FEATURES, DIM);
     let mde = MdeConfig::within(&FEATURES, DIM, tenth, RowFormat::default(), 3).expect("fits");
-    let unified = UnifiedConfig::within(&FEATURES, DIM, bytes, UnifiedSettings::default(), RowFormat::default(), 3)
-        .expect("fits");
+    let unified = UnifiedConfig::within(
+        &FEATURES,
+        DIM,
+        bytes,
+        UnifiedSettings::default(),
+        RowFormat::default(),
+        3,
+    )
+    .expect("fits");
     let warm_up = batches(50, 2048, 9);
-    let plus = CafePlusConfig::within(&FEATURES, DIM, budget, &CafePlusSettings::paper(1000.0)).expect("fits");
-    let offline = OfflineConfig::within(&FEATURES, DIM, budget, 0.2, RowFormat::default(), 3).expect("fits");
+    let plus = CafePlusConfig::within(&FEATURES, DIM, budget, &CafePlusSettings::paper(1000.0))
+        .expect("fits");
+    let offline =
+        OfflineConfig::within(&FEATURES, DIM, budget, 0.2, RowFormat::default(), 3).expect("fits");
     let mut counts = FeatureCounts::default();
     for batch in &warm_up {
         counts.add_all(&batch.ids);
@@ -196,7 +221,8 @@ fn formats() -> Vec<(&'static str, RowFormat)> {
         RowOptimizer::Adagrad { epsilon: 1e-8 },
         RowOptimizer::Adam { beta1: 0.9, beta2: 0.999, epsilon: 1e-8 },
     ];
-    let [f32, f16, bf16, i8] = [RowPrecision::F32, RowPrecision::F16, RowPrecision::Bf16, RowPrecision::I8];
+    let [f32, f16, bf16, i8] =
+        [RowPrecision::F32, RowPrecision::F16, RowPrecision::Bf16, RowPrecision::I8];
     let format = |(name, precision, optimizer)| (name, RowFormat::new(precision, optimizer));
     vec![
         format(("f32", f32, sgd)),

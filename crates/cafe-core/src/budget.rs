@@ -80,9 +80,15 @@ pub fn full_bytes(features: &[u64], dim: usize) -> u64 {
     features.iter().sum::<u64>() * RowFormat::default().row_bytes(dim)
 }
 
-/// What a method says that needs `needed` bytes at least, of `full` for the full table, and was given `budget`. The limit
-/// is rounded down to the one decimal that the message shows, so that it can be reached as shown.
-pub(crate) fn ratio_too_high(method: &'static str, full: u64, needed: u64, budget: u64) -> BudgetError {
+/// What a method says that needs `needed` bytes at least, of `full` for the full table, and was
+/// given `budget`. The limit is rounded down to the one decimal that the message shows, so that it
+/// can be reached as shown.
+pub(crate) fn ratio_too_high(
+    method: &'static str,
+    full: u64,
+    needed: u64,
+    budget: u64,
+) -> BudgetError {
     let tenths = (10.0 * full as f64 / needed as f64).floor();
     BudgetError::RatioTooHigh { method, limit: tenths / 10.0, asked: full as f64 / budget as f64 }
 }
@@ -92,7 +98,11 @@ pub(crate) fn ratio_too_high(method: &'static str, full: u64, needed: u64, budge
 ///
 /// # Errors
 /// If there are more fields than rows.
-pub fn proportional_rows(features: &[u64], row_bytes: u64, max_rows: u64) -> Result<Vec<u64>, BudgetError> {
+pub fn proportional_rows(
+    features: &[u64],
+    row_bytes: u64,
+    max_rows: u64,
+) -> Result<Vec<u64>, BudgetError> {
     let n_fields = features.len() as u64;
     if max_rows < n_fields {
         let (budget, needed) = (max_rows * row_bytes, n_fields * row_bytes);
@@ -110,21 +120,25 @@ pub fn proportional_rows(features: &[u64], row_bytes: u64, max_rows: u64) -> Res
     Ok(rows(low))
 }
 
-/// Whether each field owns its rows: small ones do, as many as `max_bytes` hold beside a row for each other field, those of
-/// the fewest features first. `own_bytes` says what fields of these features come to.
+/// Whether each field owns its rows: small ones do, as many as `max_bytes` hold beside a row for
+/// each other field, those of the fewest features first. `own_bytes` says what fields of these
+/// features come to.
 ///
-/// The paper's code lets all small fields own rows, whatever they cost: where a data set has nothing but small fields they
-/// would need more than the full table.
+/// The paper's code lets all small fields own rows, whatever they cost: where a data set has
+/// nothing but small fields they would need more than the full table.
 pub(crate) fn owners(
     features: &[u64],
     compression: f64,
     (max_bytes, row_bytes): (u64, u64),
     own_bytes: impl Fn(&[u64]) -> u64,
 ) -> Vec<bool> {
-    let mut small: Vec<usize> = (0..features.len()).filter(|&field| is_small(features[field], compression)).collect();
+    let mut small: Vec<usize> =
+        (0..features.len()).filter(|&field| is_small(features[field], compression)).collect();
     small.sort_by_key(|&field| features[field]);
     let mut sizes: Vec<u64> = small.iter().map(|&field| features[field]).collect();
-    while own_bytes(&sizes) + (features.len() - sizes.len()) as u64 * row_bytes > max_bytes && sizes.pop().is_some() {}
+    while own_bytes(&sizes) + (features.len() - sizes.len()) as u64 * row_bytes > max_bytes
+        && sizes.pop().is_some()
+    {}
     let mut owns = vec![false; features.len()];
     small.iter().zip(&sizes).for_each(|(&field, _)| owns[field] = true);
     owns
@@ -154,13 +168,14 @@ mod tests {
 
     use super::*;
     use crate::{
-        CafeConfig, CafeEmbedding, CafePlusConfig, CafePlusSettings, CafeSettings, Cold, Embedding, FieldRows, Medium,
-        OfflineConfig, PaperData, RowFormat, RowOptimizer, RowPrecision, Sketches, SlotLayout, UnifiedSettings,
+        CafeConfig, CafeEmbedding, CafePlusConfig, CafePlusSettings, CafeSettings, Cold, Embedding,
+        FieldRows, Medium, OfflineConfig, PaperData, RowFormat, RowOptimizer, RowPrecision,
+        Sketches, SlotLayout, UnifiedSettings,
     };
 
     const KAGGLE: [u64; 26] = [
-        1460, 583, 10_131_227, 2_202_608, 305, 24, 12_517, 633, 3, 93_145, 5683, 8_351_593, 3194, 27, 14_992,
-        5_461_306, 10, 5652, 2173, 4, 7_046_547, 18, 15, 286_181, 105, 142_572,
+        1460, 583, 10_131_227, 2_202_608, 305, 24, 12_517, 633, 3, 93_145, 5683, 8_351_593, 3194,
+        27, 14_992, 5_461_306, 10, 5652, 2173, 4, 7_046_547, 18, 15, 286_181, 105, 142_572,
     ];
 
     /// The table of the paper's sizes on Criteo Kaggle at d = 16.
@@ -168,7 +183,18 @@ mod tests {
     fn paper_sizes_of_criteo_kaggle() {
         assert_eq!(full_bytes(&KAGGLE, 16), 2_160_804_928);
         for (ratio, h, k, n_hot, shared, own, sketch, hot, hash, total) in [
-            (10.0, 0.5, 20.0, 964_645, 1_688_128, 206, 46_302_960, 61_737_280, 108_040_192, 216_093_616),
+            (
+                10.0,
+                0.5,
+                20.0,
+                964_645,
+                1_688_128,
+                206,
+                46_302_960,
+                61_737_280,
+                108_040_192,
+                216_093_616,
+            ),
             (100.0, 0.3, 100.0, 135_050, 101_296, 50, 6_482_400, 8_643_200, 6_482_944, 21_611_744),
             (1000.0, 0.2, 500.0, 15_434, 6772, 0, 740_832, 987_776, 433_408, 2_162_016),
             (10_000.0, 0.1, 500.0, 1736, 359, 0, 83_328, 111_104, 22_976, 217_408),
@@ -190,7 +216,8 @@ mod tests {
     fn small_fields_are_the_same_within_and_on_paper() {
         for ratio in [10.0, 100.0, 200.0, 500.0, 1000.0] {
             let settings = CafeSettings::paper(ratio);
-            let within = CafeConfig::within(&KAGGLE, 16, Budget::Compression(ratio), &settings).expect("fits");
+            let within = CafeConfig::within(&KAGGLE, 16, Budget::Compression(ratio), &settings)
+                .expect("fits");
             let paper = CafeConfig::paper(&KAGGLE, 16, ratio, &settings).expect("fits");
             assert_eq!(within.n_own_rows(), paper.n_own_rows(), "CR {ratio}");
         }
@@ -206,8 +233,15 @@ mod tests {
             (PaperData::Avazu, [0.95, 0.7, 0.5]),
             (PaperData::Kdd12, [0.95, 0.8, 0.5]),
         ] {
-            let found = [2.0, 5.0, 10.0].map(|ratio| CafeSettings::paper_on(data, ratio).shared_share);
-            assert!(found.iter().zip(shares).all(|(found, listed)| (found - listed).abs() < f64::EPSILON), "{data:?}");
+            let found =
+                [2.0, 5.0, 10.0].map(|ratio| CafeSettings::paper_on(data, ratio).shared_share);
+            assert!(
+                found
+                    .iter()
+                    .zip(shares)
+                    .all(|(found, listed)| (found - listed).abs() < f64::EPSILON),
+                "{data:?}"
+            );
             assert_eq!(
                 CafeSettings { shared_share: shares[0], ..CafeSettings::paper(2.0) },
                 CafeSettings::paper_on(data, 2.0)
@@ -215,16 +249,19 @@ mod tests {
         }
     }
 
-    /// Small fields own rows only as far as the budget goes, so that whatever fits at some ratio fits at any lower one.
+    /// Small fields own rows only as far as the budget goes, so that whatever fits at some ratio
+    /// fits at any lower one.
     #[test]
     fn fields_are_small_as_far_as_the_budget_goes() {
         for features in [vec![150; 3], vec![7, 60, 5], vec![2, 1990, 3, 900]] {
             let fits = |ratio: f64| {
                 let (settings, budget) = (CafeSettings::paper(ratio), Budget::Compression(ratio));
                 let cafe = CafeConfig::within(&features, 16, budget, &settings);
-                let plus = CafePlusConfig::within(&features, 16, budget, &CafePlusSettings::paper(ratio));
+                let plus =
+                    CafePlusConfig::within(&features, 16, budget, &CafePlusSettings::paper(ratio));
                 let format = RowFormat::default();
-                let offline = OfflineConfig::within(&features, 16, budget, settings.shared_share, format, 1);
+                let offline =
+                    OfflineConfig::within(&features, 16, budget, settings.shared_share, format, 1);
                 [cafe.is_ok(), plus.is_ok(), offline.is_ok()]
             };
             let ratios = [1.0, 1.5, 2.0, 3.0, 5.0, 8.0, 10.0, 14.0, 20.0, 50.0];
@@ -243,13 +280,19 @@ mod tests {
         }
         // The smallest first.
         let budget = Budget::Compression(1.0);
-        let sizes = CafeConfig::within(&[150, 7, 150, 9], 16, budget, &CafeSettings::paper(1.0)).expect("fits");
-        assert_eq!(sizes.fields.iter().map(FieldRows::is_own).collect::<Vec<_>>(), [false, true, false, true]);
+        let sizes = CafeConfig::within(&[150, 7, 150, 9], 16, budget, &CafeSettings::paper(1.0))
+            .expect("fits");
+        assert_eq!(
+            sizes.fields.iter().map(FieldRows::is_own).collect::<Vec<_>>(),
+            [false, true, false, true]
+        );
     }
 
     #[test]
     fn a_hopeless_budget_says_what_is_needed() {
-        let error = CafeConfig::within(&KAGGLE, 16, Budget::Bytes(26 * 64), &CafeSettings::paper(1e4)).unwrap_err();
+        let error =
+            CafeConfig::within(&KAGGLE, 16, Budget::Bytes(26 * 64), &CafeSettings::paper(1e4))
+                .unwrap_err();
         assert_eq!(
             error.to_string(),
             "a budget of 1664 bytes is too small: a row for each field and one hot row needs at least 1776 bytes"
@@ -258,7 +301,12 @@ mod tests {
     }
 
     fn precisions() -> impl Strategy<Value = RowPrecision> {
-        prop::sample::select(vec![RowPrecision::F32, RowPrecision::F16, RowPrecision::Bf16, RowPrecision::I8])
+        prop::sample::select(vec![
+            RowPrecision::F32,
+            RowPrecision::F16,
+            RowPrecision::Bf16,
+            RowPrecision::I8,
+        ])
     }
 
     proptest! {

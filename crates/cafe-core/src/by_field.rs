@@ -1,15 +1,17 @@
-//! A batch cut up by field: parts that share no feature and no row but hot ones, so that threads can take one each.
+//! A batch cut up by field: parts that share no feature and no row but hot ones, so that threads
+//! can take one each.
 
 use crate::FeatureId;
 use crate::coalesce::{FILL, NOTHING, Positions, add};
 use crate::prefetch::prefetch;
 
-/// Occurrences by field, and the distinct keys of each field with their summed gradients. Refilled for each batch
-/// without allocating.
+/// Occurrences by field, and the distinct keys of each field with their summed gradients. Refilled
+/// for each batch without allocating.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct ByField {
     dim: usize,
-    /// Field f has the occurrences `order[starts[f]..starts[f + 1]]`, and its keys lie from `starts[f]` on.
+    /// Field f has the occurrences `order[starts[f]..starts[f + 1]]`, and its keys lie from
+    /// `starts[f]` on.
     starts: Vec<usize>,
     order: Vec<u32>,
     n_keys: Vec<usize>,
@@ -84,7 +86,8 @@ impl ByField {
     /// The parts, field by field.
     pub(crate) fn parts(&mut self) -> impl Iterator<Item = FieldPart<'_>> + Send {
         let Self { dim, starts, order, n_keys, keys, firsts, sums, .. } = self;
-        let (mut keys, mut firsts, mut sums) = (keys.as_mut_slice(), firsts.as_mut_slice(), sums.as_mut_slice());
+        let (mut keys, mut firsts, mut sums) =
+            (keys.as_mut_slice(), firsts.as_mut_slice(), sums.as_mut_slice());
         let (starts, order, dim) = (&*starts, &*order, *dim);
         n_keys.iter_mut().enumerate().map(move |(field, n_keys)| {
             let occurrences = &order[starts[field]..starts[field + 1]];
@@ -109,7 +112,8 @@ impl ByField {
         self.starts[field]..self.starts[field] + self.n_keys[field]
     }
 
-    /// The places of all keys in the order in which the batch first names them; [`ByField::order`] comes before.
+    /// The places of all keys in the order in which the batch first names them; [`ByField::order`]
+    /// comes before.
     pub(crate) fn in_order(&self) -> &[u32] {
         &self.in_order
     }
@@ -148,7 +152,8 @@ impl ByField {
 }
 
 impl FieldPart<'_> {
-    /// Sums the gradients by key; `added` is told of each occurrence, by number within the field, and its key's position.
+    /// Sums the gradients by key; `added` is told of each occurrence, by number within the field,
+    /// and its key's position.
     pub(crate) fn coalesce(
         &mut self,
         positions: &mut Positions,
@@ -173,9 +178,13 @@ impl FieldPart<'_> {
             let position = positions.of(key);
             // Written again where it is known: cheaper than to ask.
             self.keys[position] = key;
-            // An occurrence that is not a first one writes past the keys, where the next first one will.
+            // An occurrence that is not a first one writes past the keys, where the next first one
+            // will.
             self.firsts[n_before] = occurrence;
-            add(&mut self.sums[position * dim..(position + 1) * dim], &grads[at * dim..(at + 1) * dim]);
+            add(
+                &mut self.sums[position * dim..(position + 1) * dim],
+                &grads[at * dim..(at + 1) * dim],
+            );
             added(number, position);
         }
         *self.n_keys = positions.n_keys();
@@ -200,8 +209,9 @@ fn is_sample_major(ids: &[FeatureId], n_fields: usize) -> bool {
     let samples = ids.chunks_exact(n_fields.max(1));
     let is_whole = samples.remainder().is_empty();
     // Without an early end a sample is compared in a few vector instructions.
-    let in_order =
-        |sample: &[FeatureId]| sample.iter().enumerate().fold(true, |all, (field, id)| all & (id.field() == field));
+    let in_order = |sample: &[FeatureId]| {
+        sample.iter().enumerate().fold(true, |all, (field, id)| all & (id.field() == field))
+    };
     is_whole && n_fields > 0 && samples.into_iter().all(in_order)
 }
 

@@ -19,8 +19,8 @@ use crate::signed_table::SignedTable;
 use crate::state::f64_bits;
 use crate::workers::{for_batch, lookup_parts};
 use crate::{
-    Embedding, FeatureId, HotFeature, HotSketch, Memory, StateError, StateMap, StateView, TierSummary, UpdateStats,
-    Workers,
+    Embedding, FeatureId, HotFeature, HotSketch, Memory, StateError, StateMap, StateView,
+    TierSummary, UpdateStats, Workers,
 };
 
 use pools::Pools;
@@ -29,7 +29,9 @@ use tiers::Tiers;
 use tracker::Sketch;
 use update::Scratch;
 
-pub use config::{CafeConfig, CafeSettings, Decay, FieldKind, FieldRows, Importance, Medium, PaperData};
+pub use config::{
+    CafeConfig, CafeSettings, Decay, FieldKind, FieldRows, Importance, Medium, PaperData,
+};
 pub use levers::{Cold, HotRows, HotRule, Sketches, SlotLayout};
 
 /// Where a feature's vector comes from.
@@ -52,22 +54,24 @@ pub enum Tier {
 /// score, where the multi-level setting is on, gets the sum of two shared rows (medium); the rest
 /// get one shared row, by hash (cold). `update` then, in this order:
 ///
-/// 1. field by field, in parallel where there are threads: sums the gradients of each feature, routes them to the
-///    rows that `lookup` read, and takes one optimizer step a row;
+/// 1. field by field, in parallel where there are threads: sums the gradients of each feature,
+///    routes them to the rows that `lookup` read, and takes one optimizer step a row;
 /// 2. adds each feature's importance to the sketch: its gradient norms, scaled so that the mean
 ///    over the field's occurrences in the batch is one (a batch whose gradients are all zero adds
 ///    nothing). A victim that owned a row loses it;
-/// 3. if enough mass has come in, decays all scores; whoever falls below the threshold loses its row;
-/// 4. gives the features of the batch whose score has reached the threshold a free row, if there
-///    is one. The row starts as a copy of the feature's shared vector, so nothing jumps (but for rounding, where rows
-///    are stored in few bits and the vector is a sum of two).
+/// 3. if enough mass has come in, decays all scores; whoever falls below the threshold loses its
+///    row;
+/// 4. gives the features of the batch whose score has reached the threshold a free row, if there is
+///    one. The row starts as a copy of the feature's shared vector, so nothing jumps (but for
+///    rounding, where rows are stored in few bits and the vector is a sum of two).
 ///
 /// Fields so small that hashing would save nothing have a row for every feature from the start.
 ///
-/// That is the paper's CAFE. What else there is, each by itself or together: a threshold that follows the hot rows in
-/// use ([`HotRule::Quota`]), hot rows that are added to the shared vector ([`HotRows::Residual`]), one cold table for all
-/// fields ([`Cold::Unified`]), slots of a third of the bytes ([`SlotLayout::Compact`]), a sketch for each field
-/// ([`Sketches::PerField`]), demoted rows folded back into the shared ones ([`CafeSettings::write_back`]).
+/// That is the paper's CAFE. What else there is, each by itself or together: a threshold that
+/// follows the hot rows in use ([`HotRule::Quota`]), hot rows that are added to the shared vector
+/// ([`HotRows::Residual`]), one cold table for all fields ([`Cold::Unified`]), slots of a third of
+/// the bytes ([`SlotLayout::Compact`]), a sketch for each field ([`Sketches::PerField`]), demoted
+/// rows folded back into the shared ones ([`CafeSettings::write_back`]).
 ///
 /// # Costs
 /// One probe of a 48-byte bucket for each id in `lookup`, two for each distinct id in `update`;
@@ -128,8 +132,8 @@ impl CafeEmbedding {
     /// An embedding whose features are all cold.
     ///
     /// # Panics
-    /// If the sizes make no embedding: no hot row, more than the sketch can number, a field without rows, 2^32 rows; or
-    /// the settings contradict each other.
+    /// If the sizes make no embedding: no hot row, more than the sketch can number, a field without
+    /// rows, 2^32 rows; or the settings contradict each other.
     #[must_use]
     pub fn new(config: CafeConfig) -> Self {
         let CafeConfig { dim, n_hot, format, seed, .. } = config;
@@ -141,7 +145,9 @@ impl CafeEmbedding {
         let mut start = n_hot as u32;
         for field in &config.fields {
             layout.push(field_layout(&config, field, start));
-            if let FieldLayout::Shared(SharedRows { first_start, first_n, .. }) = layout[layout.len() - 1] {
+            if let FieldLayout::Shared(SharedRows { first_start, first_n, .. }) =
+                layout[layout.len() - 1]
+            {
                 assert!(first_n > 0, "every field needs a row");
                 // The second table stays at zero, so that a feature's step from cold to medium
                 // begins where it was.
@@ -154,7 +160,8 @@ impl CafeEmbedding {
         let cold = match config.cold {
             Cold::PerField => None,
             Cold::Unified(settings) => {
-                let features: Vec<u64> = config.fields.iter().map(|field| field.n_features).collect();
+                let features: Vec<u64> =
+                    config.fields.iter().map(|field| field.n_features).collect();
                 Some(SignedTable::new(&settings, &features, config.n_unified, dim, format, seed))
             }
         };
@@ -178,8 +185,8 @@ impl CafeEmbedding {
         &self.config
     }
 
-    /// The sketch: which features are held, their scores, their rows; `None` with [`SlotLayout::Compact`], whose slots
-    /// don't know their features.
+    /// The sketch: which features are held, their scores, their rows; `None` with
+    /// [`SlotLayout::Compact`], whose slots don't know their features.
     #[must_use]
     pub fn sketch(&self) -> Option<&HotSketch> {
         match &self.sketch {
@@ -239,7 +246,11 @@ impl Embedding for CafeEmbedding {
         learning_rate: f32,
         workers: &dyn Workers,
     ) -> UpdateStats {
-        assert_eq!(grads.len(), ids.len() * self.config.dim, "update takes dim gradients for each id");
+        assert_eq!(
+            grads.len(),
+            ids.len() * self.config.dim,
+            "update takes dim gradients for each id"
+        );
         let mut scratch = std::mem::take(&mut self.scratch);
         scratch.sort(ids);
         let mut stats = UpdateStats::default();
@@ -290,7 +301,9 @@ impl Embedding for CafeEmbedding {
             state.push(("mass_at_scan", f64_bits(self.mass_at_scan)));
         }
         if let Some(cold) = &self.cold {
-            state.extend(cold.state().into_iter().map(|(name, view)| (restore::cold_name(name), view)));
+            state.extend(
+                cold.state().into_iter().map(|(name, view)| (restore::cold_name(name), view)),
+            );
         }
         state
     }
@@ -316,9 +329,12 @@ impl SketchSeeds {
 
 fn field_layout(config: &CafeConfig, field: &FieldRows, start: u32) -> FieldLayout {
     match field.kind {
-        FieldKind::Own => {
-            FieldLayout::Own { start, n: field.n_features as usize, used: 0, bound: init_bound(field.n_features) }
-        }
+        FieldKind::Own => FieldLayout::Own {
+            start,
+            n: field.n_features as usize,
+            used: 0,
+            bound: init_bound(field.n_features),
+        },
         FieldKind::Shared { first, second } => FieldLayout::Shared(SharedRows {
             first_start: start,
             first_n: first as usize,

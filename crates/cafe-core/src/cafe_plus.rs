@@ -1,4 +1,5 @@
-//! CAFE+: an admission filter in front of the sketch, a threshold that finds itself, a past that fades without a sweep.
+//! CAFE+: an admission filter in front of the sketch, a threshold that finds itself, a past that
+//! fades without a sweep.
 
 mod config;
 mod field_step;
@@ -17,7 +18,8 @@ use crate::rows::RowTable;
 use crate::state::{StateMap, u32s};
 use crate::workers::{for_batch, lookup_parts};
 use crate::{
-    Embedding, FeatureId, FieldRows, HotFeature, Memory, StateError, StateView, Tier, TierSummary, UpdateStats, Workers,
+    Embedding, FeatureId, FieldRows, HotFeature, Memory, StateError, StateView, Tier, TierSummary,
+    UpdateStats, Workers,
 };
 
 use progress::Progress;
@@ -30,33 +32,40 @@ pub use config::{CafePlusConfig, CafePlusSettings};
 /// CAFE+: CAFE with an admission filter, an adaptive threshold and forward decay.
 ///
 /// # How it works
-/// As in [`crate::CafeEmbedding`] features that matter own rows, the others of a field share rows by hash, small fields
-/// have a row for every feature, and a score measures what matters: gradient norms, with a mean of one over a field's
-/// occurrences in a batch. Three things differ.
+/// As in [`crate::CafeEmbedding`] features that matter own rows, the others of a field share rows
+/// by hash, small fields have a row for every feature, and a score measures what matters: gradient
+/// norms, with a mean of one over a field's occurrences in a batch. Three things differ.
 ///
-/// *Admission.* A tenth of the sketch's buckets are a filter in front of the others. A newcomer enters the filter with
-/// its own score; where it finds no vacant slot the feature that was not seen for longest leaves (least recently used,
-/// by a logical clock). A feature moves on to the main part when its score reaches the threshold, or when it leaves the
-/// filter with a row or a score of `admission_score`; there it takes a vacant slot, or that of the lightest feature that
-/// owns no row. If all own rows it stays in the filter, where it may own a row, too, or, leaving, is dropped.
+/// *Admission.* A tenth of the sketch's buckets are a filter in front of the others. A newcomer
+/// enters the filter with its own score; where it finds no vacant slot the feature that was not
+/// seen for longest leaves (least recently used, by a logical clock). A feature moves on to the
+/// main part when its score reaches the threshold, or when it leaves the filter with a row or a
+/// score of `admission_score`; there it takes a vacant slot, or that of the lightest feature that
+/// owns no row. If all own rows it stays in the filter, where it may own a row, too, or, leaving,
+/// is dropped.
 ///
-/// *Threshold.* `K` starts at 1. When more than `1.2 H` features reach it or own a row, it becomes the `H`-th largest
-/// score, and the features of the `H - 1` largest own the rows. When rows stay free it is lowered in the same way. In
-/// between nobody loses a row (but a feature that is dropped), and a feature that reaches `K` gets one while any is free.
+/// *Threshold.* `K` starts at 1. When more than `1.2 H` features reach it or own a row, it becomes
+/// the `H`-th largest score, and the features of the `H - 1` largest own the rows. When rows stay
+/// free it is lowered in the same way. In between nobody loses a row (but a feature that is
+/// dropped), and a feature that reaches `K` gets one while any is free.
 ///
-/// *Forward decay.* Instead of making old scores smaller, newer ones weigh more: by `α` from one field's batch to the
-/// next, by `α` to the number of hashed fields from step to step. `K` and the admission score are in the same unit, so
-/// they count average occurrences of the present. When the weight passes `2^16` the unit becomes `2^16` times as large;
-/// each bucket knows by an integer epoch in which unit its scores are and is brought to the present when it is touched.
-/// So no step sweeps through the sketch, nothing overflows, and a bucket that is not touched for many epochs misses none.
+/// *Forward decay.* Instead of making old scores smaller, newer ones weigh more: by `α` from one
+/// field's batch to the next, by `α` to the number of hashed fields from step to step. `K` and the
+/// admission score are in the same unit, so they count average occurrences of the present. When the
+/// weight passes `2^16` the unit becomes `2^16` times as large; each bucket knows by an integer
+/// epoch in which unit its scores are and is brought to the present when it is touched. So no step
+/// sweeps through the sketch, nothing overflows, and a bucket that is not touched for many epochs
+/// misses none.
 ///
-/// A row starts as a copy of its feature's shared vector. Where rows are given out anew the same holds.
+/// A row starts as a copy of its feature's shared vector. Where rows are given out anew the same
+/// holds.
 ///
 /// # Costs
-/// Two probes for each id in `lookup`, of a bucket of the main part and of the filter. A slot has 12 bytes, in the filter
-/// 16, a bucket 4 more for its epoch: all counted, so that the budget holds to the byte
-/// ([`CafePlusConfig::embedding_bytes`]). `update` allocates nothing once it has seen the largest batch. New owners take
-/// some ten passes over the sketch, after `0.2 H` features have reached the threshold, or every `check_every` steps.
+/// Two probes for each id in `lookup`, of a bucket of the main part and of the filter. A slot has
+/// 12 bytes, in the filter 16, a bucket 4 more for its epoch: all counted, so that the budget holds
+/// to the byte ([`CafePlusConfig::embedding_bytes`]). `update` allocates nothing once it has seen
+/// the largest batch. New owners take some ten passes over the sketch, after `0.2 H` features have
+/// reached the threshold, or every `check_every` steps.
 ///
 /// # Example
 /// ```
@@ -74,8 +83,8 @@ pub use config::{CafePlusConfig, CafePlusSettings};
 /// # Ok::<(), cafe_core::BudgetError>(())
 /// ```
 ///
-/// Source: CAFE+ (TOIS 2025). Unlike its published code, weights are multiplied in, and the epoch is no single bit, which
-/// would lose re-basings.
+/// Source: CAFE+ (TOIS 2025). Unlike its published code, weights are multiplied in, and the epoch
+/// is no single bit, which would lose re-basings.
 #[derive(Clone, Debug)]
 pub struct CafePlusEmbedding {
     config: CafePlusConfig,
@@ -95,8 +104,9 @@ impl CafePlusEmbedding {
     /// An embedding whose features are all cold.
     ///
     /// # Panics
-    /// If the sizes or settings make no embedding: no hot row, more than the sketch can number, a field without rows, a
-    /// part of the sketch without buckets, 2^32 rows, a threshold or growth out of range.
+    /// If the sizes or settings make no embedding: no hot row, more than the sketch can number, a
+    /// field without rows, a part of the sketch without buckets, 2^32 rows, a threshold or growth
+    /// out of range.
     #[must_use]
     pub fn new(config: CafePlusConfig) -> Self {
         config.check();
@@ -112,7 +122,12 @@ impl CafePlusEmbedding {
         let slots = config.settings.slots;
         let n_hashed = config.fields.iter().filter(|field| !field.is_own()).count();
         Self {
-            sketch: Sketch::new(config.n_main_buckets, config.n_filter_buckets, slots, seed ^ 0xb0c4_e750),
+            sketch: Sketch::new(
+                config.n_main_buckets,
+                config.n_filter_buckets,
+                slots,
+                seed ^ 0xb0c4_e750,
+            ),
             progress: Progress::new(&config),
             growth: (0..n_hashed).fold(1.0, |growth, _| growth * config.settings.growth),
             rows,
@@ -135,7 +150,8 @@ impl CafePlusEmbedding {
         self.progress.threshold
     }
 
-    /// The score of `id` in the same unit, that of the next step; zero if neither part of the sketch holds it.
+    /// The score of `id` in the same unit, that of the next step; zero if neither part of the
+    /// sketch holds it.
     #[must_use]
     pub fn score(&self, id: FeatureId) -> f32 {
         self.sketch.get(id).map_or(0.0, |slot| self.progress.present(slot.score))
@@ -178,7 +194,8 @@ impl CafePlusEmbedding {
 
     /// Every hot row is free or owned, once.
     fn restored_free(&self, sketch: &Sketch, state: &StateMap<'_>) -> Result<Vec<u32>, StateError> {
-        let is_stray = |id: FeatureId| self.config.fields.get(id.field()).is_none_or(FieldRows::is_own);
+        let is_stray =
+            |id: FeatureId| self.config.fields.get(id.field()).is_none_or(FieldRows::is_own);
         if let Some(stray) = sketch.iter().map(Slot::id).find(|&id| is_stray(id)) {
             let why = format!("it holds {stray}, of a field whose features it does not see");
             return Err(StateError::Damaged { name: "sketch_slots", why });
@@ -189,7 +206,9 @@ impl CafePlusEmbedding {
         let given = u32s(state, "free_rows")?;
         for row_idx in given.iter().copied().chain(sketch.iter().filter_map(Slot::row)) {
             let slot = seen.get_mut(row_idx as usize).filter(|seen| !**seen);
-            *slot.ok_or_else(|| damaged(format!("row {row_idx} is out of range or has two owners")))? = true;
+            *slot.ok_or_else(|| {
+                damaged(format!("row {row_idx} is out of range or has two owners"))
+            })? = true;
         }
         if seen.contains(&false) {
             return Err(damaged("a hot row is neither free nor owned".into()));
@@ -215,7 +234,11 @@ impl Embedding for CafePlusEmbedding {
         learning_rate: f32,
         workers: &dyn Workers,
     ) -> UpdateStats {
-        assert_eq!(grads.len(), ids.len() * self.config.dim, "update takes dim gradients for each id");
+        assert_eq!(
+            grads.len(),
+            ids.len() * self.config.dim,
+            "update takes dim gradients for each id"
+        );
         let mut scratch = std::mem::take(&mut self.scratch);
         scratch.sort(ids);
         let mut stats = UpdateStats::default();
@@ -249,7 +272,10 @@ impl Embedding for CafePlusEmbedding {
     }
 
     fn n_hot(&self, ids: &[FeatureId]) -> Option<u64> {
-        Some(ids.iter().filter(|&&id| self.sketch.row(self.sketch.buckets(id), id).is_some()).count() as u64)
+        Some(
+            ids.iter().filter(|&&id| self.sketch.row(self.sketch.buckets(id), id).is_some()).count()
+                as u64,
+        )
     }
 
     fn state(&self) -> Vec<(&'static str, StateView<'_>)> {
@@ -267,7 +293,8 @@ impl Embedding for CafePlusEmbedding {
         let sketch = self.sketch.restored(state, progress.epoch, now)?;
         let cold = self.cold.restored(state)?;
         let free = self.restored_free(&sketch, state)?;
-        (self.rows, self.progress, self.sketch, self.cold, self.free) = (rows, progress, sketch, cold, free);
+        (self.rows, self.progress, self.sketch, self.cold, self.free) =
+            (rows, progress, sketch, cold, free);
         Ok(())
     }
 }

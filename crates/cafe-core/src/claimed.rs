@@ -1,19 +1,20 @@
 //! Narrow rows that features claim at first sight, in front of a table that all of them share.
 //!
-//! Where a budget has a few bytes for each feature, collisions are nearly all that compression costs, and four values of a
-//! feature's own are worth more than sixteen shared ones (docs/quality.md). A feature that training meets for
-//! the first time takes a free slot of its bucket; from then on the first `width` values of its vector are in the slot's row,
-//! and the others stay where they were. Features that find their bucket full, and those that training never meets, have the
-//! shared vector.
+//! Where a budget has a few bytes for each feature, collisions are nearly all that compression
+//! costs, and four values of a feature's own are worth more than sixteen shared ones
+//! (docs/quality.md). A feature that training meets for the first time takes a free slot of its
+//! bucket; from then on the first `width` values of its vector are in the slot's row, and the
+//! others stay where they were. Features that find their bucket full, and those that training never
+//! meets, have the shared vector.
 //!
 //! ```text
 //! bucket   8 fingerprints of a byte, 0 where a slot is free; its hash chooses a feature's bucket and fingerprint
 //! row      `width` values a slot, with what the optimizer remembers of them
 //! ```
 //!
-//! A feature is taken for another one of its bucket where their fingerprints agree: a chance of 1 in 255 for each slot in
-//! use, some 3 in 100 for a full bucket. The two then share the row. No slot is ever given back: who comes first keeps it,
-//! and frequent features come first.
+//! A feature is taken for another one of its bucket where their fingerprints agree: a chance of 1
+//! in 255 for each slot in use, some 3 in 100 for a full bucket. The two then share the row. No
+//! slot is ever given back: who comes first keeps it, and frequent features come first.
 
 use std::borrow::Cow;
 
@@ -30,7 +31,8 @@ const FINGERPRINT_BYTES: u64 = 1;
 const SHARE: f64 = 0.9;
 /// Features a slot, at which few buckets overflow.
 const LOAD: f64 = 0.9;
-/// More slots than that for each feature would stay free; with fewer too many features would be left to a small shared table.
+/// More slots than that for each feature would stay free; with fewer too many features would be
+/// left to a small shared table.
 const SLOTS_PER_FEATURE: std::ops::RangeInclusive<f64> = 0.75..=1.25;
 /// Fewer values are not worth the fingerprint, the exponent and the accumulator of a slot.
 const MIN_WIDTH: usize = 4;
@@ -49,13 +51,19 @@ pub struct OwnRowSizes {
 }
 
 impl OwnRowSizes {
-    /// Nine tenths of a budget in rows for `n_features` features: the widest at which all can have one, up to `dim` values.
-    /// Where that is fewer than four values, rows of four for those that come first; `None` where these are fewer than three
-    /// quarters of all.
+    /// Nine tenths of a budget in rows for `n_features` features: the widest at which all can have
+    /// one, up to `dim` values. Where that is fewer than four values, rows of four for those that
+    /// come first; `None` where these are fewer than three quarters of all.
     #[must_use]
-    pub fn within(n_features: u64, dim: usize, budget_bytes: u64, format: RowFormat) -> Option<Self> {
+    pub fn within(
+        n_features: u64,
+        dim: usize,
+        budget_bytes: u64,
+        format: RowFormat,
+    ) -> Option<Self> {
         let bytes = SHARE * budget_bytes as f64;
-        let fits = |width: usize| n_features as f64 * slot_bytes(width, format) as f64 <= LOAD * bytes;
+        let fits =
+            |width: usize| n_features as f64 * slot_bytes(width, format) as f64 <= LOAD * bytes;
         let min_width = MIN_WIDTH.min(dim);
         let width = (min_width..=dim).rev().find(|&width| fits(width)).unwrap_or(min_width);
         let (least, most) = (SLOTS_PER_FEATURE.start(), SLOTS_PER_FEATURE.end());
@@ -133,10 +141,12 @@ impl ClaimedRows {
     #[inline]
     pub(crate) fn find(&self, id: FeatureId) -> Option<u32> {
         let (bucket_idx, fingerprint) = self.place(id);
-        slot_of(self.buckets[bucket_idx], fingerprint).map(|slot| bucket_idx as u32 * SLOTS as u32 + slot)
+        slot_of(self.buckets[bucket_idx], fingerprint)
+            .map(|slot| bucket_idx as u32 * SLOTS as u32 + slot)
     }
 
-    /// A free slot for a feature that has none, whose row starts as `values`; `None` where its bucket is full.
+    /// A free slot for a feature that has none, whose row starts as `values`; `None` where its
+    /// bucket is full.
     pub(crate) fn claim(&mut self, id: FeatureId, values: &[f32]) -> Option<u32> {
         let (bucket_idx, fingerprint) = self.place(id);
         let free = slot_of(self.buckets[bucket_idx], 0)?;
@@ -186,7 +196,8 @@ impl ClaimedRows {
 /// The first slot of a bucket with this fingerprint.
 #[inline]
 fn slot_of(bucket: u64, fingerprint: u8) -> Option<u32> {
-    // The lowest byte that is zero here is found exactly; what is above it may be wrong, and is not asked.
+    // The lowest byte that is zero here is found exactly; what is above it may be wrong, and is not
+    // asked.
     let differences = bucket ^ (LOWEST * u64::from(fingerprint));
     let zeros = differences.wrapping_sub(LOWEST) & !differences & HIGHEST;
     (zeros != 0).then(|| zeros.trailing_zeros() / 8)
@@ -224,19 +235,34 @@ mod tests {
     /// 16 values in f32 are 64 bytes: at a tenth of that a feature has 6.4.
     #[test]
     fn rows_are_as_wide_as_all_features_can_have_them() {
-        let width = |ratio: f64| OwnRowSizes::within(10_000, 16, (640_000.0 / ratio) as u64, BYTES).map(|it| it.width);
-        assert_eq!([1.0, 2.0, 5.0, 10.0, 11.0].map(width), [Some(16), Some(16), Some(7), Some(4), None]);
+        let width = |ratio: f64| {
+            OwnRowSizes::within(10_000, 16, (640_000.0 / ratio) as u64, BYTES).map(|it| it.width)
+        };
+        assert_eq!(
+            [1.0, 2.0, 5.0, 10.0, 11.0].map(width),
+            [Some(16), Some(16), Some(7), Some(4), None]
+        );
         for (ratio, least) in [(1.0, 0.9), (3.0, 0.9), (7.0, 0.9), (10.0, 0.82)] {
             let budget = (640_000.0 / ratio) as u64;
             let sizes = OwnRowSizes::within(10_000, 16, budget, BYTES).expect("room");
             let most = if ratio < 10.0 { 10_000.0 / LOAD } else { 10_000.0 * least };
-            assert!(sizes.n_slots() as f64 >= most - 8.0 && sizes.n_slots() <= 12_500, "{ratio}: {sizes:?}");
+            assert!(
+                sizes.n_slots() as f64 >= most - 8.0 && sizes.n_slots() <= 12_500,
+                "{ratio}: {sizes:?}"
+            );
             assert!(sizes.bytes(BYTES) <= budget * 9 / 10);
             let memory = ClaimedRows::new(sizes, BYTES, 1).memory();
-            assert_eq!((memory.embedding_bytes(), memory.total_bytes()), (sizes.bytes(BYTES), sizes.bytes(BYTES)));
+            assert_eq!(
+                (memory.embedding_bytes(), memory.total_bytes()),
+                (sizes.bytes(BYTES), sizes.bytes(BYTES))
+            );
         }
         assert_eq!(OwnRowSizes::within(3, 16, 40, BYTES), None, "not a bucket");
-        assert_eq!(OwnRowSizes::within(1000, 3, 8000, BYTES).map(|it| it.width), Some(3), "no wider than the vectors");
+        assert_eq!(
+            OwnRowSizes::within(1000, 3, 8000, BYTES).map(|it| it.width),
+            Some(3),
+            "no wider than the vectors"
+        );
     }
 
     proptest! {
@@ -285,7 +311,8 @@ mod tests {
                 None => n_full += u32::from(claimed.claim(id, &[0.0; 2]).is_none()),
             }
         }
-        // With 7 features a bucket of 8: 8 % overflow (Poisson), and 3.4 slots in use are met on the way, of 255 each.
+        // With 7 features a bucket of 8: 8 % overflow (Poisson), and 3.4 slots in use are met on
+        // the way, of 255 each.
         assert!((1000..2000).contains(&n_full), "{n_full}");
         assert!((150..350).contains(&n_doubles), "{n_doubles}");
     }

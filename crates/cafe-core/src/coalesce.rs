@@ -2,8 +2,8 @@
 
 use std::hint::select_unpredictable;
 
-/// Positions of keys by first appearance: an open-addressed table at most half full. A generation stamp per cell
-/// makes [`Positions::clear`] O(1). Positions are reproducible, whatever the hash.
+/// Positions of keys by first appearance: an open-addressed table at most half full. A generation
+/// stamp per cell makes [`Positions::clear`] O(1). Positions are reproducible, whatever the hash.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Positions {
     generation: u32,
@@ -17,7 +17,8 @@ pub(crate) struct Positions {
 #[derive(Clone, Copy, Debug, Default)]
 struct Cell {
     key: u64,
-    /// Generation above position: one word, since what was just written as two is slow to read as one.
+    /// Generation above position: one word, since what was just written as two is slow to read as
+    /// one.
     stamp: u64,
 }
 

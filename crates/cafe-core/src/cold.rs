@@ -1,5 +1,5 @@
-//! The rows of features that own no hot row: field by field, shared by hash, or owned from first sight where a field is
-//! so small that hashing would save nothing.
+//! The rows of features that own no hot row: field by field, shared by hash, or owned from first
+//! sight where a field is so small that hashing would save nothing.
 
 use std::borrow::Cow;
 
@@ -9,7 +9,9 @@ use crate::coalesce::RowSums;
 use crate::own_rows::OwnRows;
 use crate::rows::{RowTable, init_bound};
 use crate::state::{StateMap, check_len, u32s, u64s};
-use crate::{Budget, BudgetError, FeatureId, FieldKind, FieldRows, StateError, StateView, mix64, reduce};
+use crate::{
+    Budget, BudgetError, FeatureId, FieldKind, FieldRows, StateError, StateView, mix64, reduce,
+};
 
 /// What the fields get of a budget.
 pub(crate) struct ColdSizes {
@@ -19,8 +21,8 @@ pub(crate) struct ColdSizes {
 }
 
 impl ColdSizes {
-    /// `shared_share` of the budget in proportion to the fields' features, at least a row each; a row for every feature
-    /// of a small field, as far as that share holds them.
+    /// `shared_share` of the budget in proportion to the fields' features, at least a row each; a
+    /// row for every feature of a small field, as far as that share holds them.
     pub(crate) fn within(
         features: &[u64],
         dim: usize,
@@ -29,8 +31,9 @@ impl ColdSizes {
         row_bytes: u64,
     ) -> Result<Self, BudgetError> {
         let compression = budget.compression(features, dim);
-        let own_bytes =
-            |sizes: &[u64]| sizes.iter().map(|&n_f| n_f * row_bytes + OwnRows::bytes_for(n_f as usize)).sum::<u64>();
+        let own_bytes = |sizes: &[u64]| {
+            sizes.iter().map(|&n_f| n_f * row_bytes + OwnRows::bytes_for(n_f as usize)).sum::<u64>()
+        };
         let shared_bytes = (budget.bytes(features, dim) as f64 * shared_share) as u64;
         let owns = owners(features, compression, (shared_bytes, row_bytes), own_bytes);
         let (small, large) = by_owning(features, &owns);
@@ -70,7 +73,11 @@ struct ColdField {
 
 impl ColdFields {
     /// Rows of `fields[f]` that begin at the `f`-th of `starts`.
-    pub(crate) fn new(fields: &[FieldRows], starts: impl IntoIterator<Item = u32>, seed: u64) -> Self {
+    pub(crate) fn new(
+        fields: &[FieldRows],
+        starts: impl IntoIterator<Item = u32>,
+        seed: u64,
+    ) -> Self {
         let field = |(field, start): (&FieldRows, u32)| {
             let n_rows = field.n_rows() as usize;
             assert!(n_rows > 0, "every field needs a row");
@@ -130,14 +137,22 @@ impl ColdFields {
         field.own.as_ref().is_some_and(|own| own.len() == field.n_rows && own.get(id).is_none())
     }
 
-    /// The vector of a feature that [`ColdFields::row`] has no row for: what its row will start from.
+    /// The vector of a feature that [`ColdFields::row`] has no row for: what its row will start
+    /// from.
     #[inline]
     pub(crate) fn read_unseen(&self, rows: &RowTable, id: FeatureId, out: &mut [f32]) {
         rows.initial(id.raw(), self.seed, self.fields[id.field()].bound, out);
     }
 
-    /// Takes a step with the batch's summed gradients in every field whose features own rows, and gives new ones theirs.
-    pub(crate) fn step_own(&mut self, batch: &ByField, rows: &mut RowTable, sums: &mut RowSums, learning_rate: f32) {
+    /// Takes a step with the batch's summed gradients in every field whose features own rows, and
+    /// gives new ones theirs.
+    pub(crate) fn step_own(
+        &mut self,
+        batch: &ByField,
+        rows: &mut RowTable,
+        sums: &mut RowSums,
+        learning_rate: f32,
+    ) {
         let dim = rows.dim();
         for field in 0..self.fields.len() {
             if !self.is_own(field) {
@@ -174,9 +189,16 @@ impl ColdFields {
 
     /// Who owns which row of the small fields.
     pub(crate) fn state(&self) -> [(&'static str, StateView<'_>); 2] {
-        let owners = self.fields.iter().filter_map(|field| field.own.as_ref()).flat_map(OwnRows::iter_by_row);
+        let owners = self
+            .fields
+            .iter()
+            .filter_map(|field| field.own.as_ref())
+            .flat_map(OwnRows::iter_by_row);
         let (ids, rows): (Vec<u64>, Vec<u32>) = owners.map(|(id, row)| (id.raw(), row)).unzip();
-        [("own_ids", StateView::U64(Cow::Owned(ids))), ("own_rows", StateView::U32(Cow::Owned(rows)))]
+        [
+            ("own_ids", StateView::U64(Cow::Owned(ids))),
+            ("own_rows", StateView::U32(Cow::Owned(rows))),
+        ]
     }
 
     /// The owners that [`ColdFields::state`] described, in rows that lie as those of `self`.
@@ -201,7 +223,9 @@ impl ColdFields {
         let id = FeatureId::from_raw(raw);
         match self.fields.get_mut(id.field()) {
             Some(ColdField { start, n_rows, own: Some(own), .. })
-                if own.len() < *n_rows && row_idx == *start + own.len() as u32 && own.get(id).is_none() =>
+                if own.len() < *n_rows
+                    && row_idx == *start + own.len() as u32
+                    && own.get(id).is_none() =>
             {
                 own.insert(id, row_idx);
                 Ok(())

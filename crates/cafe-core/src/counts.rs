@@ -9,8 +9,9 @@ use crate::FeatureId;
 
 /// Exact counts of features, for the first of two passes over the training rows.
 ///
-/// It grows with the features that it has seen: about 20 to 40 bytes each. For the largest data, where that is too
-/// much, a [`crate::HotSketch`] finds nearly the same features in bytes that are fixed.
+/// It grows with the features that it has seen: about 20 to 40 bytes each. For the largest data,
+/// where that is too much, a [`crate::HotSketch`] finds nearly the same features in bytes that are
+/// fixed.
 ///
 /// ```
 /// use cafe_core::{FeatureCounts, FeatureId};
@@ -59,8 +60,8 @@ impl FeatureCounts {
         self.counts.is_empty()
     }
 
-    /// The `n` most frequent features, or as many as there are, the most frequent first; of equally frequent ones the
-    /// smaller id comes first.
+    /// The `n` most frequent features, or as many as there are, the most frequent first; of equally
+    /// frequent ones the smaller id comes first.
     #[must_use]
     pub fn top(&self, n: usize) -> Vec<FeatureId> {
         self.top_where(n, |_| true)

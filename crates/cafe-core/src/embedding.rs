@@ -22,8 +22,8 @@ pub trait Embedding: Send {
         self.lookup_on(ids, out, &Alone);
     }
 
-    /// [`lookup`](Embedding::lookup) with the help of `workers`, where the batch is large enough to pay for it.
-    /// The result is the same to the bit.
+    /// [`lookup`](Embedding::lookup) with the help of `workers`, where the batch is large enough to
+    /// pay for it. The result is the same to the bit.
     ///
     /// # Panics
     /// As `lookup`.
@@ -39,19 +39,25 @@ pub trait Embedding: Send {
         self.update_on(ids, grads, learning_rate, &Alone)
     }
 
-    /// [`update`](Embedding::update) with the help of `workers`, where the batch is large enough to pay for it.
-    /// What comes out, the state included, is the same to the bit.
+    /// [`update`](Embedding::update) with the help of `workers`, where the batch is large enough to
+    /// pay for it. What comes out, the state included, is the same to the bit.
     ///
     /// # Panics
     /// As `update`.
-    fn update_on(&mut self, ids: &[FeatureId], grads: &[f32], learning_rate: f32, workers: &dyn Workers)
-    -> UpdateStats;
+    fn update_on(
+        &mut self,
+        ids: &[FeatureId],
+        grads: &[f32],
+        learning_rate: f32,
+        workers: &dyn Workers,
+    ) -> UpdateStats;
 
     /// What it occupies now.
     fn memory(&self) -> Memory;
 
-    /// The features that own a row for their importance, from the highest score to the lowest and those of equal
-    /// scores by id. None where a method has no tiers or does not keep ids: see [`TierSummary::knows_features`].
+    /// The features that own a row for their importance, from the highest score to the lowest and
+    /// those of equal scores by id. None where a method has no tiers or does not keep ids: see
+    /// [`TierSummary::knows_features`].
     fn hot_features(&self) -> Vec<HotFeature> {
         Vec::new()
     }
@@ -61,8 +67,8 @@ pub trait Embedding: Send {
         None
     }
 
-    /// How many of `ids`, each occurrence by itself, a lookup would now serve from a row that is owned for importance;
-    /// `None` where [`tiers`](Embedding::tiers) is. It allocates nothing.
+    /// How many of `ids`, each occurrence by itself, a lookup would now serve from a row that is
+    /// owned for importance; `None` where [`tiers`](Embedding::tiers) is. It allocates nothing.
     ///
     /// # Panics
     /// If an id is of a field that the embedding lacks.
@@ -70,9 +76,10 @@ pub trait Embedding: Send {
         None
     }
 
-    /// Writes to `out[i]` how often `ids[i]` occurred in training before, relative to its field: see
-    /// [`FrequencySketch::relative`](crate::FrequencySketch::relative). Returns `false` and writes nothing where
-    /// frequencies are not counted, which only [`FrequencyEmbedding`](crate::FrequencyEmbedding) does. It allocates nothing.
+    /// Writes to `out[i]` how often `ids[i]` occurred in training before, relative to its field:
+    /// see [`FrequencySketch::relative`](crate::FrequencySketch::relative). Returns `false` and
+    /// writes nothing where frequencies are not counted, which only
+    /// [`FrequencyEmbedding`](crate::FrequencyEmbedding) does. It allocates nothing.
     ///
     /// # Panics
     /// If `out.len() != ids.len()`, or an id is of a field that the embedding lacks.
@@ -84,8 +91,8 @@ pub trait Embedding: Send {
     fn state(&self) -> Vec<(&'static str, StateView<'_>)>;
 
     /// Takes over a state that [`state`](Embedding::state) of an embedding of the same
-    /// configuration gave. Arrays of rows are taken out of it, so that those that are owned are not held twice. On an error
-    /// nothing has changed in the embedding.
+    /// configuration gave. Arrays of rows are taken out of it, so that those that are owned are not
+    /// held twice. On an error nothing has changed in the embedding.
     ///
     /// # Errors
     /// If an array is missing, of another kind or length, or contradicts itself.
@@ -103,8 +110,8 @@ pub struct UpdateStats {
     pub demoted: u64,
 }
 
-/// Bytes in use, by purpose. Not counted are the buffers of one batch, and the room that a growing full table keeps
-/// ahead.
+/// Bytes in use, by purpose. Not counted are the buffers of one batch, and the room that a growing
+/// full table keeps ahead.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Memory {
     /// Embedding values.
@@ -117,13 +124,14 @@ pub struct Memory {
     pub free_list_bytes: u64,
     /// Optimizer state of the rows.
     pub optimizer_bytes: u64,
-    /// Whether the optimizer state is a part of the budget ([`RowFormat::count_optimizer`](crate::RowFormat)).
+    /// Whether the optimizer state is a part of the budget
+    /// ([`RowFormat::count_optimizer`](crate::RowFormat)).
     pub optimizer_is_counted: bool,
 }
 
 impl Memory {
-    /// What the compression ratio divides by: rows and sketch, as in the literature, and the optimizer state where a budget
-    /// counts it.
+    /// What the compression ratio divides by: rows and sketch, as in the literature, and the
+    /// optimizer state where a budget counts it.
     #[must_use]
     pub fn embedding_bytes(&self) -> u64 {
         let counted = if self.optimizer_is_counted { self.optimizer_bytes } else { 0 };
@@ -133,7 +141,9 @@ impl Memory {
     /// Everything counted.
     #[must_use]
     pub fn total_bytes(&self) -> u64 {
-        let Self { rows_bytes, sketch_bytes, index_bytes, free_list_bytes, optimizer_bytes, .. } = *self;
+        let Self {
+            rows_bytes, sketch_bytes, index_bytes, free_list_bytes, optimizer_bytes, ..
+        } = *self;
         rows_bytes + sketch_bytes + index_bytes + free_list_bytes + optimizer_bytes
     }
 

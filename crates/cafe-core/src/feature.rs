@@ -29,7 +29,11 @@ impl FeatureId {
     #[must_use]
     #[inline]
     pub fn new(field: usize, token: u32) -> Self {
-        assert!(field < Self::MAX_FIELDS, "field {field} is past the limit of {}", Self::MAX_FIELDS);
+        assert!(
+            field < Self::MAX_FIELDS,
+            "field {field} is past the limit of {}",
+            Self::MAX_FIELDS
+        );
         Self(((field as u64) << 33) | u64::from(token))
     }
 

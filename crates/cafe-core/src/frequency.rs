@@ -1,4 +1,5 @@
-//! How often features occurred so far, as inputs of a network: a sketch of counts, and an embedding that keeps one.
+//! How often features occurred so far, as inputs of a network: a sketch of counts, and an embedding
+//! that keeps one.
 
 mod embedding;
 
@@ -36,7 +37,8 @@ pub struct FrequencyConfig {
 }
 
 impl FrequencyConfig {
-    /// The largest sketch that fits in `bytes`, for fields with `features[f]` features. It has at most 4/3 slots a feature.
+    /// The largest sketch that fits in `bytes`, for fields with `features[f]` features. It has at
+    /// most 4/3 slots a feature.
     ///
     /// # Errors
     /// [`BudgetError::TooSmall`] if there is no room for a bucket.
@@ -45,11 +47,18 @@ impl FrequencyConfig {
         let of_fields = n_fields as u64 * FIELD_BYTES;
         let bucket_bytes = BUCKET_SLOTS as u64 * SLOT_BYTES;
         // Buckets overflow unevenly, so that a sketch for all features needs some slots to spare.
-        let most = features.iter().fold(0, |sum: u64, &n| sum.saturating_add(n)).div_ceil(BUCKET_SLOTS as u64 - 1);
+        let most = features
+            .iter()
+            .fold(0, |sum: u64, &n| sum.saturating_add(n))
+            .div_ceil(BUCKET_SLOTS as u64 - 1);
         let n_buckets = (bytes.saturating_sub(of_fields) / bucket_bytes).min(most.max(1));
         if n_buckets == 0 {
             let needed = of_fields + bucket_bytes;
-            return Err(BudgetError::TooSmall { budget: bytes, needed, what: "a sketch of frequencies" });
+            return Err(BudgetError::TooSmall {
+                budget: bytes,
+                needed,
+                what: "a sketch of frequencies",
+            });
         }
         Ok(Self { n_fields, n_buckets: n_buckets as usize, seed })
     }
@@ -63,9 +72,10 @@ impl FrequencyConfig {
 
 /// Counts of the features that occur most, in four bytes each.
 ///
-/// A slot holds 16 bits of a hash in place of the id, and a count that saturates at 65,535. A feature whose bucket is full
-/// replaces the one with the lowest count c with a probability of 1 / (c + 1), and starts from 1: rare features do not
-/// evict frequent ones. Another feature has the same fingerprint with a probability of 1 / 65,535 for each slot in use.
+/// A slot holds 16 bits of a hash in place of the id, and a count that saturates at 65,535. A
+/// feature whose bucket is full replaces the one with the lowest count c with a probability of 1 /
+/// (c + 1), and starts from 1: rare features do not evict frequent ones. Another feature has the
+/// same fingerprint with a probability of 1 / 65,535 for each slot in use.
 ///
 /// Ids hold their field, so one sketch serves all fields.
 #[derive(Clone, Debug)]
@@ -113,8 +123,9 @@ impl FrequencySketch {
         bucket.iter().find(|&&slot| slot & FINGERPRINT == fingerprint).map_or(0, |slot| slot >> 16)
     }
 
-    /// Half of ln(1 + count) of a feature minus the mean of its field, clamped to -1.5..=1.5. Relative to the field,
-    /// because counts of all features grow with the rows that training has seen.
+    /// Half of ln(1 + count) of a feature minus the mean of its field, clamped to -1.5..=1.5.
+    /// Relative to the field, because counts of all features grow with the rows that training has
+    /// seen.
     ///
     /// # Panics
     /// If the id is of a field that there isn't.
@@ -140,7 +151,8 @@ impl FrequencySketch {
         for ((mean, n_seen), &(sum, n)) in fields.filter(|(_, (_, n))| *n > 0) {
             *n_seen += u64::from(n);
             let share = f64::from(n) / (*n_seen).min(MEAN_WINDOW).max(u64::from(n)) as f64;
-            // In f64: the mean must not leave the range of the logarithms, or its checkpoint would be refused.
+            // In f64: the mean must not leave the range of the logarithms, or its checkpoint would
+            // be refused.
             *mean = (share * (sum / f64::from(n)) + (1.0 - share) * f64::from(*mean)) as f32;
         }
     }
@@ -166,7 +178,8 @@ impl FrequencySketch {
         0
     }
 
-    /// The first slot of its bucket, and a fingerprint from 1 to 65,535 from other bits of the hash.
+    /// The first slot of its bucket, and a fingerprint from 1 to 65,535 from other bits of the
+    /// hash.
     #[inline]
     fn place(&self, id: FeatureId) -> (usize, u32) {
         let hash = mix64(id.raw(), self.seed);
@@ -191,7 +204,9 @@ impl FrequencySketch {
         for (bucket_idx, bucket) in slots.chunks_exact(BUCKET_SLOTS).enumerate() {
             let used = || bucket.iter().enumerate().filter(|(_, slot)| **slot != 0);
             let is_bad = |slot: u32| slot >> 16 == 0 || slot & FINGERPRINT == 0;
-            let is_twice = |at: usize, slot: u32| bucket[..at].iter().any(|other| (other ^ slot) & FINGERPRINT == 0);
+            let is_twice = |at: usize, slot: u32| {
+                bucket[..at].iter().any(|other| (other ^ slot) & FINGERPRINT == 0)
+            };
             if let Some((at, _)) = used().find(|&(at, &slot)| is_bad(slot) || is_twice(at, slot)) {
                 let why = format!("slot {at} of bucket {bucket_idx} can't be");
                 return Err(StateError::Damaged { name: SLOTS, why });
@@ -200,7 +215,10 @@ impl FrequencySketch {
         // Rounding may exceed the largest logarithm by a little.
         let most = (LARGEST as f32).ln_1p() + 1e-5;
         if let Some(field) = means.iter().position(|mean| !(0.0..=most).contains(mean)) {
-            return Err(StateError::Damaged { name: MEANS, why: format!("field {field} has {}", means[field]) });
+            return Err(StateError::Damaged {
+                name: MEANS,
+                why: format!("field {field} has {}", means[field]),
+            });
         }
         let (slots, means, n_seen) = (slots.to_vec(), means.to_vec(), n_seen.to_vec());
         Ok(Self { seed: self.seed, slots, means, n_seen, of_batch: self.of_batch.clone() })
@@ -257,10 +275,17 @@ mod tests {
         let mut sketch = sketch(1000);
         // Field 0 has features of one frequency, field 1 one that is nine in ten.
         let ids: Vec<_> = (0..100)
-            .map(|k| if k % 2 == 0 { FeatureId::new(0, k % 20) } else { FeatureId::new(1, u32::from(k % 20 == 1)) })
+            .map(|k| {
+                if k % 2 == 0 {
+                    FeatureId::new(0, k % 20)
+                } else {
+                    FeatureId::new(1, u32::from(k % 20 == 1))
+                }
+            })
             .collect();
         let inputs = |sketch: &FrequencySketch| {
-            [(0, 2), (1, 0), (1, 1), (0, 999)].map(|(field, token)| sketch.relative(FeatureId::new(field, token)))
+            [(0, 2), (1, 0), (1, 1), (0, 999)]
+                .map(|(field, token)| sketch.relative(FeatureId::new(field, token)))
         };
         assert_eq!(inputs(&sketch), [0.0; 4]);
         let mut last = [0.0; 4];
@@ -271,14 +296,18 @@ mod tests {
             }
         }
         let [even, often, seldom, unseen] = inputs(&sketch);
-        assert!(even.abs() < 0.1 && (0.0..0.3).contains(&often) && seldom < -0.7, "{even} {often} {seldom}");
+        assert!(
+            even.abs() < 0.1 && (0.0..0.3).contains(&often) && seldom < -0.7,
+            "{even} {often} {seldom}"
+        );
         assert_eq!(unseen, -LIMIT * SCALE);
         for (now, before) in inputs(&sketch).iter().zip(last) {
             assert!((now - before).abs() < 0.15, "{now} after {before}");
         }
     }
 
-    /// A field with one feature: its count and its mean reach their limits, and the state stays sound.
+    /// A field with one feature: its count and its mean reach their limits, and the state stays
+    /// sound.
     #[test]
     fn saturated_counts_can_be_restored() {
         let mut sketch = sketch(2);
@@ -296,7 +325,10 @@ mod tests {
         sketch.observe(&[FeatureId::new(0, 1), FeatureId::new(1, 1)]);
         let state = || sketch.state().into_iter().collect::<StateMap<'_>>();
         let again = sketch.restored(&state()).expect("sound");
-        assert_eq!((&again.slots, &again.means, &again.n_seen), (&sketch.slots, &sketch.means, &sketch.n_seen));
+        assert_eq!(
+            (&again.slots, &again.means, &again.n_seen),
+            (&sketch.slots, &sketch.means, &sketch.n_seen)
+        );
         for (name, array) in [
             (SLOTS, StateView::U32(Cow::Owned(vec![1; 8]))),
             (SLOTS, StateView::U32(Cow::Owned(vec![0x1_0001; 8]))),

@@ -47,8 +47,12 @@ mod tests {
         assert_eq!(got, VECTORS, "got {got:#018x?}");
     }
 
-    const VECTORS: [u64; 4] =
-        [0xe220_a839_7b1d_cdaf, 0xbfef_8030_ddc2_d772, 0x9504_1e21_3fd8_0dfa, 0x1ea6_6d4e_1071_b9c5];
+    const VECTORS: [u64; 4] = [
+        0xe220_a839_7b1d_cdaf,
+        0xbfef_8030_ddc2_d772,
+        0x9504_1e21_3fd8_0dfa,
+        0x1ea6_6d4e_1071_b9c5,
+    ];
 
     #[test]
     fn reduction_is_even_and_in_range() {

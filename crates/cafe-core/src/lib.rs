@@ -15,7 +15,8 @@
 //! ids, gradients ── update ──► rows step ─► scores into the sketch ─► decay ─► promote, demote
 //! ```
 //!
-//! * A feature is a field and a 32-bit token, [`FeatureId`]: no vocabulary, and no feature is unknown.
+//! * A feature is a field and a 32-bit token, [`FeatureId`]: no vocabulary, and no feature is
+//!   unknown.
 //! * [`Budget`] turns bytes or a compression ratio into sizes, everything counted.
 //! * [`theory`] computes the bounds that the paper proves.
 //! * Everything is seeded: the same calls give the same bytes, on every platform.
@@ -46,13 +47,14 @@ mod tier_summary;
 mod workers;
 
 pub use baseline::{
-    AdaConfig, AdaEmbedding, FullEmbedding, Hash2Config, Hash2Embedding, HashedConfig, HashedEmbedding, MdeConfig,
-    MdeEmbedding, OfflineConfig, OfflineEmbedding, QrConfig, QrEmbedding, UnifiedConfig, UnifiedEmbedding,
+    AdaConfig, AdaEmbedding, FullEmbedding, Hash2Config, Hash2Embedding, HashedConfig,
+    HashedEmbedding, MdeConfig, MdeEmbedding, OfflineConfig, OfflineEmbedding, QrConfig,
+    QrEmbedding, UnifiedConfig, UnifiedEmbedding,
 };
 pub use budget::{Budget, BudgetError, full_bytes, proportional_rows};
 pub use cafe::{
-    CafeConfig, CafeEmbedding, CafeSettings, Cold, Decay, FieldKind, FieldRows, HotRows, HotRule, Importance, Medium,
-    PaperData, Sketches, SlotLayout, Tier,
+    CafeConfig, CafeEmbedding, CafeSettings, Cold, Decay, FieldKind, FieldRows, HotRows, HotRule,
+    Importance, Medium, PaperData, Sketches, SlotLayout, Tier,
 };
 pub use cafe_plus::{CafePlusConfig, CafePlusEmbedding, CafePlusSettings};
 pub use claimed::OwnRowSizes;

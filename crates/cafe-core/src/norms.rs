@@ -23,7 +23,9 @@ pub(crate) fn norms(occurrences: &[u32], all_grads: &[f32], dim: usize, out: &mu
         }
         out.extend(sums.map(f64::sqrt));
     }
-    out.extend(rest.iter().map(|&at| grad(at).iter().map(|&g| f64::from(g).powi(2)).sum::<f64>().sqrt()));
+    out.extend(
+        rest.iter().map(|&at| grad(at).iter().map(|&g| f64::from(g).powi(2)).sum::<f64>().sqrt()),
+    );
 }
 
 #[cfg(test)]

@@ -19,7 +19,9 @@ impl OwnRows {
     pub(crate) fn with_capacity(capacity: usize) -> Self {
         // Nothing iterates over the map in its own order, so the hasher's seed shows nowhere;
         // it is fixed all the same, so that runs cost the same.
-        Self { map: HashMap::with_capacity_and_hasher(capacity, RandomState::with_seeds(1, 2, 3, 4)) }
+        Self {
+            map: HashMap::with_capacity_and_hasher(capacity, RandomState::with_seeds(1, 2, 3, 4)),
+        }
     }
 
     #[inline]
@@ -53,15 +55,20 @@ impl OwnRows {
 
     /// Every feature with its row, in the order of rows.
     pub(crate) fn iter_by_row(&self) -> impl Iterator<Item = (FeatureId, u32)> {
-        let mut entries: Vec<(u32, FeatureId)> = self.map.iter().map(|(&id, &row)| (row, id)).collect();
+        let mut entries: Vec<(u32, FeatureId)> =
+            self.map.iter().map(|(&id, &row)| (row, id)).collect();
         entries.sort_unstable();
         entries.into_iter().map(|(row_idx, id)| (id, row_idx))
     }
 
     /// Ids and rows, by row.
     pub(crate) fn state(&self) -> [(&'static str, StateView<'_>); 2] {
-        let (ids, rows): (Vec<u64>, Vec<u32>) = self.iter_by_row().map(|(id, row)| (id.raw(), row)).unzip();
-        [("own_ids", StateView::U64(Cow::Owned(ids))), ("own_rows", StateView::U32(Cow::Owned(rows)))]
+        let (ids, rows): (Vec<u64>, Vec<u32>) =
+            self.iter_by_row().map(|(id, row)| (id.raw(), row)).unzip();
+        [
+            ("own_ids", StateView::U64(Cow::Owned(ids))),
+            ("own_rows", StateView::U32(Cow::Owned(rows))),
+        ]
     }
 
     /// The map that [`OwnRows::state`] described.
@@ -71,7 +78,10 @@ impl OwnRows {
         let mut restored = Self::with_capacity(capacity.max(ids.len()));
         for (&raw, &row_idx) in ids.iter().zip(rows) {
             if raw >> FeatureId::BITS != 0 {
-                return Err(StateError::Damaged { name: "own_ids", why: format!("{raw:#x} is no feature id") });
+                return Err(StateError::Damaged {
+                    name: "own_ids",
+                    why: format!("{raw:#x} is no feature id"),
+                });
             }
             restored.insert(FeatureId::from_raw(raw), row_idx);
         }
@@ -101,7 +111,11 @@ mod tests {
     #[test]
     fn predicted_bytes_are_those_of_the_map() {
         for capacity in (0..200).chain([1000, 4095, 4096, 100_000]) {
-            assert_eq!(OwnRows::bytes_for(capacity), OwnRows::with_capacity(capacity).bytes(), "{capacity}");
+            assert_eq!(
+                OwnRows::bytes_for(capacity),
+                OwnRows::with_capacity(capacity).bytes(),
+                "{capacity}"
+            );
         }
     }
 }

@@ -4,7 +4,8 @@
 /// Places that are being loaded while earlier ones are worked on.
 pub(crate) const AHEAD: usize = 64;
 
-/// Starts to load the cache lines of `slice[at .. at + n]`; nothing happens where that is out of range.
+/// Starts to load the cache lines of `slice[at .. at + n]`; nothing happens where that is out of
+/// range.
 ///
 /// A hint changes no result. On machines without one it is nothing.
 #[inline]
@@ -18,8 +19,10 @@ pub(crate) fn prefetch<T>(slice: &[T], at: usize, n: usize) {
         if bytes == 0 {
             return;
         }
-        // SAFETY: a prefetch reads nothing that the program could see and never faults; the address lies in `part`.
-        let fetch = |offset: usize| unsafe { _mm_prefetch::<_MM_HINT_T0>(start.wrapping_add(offset)) };
+        // SAFETY: a prefetch reads nothing that the program could see and never faults; the address
+        // lies in `part`.
+        let fetch =
+            |offset: usize| unsafe { _mm_prefetch::<_MM_HINT_T0>(start.wrapping_add(offset)) };
         fetch(0);
         // Both ends may lie in the middle of a line.
         fetch(bytes - 1);

@@ -81,8 +81,8 @@ impl RowTable {
         self.values.lent_mut().write(row_idx as usize, self.dim, initial_values(key, seed, bound));
     }
 
-    /// Fills `out` from U(±bound), rounded as in a row: a function of `key` and `seed` alone, so that a row that was
-    /// never stored and the row stored later start equal.
+    /// Fills `out` from U(±bound), rounded as in a row: a function of `key` and `seed` alone, so
+    /// that a row that was never stored and the row stored later start equal.
     pub(crate) fn initial(&self, key: u64, seed: u64, bound: f32, out: &mut [f32]) {
         init_row(out, key, seed, bound);
         values::round(self.format.precision, out);
@@ -101,7 +101,8 @@ impl RowTable {
     pub(crate) fn step(&mut self, row_idx: u32, grad: &[f32], learning_rate: f32) {
         let Self { dim, format, values, memories, .. } = self;
         if let Owned::F32(values) = values
-            && let Some(scale) = memories.as_mut().scale(format.optimizer, row_idx as usize, grad, learning_rate)
+            && let Some(scale) =
+                memories.as_mut().scale(format.optimizer, row_idx as usize, grad, learning_rate)
         {
             return descend(row_of_mut(values, row_idx as usize, *dim), scale, grad);
         }
@@ -134,8 +135,8 @@ impl RowTable {
         }
     }
 
-    /// Adds `scale * delta` to a row, rounded by chance as a step is: small parts count in every precision. What the
-    /// optimizer remembers stays.
+    /// Adds `scale * delta` to a row, rounded by chance as a step is: small parts count in every
+    /// precision. What the optimizer remembers stays.
     pub(crate) fn move_by(&mut self, row_idx: u32, scale: f32, delta: &[f32]) {
         let RowsMut { dim, first_row, clock, mut values, .. } = self.all_mut();
         let noise = || clock.row(first_row + row_idx);
@@ -174,7 +175,8 @@ impl<'a> RowsMut<'a> {
     /// Cuts the first `n_rows` rows off.
     pub(crate) fn take(&mut self, n_rows: usize) -> RowsMut<'a> {
         let widths = self.optimizer.widths(self.dim);
-        let (values, memories) = (self.values.take(n_rows, self.dim), self.memories.take(n_rows, widths));
+        let (values, memories) =
+            (self.values.take(n_rows, self.dim), self.memories.take(n_rows, widths));
         let first_row = self.first_row;
         self.first_row += n_rows as u32;
         RowsMut { first_row, values, memories, ..*self }
@@ -184,14 +186,16 @@ impl<'a> RowsMut<'a> {
     #[inline]
     pub(crate) fn step(&mut self, row_idx: u32, grad: &[f32], learning_rate: f32) {
         if let LentMut::F32(values) = &mut self.values
-            && let Some(scale) = self.memories.scale(self.optimizer, row_idx as usize, grad, learning_rate)
+            && let Some(scale) =
+                self.memories.scale(self.optimizer, row_idx as usize, grad, learning_rate)
         {
             return descend(row_of_mut(values, row_idx as usize, self.dim), scale, grad);
         }
         self.step_any(row_idx, grad, learning_rate);
     }
 
-    /// The same for what is not the common case: apart, so that loops over `step` stay as small as that one is.
+    /// The same for what is not the common case: apart, so that loops over `step` stay as small as
+    /// that one is.
     #[inline(never)]
     fn step_any(&mut self, row_idx: u32, grad: &[f32], learning_rate: f32) {
         let Self { dim, optimizer, first_row, clock, values, memories } = self;
@@ -203,11 +207,17 @@ impl<'a> RowsMut<'a> {
                 values.step(row, dim, noise, &Scaled { scale, grad });
             }
             RowOptimizer::Sgd | RowOptimizer::RowWiseAdagrad { .. } => {
-                let scale = memories.scale(*optimizer, row, grad, learning_rate).unwrap_or(learning_rate);
+                let scale =
+                    memories.scale(*optimizer, row, grad, learning_rate).unwrap_or(learning_rate);
                 values.step(row, dim, noise, &Scaled { scale, grad });
             }
             RowOptimizer::Adagrad { epsilon } => {
-                values.step(row, dim, noise, &memories.adagrad(row, grad, (learning_rate, epsilon)));
+                values.step(
+                    row,
+                    dim,
+                    noise,
+                    &memories.adagrad(row, grad, (learning_rate, epsilon)),
+                );
             }
             RowOptimizer::Adam { beta1, beta2, epsilon } => {
                 let descent = memories.adam(row, grad, (learning_rate, epsilon), (beta1, beta2));
@@ -224,7 +234,9 @@ pub(crate) fn init_bound(n_features: u64) -> f32 {
 }
 
 fn init_row(row: &mut [f32], key: u64, seed: u64, bound: f32) {
-    row.iter_mut().zip(initial_values(key, seed, bound)).for_each(|(value, initial)| *value = initial);
+    row.iter_mut()
+        .zip(initial_values(key, seed, bound))
+        .for_each(|(value, initial)| *value = initial);
 }
 
 /// Values from U(±bound) without an end.

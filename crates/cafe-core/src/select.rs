@@ -1,6 +1,7 @@
 //! The n-th largest of very many scores, without sorting, copying or allocating.
 
-/// The `n`-th largest of the positive `values` (the first is the largest), exactly; `None` if there are fewer.
+/// The `n`-th largest of the positive `values` (the first is the largest), exactly; `None` if there
+/// are fewer.
 ///
 /// Positive floats order as their bits, so four passes find it a byte at a time.
 pub(crate) fn nth_largest<I: Iterator<Item = f32>>(values: impl Fn() -> I, n: u64) -> Option<f32> {

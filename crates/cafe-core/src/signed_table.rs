@@ -4,59 +4,65 @@
 //! e(id) = T[field of id] + s1(id) * T[h1(id)] + s2(id) * T[h2(id)]
 //! ```
 //!
-//! The first term is optional, and so are the second hash and the signs. A sign is one for the whole row
-//! ([`Signs::Row`]), or one for each of its values ([`Signs::Coordinate`]: `s` is a vector, `*` goes value by value). Two
-//! features that share a row differ in the other one, or in the signs: with signs what a stranger adds to a row has mean
-//! zero, so that rows can be shared by many without drifting to what all of them have in common; that is the field row's
-//! to learn. Both rows of a feature differ, so signs never cancel a row against itself.
+//! The first term is optional, and so are the second hash and the signs. A sign is one for the
+//! whole row ([`Signs::Row`]), or one for each of its values ([`Signs::Coordinate`]: `s` is a
+//! vector, `*` goes value by value). Two features that share a row differ in the other one, or in
+//! the signs: with signs what a stranger adds to a row has mean zero, so that rows can be shared by
+//! many without drifting to what all of them have in common; that is the field row's to learn. Both
+//! rows of a feature differ, so signs never cancel a row against itself.
 //!
 //! # Why a sign for each value
 //!
-//! Let features a and b share a row, `r` be a's gradients summed so far and `q` b's: the row has moved by
-//! `-(s_a * r + s_b * q)`, and a reads `-(r + s_a * s_b * q)`. With one sign a row `s_a s_b` is 1 or -1 for the whole vector:
-//! a gets all of b's vector, as it is or reversed, along the very direction that b is read by. With independent signs of
-//! coordinates `c = s_a * s_b` is a random reflection. What a's vector gets from b, seen from any direction `v` that the
-//! network reads, is `sum_j c_j q_j v_j`, with mean zero and variance
+//! Let features a and b share a row, `r` be a's gradients summed so far and `q` b's: the row has
+//! moved by `-(s_a * r + s_b * q)`, and a reads `-(r + s_a * s_b * q)`. With one sign a row `s_a
+//! s_b` is 1 or -1 for the whole vector: a gets all of b's vector, as it is or reversed, along the
+//! very direction that b is read by. With independent signs of coordinates `c = s_a * s_b` is a
+//! random reflection. What a's vector gets from b, seen from any direction `v` that the network
+//! reads, is `sum_j c_j q_j v_j`, with mean zero and variance
 //!
 //! ```text
 //! Var = sum_j q_j^2 v_j^2     ~ |q|^2 |v|^2 / d      where q and v are spread over the d values,
 //! ```
 //!
-//! whereas one sign for the row gives `(q . v)^2`, up to `|q|^2 |v|^2`: d times as much where b is read along the same
-//! direction as a, which is what training makes of features that matter. With n strangers in a row the variances add, so a
-//! row of d values keeps about d numbers of several features apart in place of one vector for all of them: code-division
-//! multiplexing, with the features as the senders. The price is that strangers who want the same vector no longer help each
-//! other: the field's row is for that. The tests measure the variance against the formula.
+//! whereas one sign for the row gives `(q . v)^2`, up to `|q|^2 |v|^2`: d times as much where b is
+//! read along the same direction as a, which is what training makes of features that matter. With n
+//! strangers in a row the variances add, so a row of d values keeps about d numbers of several
+//! features apart in place of one vector for all of them: code-division multiplexing, with the
+//! features as the senders. The price is that strangers who want the same vector no longer help
+//! each other: the field's row is for that. The tests measure the variance against the formula.
 //!
 //! # Where a feature starts
 //!
-//! A row of U(±sqrt(1 / m)) in a table of m rows is almost zero, and so are all vectors that are read from it. In a
-//! table of its own a field of f features starts from U(±sqrt(1 / f)): a field of ten has values up to 0.32, and the
-//! network can tell its features apart from the first step. With a sign for each value the same start takes no memory,
-//! because the signs of a feature are a random vector already:
+//! A row of U(±sqrt(1 / m)) in a table of m rows is almost zero, and so are all vectors that are
+//! read from it. In a table of its own a field of f features starts from U(±sqrt(1 / f)): a field
+//! of ten has values up to 0.32, and the network can tell its features apart from the first step.
+//! With a sign for each value the same start takes no memory, because the signs of a feature are a
+//! random vector already:
 //!
 //! ```text
 //! e(id) = T[field of id] + s1(id) * (T[h1(id)] + c),      c = sqrt(1 / (3 f)),
 //! ```
 //!
-//! where `c` is the standard deviation of U(±sqrt(1 / f)). It is a constant: training changes the rows alone.
-//! `docs/quality.md` has what it is worth.
+//! where `c` is the standard deviation of U(±sqrt(1 / f)). It is a constant: training changes the
+//! rows alone. `docs/quality.md` has what it is worth.
 //!
 //! Where this is used as a part of a method (a cold tier), the calls are these:
 //!
-//! * Lookup: [`SignedTable::read`] for any number of ids; for one it copies out the vector that a promoted feature
-//!   starts from. A caller with its own loop takes [`SignedTable::rows_of`] an id, then [`SignedTable::prefetch`],
-//!   then [`SignedTable::read_rows`].
-//! * Update, first half, a task for each field: beside [`ByField::parts`] cut [`Contributions::start`]'s parts with
-//!   [`FieldContributions::take`](contributions::FieldContributions::take), a part for each field in order. When the field's gradients are summed, call
-//!   `FieldContributions::add` for every key that reads this table (others may be left out), then
-//!   `FieldContributions::finish`.
-//! * Update, second half: [`SignedTable::step`], once for the batch: one optimizer step for each row that was hit.
+//! * Lookup: [`SignedTable::read`] for any number of ids; for one it copies out the vector that a
+//!   promoted feature starts from. A caller with its own loop takes [`SignedTable::rows_of`] an id,
+//!   then [`SignedTable::prefetch`], then [`SignedTable::read_rows`].
+//! * Update, first half, a task for each field: beside [`ByField::parts`] cut
+//!   [`Contributions::start`]'s parts with
+//!   [`FieldContributions::take`](contributions::FieldContributions::take), a part for each field
+//!   in order. When the field's gradients are summed, call `FieldContributions::add` for every key
+//!   that reads this table (others may be left out), then `FieldContributions::finish`.
+//! * Update, second half: [`SignedTable::step`], once for the batch: one optimizer step for each
+//!   row that was hit.
 //!
-//! Fields share rows here, so the second half is cut by ranges of rows. Contributions lie sorted by range within their
-//! field, and each range adds them in the order of fields and keys: the same bits for any number of threads.
-//! Sorting also keeps the sums of a range in the cache: with large batches it pays for one thread, too. Batches too small
-//! to share between threads are not sorted.
+//! Fields share rows here, so the second half is cut by ranges of rows. Contributions lie sorted by
+//! range within their field, and each range adds them in the order of fields and keys: the same
+//! bits for any number of threads. Sorting also keeps the sums of a range in the cache: with large
+//! batches it pays for one thread, too. Batches too small to share between threads are not sorted.
 
 pub(crate) mod contributions;
 
@@ -80,8 +86,8 @@ pub enum Signs {
     /// One sign for a row: the lowest bit of the hash.
     #[default]
     Row,
-    /// One sign for each of its values: value `j` has bit `j` of the hash's lower half, and every further 32 values the bits
-    /// of another mix of it.
+    /// One sign for each of its values: value `j` has bit `j` of the hash's lower half, and every
+    /// further 32 values the bits of another mix of it.
     Coordinate,
 }
 
@@ -107,7 +113,8 @@ impl UnifiedSettings {
     /// The coded table: one row with a sign for each of its values, and one for the field.
     pub const CODED: Self = Self { n_hashes: 1, signs: Signs::Coordinate, field_rows: true };
 
-    /// Rows that a table of `n_fields` fields needs at least: a row for each hash to choose, and the fields' rows.
+    /// Rows that a table of `n_fields` fields needs at least: a row for each hash to choose, and
+    /// the fields' rows.
     pub(crate) fn min_rows(&self, n_fields: usize) -> u64 {
         (self.n_hashes + self.n_field_rows(n_fields)) as u64
     }
@@ -247,7 +254,8 @@ impl SignedHashes {
     fn signs_of(&self, row: SignedRow) -> RowSigns {
         let SignedRow { row, first_signs: first } = row;
         // Row and first signs are all that is left of the hash, and nearly all of it.
-        let key = (self.signs == Signs::Coordinate).then_some(u64::from(row) << 32 | u64::from(first));
+        let key =
+            (self.signs == Signs::Coordinate).then_some(u64::from(row) << 32 | u64::from(first));
         RowSigns { first, key }
     }
 }
@@ -257,19 +265,22 @@ impl SignedHashes {
 pub(crate) struct SignedTable {
     hashes: SignedHashes,
     field_rows: bool,
-    /// By field: the constant `c` of the module's documentation. Empty without a sign for each value.
+    /// By field: the constant `c` of the module's documentation. Empty without a sign for each
+    /// value.
     start_weights: Box<[f32]>,
     rows: RowTable,
 }
 
 impl SignedTable {
-    /// A table of `n_rows` rows of `dim` values, those of the fields among them. The row of a field of f features starts
-    /// from U(±sqrt(1 / f)), as the rows of a table of its own would; the m that hashes choose from U(±sqrt(1 / (k m))) for
-    /// k hashes, so that their sum has the variance of a row of U(±sqrt(1 / m)). With a sign for each value
-    /// they are added to the field's constant.
+    /// A table of `n_rows` rows of `dim` values, those of the fields among them. The row of a field
+    /// of f features starts from U(±sqrt(1 / f)), as the rows of a table of its own would; the m
+    /// that hashes choose from U(±sqrt(1 / (k m))) for k hashes, so that their sum has the variance
+    /// of a row of U(±sqrt(1 / m)). With a sign for each value they are added to the field's
+    /// constant.
     ///
     /// # Panics
-    /// If there are neither one nor two hashes, fewer rows than [`UnifiedSettings::min_rows`], or 2^31 of them.
+    /// If there are neither one nor two hashes, fewer rows than [`UnifiedSettings::min_rows`], or
+    /// 2^31 of them.
     pub(crate) fn new(
         settings: &UnifiedSettings,
         features: &[u64],
@@ -280,8 +291,14 @@ impl SignedTable {
     ) -> Self {
         let UnifiedSettings { n_hashes, signs, field_rows } = *settings;
         let n_fields = features.len();
-        assert!((1..=MAX_HASHES).contains(&n_hashes), "a feature has one or two hashed rows, got {n_hashes}");
-        assert!(n_rows >= settings.min_rows(n_fields), "{n_rows} rows are fewer than the fields and hashes need");
+        assert!(
+            (1..=MAX_HASHES).contains(&n_hashes),
+            "a feature has one or two hashed rows, got {n_hashes}"
+        );
+        assert!(
+            n_rows >= settings.min_rows(n_fields),
+            "{n_rows} rows are fewer than the fields and hashes need"
+        );
         assert!(n_rows <= MAX_ROWS, "a shared table has fewer than 2^31 rows");
         let mut rows = RowTable::new(n_rows as usize, dim, format);
         let n_field_rows = settings.n_field_rows(n_fields);
@@ -289,7 +306,12 @@ impl SignedTable {
         let bound = (1.0 / (n_hashes as f64 * n_hashed as f64)).sqrt() as f32;
         for row_idx in 0..n_rows as u32 {
             let of_field = features[..n_field_rows].get(row_idx as usize);
-            rows.init(row_idx, u64::from(row_idx), seed, of_field.map_or(bound, |&n| init_bound(n)));
+            rows.init(
+                row_idx,
+                u64::from(row_idx),
+                seed,
+                of_field.map_or(bound, |&n| init_bound(n)),
+            );
         }
         let hashes = SignedHashes {
             n_hashes,
@@ -300,7 +322,8 @@ impl SignedTable {
         };
         let start_weight = |&n: &u64| init_bound(n) / 3.0_f32.sqrt();
         let is_coded = signs == Signs::Coordinate;
-        let start_weights = if is_coded { features.iter().map(start_weight).collect() } else { Box::default() };
+        let start_weights =
+            if is_coded { features.iter().map(start_weight).collect() } else { Box::default() };
         Self { hashes, field_rows, start_weights, rows }
     }
 
@@ -333,7 +356,8 @@ impl SignedTable {
         self.add_field(field, out);
     }
 
-    /// Writes the signed sum of these rows: the vector of a feature of a field without the field's row.
+    /// Writes the signed sum of these rows: the vector of a feature of a field without the field's
+    /// row.
     #[inline]
     pub(crate) fn read_hashed(&self, rows: FeatureRows, field: usize, out: &mut [f32]) {
         self.rows.read(rows[0].row, out);
@@ -343,7 +367,8 @@ impl SignedTable {
             }
         }
         if self.hashes.n_hashes == 2 {
-            // s1 a + s2 b = s2 (s1 s2 a + b): every step is an addition, and exact, since rounding is symmetric.
+            // s1 a + s2 b = s2 (s1 s2 a + b): every step is an addition, and exact, since rounding
+            // is symmetric.
             let second = self.hashes.signs_of(rows[1]);
             self.hashes.signs_of(rows[0]).apply_with(second, out);
             self.rows.add_to(rows[1].row, out);
@@ -376,7 +401,8 @@ impl SignedTable {
         }
     }
 
-    /// Moves the vector of a feature by `delta`, each of its hashed rows by its part. `delta` is as before afterwards.
+    /// Moves the vector of a feature by `delta`, each of its hashed rows by its part. `delta` is as
+    /// before afterwards.
     pub(crate) fn add_one(&mut self, id: FeatureId, delta: &mut [f32]) {
         let rows = self.rows_of(id);
         let share = 1.0 / self.hashes.n_hashes as f32;
@@ -388,7 +414,8 @@ impl SignedTable {
         }
     }
 
-    /// One optimizer step for each row that `contributions` hit, with the signed sum of the gradients in `batch`.
+    /// One optimizer step for each row that `contributions` hit, with the signed sum of the
+    /// gradients in `batch`.
     pub(crate) fn step(
         &mut self,
         batch: &ByField,
@@ -427,7 +454,12 @@ impl SignedTable {
     pub(crate) fn restored(&self, state: &mut StateMap<'_>) -> Result<Self, StateError> {
         let Self { hashes, field_rows, start_weights, rows } = self;
         let rows = rows.restored(rows.n_rows(), state)?;
-        Ok(Self { hashes: *hashes, field_rows: *field_rows, start_weights: start_weights.clone(), rows })
+        Ok(Self {
+            hashes: *hashes,
+            field_rows: *field_rows,
+            start_weights: start_weights.clone(),
+            rows,
+        })
     }
 }
 

@@ -22,17 +22,20 @@ pub(crate) use compact::CompactSketch;
 /// Who makes room when a bucket is full.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum VictimPolicy {
-    /// The slot of the smallest score, as the CAFE paper describes. If it owns a row, the row is freed.
+    /// The slot of the smallest score, as the CAFE paper describes. If it owns a row, the row is
+    /// freed.
     Lightest,
-    /// The slot of the smallest score among those that own no row; if all do, the newcomer is dropped.
+    /// The slot of the smallest score among those that own no row; if all do, the newcomer is
+    /// dropped.
     #[default]
     LightestCold,
     /// As the paper's published code: always the last slot, unless it owns a row (then the newcomer
     /// is dropped); a slot whose score passes its left neighbour's moves up one place.
     LastSlot,
-    /// As `LightestCold`, but a newcomer of weight w takes over a slot of score m only with the chance w / (m + w), and
-    /// is dropped otherwise. The long tail then neither wears slots out nor lifts the scores that newcomers inherit:
-    /// what is held is held for its own weight. (Randomised admission: Ben Basat et al. 2017.)
+    /// As `LightestCold`, but a newcomer of weight w takes over a slot of score m only with the
+    /// chance w / (m + w), and is dropped otherwise. The long tail then neither wears slots out nor
+    /// lifts the scores that newcomers inherit: what is held is held for its own weight.
+    /// (Randomised admission: Ben Basat et al. 2017.)
     ByChance,
 }
 
@@ -51,10 +54,10 @@ pub struct SketchConfig {
 
 /// A weighted heavy-hitters sketch: `SpaceSaving` inside each of many small buckets.
 ///
-/// A feature hashes to one bucket of a few slots; a slot holds a feature, its score, and
-/// optionally the number of a row that the feature owns. [`observe`](HotSketch::observe) adds
-/// weight to the feature's slot; a feature without one takes an empty slot, or else that of a
-/// victim, whose score it inherits. So there are no pointers, no heap to keep, and one step touches one bucket.
+/// A feature hashes to one bucket of a few slots; a slot holds a feature, its score, and optionally
+/// the number of a row that the feature owns. [`observe`](HotSketch::observe) adds weight to the
+/// feature's slot; a feature without one takes an empty slot, or else that of a victim, whose score
+/// it inherits. So there are no pointers, no heap to keep, and one step touches one bucket.
 ///
 /// ```
 /// use cafe_core::{FeatureId, HotSketch, SketchConfig, VictimPolicy};
@@ -82,7 +85,8 @@ pub struct SketchConfig {
 /// 12 bytes a slot, 48 a bucket of four: 40 bits of id, 24 bits of row number, 32 bits of score.
 ///
 /// Source: "CAFE: Towards Compact, Adaptive, and Fast Embedding for Large-scale Recommendation
-/// Models" (SIGMOD 2024); the stream-summary inside a bucket is `SpaceSaving` (Metwally et al. 2005).
+/// Models" (SIGMOD 2024); the stream-summary inside a bucket is `SpaceSaving` (Metwally et al.
+/// 2005).
 #[derive(Clone, Debug)]
 pub struct HotSketch {
     config: SketchConfig,
@@ -134,11 +138,17 @@ impl HotSketch {
         Self::by_field(config, &[])
     }
 
-    /// An empty sketch in which each field has the buckets that `sizes` says, or all of them share all if it is empty.
+    /// An empty sketch in which each field has the buckets that `sizes` says, or all of them share
+    /// all if it is empty.
     pub(crate) fn by_field(config: SketchConfig, sizes: &[usize]) -> Self {
         assert!(config.slots > 0, "a sketch needs a bucket and a slot");
         let buckets = Buckets::new(config.seed, config.n_buckets, sizes);
-        Self { config, buckets, slots: vec![Slot::VACANT; config.n_buckets * config.slots], mass: 0.0 }
+        Self {
+            config,
+            buckets,
+            slots: vec![Slot::VACANT; config.n_buckets * config.slots],
+            mass: 0.0,
+        }
     }
 
     /// Its sizes and policy.
@@ -156,8 +166,8 @@ impl HotSketch {
         self.observe_in(self.bucket_idx(id), id, weight)
     }
 
-    /// [`HotSketch::observe`] for each pair in turn, telling `observed` of each: about twice as fast in a sketch that
-    /// the nearest caches don't hold, since buckets are loaded ahead.
+    /// [`HotSketch::observe`] for each pair in turn, telling `observed` of each: about twice as
+    /// fast in a sketch that the nearest caches don't hold, since buckets are loaded ahead.
     ///
     /// # Panics
     /// If a weight is negative or not finite.
@@ -176,14 +186,23 @@ impl HotSketch {
 
     /// [`HotSketch::observe`] where the bucket is known.
     #[inline(always)]
-    #[allow(clippy::inline_always, reason = "a quarter faster: what the caller doesn't ask for isn't made")]
+    #[allow(
+        clippy::inline_always,
+        reason = "a quarter faster: what the caller doesn't ask for isn't made"
+    )]
     pub(crate) fn observe_in(&mut self, bucket_idx: usize, id: FeatureId, weight: f32) -> Observed {
-        assert!(weight >= 0.0 && weight.is_finite(), "a weight is finite and not negative, got {weight} for {id}");
+        assert!(
+            weight >= 0.0 && weight.is_finite(),
+            "a weight is finite and not negative, got {weight} for {id}"
+        );
         self.mass += f64::from(weight);
         let (policy, luck) = (self.config.victim, Luck { mass: self.mass, seed: self.config.seed });
         let bucket = self.bucket_mut(bucket_idx);
         let Some(found) = found_place(bucket, id, policy) else { return DROPPED };
-        if policy == VictimPolicy::ByChance && !found.is_held && !luck.admits(id, weight, bucket[found.at].score) {
+        if policy == VictimPolicy::ByChance
+            && !found.is_held
+            && !luck.admits(id, weight, bucket[found.at].score)
+        {
             return DROPPED;
         }
         let (before, after) = put(&mut bucket[found.at], id, found.is_held, weight);
@@ -196,7 +215,11 @@ impl HotSketch {
         // A slot that is held keeps its row.
         let freed_row = if found.is_held { None } else { before.row() };
         let victim = (!found.is_held && !before.is_vacant()).then(|| before.id());
-        Observed { held: Some(Held { id, score: after.score, row: after.row() }), freed_row, victim }
+        Observed {
+            held: Some(Held { id, score: after.score, row: after.row() }),
+            freed_row,
+            victim,
+        }
     }
 
     /// What is known of `id`, if it is held.
@@ -252,7 +275,12 @@ impl HotSketch {
     /// its score, or the smallest score of its bucket if it isn't held.
     #[must_use]
     pub fn upper_bound(&self, id: FeatureId) -> f32 {
-        let smallest = || self.bucket(self.bucket_idx(id)).iter().map(|slot| slot.score).fold(f32::INFINITY, f32::min);
+        let smallest = || {
+            self.bucket(self.bucket_idx(id))
+                .iter()
+                .map(|slot| slot.score)
+                .fold(f32::INFINITY, f32::min)
+        };
         self.get(id).map_or_else(smallest, |held| held.score)
     }
 
@@ -261,7 +289,10 @@ impl HotSketch {
     /// # Panics
     /// If the row number is not below [`HotSketch::MAX_ROWS`].
     pub fn set_row(&mut self, id: FeatureId, row_idx: Option<u32>) -> bool {
-        assert!(row_idx.is_none_or(|r| (r as usize) < Self::MAX_ROWS), "row {row_idx:?} is past the limit");
+        assert!(
+            row_idx.is_none_or(|r| (r as usize) < Self::MAX_ROWS),
+            "row {row_idx:?} is past the limit"
+        );
         let slot = self.bucket_mut(self.bucket_idx(id)).iter_mut().find(|slot| slot.holds(id));
         slot.map(|slot| slot.set_row(row_idx)).is_some()
     }
@@ -300,7 +331,8 @@ impl HotSketch {
         }
     }
 
-    /// The `n`-th largest score in some of the buckets, 0 if fewer features are held there; `n` counts from 1.
+    /// The `n`-th largest score in some of the buckets, 0 if fewer features are held there; `n`
+    /// counts from 1.
     pub(crate) fn nth_largest_score(&self, buckets: Range<usize>, n: usize) -> f32 {
         let slots = &self.slots[buckets.start * self.config.slots..buckets.end * self.config.slots];
         // A vacant slot has no score, and 0 is none either.
@@ -327,7 +359,8 @@ impl HotSketch {
     /// The full state as named arrays; the settings are the caller's to keep.
     #[must_use]
     pub fn state(&self) -> [(&'static str, StateView<'_>); 2] {
-        let words = self.slots.iter().flat_map(|s| [s.id_low, s.id_high_row, s.score.to_bits()]).collect();
+        let words =
+            self.slots.iter().flat_map(|s| [s.id_low, s.id_high_row, s.score.to_bits()]).collect();
         [
             ("sketch_slots", StateView::U32(Cow::Owned(words))),
             ("sketch_mass", StateView::U64(Cow::Owned(vec![self.mass.to_bits()]))),
@@ -344,9 +377,14 @@ impl HotSketch {
         let mass = u64s(state, "sketch_mass")?;
         check_len("sketch_mass", mass.len(), 1)?;
         let mass = f64::from_bits(mass[0]);
-        let mut restored = Self { config: self.config, buckets: self.buckets.clone(), slots: Vec::new(), mass };
+        let mut restored =
+            Self { config: self.config, buckets: self.buckets.clone(), slots: Vec::new(), mass };
         for words in words.chunks_exact(3) {
-            restored.slots.push(Slot { id_low: words[0], id_high_row: words[1], score: f32::from_bits(words[2]) });
+            restored.slots.push(Slot {
+                id_low: words[0],
+                id_high_row: words[1],
+                score: f32::from_bits(words[2]),
+            });
         }
         restored.check()?;
         Ok(restored)
@@ -355,7 +393,10 @@ impl HotSketch {
     fn check(&self) -> Result<(), StateError> {
         let damaged = |why: String| Err(StateError::Damaged { name: "sketch_slots", why });
         if !(self.mass >= 0.0 && self.mass.is_finite()) {
-            return Err(StateError::Damaged { name: "sketch_mass", why: format!("mass {}", self.mass) });
+            return Err(StateError::Damaged {
+                name: "sketch_mass",
+                why: format!("mass {}", self.mass),
+            });
         }
         for (at, slot) in self.slots.iter().enumerate() {
             if !(slot.score >= 0.0 && slot.score.is_finite()) {
@@ -366,7 +407,9 @@ impl HotSketch {
                 if slot.score != 0.0 {
                     return damaged(format!("slot {at} is vacant and has a score"));
                 }
-            } else if !self.buckets.knows(slot.id()) || self.bucket_idx(slot.id()) * self.config.slots != bucket {
+            } else if !self.buckets.knows(slot.id())
+                || self.bucket_idx(slot.id()) * self.config.slots != bucket
+            {
                 return damaged(format!("slot {at} holds {}, which belongs elsewhere", slot.id()));
             } else if self.slots[bucket..at].iter().any(|other| other.holds(slot.id())) {
                 return damaged(format!("slot {at} holds {} a second time", slot.id()));
@@ -415,7 +458,8 @@ impl Luck {
         mix64(self.mass.to_bits() ^ id.raw(), self.seed ^ 0x1ad_c4a2ce)
     }
 
-    /// Whether a newcomer takes over a slot of this score: with the chance that is its share of the new score.
+    /// Whether a newcomer takes over a slot of this score: with the chance that is its share of the
+    /// new score.
     #[inline]
     fn admits(self, id: FeatureId, weight: f32, score: f32) -> bool {
         admits(self.bits(id), weight, score)

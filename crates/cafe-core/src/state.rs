@@ -47,14 +47,17 @@ impl StateView<'_> {
 }
 
 impl StateView<'_> {
-    /// Where the first value is that is not finite. Bits of half precision don't say which of the two formats they are
-    /// of: what is infinite in the one is 2^121 or more in the other, and counts.
+    /// Where the first value is that is not finite. Bits of half precision don't say which of the
+    /// two formats they are of: what is infinite in the one is 2^121 or more in the other, and
+    /// counts.
     #[must_use]
     pub fn first_not_finite(&self) -> Option<usize> {
         match self {
             Self::F32(values) => values.iter().position(|value| !value.is_finite()),
             Self::U16(halves) => halves.iter().position(|bits| bits & F16_EXPONENT == F16_EXPONENT),
-            Self::U8(exponents) => exponents.iter().position(|&exponent| exponent == NOT_FINITE_EXPONENT),
+            Self::U8(exponents) => {
+                exponents.iter().position(|&exponent| exponent == NOT_FINITE_EXPONENT)
+            }
             Self::I8(_) | Self::U32(_) | Self::U64(_) => None,
         }
     }
@@ -82,7 +85,9 @@ impl StateView<'_> {
 
     /// All elements of arrays of one kind, array after array.
     pub(crate) fn join(views: &[StateView<'_>]) -> StateView<'static> {
-        let Some((first, rest)) = views.split_first() else { return StateView::F32(Cow::Borrowed(&[])) };
+        let Some((first, rest)) = views.split_first() else {
+            return StateView::F32(Cow::Borrowed(&[]));
+        };
         let mut all = any_kind!(first, array => Cow::Owned(array.to_vec()));
         for view in rest {
             all.extend(view);
@@ -121,7 +126,9 @@ pub enum StateError {
         expected: &'static str,
     },
     /// An array has another length.
-    #[error("the state's array `{name}` has {got} elements, expected {expected}: it belongs to another configuration")]
+    #[error(
+        "the state's array `{name}` has {got} elements, expected {expected}: it belongs to another configuration"
+    )]
     Length {
         /// Its name.
         name: &'static str,
@@ -143,14 +150,20 @@ pub enum StateError {
 /// The arrays that [`crate::Embedding::restore`] reads from, by name.
 pub type StateMap<'a> = BTreeMap<&'a str, StateView<'a>>;
 
-pub(crate) fn f32s<'a>(state: &'a StateMap<'_>, name: &'static str) -> Result<&'a [f32], StateError> {
+pub(crate) fn f32s<'a>(
+    state: &'a StateMap<'_>,
+    name: &'static str,
+) -> Result<&'a [f32], StateError> {
     match state.get(name).ok_or(StateError::Missing { name })? {
         StateView::F32(a) => Ok(a),
         _ => Err(StateError::Kind { name, expected: "f32" }),
     }
 }
 
-pub(crate) fn u16s<'a>(state: &'a StateMap<'_>, name: &'static str) -> Result<&'a [u16], StateError> {
+pub(crate) fn u16s<'a>(
+    state: &'a StateMap<'_>,
+    name: &'static str,
+) -> Result<&'a [u16], StateError> {
     match state.get(name).ok_or(StateError::Missing { name })? {
         StateView::U16(a) => Ok(a),
         _ => Err(StateError::Kind { name, expected: "u16" }),
@@ -171,14 +184,20 @@ pub(crate) fn u8s<'a>(state: &'a StateMap<'_>, name: &'static str) -> Result<&'a
     }
 }
 
-pub(crate) fn u32s<'a>(state: &'a StateMap<'_>, name: &'static str) -> Result<&'a [u32], StateError> {
+pub(crate) fn u32s<'a>(
+    state: &'a StateMap<'_>,
+    name: &'static str,
+) -> Result<&'a [u32], StateError> {
     match state.get(name).ok_or(StateError::Missing { name })? {
         StateView::U32(a) => Ok(a),
         _ => Err(StateError::Kind { name, expected: "u32" }),
     }
 }
 
-pub(crate) fn u64s<'a>(state: &'a StateMap<'_>, name: &'static str) -> Result<&'a [u64], StateError> {
+pub(crate) fn u64s<'a>(
+    state: &'a StateMap<'_>,
+    name: &'static str,
+) -> Result<&'a [u64], StateError> {
     match state.get(name).ok_or(StateError::Missing { name })? {
         StateView::U64(a) => Ok(a),
         _ => Err(StateError::Kind { name, expected: "u64" }),

@@ -17,8 +17,8 @@ pub fn hold_probability(gamma: f64, w: usize, c: usize) -> f64 {
     (1.0 - (1.0 - gamma) / ((c - 1) as f64 * gamma * w as f64)).max(0.0)
 }
 
-/// The same where the rest follows a Zipf distribution of exponent `z > 1`:
-/// `sup over eta > 0 of 3^-eta (1 - eta / ((c - 1) gamma (eta w)^z))`, proven for `w >= 6`; at least 0.
+/// The same where the rest follows a Zipf distribution of exponent `z > 1`: `sup over eta > 0 of
+/// 3^-eta (1 - eta / ((c - 1) gamma (eta w)^z))`, proven for `w >= 6`; at least 0.
 ///
 /// # Panics
 /// If `gamma` is not in `(0, 1]`, `z <= 1`, `w < 6` or `c` is 0.
@@ -77,8 +77,10 @@ impl SgdBound {
         let Self { steps, learning_rate: a, smoothness: l, .. } = *self;
         assert!(a * l < 1.0, "the bound needs learning_rate < 1 / smoothness");
         let descent = self.initial_gap / (steps * a * (1.0 - a * l));
-        let noise = a * (2.0 * l * self.sigma_squared + self.sigma0_squared) / (2.0 * (1.0 - a * l));
-        let sharing = (1.0 + a * a * l) * self.deviation_squared_sum / (2.0 * steps * a * (1.0 - a * l));
+        let noise =
+            a * (2.0 * l * self.sigma_squared + self.sigma0_squared) / (2.0 * (1.0 - a * l));
+        let sharing =
+            (1.0 + a * a * l) * self.deviation_squared_sum / (2.0 * steps * a * (1.0 - a * l));
         descent + noise + sharing
     }
 }

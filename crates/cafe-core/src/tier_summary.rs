@@ -20,19 +20,20 @@ pub struct TierSummary {
     pub hot_rows: u64,
     /// Owned rows of each field; empty where slots don't tell fields apart.
     pub hot_rows_by_field: Vec<u64>,
-    /// Whether features are known by their ids, so that [`Embedding::hot_features`](crate::Embedding::hot_features)
-    /// names them all.
+    /// Whether features are known by their ids, so that
+    /// [`Embedding::hot_features`](crate::Embedding::hot_features) names them all.
     pub knows_features: bool,
     /// Slots of the sketch, or entries of the statistics.
     pub slots: u64,
     /// Those that are in use.
     pub slots_in_use: u64,
-    /// The score from which a feature is hot: one for all fields, one for each of them, or none where there is no such
-    /// score.
+    /// The score from which a feature is hot: one for all fields, one for each of them, or none
+    /// where there is no such score.
     pub thresholds: Vec<f32>,
-    /// How many slots in use have a score `s` with `2^e <= s < 2^(e + 1)`, as `(e, count)` in ascending order of `e`; only
-    /// what occurs, so it is empty where nobody keeps scores. A score of zero is left out, and so is one below the least
-    /// normal `f32`, which is what a compact slot has for zero.
+    /// How many slots in use have a score `s` with `2^e <= s < 2^(e + 1)`, as `(e, count)` in
+    /// ascending order of `e`; only what occurs, so it is empty where nobody keeps scores. A score
+    /// of zero is left out, and so is one below the least normal `f32`, which is what a compact
+    /// slot has for zero.
     pub score_counts: Vec<(i32, u64)>,
     /// All score mass that was ever observed, where it is counted.
     pub mass: Option<f64>,
@@ -78,8 +79,19 @@ mod tests {
     #[test]
     fn scores_are_counted_by_their_power_of_two() {
         assert_eq!(count_by_exponent([].into_iter()), []);
-        let scores =
-            [0.0, f32::MIN_POSITIVE / 2.0, f32::MIN_POSITIVE, 0.5, 0.999, 1.0, 1.999, 2.0, 3.0, 700.0, f32::MAX];
+        let scores = [
+            0.0,
+            f32::MIN_POSITIVE / 2.0,
+            f32::MIN_POSITIVE,
+            0.5,
+            0.999,
+            1.0,
+            1.999,
+            2.0,
+            3.0,
+            700.0,
+            f32::MAX,
+        ];
         let counts = [(-126, 1), (-1, 2), (0, 2), (1, 2), (9, 1), (127, 1)];
         assert_eq!(count_by_exponent(scores.into_iter()), counts);
         for score in [1e-30_f32, 0.3, 7.7, 1e20] {

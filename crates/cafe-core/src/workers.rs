@@ -7,8 +7,8 @@ use crate::FeatureId;
 
 /// Threads that an embedding may borrow for the length of a call.
 ///
-/// This crate starts no threads. Whoever has a pool lends it through this trait; what a call computes does not
-/// depend on it, to the bit.
+/// This crate starts no threads. Whoever has a pool lends it through this trait; what a call
+/// computes does not depend on it, to the bit.
 ///
 /// ```
 /// struct Pair;
@@ -23,7 +23,8 @@ use crate::FeatureId;
 /// }
 /// ```
 pub trait Workers: Sync {
-    /// Calls `work` once or more, best on every thread at the same time, and returns when all calls have returned.
+    /// Calls `work` once or more, best on every thread at the same time, and returns when all calls
+    /// have returned.
     ///
     /// `work` takes tasks from a queue until none is left.
     fn run(&self, work: &(dyn Fn() + Sync));
@@ -60,8 +61,13 @@ pub(crate) fn lookup_parts(
     for_each(for_batch(workers, ids.len()), parts, |(ids, out)| lookup(ids, out));
 }
 
-/// Applies `task` to every item; who does which is chance, so a task writes only to what its item borrows.
-pub(crate) fn for_each<I: Iterator + Send>(workers: &dyn Workers, items: I, task: impl Fn(I::Item) + Sync) {
+/// Applies `task` to every item; who does which is chance, so a task writes only to what its item
+/// borrows.
+pub(crate) fn for_each<I: Iterator + Send>(
+    workers: &dyn Workers,
+    items: I,
+    task: impl Fn(I::Item) + Sync,
+) {
     let queue = Mutex::new(items.fuse());
     let work = || {
         loop {

@@ -1,6 +1,9 @@
-//! AdaEmbed's own promises: after new owners were chosen, exactly the most important features own rows.
+//! AdaEmbed's own promises: after new owners were chosen, exactly the most important features own
+//! rows.
 
-use cafe_core::{AdaConfig, AdaEmbedding, BudgetError, Embedding, FeatureId, RowFormat, RowOptimizer, mix64};
+use cafe_core::{
+    AdaConfig, AdaEmbedding, BudgetError, Embedding, FeatureId, RowFormat, RowOptimizer, mix64,
+};
 use proptest::prelude::*;
 
 const DIM: usize = 4;
@@ -29,7 +32,10 @@ fn tokens(embedding: &AdaEmbedding, n: u32) -> Vec<FeatureId> {
     for (&id, n) in ids.iter().zip(1_u8..) {
         heed(&mut probe, id, f32::from(n));
     }
-    assert!(ids.iter().zip(1_u8..).all(|(&id, n)| probe.importance(id) == f32::from(n)), "two tokens meet");
+    assert!(
+        ids.iter().zip(1_u8..).all(|(&id, n)| probe.importance(id) == f32::from(n)),
+        "two tokens meet"
+    );
     ids
 }
 
@@ -38,11 +44,15 @@ fn rows_go_first_come_first_served_and_the_rest_is_zero() {
     let mut embedding = AdaEmbedding::new(config(&[100_000], 2));
     let ids = tokens(&embedding, 4);
     let initial: Vec<_> = ids.iter().map(|&id| vector(&embedding, id)).collect();
-    assert!(initial.iter().all(|vector| vector.iter().all(|&v| v != 0.0 && v.abs() < 0.0033)), "U(±1e5^-0.5)");
+    assert!(
+        initial.iter().all(|vector| vector.iter().all(|&v| v != 0.0 && v.abs() < 0.0033)),
+        "U(±1e5^-0.5)"
+    );
     let stats = embedding.update(&ids[..3], &[1.0; 3 * DIM], 0.5);
     assert_eq!((stats.promoted, stats.hot_rows, stats.demoted), (2, 2, 0));
     for (at, &id) in ids.iter().enumerate() {
-        let expected = if at < 2 { initial[at].iter().map(|v| v - 0.5).collect() } else { vec![0.0; DIM] };
+        let expected =
+            if at < 2 { initial[at].iter().map(|v| v - 0.5).collect() } else { vec![0.0; DIM] };
         assert_eq!(vector(&embedding, id), expected, "{id}");
         assert_eq!(embedding.owns_row(id), at < 2);
     }
@@ -50,7 +60,8 @@ fn rows_go_first_come_first_served_and_the_rest_is_zero() {
 
 #[test]
 fn new_owners_start_from_their_initial_rows_and_old_ones_keep_theirs() {
-    let settings = AdaConfig { format: RowOptimizer::row_wise_adagrad(0.0).into(), ..config(&[100_000], 2) };
+    let settings =
+        AdaConfig { format: RowOptimizer::row_wise_adagrad(0.0).into(), ..config(&[100_000], 2) };
     let mut embedding = AdaEmbedding::new(AdaConfig { check_every: 4, ..settings });
     let ids = tokens(&embedding, 3);
     let initial: Vec<_> = ids.iter().map(|&id| vector(&embedding, id)).collect();
@@ -61,11 +72,18 @@ fn new_owners_start_from_their_initial_rows_and_old_ones_keep_theirs() {
     assert_ne!(kept, initial[1]);
     let stats = heed(&mut embedding, ids[2], 1.0);
     assert_eq!((stats.promoted, stats.demoted, stats.hot_rows), (1, 1, 2));
-    assert_eq!(ids.iter().map(|&id| embedding.owns_row(id)).collect::<Vec<_>>(), [false, true, true]);
+    assert_eq!(
+        ids.iter().map(|&id| embedding.owns_row(id)).collect::<Vec<_>>(),
+        [false, true, true]
+    );
     assert_eq!(vector(&embedding, ids[0]), [0.0; DIM]);
     assert_eq!(vector(&embedding, ids[1]), kept);
     assert_eq!(vector(&embedding, ids[2]), initial[2]);
-    assert_eq!(ids.iter().map(|&id| embedding.importance(id)).collect::<Vec<_>>(), [2.0, 8.0, 10.0], "as they were");
+    assert_eq!(
+        ids.iter().map(|&id| embedding.importance(id)).collect::<Vec<_>>(),
+        [2.0, 8.0, 10.0],
+        "as they were"
+    );
     // The row's last owner is forgotten: the first step of an accumulator moves by the rate.
     embedding.update(&[ids[2]], &[3.0; DIM], 0.5);
     assert!((initial[2][0] - vector(&embedding, ids[2])[0] - 0.5).abs() < 1e-6);
@@ -73,7 +91,8 @@ fn new_owners_start_from_their_initial_rows_and_old_ones_keep_theirs() {
 
 #[test]
 fn importances_are_sums_of_norms_and_decay() {
-    let mut embedding = AdaEmbedding::new(AdaConfig { decay_every: 2, decay_factor: 0.5, ..config(&[100_000], 1) });
+    let mut embedding =
+        AdaEmbedding::new(AdaConfig { decay_every: 2, decay_factor: 0.5, ..config(&[100_000], 1) });
     let id = FeatureId::new(0, 9);
     embedding.update(&[id, id], &[3.0, 4.0, 0.0, 0.0, 0.0, 0.0, -2.0, 0.0], 0.1);
     assert_eq!(embedding.importance(id), 7.0);
@@ -92,7 +111,8 @@ fn fields_are_made_comparable() {
         }
     }
     for field in 0..2 {
-        let owners: Vec<_> = (1..=20).filter(|&n| embedding.owns_row(FeatureId::new(field, n))).collect();
+        let owners: Vec<_> =
+            (1..=20).filter(|&n| embedding.owns_row(FeatureId::new(field, n))).collect();
         assert_eq!(owners, [19, 20], "field {field}");
     }
 }
@@ -106,7 +126,12 @@ fn rows_move_only_if_enough_of_the_top_changed() {
         for token in 0..10_000 {
             let mut probe = embedding.clone();
             heed(&mut probe, FeatureId::new(0, token), 1.0);
-            let state = probe.state().into_iter().find(|(name, _)| *name == "row_owners").expect("a state has it").1;
+            let state = probe
+                .state()
+                .into_iter()
+                .find(|(name, _)| *name == "row_owners")
+                .expect("a state has it")
+                .1;
             let cafe_core::StateView::U32(owners) = state else { unreachable!() };
             by_entry.entry(owners[0]).or_insert(FeatureId::new(0, token));
         }
@@ -133,11 +158,17 @@ fn a_ratio_out_of_reach_names_the_limit() {
     // 1000 features: 64,000 B the full table, 8000 B of statistics, 64 B a row.
     let within = |bytes| AdaConfig::within(&[600, 400], 16, bytes, RowFormat::default(), 1);
     let error = within(8063).unwrap_err();
-    let BudgetError::RatioTooHigh { method: "ada", limit, asked } = error else { panic!("{error:?}") };
+    let BudgetError::RatioTooHigh { method: "ada", limit, asked } = error else {
+        panic!("{error:?}")
+    };
     // 64,000 / 8064 = 7.936..., as far as the message shows it.
     assert_eq!((limit, asked), (7.9, 64_000.0 / 8063.0));
     assert_eq!(within(8064).map(|config| (config.n_rows, config.embedding_bytes())), Ok((1, 8064)));
-    assert_eq!(within(1 << 30).map(|config| config.n_rows), Ok(1000), "nobody needs more rows than features");
+    assert_eq!(
+        within(1 << 30).map(|config| config.n_rows),
+        Ok(1000),
+        "nobody needs more rows than features"
+    );
 }
 
 #[test]
@@ -190,7 +221,8 @@ proptest! {
         let mut got: Vec<_> = owners.iter().copied().filter(|&owner| owner != u32::MAX).collect();
         expected.sort_unstable();
         got.sort_unstable();
-        // A sample may happen to miss the few that changed; whoever came first is right as well where all have rows.
+        // A sample may happen to miss the few that changed; whoever came first is right as well
+        // where all have rows.
         if last > 0 {
             prop_assert_eq!(got, expected);
         } else {

@@ -1,15 +1,17 @@
 //! CAFE's own promises: continuity of every promotion, tiers by score, protection by policy.
 
 use cafe_core::{
-    Budget, CafeConfig, CafeEmbedding, CafeSettings, Cold, Decay, Embedding, FeatureId, FieldKind, FieldRows, HotRows,
-    HotRule, HotSketch, Importance, Medium, RowFormat, RowOptimizer, SlotLayout, Tier, VictimPolicy,
+    Budget, CafeConfig, CafeEmbedding, CafeSettings, Cold, Decay, Embedding, FeatureId, FieldKind,
+    FieldRows, HotRows, HotRule, HotSketch, Importance, Medium, RowFormat, RowOptimizer,
+    SlotLayout, Tier, VictimPolicy,
 };
 use proptest::prelude::*;
 
 const DIM: usize = 3;
 
 fn config(medium: bool) -> CafeConfig {
-    let field = |first, second| FieldRows { n_features: 1000, kind: FieldKind::Shared { first, second } };
+    let field =
+        |first, second| FieldRows { n_features: 1000, kind: FieldKind::Shared { first, second } };
     CafeConfig {
         dim: DIM,
         n_hot: 4,
@@ -62,7 +64,8 @@ fn tiers_follow_the_score() {
 #[test]
 fn scores_have_mean_one_per_field_and_batch() {
     let mut embedding = CafeEmbedding::new(config(false));
-    let ids = [FeatureId::new(0, 1), FeatureId::new(1, 1), FeatureId::new(0, 2), FeatureId::new(1, 2)];
+    let ids =
+        [FeatureId::new(0, 1), FeatureId::new(1, 1), FeatureId::new(0, 2), FeatureId::new(1, 2)];
     // Field 0 has norms 3 and 1, field 1 has norms 0.5 and 0.
     let grads = [[3.0, 0.0, 0.0], [0.0, 0.5, 0.0], [0.0, 0.0, -1.0], [0.0; 3]].concat();
     embedding.update(&ids, &grads, 0.1);
@@ -78,10 +81,14 @@ fn hot_features_are_told_by_score() {
             embedding.update(&[FeatureId::new(0, token)], &[0.1, 0.0, 0.0], 0.0);
         }
     }
-    let told: Vec<_> = embedding.hot_features().iter().map(|hot| (hot.id.token(), hot.score)).collect();
+    let told: Vec<_> =
+        embedding.hot_features().iter().map(|hot| (hot.id.token(), hot.score)).collect();
     assert_eq!(told, [(Some(3), Some(12.0)), (Some(1), Some(11.0))]);
     let tiers = embedding.tiers().expect("CAFE has tiers");
-    assert_eq!((tiers.hot_rows_by_field, tiers.max_hot_rows, tiers.slots_in_use), (vec![2, 0, 0], 4, 3));
+    assert_eq!(
+        (tiers.hot_rows_by_field, tiers.max_hot_rows, tiers.slots_in_use),
+        (vec![2, 0, 0], 4, 3)
+    );
     assert_eq!((tiers.thresholds, tiers.mass, tiers.n_decays), (vec![10.0], Some(32.0), Some(0)));
 }
 
@@ -89,7 +96,10 @@ fn hot_features_are_told_by_score() {
 fn gradients_that_are_all_zero_add_nothing() {
     let mut embedding = CafeEmbedding::new(config(false));
     embedding.update(&[FeatureId::new(0, 1); 4], &[0.0; 4 * DIM], 0.1);
-    assert!(sketch(&embedding).mass().abs() < f64::EPSILON && sketch(&embedding).iter().next().is_none());
+    assert!(
+        sketch(&embedding).mass().abs() < f64::EPSILON
+            && sketch(&embedding).iter().next().is_none()
+    );
     embedding.update(&[FeatureId::new(0, 1)], &[1.0, 0.0, 0.0], 0.1);
     assert!((sketch(&embedding).mass() - 1.0).abs() < 1e-6, "and it still observes afterwards");
 }
@@ -102,13 +112,15 @@ fn a_hot_row_learns_alone() {
         embedding.update(&[hot], &[1.0, 0.0, 0.0], 0.0);
     }
     assert_eq!(embedding.tier(hot), Tier::Hot);
-    let others: Vec<_> = (0..50).map(|token| FeatureId::new(0, token)).filter(|&id| id != hot).collect();
+    let others: Vec<_> =
+        (0..50).map(|token| FeatureId::new(0, token)).filter(|&id| id != hot).collect();
     let before: Vec<_> = others.iter().map(|&id| vector(&embedding, id)).collect();
     embedding.update(&[hot], &[1.0, 1.0, 1.0], 0.5);
     assert_eq!(others.iter().map(|&id| vector(&embedding, id)).collect::<Vec<_>>(), before);
 }
 
-/// A row that had an owner before starts anew: a step of the accumulator's first gradient moves it by the rate.
+/// A row that had an owner before starts anew: a step of the accumulator's first gradient moves it
+/// by the rate.
 #[test]
 fn a_promoted_row_forgets_the_optimizer_of_its_last_owner() {
     let mut settings = config(false);
@@ -142,14 +154,18 @@ fn decay_demotes_to_the_shared_row() {
     }
     embedding.update(&[id], &[1.0, 0.0, 0.0], 0.5); // moves the hot row only
     assert_ne!(vector(&embedding, id), shared);
-    let demoted: u64 = (0..5).map(|_| embedding.update(&[filler], &[1.0, 0.0, 0.0], 0.0).demoted).sum();
+    let demoted: u64 =
+        (0..5).map(|_| embedding.update(&[filler], &[1.0, 0.0, 0.0], 0.0).demoted).sum();
     assert_eq!((demoted, embedding.tier(id)), (1, Tier::Cold));
     assert_eq!(vector(&embedding, id), shared);
     assert!((embedding.score(id) - 5.5).abs() < 1e-5);
     for _ in 0..15 {
         embedding.update(&[filler], &[1.0, 0.0, 0.0], 0.0);
     }
-    assert!((embedding.score(id) - 5.5).abs() < 1e-5, "the next decay is due past a mass of 15 more");
+    assert!(
+        (embedding.score(id) - 5.5).abs() < 1e-5,
+        "the next decay is due past a mass of 15 more"
+    );
     embedding.update(&[filler], &[1.0, 0.0, 0.0], 0.0);
     assert!((embedding.score(id) - 2.75).abs() < 1e-5);
 }
@@ -159,7 +175,10 @@ fn surplus_features_of_a_small_field_share_its_rows() {
     let mut embedding = CafeEmbedding::new(config(false));
     let ids: Vec<_> = (0..3).map(|token| FeatureId::new(2, token)).collect();
     embedding.update(&ids, &[0.1; 3 * DIM], 0.1);
-    assert_eq!(ids.iter().map(|&id| embedding.tier(id)).collect::<Vec<_>>(), [Tier::Own, Tier::Own, Tier::Cold]);
+    assert_eq!(
+        ids.iter().map(|&id| embedding.tier(id)).collect::<Vec<_>>(),
+        [Tier::Own, Tier::Own, Tier::Cold]
+    );
     let surplus = vector(&embedding, ids[2]);
     assert!(surplus == vector(&embedding, ids[0]) || surplus == vector(&embedding, ids[1]));
 }
@@ -195,8 +214,8 @@ proptest! {
     }
 }
 
-/// Buffers that a batch leaves behind say nothing about the next one: an embedding that has seen the same, in a state
-/// of its own, goes on the same.
+/// Buffers that a batch leaves behind say nothing about the next one: an embedding that has seen
+/// the same, in a state of its own, goes on the same.
 #[test]
 fn a_smaller_batch_steps_no_row_of_the_one_before() {
     let features = [4000, 5];
@@ -204,7 +223,9 @@ fn a_smaller_batch_steps_no_row_of_the_one_before() {
     let config = CafeConfig::within(&features, 4, Budget::Bytes(12_000), &settings).expect("fits");
     assert!(!config.fields[0].is_own() && config.fields[1].is_own());
     let batch = |n_samples: u32| {
-        let ids: Vec<_> = (0..n_samples).flat_map(|i| [FeatureId::new(0, i % 8), FeatureId::new(1, i % 5)]).collect();
+        let ids: Vec<_> = (0..n_samples)
+            .flat_map(|i| [FeatureId::new(0, i % 8), FeatureId::new(1, i % 5)])
+            .collect();
         let grads: Vec<f32> = (0..ids.len() * 4).map(|k| (k % 7) as f32 - 2.0).collect();
         (ids, grads)
     };

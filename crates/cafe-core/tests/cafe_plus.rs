@@ -1,8 +1,9 @@
-//! CAFE+'s own promises: a threshold that finds itself, a past that fades, continuity of every promotion.
+//! CAFE+'s own promises: a threshold that finds itself, a past that fades, continuity of every
+//! promotion.
 
 use cafe_core::{
-    Budget, BudgetError, CafePlusConfig, CafePlusEmbedding, CafePlusSettings, Embedding, FeatureId, FieldKind,
-    FieldRows, RowFormat, RowOptimizer, RowPrecision, Tier, UpdateStats, mix64,
+    Budget, BudgetError, CafePlusConfig, CafePlusEmbedding, CafePlusSettings, Embedding, FeatureId,
+    FieldKind, FieldRows, RowFormat, RowOptimizer, RowPrecision, Tier, UpdateStats, mix64,
 };
 use proptest::prelude::*;
 
@@ -13,7 +14,8 @@ fn settings() -> CafePlusSettings {
 }
 
 fn config(n_hot: usize, settings: CafePlusSettings) -> CafePlusConfig {
-    let field = |first| FieldRows { n_features: 1000, kind: FieldKind::Shared { first, second: 0 } };
+    let field =
+        |first| FieldRows { n_features: 1000, kind: FieldKind::Shared { first, second: 0 } };
     let fields = vec![field(2), field(3), FieldRows { n_features: 2, kind: FieldKind::Own }];
     CafePlusConfig { dim: DIM, n_hot, n_main_buckets: 64, n_filter_buckets: 8, fields, settings }
 }
@@ -24,7 +26,8 @@ fn vector(embedding: &CafePlusEmbedding, id: FeatureId) -> Vec<f32> {
     out
 }
 
-/// One feature alone has a score of exactly one for each occurrence, times the weight: the mean of its field.
+/// One feature alone has a score of exactly one for each occurrence, times the weight: the mean of
+/// its field.
 fn occur(embedding: &mut CafePlusEmbedding, token: u32) -> UpdateStats {
     embedding.update(&[FeatureId::new(0, token)], &[0.1, 0.0, 0.0], 0.0)
 }
@@ -43,7 +46,8 @@ fn owners(embedding: &CafePlusEmbedding) -> Vec<u32> {
 fn the_threshold_rises_when_too_many_are_above_it() {
     let mut embedding = CafePlusEmbedding::new(config(5, settings()));
     let mut demoted = 0;
-    // Six features of 1 to 6 occurrences reach a threshold of 1: 1.2 H, which is not too many. A seventh is.
+    // Six features of 1 to 6 occurrences reach a threshold of 1: 1.2 H, which is not too many. A
+    // seventh is.
     for token in 1..=6 {
         demoted += (0..token).map(|_| occur(&mut embedding, token).demoted).sum::<u64>();
     }
@@ -70,7 +74,12 @@ fn the_threshold_falls_when_rows_stay_free() {
 
 #[test]
 fn it_does_not_fall_below_its_minimum() {
-    let start = CafePlusSettings { initial_threshold: 500.0, min_threshold: 3.0, check_every: 5, ..settings() };
+    let start = CafePlusSettings {
+        initial_threshold: 500.0,
+        min_threshold: 3.0,
+        check_every: 5,
+        ..settings()
+    };
     let mut embedding = CafePlusEmbedding::new(config(4, start));
     occur_each(&mut embedding, (0..10).map(|step| step % 5));
     assert_eq!((embedding.threshold(), owners(&embedding)), (3.0, vec![]));
@@ -78,24 +87,31 @@ fn it_does_not_fall_below_its_minimum() {
     assert_eq!(owners(&embedding), [1]);
 }
 
-/// Ten features are popular, then ten others, a little less long. Without decay the first ten keep their rows.
+/// Ten features are popular, then ten others, a little less long. Without decay the first ten keep
+/// their rows.
 #[test]
 fn with_forward_decay_the_present_counts() {
     for (growth, expected) in [(1.0, 0..10), (1.01, 10..20)] {
-        let mut embedding = CafePlusEmbedding::new(config(10, CafePlusSettings { growth, ..settings() }));
+        let mut embedding =
+            CafePlusEmbedding::new(config(10, CafePlusSettings { growth, ..settings() }));
         for (tokens, n) in [(0..10, 60), (10..20, 40)] {
             (0..n).for_each(|_| occur_each(&mut embedding, tokens.clone()));
         }
         let hot = owners(&embedding);
-        assert!(hot.len() >= 9 && hot.iter().all(|token| expected.contains(token)), "{growth}: {hot:?}");
+        assert!(
+            hot.len() >= 9 && hot.iter().all(|token| expected.contains(token)),
+            "{growth}: {hot:?}"
+        );
     }
 }
 
-/// 2^(1/2) a step: an epoch every 32 steps. One occurrence counts 2^(-n/2) after n more steps, whatever epochs passed.
+/// 2^(1/2) a step: an epoch every 32 steps. One occurrence counts 2^(-n/2) after n more steps,
+/// whatever epochs passed.
 #[test]
 fn old_scores_fade_by_the_same_factor_through_all_epochs() {
     let growth = 2.0_f64.powf(0.25); // for each of two hashed fields
-    let mut embedding = CafePlusEmbedding::new(config(10, CafePlusSettings { growth, ..settings() }));
+    let mut embedding =
+        CafePlusEmbedding::new(config(10, CafePlusSettings { growth, ..settings() }));
     occur(&mut embedding, 5);
     for step in 1..200 {
         let score = embedding.score(FeatureId::new(0, 5));
@@ -106,19 +122,27 @@ fn old_scores_fade_by_the_same_factor_through_all_epochs() {
     // Two features that alternate: 1 / (1 - 1/2), just observed and a step later.
     let scores = [6, 7].map(|token| embedding.score(FeatureId::new(0, token)));
     assert!(
-        (scores[0] / scores[1] - 0.5_f32.sqrt()).abs() < 1e-5 || (scores[1] / scores[0] - 0.5_f32.sqrt()).abs() < 1e-5
+        (scores[0] / scores[1] - 0.5_f32.sqrt()).abs() < 1e-5
+            || (scores[1] / scores[0] - 0.5_f32.sqrt()).abs() < 1e-5
     );
     assert!((scores[0].max(scores[1]) - 2.0 * 0.5_f32.sqrt()).abs() < 1e-5, "{scores:?}");
     occur_each(&mut embedding, [8; 3000]);
     assert_eq!(embedding.score(FeatureId::new(0, 5)), 0.0);
 }
 
-/// A head in a long tail: after the threshold has found itself, the head owns the rows, and nearly all rows are owned.
+/// A head in a long tail: after the threshold has found itself, the head owns the rows, and nearly
+/// all rows are owned.
 #[test]
 fn the_head_of_a_skewed_stream_owns_the_rows() {
-    let fields = vec![FieldRows { n_features: 100_000, kind: FieldKind::Shared { first: 50, second: 0 } }];
-    let sizes =
-        CafePlusConfig { n_hot: 100, n_main_buckets: 90, n_filter_buckets: 10, fields, ..config(1, settings()) };
+    let fields =
+        vec![FieldRows { n_features: 100_000, kind: FieldKind::Shared { first: 50, second: 0 } }];
+    let sizes = CafePlusConfig {
+        n_hot: 100,
+        n_main_buckets: 90,
+        n_filter_buckets: 10,
+        fields,
+        ..config(1, settings())
+    };
     let mut embedding = CafePlusEmbedding::new(sizes);
     let mut last = UpdateStats::default();
     for step in 0..2000_u64 {
@@ -131,7 +155,8 @@ fn the_head_of_a_skewed_stream_owns_the_rows() {
     }
     assert!(embedding.threshold() > 5.0, "{}", embedding.threshold());
     assert!((95..=100).contains(&last.hot_rows), "{last:?}");
-    let hot = (1..=50).filter(|&token| embedding.tier(FeatureId::new(0, token)) == Tier::Hot).count();
+    let hot =
+        (1..=50).filter(|&token| embedding.tier(FeatureId::new(0, token)) == Tier::Hot).count();
     assert!(hot >= 48, "{hot} of the 50 most frequent");
 }
 
@@ -150,28 +175,42 @@ fn surplus_features_of_a_small_field_share_its_rows() {
     let mut embedding = CafePlusEmbedding::new(config(4, settings()));
     let ids: Vec<_> = (0..3).map(|token| FeatureId::new(2, token)).collect();
     embedding.update(&ids, &[0.1; 3 * DIM], 0.1);
-    assert_eq!(ids.iter().map(|&id| embedding.tier(id)).collect::<Vec<_>>(), [Tier::Own, Tier::Own, Tier::Cold]);
-    assert!([ids[0], ids[1]].iter().any(|&id| vector(&embedding, id) == vector(&embedding, ids[2])));
+    assert_eq!(
+        ids.iter().map(|&id| embedding.tier(id)).collect::<Vec<_>>(),
+        [Tier::Own, Tier::Own, Tier::Cold]
+    );
+    assert!(
+        [ids[0], ids[1]].iter().any(|&id| vector(&embedding, id) == vector(&embedding, ids[2]))
+    );
 }
 
 #[test]
 #[should_panic(expected = "finite and not negative")]
 fn nan_is_refused() {
-    CafePlusEmbedding::new(config(4, settings())).update(&[FeatureId::new(0, 1)], &[f32::NAN, 0.0, 0.0], 0.1);
+    CafePlusEmbedding::new(config(4, settings())).update(
+        &[FeatureId::new(0, 1)],
+        &[f32::NAN, 0.0, 0.0],
+        0.1,
+    );
 }
 
-/// By hand: 4 slots of 12 B and an epoch of 4 B are 52 B a bucket, with clocks 68 B; 100 rows of 64 B.
+/// By hand: 4 slots of 12 B and an epoch of 4 B are 52 B a bucket, with clocks 68 B; 100 rows of 64
+/// B.
 #[test]
 fn every_byte_of_the_sketch_is_counted() {
-    let within =
-        |bytes, settings: &CafePlusSettings| CafePlusConfig::within(&[50_000], 16, Budget::Bytes(bytes), settings);
+    let within = |bytes, settings: &CafePlusSettings| {
+        CafePlusConfig::within(&[50_000], 16, Budget::Bytes(bytes), settings)
+    };
     let fixed = CafePlusSettings { shared_share: 0.0, ..settings() }; // the field's one row
     let bytes = 64 + 100 * 64 + 90 * 52 + 10 * 68;
     let config = within(bytes, &fixed).expect("fits");
     assert_eq!((config.n_hot, config.n_main_buckets, config.n_filter_buckets), (100, 90, 10));
     assert_eq!((config.sketch_bytes(), config.embedding_bytes()), (90 * 52 + 10 * 68, bytes));
     assert_eq!(within(bytes - 1, &fixed).expect("fits").n_hot, 99);
-    let half = CafePlusSettings { format: RowFormat { precision: RowPrecision::F16, ..fixed.format }, ..fixed };
+    let half = CafePlusSettings {
+        format: RowFormat { precision: RowPrecision::F16, ..fixed.format },
+        ..fixed
+    };
     assert_eq!(within(32 + 100 * 32 + 90 * 52 + 10 * 68, &half).expect("fits").n_hot, 100);
     let Err(BudgetError::TooSmall { needed, .. }) = within(100, &settings()) else {
         panic!("one row of each is 128 B")
@@ -196,8 +235,8 @@ proptest! {
         }
     }
 
-    /// With a learning rate of zero nothing but tiers change, and no vector may: whoever gains a row gains a copy of what
-    /// lookup returned. Only a feature that loses its row moves.
+    /// With a learning rate of zero nothing but tiers change, and no vector may: whoever gains a
+    /// row gains a copy of what lookup returned. Only a feature that loses its row moves.
     #[test]
     fn promotions_are_continuous(
         optimizer in prop_oneof![Just(RowOptimizer::Sgd), Just(RowOptimizer::row_wise_adagrad(1e-8))],
@@ -226,7 +265,8 @@ proptest! {
 /// Buckets that were last touched epochs ago keep their scores in the unit of that time.
 #[test]
 fn hot_features_have_the_scores_of_the_present() {
-    let mut embedding = CafePlusEmbedding::new(config(5, CafePlusSettings { growth: 1.5, ..settings() }));
+    let mut embedding =
+        CafePlusEmbedding::new(config(5, CafePlusSettings { growth: 1.5, ..settings() }));
     occur_each(&mut embedding, (0..3).chain([3; 60]));
     let features = embedding.hot_features();
     assert!(features.len() > 1);

@@ -5,12 +5,13 @@ mod common;
 use std::collections::{BTreeMap, BTreeSet};
 
 use cafe_core::{
-    Accumulator, AdaConfig, AdaEmbedding, Budget, CafeConfig, CafeEmbedding, CafePlusConfig, CafePlusEmbedding,
-    CafePlusSettings, CafeSettings, Cold, Embedding, FeatureCounts, FeatureId, FrequencyConfig, FrequencyEmbedding,
-    FullEmbedding, Hash2Config, Hash2Embedding, HashedConfig, HashedEmbedding, HotFeature, HotRows, HotRule,
-    Importance, MdeConfig, MdeEmbedding, Medium, OfflineConfig, OfflineEmbedding, QrConfig, QrEmbedding, RowFormat,
-    RowOptimizer, RowPrecision, Signs, Sketches, SlotLayout, StateError, StateView, Tier, UnifiedConfig,
-    UnifiedEmbedding, UnifiedSettings, UpdateStats, VictimPolicy, mix64,
+    Accumulator, AdaConfig, AdaEmbedding, Budget, CafeConfig, CafeEmbedding, CafePlusConfig,
+    CafePlusEmbedding, CafePlusSettings, CafeSettings, Cold, Embedding, FeatureCounts, FeatureId,
+    FrequencyConfig, FrequencyEmbedding, FullEmbedding, Hash2Config, Hash2Embedding, HashedConfig,
+    HashedEmbedding, HotFeature, HotRows, HotRule, Importance, MdeConfig, MdeEmbedding, Medium,
+    OfflineConfig, OfflineEmbedding, QrConfig, QrEmbedding, RowFormat, RowOptimizer, RowPrecision,
+    Signs, Sketches, SlotLayout, StateError, StateView, Tier, UnifiedConfig, UnifiedEmbedding,
+    UnifiedSettings, UpdateStats, VictimPolicy, mix64,
 };
 
 use common::compact_quota;
@@ -26,7 +27,8 @@ const ADA_BUDGET: u64 = 36_000;
 const FREQUENCY_BYTES: u64 = 500;
 const ADAGRAD: RowOptimizer = RowOptimizer::row_wise_adagrad(1e-10);
 
-const BYTE_ADAGRAD: RowOptimizer = RowOptimizer::RowWiseAdagrad { epsilon: 1e-10, accumulator: Accumulator::Byte };
+const BYTE_ADAGRAD: RowOptimizer =
+    RowOptimizer::RowWiseAdagrad { epsilon: 1e-10, accumulator: Accumulator::Byte };
 const ADAM: RowOptimizer = RowOptimizer::Adam { beta1: 0.9, beta2: 0.999, epsilon: 1e-8 };
 
 /// Each precision, each optimizer, and both at once, by name; every method is tested in each.
@@ -34,7 +36,10 @@ const FORMATS: [(&str, RowFormat); 8] = [
     ("f16", sgd(RowPrecision::F16)),
     ("bf16", sgd(RowPrecision::Bf16)),
     ("i8", sgd(RowPrecision::I8)),
-    ("elementwise adagrad", RowFormat::new(RowPrecision::F32, RowOptimizer::Adagrad { epsilon: 1e-8 })),
+    (
+        "elementwise adagrad",
+        RowFormat::new(RowPrecision::F32, RowOptimizer::Adagrad { epsilon: 1e-8 }),
+    ),
     ("adam", RowFormat::new(RowPrecision::F32, ADAM)),
     ("i8, adam", RowFormat::new(RowPrecision::I8, ADAM)),
     ("adagrad in a byte", RowFormat::new(RowPrecision::F32, BYTE_ADAGRAD)),
@@ -54,7 +59,9 @@ fn lively() -> CafeSettings {
 }
 
 fn cafe(settings: &CafeSettings) -> Box<dyn Embedding> {
-    Box::new(CafeEmbedding::new(CafeConfig::within(&FEATURES, DIM, Budget::Bytes(BUDGET), settings).expect("fits")))
+    Box::new(CafeEmbedding::new(
+        CafeConfig::within(&FEATURES, DIM, Budget::Bytes(BUDGET), settings).expect("fits"),
+    ))
 }
 
 fn unified(settings: UnifiedSettings, format: RowFormat) -> Box<dyn Embedding> {
@@ -77,7 +84,8 @@ fn coded_with_own(format: RowFormat) -> Box<dyn Embedding> {
 /// Rows change hands and units change epochs within a few steps.
 fn cafe_plus(settings: &CafePlusSettings) -> Box<dyn Embedding> {
     let settings = CafePlusSettings { growth: 1.01, check_every: 8, ..settings.clone() };
-    let config = CafePlusConfig::within(&FEATURES, DIM, Budget::Bytes(BUDGET), &settings).expect("fits");
+    let config =
+        CafePlusConfig::within(&FEATURES, DIM, Budget::Bytes(BUDGET), &settings).expect("fits");
     Box::new(CafePlusEmbedding::new(config))
 }
 
@@ -89,7 +97,8 @@ fn ada(format: RowFormat) -> Box<dyn Embedding> {
 
 /// Who is hot is counted in the batches that [`train`] will bring.
 fn offline(format: RowFormat) -> Box<dyn Embedding> {
-    let config = OfflineConfig::within(&FEATURES, DIM, Budget::Bytes(BUDGET), 0.3, format, 3).expect("fits");
+    let config =
+        OfflineConfig::within(&FEATURES, DIM, Budget::Bytes(BUDGET), 0.3, format, 3).expect("fits");
     let mut counts = FeatureCounts::default();
     (0..40).for_each(|step| counts.add_all(&batch(step, 32).0));
     let hot = config.hot_features(&counts);
@@ -107,12 +116,18 @@ fn levers() -> Vec<(&'static str, Box<dyn Embedding>)> {
     vec![
         ("cafe, by chance", cafe(&CafeSettings { victim: VictimPolicy::ByChance, ..lively() })),
         ("cafe, quota", cafe(&quota())),
-        ("cafe, quota, multi-level", cafe(&CafeSettings { medium: Some(Medium::default()), ..quota() })),
+        (
+            "cafe, quota, multi-level",
+            cafe(&CafeSettings { medium: Some(Medium::default()), ..quota() }),
+        ),
         ("cafe, residual", cafe(&residual())),
         ("cafe, write-back", cafe(&CafeSettings { write_back: Some(0.5), ..lively() })),
         ("cafe, sketches", cafe(&CafeSettings { sketches: Sketches::PerField, ..quota() })),
         ("cafe, unified", cafe(&CafeSettings { cold, ..lively() })),
-        ("cafe, unified, residual, adagrad", cafe(&CafeSettings { cold, format: ADAGRAD.into(), ..residual() })),
+        (
+            "cafe, unified, residual, adagrad",
+            cafe(&CafeSettings { cold, format: ADAGRAD.into(), ..residual() }),
+        ),
         (
             "cafe, coded, write-back",
             cafe(&CafeSettings {
@@ -122,10 +137,19 @@ fn levers() -> Vec<(&'static str, Box<dyn Embedding>)> {
                 ..lively()
             }),
         ),
-        ("cafe, unified, write-back", cafe(&CafeSettings { cold, write_back: Some(0.5), rule, ..residual() })),
+        (
+            "cafe, unified, write-back",
+            cafe(&CafeSettings { cold, write_back: Some(0.5), rule, ..residual() }),
+        ),
         ("cafe, compact", cafe(&compact())),
-        ("cafe, compact, quota", cafe(&CafeSettings { rule, sketches: Sketches::PerField, ..compact() })),
-        ("cafe, compact, quota, coded", cafe(&CafeSettings { slots: COMPACT_SLOTS, ..compact_quota(10.0) })),
+        (
+            "cafe, compact, quota",
+            cafe(&CafeSettings { rule, sketches: Sketches::PerField, ..compact() }),
+        ),
+        (
+            "cafe, compact, quota, coded",
+            cafe(&CafeSettings { slots: COMPACT_SLOTS, ..compact_quota(10.0) }),
+        ),
     ]
 }
 
@@ -135,13 +159,25 @@ const COMPACT_SLOTS: usize = 8;
 fn all() -> Vec<(&'static str, Box<dyn Embedding>)> {
     let plus = CafePlusSettings::paper(10.0);
     let hashed = |format| {
-        Box::new(HashedEmbedding::new(&HashedConfig::within(&FEATURES, DIM, BUDGET, format, 3).expect("fits")))
+        Box::new(HashedEmbedding::new(
+            &HashedConfig::within(&FEATURES, DIM, BUDGET, format, 3).expect("fits"),
+        ))
     };
-    let hash2 =
-        |format| Box::new(Hash2Embedding::new(&Hash2Config::within(&FEATURES, DIM, BUDGET, format, 3).expect("fits")));
-    let qr = |format| Box::new(QrEmbedding::new(&QrConfig::within(&FEATURES, DIM, BUDGET, format, 3).expect("fits")));
-    let mde =
-        |format| Box::new(MdeEmbedding::new(&MdeConfig::within(&FEATURES, DIM, MDE_BUDGET, format, 3).expect("fits")));
+    let hash2 = |format| {
+        Box::new(Hash2Embedding::new(
+            &Hash2Config::within(&FEATURES, DIM, BUDGET, format, 3).expect("fits"),
+        ))
+    };
+    let qr = |format| {
+        Box::new(QrEmbedding::new(
+            &QrConfig::within(&FEATURES, DIM, BUDGET, format, 3).expect("fits"),
+        ))
+    };
+    let mde = |format| {
+        Box::new(MdeEmbedding::new(
+            &MdeConfig::within(&FEATURES, DIM, MDE_BUDGET, format, 3).expect("fits"),
+        ))
+    };
     let mut all: Vec<(_, Box<dyn Embedding>)> = vec![
         ("full", Box::new(FullEmbedding::new(&FEATURES, DIM, RowFormat::default(), 3))),
         ("full, adagrad", Box::new(FullEmbedding::new(&FEATURES, DIM, ADAGRAD.into(), 3))),
@@ -157,13 +193,19 @@ fn all() -> Vec<(&'static str, Box<dyn Embedding>)> {
         ("unified, adagrad", unified(UnifiedSettings::default(), ADAGRAD.into())),
         (
             "unified, one row",
-            unified(UnifiedSettings { n_hashes: 1, signs: Signs::None, field_rows: false }, RowFormat::default()),
+            unified(
+                UnifiedSettings { n_hashes: 1, signs: Signs::None, field_rows: false },
+                RowFormat::default(),
+            ),
         ),
         ("coded", unified(UnifiedSettings::CODED, RowFormat::default())),
         ("coded, adagrad", unified(UnifiedSettings::CODED, ADAGRAD.into())),
         ("coded, own rows", coded_with_own(RowFormat::default())),
         ("coded, own rows, adagrad", coded_with_own(ADAGRAD.into())),
-        ("coded, two rows", unified(UnifiedSettings { n_hashes: 2, ..UnifiedSettings::CODED }, ADAGRAD.into())),
+        (
+            "coded, two rows",
+            unified(UnifiedSettings { n_hashes: 2, ..UnifiedSettings::CODED }, ADAGRAD.into()),
+        ),
         ("offline", offline(RowFormat::default())),
         ("offline, adagrad", offline(ADAGRAD.into())),
         ("ada", ada(RowFormat::default())),
@@ -174,8 +216,14 @@ fn all() -> Vec<(&'static str, Box<dyn Embedding>)> {
         ("cafe, no row spared", cafe(&CafeSettings { victim: VictimPolicy::Lightest, ..lively() })),
         ("cafe, last slot", cafe(&CafeSettings { victim: VictimPolicy::LastSlot, ..lively() })),
         ("cafe plus", cafe_plus(&plus)),
-        ("cafe plus, adagrad", cafe_plus(&CafePlusSettings { format: ADAGRAD.into(), ..plus.clone() })),
-        ("cafe plus, frequency", cafe_plus(&CafePlusSettings { importance: Importance::Frequency, ..plus })),
+        (
+            "cafe plus, adagrad",
+            cafe_plus(&CafePlusSettings { format: ADAGRAD.into(), ..plus.clone() }),
+        ),
+        (
+            "cafe plus, frequency",
+            cafe_plus(&CafePlusSettings { importance: Importance::Frequency, ..plus }),
+        ),
         ("cafe, frequency", cafe(&CafeSettings { importance: Importance::Frequency, ..lively() })),
     ];
     for (name, format) in FORMATS {
@@ -191,14 +239,19 @@ fn all() -> Vec<(&'static str, Box<dyn Embedding>)> {
             ("offline", offline(format)),
             ("ada", ada(format)),
             ("cafe", cafe(&CafeSettings { format, ..lively() })),
-            ("cafe, unified", cafe(&CafeSettings { format, cold, hot: HotRows::Residual, ..lively() })),
+            (
+                "cafe, unified",
+                cafe(&CafeSettings { format, cold, hot: HotRows::Residual, ..lively() }),
+            ),
             ("cafe, coded", cafe(&CafeSettings { format, cold: coded, ..lively() })),
             ("coded", unified(UnifiedSettings::CODED, format)),
             ("coded, own rows", coded_with_own(format)),
             ("cafe plus", cafe_plus(&CafePlusSettings { format, ..CafePlusSettings::paper(10.0) })),
         ];
         // Names live as long as the tests: each is made once a process and few bytes long.
-        all.extend(methods.map(|(method, embedding)| (&*format!("{method}, {name}").leak(), embedding)));
+        all.extend(
+            methods.map(|(method, embedding)| (&*format!("{method}, {name}").leak(), embedding)),
+        );
     }
     all.extend(levers());
     all.extend(with_frequencies());
@@ -209,8 +262,9 @@ fn all() -> Vec<(&'static str, Box<dyn Embedding>)> {
 fn with_frequencies() -> [(&'static str, Box<dyn Embedding>); 2] {
     let config = FrequencyConfig::within(&FEATURES, FREQUENCY_BYTES, 3).expect("fits");
     let coded = unified(UnifiedSettings::CODED, ADAGRAD.into());
-    [("coded, frequencies", coded), ("cafe, frequencies", cafe(&lively()))]
-        .map(|(name, inner)| (name, Box::new(FrequencyEmbedding::new(inner, &config)) as Box<dyn Embedding>))
+    [("coded, frequencies", coded), ("cafe, frequencies", cafe(&lively()))].map(|(name, inner)| {
+        (name, Box::new(FrequencyEmbedding::new(inner, &config)) as Box<dyn Embedding>)
+    })
 }
 
 /// Only what has been trained before counts, and only where something counts.
@@ -229,8 +283,14 @@ fn frequencies_are_of_the_steps_before() {
         assert_eq!(numbers(&*embedding).as_ref(), Some(&before), "{name}");
         embedding.update(&ids, &grads, 0.1);
         let after = numbers(&*embedding).expect("it counts");
-        let often = ids.iter().position(|&id| ids.iter().filter(|&&other| other == id).count() > 3).expect("skewed");
-        let seldom = ids.iter().position(|&id| ids.iter().filter(|&&other| other == id).count() == 1).expect("skewed");
+        let often = ids
+            .iter()
+            .position(|&id| ids.iter().filter(|&&other| other == id).count() > 3)
+            .expect("skewed");
+        let seldom = ids
+            .iter()
+            .position(|&id| ids.iter().filter(|&&other| other == id).count() == 1)
+            .expect("skewed");
         assert!(after[often] > after[seldom], "{name}: {} and {}", after[often], after[seldom]);
     }
 }
@@ -295,10 +355,20 @@ fn a_first_step_moves_a_row_against_its_gradient() {
         let after = lookup(&*embedding, &ids);
         for ((after, before), g) in after.iter().zip(&before).zip(&grads) {
             // A projection turns the gradient, but by less than a right angle.
-            assert!(name.starts_with("mde") || (before - after) * g >= 0.0 && (*g == 0.0 || after != before), "{name}");
+            assert!(
+                name.starts_with("mde")
+                    || (before - after) * g >= 0.0 && (*g == 0.0 || after != before),
+                "{name}"
+            );
         }
-        for ((after, before), g) in after.chunks(DIM).zip(before.chunks(DIM)).zip(grads.chunks(DIM)) {
-            let descent = after.iter().zip(before).zip(g).map(|((after, before), g)| (before - after) * g).sum::<f32>();
+        for ((after, before), g) in after.chunks(DIM).zip(before.chunks(DIM)).zip(grads.chunks(DIM))
+        {
+            let descent = after
+                .iter()
+                .zip(before)
+                .zip(g)
+                .map(|((after, before), g)| (before - after) * g)
+                .sum::<f32>();
             assert!(descent > 0.0, "{name}: {descent}");
         }
     }
@@ -372,18 +442,34 @@ fn what_is_said_of_tiers_is_what_updates_said() {
             continue;
         };
         assert_eq!(tiers.hot_rows, stats.hot_rows, "{name}");
-        assert!(tiers.hot_rows <= tiers.max_hot_rows && tiers.slots_in_use <= tiers.slots, "{name}: {tiers:?}");
-        assert_eq!(features.len() as u64, if tiers.knows_features { stats.hot_rows } else { 0 }, "{name}");
+        assert!(
+            tiers.hot_rows <= tiers.max_hot_rows && tiers.slots_in_use <= tiers.slots,
+            "{name}: {tiers:?}"
+        );
+        assert_eq!(
+            features.len() as u64,
+            if tiers.knows_features { stats.hot_rows } else { 0 },
+            "{name}"
+        );
         if !tiers.hot_rows_by_field.is_empty() {
             assert_eq!(tiers.hot_rows_by_field.len(), FEATURES.len(), "{name}");
             assert_eq!(tiers.hot_rows_by_field.iter().sum::<u64>(), stats.hot_rows, "{name}");
         }
         if tiers.knows_features {
-            let of_field = |field| features.iter().filter(|feature| feature.id.field() == field).count() as u64;
-            assert_eq!(tiers.hot_rows_by_field, (0..FEATURES.len()).map(of_field).collect::<Vec<_>>(), "{name}");
+            let of_field = |field| {
+                features.iter().filter(|feature| feature.id.field() == field).count() as u64
+            };
+            assert_eq!(
+                tiers.hot_rows_by_field,
+                (0..FEATURES.len()).map(of_field).collect::<Vec<_>>(),
+                "{name}"
+            );
         }
         let order = |feature: &HotFeature| (-feature.score.unwrap_or(0.0), feature.id);
-        assert!(features.windows(2).all(|pair| order(&pair[0]) < order(&pair[1])), "{name}: {features:?}");
+        assert!(
+            features.windows(2).all(|pair| order(&pair[0]) < order(&pair[1])),
+            "{name}: {features:?}"
+        );
         restored.restore(&mut embedding.state().into_iter().collect()).expect("own state");
         assert_eq!((restored.hot_features(), restored.tiers()), (features, Some(tiers)), "{name}");
     }
@@ -396,7 +482,10 @@ fn the_hot_lookups_of_a_batch_are_those_of_owners() {
         let at_first = embedding.n_hot(&ids);
         assert_eq!(at_first.is_some(), embedding.tiers().is_some(), "{name}");
         // The oracle's answers are there from the start.
-        assert!(name.starts_with("offline") || at_first.is_none_or(|n_hot| n_hot == 0), "{name}: {at_first:?}");
+        assert!(
+            name.starts_with("offline") || at_first.is_none_or(|n_hot| n_hot == 0),
+            "{name}: {at_first:?}"
+        );
         train(&mut *embedding, 0..60);
         assert_eq!(embedding.n_hot(&[]), at_first.map(|_| 0), "{name}");
         let Some(n_hot) = embedding.n_hot(&ids) else { continue };
@@ -404,7 +493,8 @@ fn the_hot_lookups_of_a_batch_are_those_of_owners() {
         let by_one: Option<u64> = ids.iter().map(|&id| embedding.n_hot(&[id])).sum();
         assert_eq!(by_one, Some(n_hot), "{name}: each occurrence counts");
         if embedding.tiers().is_some_and(|tiers| tiers.knows_features) {
-            let owners: BTreeSet<_> = embedding.hot_features().into_iter().map(|feature| feature.id).collect();
+            let owners: BTreeSet<_> =
+                embedding.hot_features().into_iter().map(|feature| feature.id).collect();
             assert_eq!(n_hot, ids.iter().filter(|id| owners.contains(id)).count() as u64, "{name}");
         }
     }
@@ -415,10 +505,14 @@ fn the_hot_lookups_of_a_batch_are_those_of_owners() {
 fn the_hot_lookups_of_a_batch_are_those_that_the_methods_call_hot() {
     let (ids, _) = batch(77, 16);
     let cafe = |settings: &CafeSettings| {
-        let config = CafeConfig::within(&FEATURES, DIM, Budget::Bytes(BUDGET), settings).expect("fits");
+        let config =
+            CafeConfig::within(&FEATURES, DIM, Budget::Bytes(BUDGET), settings).expect("fits");
         let mut embedding = CafeEmbedding::new(config);
         train(&mut embedding, 0..60);
-        (embedding.n_hot(&ids), ids.iter().filter(|&&id| embedding.tier(id) == Tier::Hot).count() as u64)
+        (
+            embedding.n_hot(&ids),
+            ids.iter().filter(|&&id| embedding.tier(id) == Tier::Hot).count() as u64,
+        )
     };
     let layout = SlotLayout::Compact { rows_per_bucket: 2 };
     for settings in [lively(), CafeSettings { layout, slots: COMPACT_SLOTS, ..lively() }] {
@@ -426,11 +520,16 @@ fn the_hot_lookups_of_a_batch_are_those_that_the_methods_call_hot() {
         assert_eq!(n_hot, Some(of_tier), "{settings:?}");
     }
     let settings = CafePlusSettings::paper(10.0);
-    let config = CafePlusConfig::within(&FEATURES, DIM, Budget::Bytes(BUDGET), &settings).expect("fits");
+    let config =
+        CafePlusConfig::within(&FEATURES, DIM, Budget::Bytes(BUDGET), &settings).expect("fits");
     let mut plus = CafePlusEmbedding::new(config);
     train(&mut plus, 0..60);
-    assert_eq!(plus.n_hot(&ids), Some(ids.iter().filter(|&&id| plus.tier(id) == Tier::Hot).count() as u64));
-    let config = AdaConfig::within(&FEATURES, DIM, ADA_BUDGET, RowFormat::default(), 3).expect("fits");
+    assert_eq!(
+        plus.n_hot(&ids),
+        Some(ids.iter().filter(|&&id| plus.tier(id) == Tier::Hot).count() as u64)
+    );
+    let config =
+        AdaConfig::within(&FEATURES, DIM, ADA_BUDGET, RowFormat::default(), 3).expect("fits");
     let mut ada = AdaEmbedding::new(config);
     train(&mut ada, 0..60);
     assert_eq!(ada.n_hot(&ids), Some(ids.iter().filter(|&&id| ada.owns_row(id)).count() as u64));
@@ -443,12 +542,25 @@ fn what_is_said_of_scores_are_powers_of_two_of_slots_in_use() {
         assert_eq!(before.score_counts, [], "{name}: nobody has a score yet");
         train(&mut *embedding, 0..60);
         let tiers = embedding.tiers().expect("it has tiers");
-        let (counts, total) = (&tiers.score_counts, tiers.score_counts.iter().map(|pair| pair.1).sum::<u64>());
-        assert!(counts.windows(2).all(|pair| pair[0].0 < pair[1].0) && counts.iter().all(|pair| pair.1 > 0), "{name}");
-        assert!(total <= tiers.slots_in_use && (total > 0) == (tiers.slots > 0), "{name}: {tiers:?}");
+        let (counts, total) =
+            (&tiers.score_counts, tiers.score_counts.iter().map(|pair| pair.1).sum::<u64>());
+        assert!(
+            counts.windows(2).all(|pair| pair[0].0 < pair[1].0)
+                && counts.iter().all(|pair| pair.1 > 0),
+            "{name}"
+        );
+        assert!(
+            total <= tiers.slots_in_use && (total > 0) == (tiers.slots > 0),
+            "{name}: {tiers:?}"
+        );
         let scores = embedding.hot_features().into_iter().filter_map(|feature| feature.score);
-        for exponent in scores.filter(|&score| score > 0.0).map(|score| f64::from(score).log2().floor() as i32) {
-            assert!(counts.iter().any(|pair| pair.0 == exponent), "{name}: 2^{exponent} in {counts:?}");
+        for exponent in
+            scores.filter(|&score| score > 0.0).map(|score| f64::from(score).log2().floor() as i32)
+        {
+            assert!(
+                counts.iter().any(|pair| pair.0 == exponent),
+                "{name}: 2^{exponent} in {counts:?}"
+            );
         }
     }
 }
@@ -460,14 +572,16 @@ fn a_state_that_does_not_fit_is_refused_whole() {
         let sound: BTreeMap<_, _> = embedding.state().into_iter().collect();
         for missing in sound.keys() {
             let (_, mut other) = all().into_iter().find(|(n, _)| *n == name).expect("the same");
-            let before: Vec<_> = other.state().into_iter().map(|(n, v)| (n, format!("{v:?}"))).collect();
+            let before: Vec<_> =
+                other.state().into_iter().map(|(n, v)| (n, format!("{v:?}"))).collect();
             let mut partial = sound.clone();
             partial.remove(missing);
             assert!(
                 matches!(other.restore(&mut partial.clone()), Err(StateError::Missing { .. })),
                 "{name}: {missing}"
             );
-            let after: Vec<_> = other.state().into_iter().map(|(n, v)| (n, format!("{v:?}"))).collect();
+            let after: Vec<_> =
+                other.state().into_iter().map(|(n, v)| (n, format!("{v:?}"))).collect();
             assert_eq!(before, after, "{name}: {missing}");
         }
     }
@@ -477,14 +591,16 @@ fn a_state_that_does_not_fit_is_refused_whole() {
 fn a_damaged_state_is_refused_whole() {
     for (name, mut embedding) in all() {
         train(&mut *embedding, 0..40);
-        let sound: BTreeMap<_, _> = embedding.state().into_iter().map(|(n, view)| (n, owned(&view))).collect();
+        let sound: BTreeMap<_, _> =
+            embedding.state().into_iter().map(|(n, view)| (n, owned(&view))).collect();
         for (array, view) in &sound {
             for damaged in damages(array, view) {
                 let mut state = sound.clone();
                 state.insert(array, damaged);
                 let refused = embedding.restore(&mut state.clone());
                 assert!(refused.is_err(), "{name}: {array} {:?}", state[array]);
-                let now: BTreeMap<_, _> = embedding.state().into_iter().map(|(n, view)| (n, owned(&view))).collect();
+                let now: BTreeMap<_, _> =
+                    embedding.state().into_iter().map(|(n, view)| (n, owned(&view))).collect();
                 assert_eq!(now, sound, "{name}: {array} was refused, but something changed");
             }
         }
@@ -555,16 +671,25 @@ fn damages(array: &str, view: &StateView<'static>) -> Vec<StateView<'static>> {
             let (mut twice, mut nobody) = (a.to_vec(), a.to_vec());
             twice[used ^ 1] = a[used];
             nobody[used] &= !0xffff;
-            vec![StateView::U32(twice.into()), StateView::U32(nobody.into()), StateView::U32(a[1..].to_vec().into())]
+            vec![
+                StateView::U32(twice.into()),
+                StateView::U32(nobody.into()),
+                StateView::U32(a[1..].to_vec().into()),
+            ]
         }
         StateView::U32(a) => {
-            // Two owners of a row, or two slots of an id: the first entry twice. And a row that isn't there.
+            // Two owners of a row, or two slots of an id: the first entry twice. And a row that
+            // isn't there.
             let width = match array {
                 "sketch_slots" => 3,
                 "filter_slots" => 4,
                 _ => 1,
             };
-            let used = a.chunks(width).position(|slot| width == 1 || slot[2] != 0).expect("an entry in use") * width;
+            let used = a
+                .chunks(width)
+                .position(|slot| width == 1 || slot[2] != 0)
+                .expect("an entry in use")
+                * width;
             let (mut twice, mut beyond) = (a.to_vec(), a.to_vec());
             let other = if used >= width { used - width } else { used + width };
             twice.copy_within(used..used + width, other);
@@ -603,7 +728,8 @@ fn every_method_learns_a_target_per_feature() {
         let mut rows = lookup(&*embedding, &ids);
         let before = loss(&rows);
         for _ in 0..400 {
-            let grads: Vec<f32> = rows.iter().enumerate().map(|(i, v)| v - target(ids[i / DIM])).collect();
+            let grads: Vec<f32> =
+                rows.iter().enumerate().map(|(i, v)| v - target(ids[i / DIM])).collect();
             // Rows that are multiplied by a projection grow with it.
             embedding.update(&ids, &grads, if name.starts_with("mde") { 0.02 } else { 0.2 });
             rows = lookup(&*embedding, &ids);
@@ -611,13 +737,23 @@ fn every_method_learns_a_target_per_feature() {
         // Features with the same row can get no nearer to their targets than the mean of these.
         let means = |id: FeatureId| {
             let row = lookup(&*embedding, &[id]);
-            let same: Vec<f32> =
-                ids.iter().filter(|&&other| lookup(&*embedding, &[other]) == row).map(|&id| target(id)).collect();
+            let same: Vec<f32> = ids
+                .iter()
+                .filter(|&&other| lookup(&*embedding, &[other]) == row)
+                .map(|&id| target(id))
+                .collect();
             same.iter().sum::<f32>() / same.len() as f32
         };
         let best: Vec<f32> = ids.iter().flat_map(|&id| [means(id); DIM]).collect();
         let bound = loss(&best) + 0.05;
-        assert!(loss(&best) < before && loss(&rows) <= bound, "{name}: {before} -> {} > {bound}", loss(&rows));
-        assert!(loss(&best) == 0.0 || name.starts_with("hash"), "{name}: two of the features have one row");
+        assert!(
+            loss(&best) < before && loss(&rows) <= bound,
+            "{name}: {before} -> {} > {bound}",
+            loss(&rows)
+        );
+        assert!(
+            loss(&best) == 0.0 || name.starts_with("hash"),
+            "{name}: two of the features have one row"
+        );
     }
 }

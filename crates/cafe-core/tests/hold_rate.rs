@@ -1,4 +1,5 @@
-//! The theory of HotSketch against streams: what should be held is held, at least as often as proven.
+//! The theory of HotSketch against streams: what should be held is held, at least as often as
+//! proven.
 
 use cafe_core::{FeatureId, HotSketch, SketchConfig, VictimPolicy, mix64, theory};
 use rand::{RngExt, SeedableRng};
@@ -17,7 +18,12 @@ fn hold_rate(z: f64, w: usize, c: usize, gamma: f64) -> f64 {
     for seed in 0..SEEDS {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         let mut counts = vec![0_u32; N_FEATURES as usize + 1];
-        let mut sketch = HotSketch::new(SketchConfig { n_buckets: w, slots: c, victim: VictimPolicy::Lightest, seed });
+        let mut sketch = HotSketch::new(SketchConfig {
+            n_buckets: w,
+            slots: c,
+            victim: VictimPolicy::Lightest,
+            seed,
+        });
         for _ in 0..N_OBSERVED {
             let rank = rng.sample(zipf) as usize;
             counts[rank] += 1;
@@ -43,9 +49,13 @@ fn hold_rate_is_at_least_what_is_proven() {
     for z in [1.1, 1.5, 2.0] {
         for (w, c) in [(200, 4), (100, 8)] {
             for gamma in [1e-3, 5e-3] {
-                let proven = theory::hold_probability_zipf(gamma, z, w, c).max(theory::hold_probability(gamma, w, c));
+                let proven = theory::hold_probability_zipf(gamma, z, w, c)
+                    .max(theory::hold_probability(gamma, w, c));
                 let measured = hold_rate(z, w, c, gamma);
-                assert!(measured >= proven, "z = {z}, w = {w}, c = {c}, gamma = {gamma}: {measured} < {proven}");
+                assert!(
+                    measured >= proven,
+                    "z = {z}, w = {w}, c = {c}, gamma = {gamma}: {measured} < {proven}"
+                );
             }
         }
     }

@@ -1,11 +1,12 @@
-//! CAFE's levers, each doing its work: what a threshold leaves unused, a quota uses; what demotion forgets, write-back
-//! and residual rows keep; and settings that contradict each other are refused.
+//! CAFE's levers, each doing its work: what a threshold leaves unused, a quota uses; what demotion
+//! forgets, write-back and residual rows keep; and settings that contradict each other are refused.
 
 mod common;
 
 use cafe_core::{
-    Budget, BudgetError, CafeConfig, CafeEmbedding, CafeSettings, Cold, Embedding, FeatureId, FieldKind, HotRows,
-    HotRule, Medium, Signs, Sketches, SlotLayout, Tier, UnifiedSettings, UpdateStats, VictimPolicy, mix64,
+    Budget, BudgetError, CafeConfig, CafeEmbedding, CafeSettings, Cold, Embedding, FeatureId,
+    FieldKind, HotRows, HotRule, Medium, Signs, Sketches, SlotLayout, Tier, UnifiedSettings,
+    UpdateStats, VictimPolicy, mix64,
 };
 
 use common::compact_quota;
@@ -15,10 +16,16 @@ const DIM: usize = 3;
 const FEATURES: [u64; 2] = [3000, 9000];
 const QUOTA: HotRule = HotRule::Quota { hysteresis: 1.5 };
 const COMPACT: SlotLayout = SlotLayout::Compact { rows_per_bucket: 2 };
-const UNIFIED: Cold = Cold::Unified(UnifiedSettings { n_hashes: 2, signs: Signs::Row, field_rows: true });
+const UNIFIED: Cold =
+    Cold::Unified(UnifiedSettings { n_hashes: 2, signs: Signs::Row, field_rows: true });
 
 fn settings() -> CafeSettings {
-    CafeSettings { threshold: 10.0, decay_factor: None, shared_share: 0.3, ..CafeSettings::paper(100.0) }
+    CafeSettings {
+        threshold: 10.0,
+        decay_factor: None,
+        shared_share: 0.3,
+        ..CafeSettings::paper(100.0)
+    }
 }
 
 fn config(settings: &CafeSettings) -> CafeConfig {
@@ -53,7 +60,10 @@ fn stream(embedding: &mut CafeEmbedding, steps: std::ops::Range<u64>, shift: u32
     for step in steps {
         let id = |i: u64| {
             let u = (mix64(i, step) >> 11) as f64 / (1_u64 << 53) as f64;
-            FeatureId::new((i % 2) as usize, (FEATURES[(i % 2) as usize] as f64 * u.powi(6)) as u32 + shift)
+            FeatureId::new(
+                (i % 2) as usize,
+                (FEATURES[(i % 2) as usize] as f64 * u.powi(6)) as u32 + shift,
+            )
         };
         let ids: Vec<_> = (0..32).map(id).collect();
         let step = embedding.update(&ids, &vec![0.1; ids.len() * DIM], 0.01);
@@ -81,8 +91,11 @@ fn a_quota_uses_the_rows_that_a_threshold_leaves() {
 /// Once the weights have settled, rows stay where they are; when others become heavy, they move.
 #[test]
 fn a_quota_neither_thrashes_nor_sticks() {
-    for (layout, victim) in [(SlotLayout::Full, VictimPolicy::ByChance), (COMPACT, VictimPolicy::ByChance)] {
-        let quota = CafeSettings { threshold: 1.5, rule: QUOTA, layout, slots: 6, victim, ..settings() };
+    for (layout, victim) in
+        [(SlotLayout::Full, VictimPolicy::ByChance), (COMPACT, VictimPolicy::ByChance)]
+    {
+        let quota =
+            CafeSettings { threshold: 1.5, rule: QUOTA, layout, slots: 6, victim, ..settings() };
         let mut embedding = embedding(&quota);
         let n_hot = embedding.config().n_hot as u64;
         stream(&mut embedding, 0..1000, 0);
@@ -91,7 +104,10 @@ fn a_quota_neither_thrashes_nor_sticks() {
         let head = FeatureId::new(0, 20_000);
         assert_eq!(embedding.tier(head), Tier::Cold);
         let moved = stream(&mut embedding, 2000..8000, 20_000);
-        assert!(moved.promoted > n_hot / 2 && moved.demoted > n_hot / 2, "{layout:?}: {moved:?} of {n_hot}");
+        assert!(
+            moved.promoted > n_hot / 2 && moved.demoted > n_hot / 2,
+            "{layout:?}: {moved:?} of {n_hot}"
+        );
         assert_eq!(embedding.tier(head), Tier::Hot, "{layout:?}");
     }
 }
@@ -111,7 +127,10 @@ fn a_residual_row_adds_to_a_vector_that_goes_on_learning() {
         let before = vector(&embedding, hot);
         see(&mut embedding, hot, 1, 0.1);
         let hot_step = before[0] - vector(&embedding, hot)[0];
-        assert!((hot_step - cold_step - 0.1).abs() < 1e-6, "the shared rows' step and its own: {hot_step} {cold_step}");
+        assert!(
+            (hot_step - cold_step - 0.1).abs() < 1e-6,
+            "the shared rows' step and its own: {hot_step} {cold_step}"
+        );
         assert_eq!(embedding.tier(other), Tier::Cold);
     }
 }
@@ -126,17 +145,28 @@ fn write_back_keeps_what_demotion_would_forget() {
         (UNIFIED, HotRows::Residual),
     ] {
         for write_back in [None, Some(1.0)] {
-            let settings =
-                CafeSettings { cold, hot, write_back, decay_factor: Some(0.1), decay_every: Some(30.0), ..settings() };
+            let settings = CafeSettings {
+                cold,
+                hot,
+                write_back,
+                decay_factor: Some(0.1),
+                decay_every: Some(30.0),
+                ..settings()
+            };
             let mut embedding = embedding(&settings);
             let id = FeatureId::new(0, 42);
             see(&mut embedding, id, 20, 0.1);
             assert_eq!(embedding.tier(id), Tier::Hot);
             let before = vector(&embedding, id);
-            let demoted =
-                (0..12).map(|token| see(&mut embedding, FeatureId::new(1, token), 1, 0.0).demoted).sum::<u64>();
+            let demoted = (0..12)
+                .map(|token| see(&mut embedding, FeatureId::new(1, token), 1, 0.0).demoted)
+                .sum::<u64>();
             assert_eq!((demoted, embedding.tier(id)), (1, Tier::Cold));
-            let lost = before.iter().zip(vector(&embedding, id)).map(|(b, a)| (b - a).abs()).fold(0.0, f32::max);
+            let lost = before
+                .iter()
+                .zip(vector(&embedding, id))
+                .map(|(b, a)| (b - a).abs())
+                .fold(0.0, f32::max);
             assert_eq!(lost < 1e-5, write_back.is_some(), "{cold:?} {hot:?}: {lost}");
         }
     }
@@ -145,10 +175,15 @@ fn write_back_keeps_what_demotion_would_forget() {
 #[test]
 fn fields_with_sketches_of_their_own_keep_to_their_rows() {
     for layout in [SlotLayout::Full, COMPACT] {
-        let per_field = CafeSettings { sketches: Sketches::PerField, layout, slots: 6, ..settings() };
+        let per_field =
+            CafeSettings { sketches: Sketches::PerField, layout, slots: 6, ..settings() };
         let config = config(&per_field);
         assert_eq!(config.field_buckets.len(), 2);
-        assert!(config.field_buckets[1].abs_diff(3 * config.field_buckets[0]) <= 3, "{:?}", config.field_buckets);
+        assert!(
+            config.field_buckets[1].abs_diff(3 * config.field_buckets[0]) <= 3,
+            "{:?}",
+            config.field_buckets
+        );
         let mut embedding = CafeEmbedding::new(config.clone());
         for token in 0..400 {
             see(&mut embedding, FeatureId::new(0, token), 12, 0.01);
@@ -163,7 +198,9 @@ fn fields_with_sketches_of_their_own_keep_to_their_rows() {
 fn a_unified_cold_table_takes_its_share_and_no_field_has_rows() {
     let config = config(&CafeSettings { cold: UNIFIED, ..settings() });
     assert_eq!(config.n_unified, 3000 * 3 / 10 / (4 * DIM as u64));
-    assert!(config.fields.iter().all(|field| field.kind == FieldKind::Unified && field.n_rows() == 0));
+    assert!(
+        config.fields.iter().all(|field| field.kind == FieldKind::Unified && field.n_rows() == 0)
+    );
 }
 
 #[test]
@@ -189,21 +226,29 @@ fn contradictions_are_named() {
         let refused = CafeConfig::within(&FEATURES, DIM, Budget::Bytes(6000), &wrong);
         assert!(matches!(refused, Err(BudgetError::Contradiction { .. })), "{wrong:?}");
     }
-    for unlisted in [CafeSettings { layout: COMPACT, ..settings() }, CafeSettings { cold: UNIFIED, ..settings() }] {
-        assert!(matches!(CafeConfig::paper(&FEATURES, DIM, 10.0, &unlisted), Err(BudgetError::Contradiction { .. })));
+    for unlisted in [
+        CafeSettings { layout: COMPACT, ..settings() },
+        CafeSettings { cold: UNIFIED, ..settings() },
+    ] {
+        assert!(matches!(
+            CafeConfig::paper(&FEATURES, DIM, 10.0, &unlisted),
+            Err(BudgetError::Contradiction { .. })
+        ));
     }
 }
 
 #[test]
 fn the_best_settings_fit_every_ratio() {
     for ratio in [2.0, 10.0, 100.0, 1000.0] {
-        let config = CafeConfig::within(&FEATURES, DIM, Budget::Compression(ratio), &compact_quota(ratio));
+        let config =
+            CafeConfig::within(&FEATURES, DIM, Budget::Compression(ratio), &compact_quota(ratio));
         assert!(ratio > 100.0 || config.is_ok(), "CR {ratio}: {config:?}");
     }
 }
 
 proptest! {
-    /// With a learning rate of zero only demotions move a vector: every other change of tier is continuous.
+    /// With a learning rate of zero only demotions move a vector: every other change of tier is
+    /// continuous.
     #[test]
     fn promotions_are_continuous_under_every_lever(
         residual: bool, unified: bool, compact: bool, quota: bool,

@@ -7,11 +7,12 @@ mod common;
 mod counting_allocator;
 
 use cafe_core::{
-    AdaConfig, AdaEmbedding, Budget, CafeConfig, CafeEmbedding, CafePlusConfig, CafePlusEmbedding, CafePlusSettings,
-    CafeSettings, Cold, Embedding, FeatureId, FrequencyConfig, FrequencyEmbedding, Hash2Config, Hash2Embedding,
-    HashedConfig, HashedEmbedding, HotRows, HotRule, MdeConfig, MdeEmbedding, Medium, OfflineConfig, OfflineEmbedding,
-    QrConfig, QrEmbedding, RowFormat, RowOptimizer, RowPrecision, UnifiedConfig, UnifiedEmbedding, UnifiedSettings,
-    mix64,
+    AdaConfig, AdaEmbedding, Budget, CafeConfig, CafeEmbedding, CafePlusConfig, CafePlusEmbedding,
+    CafePlusSettings, CafeSettings, Cold, Embedding, FeatureId, FrequencyConfig,
+    FrequencyEmbedding, Hash2Config, Hash2Embedding, HashedConfig, HashedEmbedding, HotRows,
+    HotRule, MdeConfig, MdeEmbedding, Medium, OfflineConfig, OfflineEmbedding, QrConfig,
+    QrEmbedding, RowFormat, RowOptimizer, RowPrecision, UnifiedConfig, UnifiedEmbedding,
+    UnifiedSettings, mix64,
 };
 
 use common::compact_quota;
@@ -46,13 +47,19 @@ fn formats() -> impl Iterator<Item = RowFormat> {
     let adam = RowOptimizer::Adam { beta1: 0.9, beta2: 0.999, epsilon: 1e-8 };
     let precisions = [RowPrecision::F32, RowPrecision::F16, RowPrecision::Bf16, RowPrecision::I8];
     precisions.into_iter().flat_map(move |precision| {
-        [RowOptimizer::Sgd, adam].into_iter().map(move |optimizer| RowFormat::new(precision, optimizer))
+        [RowOptimizer::Sgd, adam]
+            .into_iter()
+            .map(move |optimizer| RowFormat::new(precision, optimizer))
     })
 }
 
 fn all(format: RowFormat) -> Vec<(&'static str, Box<dyn Embedding>)> {
-    let settings =
-        CafeSettings { threshold: 10.0, medium: Some(Medium::default()), format, ..CafeSettings::paper(100.0) };
+    let settings = CafeSettings {
+        threshold: 10.0,
+        medium: Some(Medium::default()),
+        format,
+        ..CafeSettings::paper(100.0)
+    };
     let cafe = CafeConfig::within(&FEATURES, DIM, Budget::Bytes(20_000), &settings).expect("fits");
     let quota = CafeSettings {
         rule: HotRule::Quota { hysteresis: 1.25 },
@@ -63,24 +70,35 @@ fn all(format: RowFormat) -> Vec<(&'static str, Box<dyn Embedding>)> {
         ..settings
     };
     let quota = CafeConfig::within(&FEATURES, DIM, Budget::Bytes(20_000), &quota).expect("fits");
-    let best =
-        CafeConfig::within(&FEATURES, DIM, Budget::Bytes(20_000), &CafeSettings { format, ..compact_quota(100.0) })
-            .expect("fits");
+    let best = CafeConfig::within(
+        &FEATURES,
+        DIM,
+        Budget::Bytes(20_000),
+        &CafeSettings { format, ..compact_quota(100.0) },
+    )
+    .expect("fits");
     let hashed = HashedConfig::within(&FEATURES, DIM, 20_000, format, 1).expect("fits");
     let hash2 = Hash2Config::within(&FEATURES, DIM, 20_000, format, 1).expect("fits");
     let qr = QrConfig::within(&FEATURES, DIM, 20_000, format, 1).expect("fits");
     let mde = MdeConfig::within(&FEATURES, DIM, 400_000, format, 1).expect("fits");
-    let unified = UnifiedConfig::within(&FEATURES, DIM, 20_000, UnifiedSettings::default(), format, 1).expect("fits");
+    let unified =
+        UnifiedConfig::within(&FEATURES, DIM, 20_000, UnifiedSettings::default(), format, 1)
+            .expect("fits");
     let own_budget = FEATURES.iter().sum::<u64>() * (format.row_bytes(4) + 1);
     let own = UnifiedConfig::coded(&FEATURES, DIM, own_budget, format, 1).expect("fits");
     assert!(own.own_rows.is_some(), "{own:?}");
-    let offline = OfflineConfig::within(&FEATURES, DIM, Budget::Bytes(20_000), 0.2, format, 1).expect("fits");
-    let hot: Vec<_> = (0..offline.n_hot.min(200)).map(|i| FeatureId::new(1 + i % 2, i as u32 / 2)).collect();
-    // Its statistics are checked every 4096 steps only, with scratch of their own: this is a run between two checks.
+    let offline =
+        OfflineConfig::within(&FEATURES, DIM, Budget::Bytes(20_000), 0.2, format, 1).expect("fits");
+    let hot: Vec<_> =
+        (0..offline.n_hot.min(200)).map(|i| FeatureId::new(1 + i % 2, i as u32 / 2)).collect();
+    // Its statistics are checked every 4096 steps only, with scratch of their own: this is a run
+    // between two checks.
     let ada = AdaConfig::within(&FEATURES, DIM, 600_000, format, 1).expect("fits");
     // It looks at its threshold every few steps: that allocates nothing, either.
-    let settings = CafePlusSettings { growth: 1.01, check_every: 8, format, ..CafePlusSettings::paper(100.0) };
-    let plus = CafePlusConfig::within(&FEATURES, DIM, Budget::Bytes(20_000), &settings).expect("fits");
+    let settings =
+        CafePlusSettings { growth: 1.01, check_every: 8, format, ..CafePlusSettings::paper(100.0) };
+    let plus =
+        CafePlusConfig::within(&FEATURES, DIM, Budget::Bytes(20_000), &settings).expect("fits");
     let counted = FrequencyEmbedding::new(
         Box::new(HashedEmbedding::new(&hashed)),
         &FrequencyConfig::within(&FEATURES, 4000, 1).expect("fits"),

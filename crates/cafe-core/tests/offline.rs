@@ -1,8 +1,9 @@
-//! Offline separation's own promises: who is hot is said beforehand, owns a row, and starts where it would have anyway.
+//! Offline separation's own promises: who is hot is said beforehand, owns a row, and starts where
+//! it would have anyway.
 
 use cafe_core::{
-    Budget, BudgetError, CafeConfig, CafeSettings, Embedding, FeatureCounts, FeatureId, FieldRows, FullEmbedding,
-    OfflineConfig, OfflineEmbedding, RowFormat, RowPrecision, StateError, StateView,
+    Budget, BudgetError, CafeConfig, CafeSettings, Embedding, FeatureCounts, FeatureId, FieldRows,
+    FullEmbedding, OfflineConfig, OfflineEmbedding, RowFormat, RowPrecision, StateError, StateView,
 };
 use proptest::prelude::*;
 
@@ -10,7 +11,15 @@ const FEATURES: [u64; 3] = [3, 500, 9000];
 const DIM: usize = 4;
 
 fn config(budget_bytes: u64) -> OfflineConfig {
-    OfflineConfig::within(&FEATURES, DIM, Budget::Bytes(budget_bytes), 0.25, RowFormat::default(), 5).expect("fits")
+    OfflineConfig::within(
+        &FEATURES,
+        DIM,
+        Budget::Bytes(budget_bytes),
+        0.25,
+        RowFormat::default(),
+        5,
+    )
+    .expect("fits")
 }
 
 fn vector(embedding: &dyn Embedding, id: FeatureId) -> Vec<f32> {
@@ -22,8 +31,10 @@ fn vector(embedding: &dyn Embedding, id: FeatureId) -> Vec<f32> {
 #[test]
 fn hot_and_cold_start_from_the_same_vectors() {
     let config = config(4000);
-    let hot: Vec<_> = [(2, 70), (1, 3), (2, 8)].map(|(field, token)| FeatureId::new(field, token)).to_vec();
-    let (with, without) = (OfflineEmbedding::new(&config, &hot), OfflineEmbedding::new(&config, &[]));
+    let hot: Vec<_> =
+        [(2, 70), (1, 3), (2, 8)].map(|(field, token)| FeatureId::new(field, token)).to_vec();
+    let (with, without) =
+        (OfflineEmbedding::new(&config, &hot), OfflineEmbedding::new(&config, &[]));
     for field in 0..3 {
         for token in 0..100 {
             let id = FeatureId::new(field, token);
@@ -44,23 +55,37 @@ fn a_hot_row_learns_alone_and_others_go_together() {
     assert_eq!(others.iter().map(|&id| vector(&embedding, id)).collect::<Vec<_>>(), before);
     // 193 features in fewer rows: whoever shares the row of the first moves with it.
     embedding.update(&others[..1], &[1.0; DIM], 0.5);
-    let moved = others.iter().zip(&before).filter(|&(&id, before)| &vector(&embedding, id) != before).count();
+    let moved = others
+        .iter()
+        .zip(&before)
+        .filter(|&(&id, before)| &vector(&embedding, id) != before)
+        .count();
     assert!((2..100).contains(&moved), "{moved}");
 }
 
 /// Everybody hot and nobody cold is the full table, but for where rows start.
 #[test]
 fn with_everybody_hot_it_is_the_full_table() {
-    let (features, ids) = ([40_u64; 2], (0..80).map(|i| FeatureId::new(i % 2, i as u32 / 2)).collect::<Vec<_>>());
-    let fields = vec![FieldRows { n_features: 40, kind: cafe_core::FieldKind::Shared { first: 1, second: 0 } }; 2];
-    let config = OfflineConfig { dim: DIM, n_hot: 80, fields, format: RowFormat::default(), seed: 1 };
+    let (features, ids) =
+        ([40_u64; 2], (0..80).map(|i| FeatureId::new(i % 2, i as u32 / 2)).collect::<Vec<_>>());
+    let fields = vec![
+        FieldRows {
+            n_features: 40,
+            kind: cafe_core::FieldKind::Shared { first: 1, second: 0 }
+        };
+        2
+    ];
+    let config =
+        OfflineConfig { dim: DIM, n_hot: 80, fields, format: RowFormat::default(), seed: 1 };
     let mut offline = OfflineEmbedding::new(&config, &ids);
     let mut full = FullEmbedding::new(&features, DIM, RowFormat::default(), 1);
-    let start = |embedding: &dyn Embedding| ids.iter().map(|&id| vector(embedding, id)).collect::<Vec<_>>();
+    let start =
+        |embedding: &dyn Embedding| ids.iter().map(|&id| vector(embedding, id)).collect::<Vec<_>>();
     let (offline_start, full_start) = (start(&offline), start(&full));
     for step in 0..20_u32 {
         let batch: Vec<_> = (0..30).map(|i| ids[(i * i + step as usize * 7) % 80]).collect();
-        let grads: Vec<_> = (0..30 * DIM as u32).map(|i| ((i * 37 + step) % 9) as f32 - 4.0).collect();
+        let grads: Vec<_> =
+            (0..30 * DIM as u32).map(|i| ((i * 37 + step) % 9) as f32 - 4.0).collect();
         offline.update(&batch, &grads, 0.125);
         full.update(&batch, &grads, 0.125);
     }
@@ -87,19 +112,24 @@ fn an_embedding_of_nobody_takes_over_who_is_hot() {
 #[test]
 fn a_state_with_an_impossible_owner_is_refused() {
     let config = config(4000);
-    let mut embedding = OfflineEmbedding::new(&config, &[FeatureId::new(1, 3), FeatureId::new(2, 8)]);
+    let mut embedding =
+        OfflineEmbedding::new(&config, &[FeatureId::new(1, 3), FeatureId::new(2, 8)]);
     let sound: Vec<u64> = match embedding.state().into_iter().find(|(name, _)| *name == "hot_ids") {
         Some((_, StateView::U64(ids))) => ids.to_vec(),
         other => panic!("{other:?}"),
     };
-    let [twice, swapped, small, late] = [(1, sound[0]), (0, sound[1] + 1), (0, 5), (4, sound[1] + 1)];
+    let [twice, swapped, small, late] =
+        [(1, sound[0]), (0, sound[1] + 1), (0, 5), (4, sound[1] + 1)];
     for (at, raw) in [twice, swapped, small, late] {
         let (mut ids, before) = (sound.clone(), embedding.clone());
         ids[at] = raw;
         let mut state: std::collections::BTreeMap<_, _> = before.state().into_iter().collect();
         state.insert("hot_ids", StateView::U64(ids.into()));
         let refused = embedding.restore(&mut state.clone());
-        assert!(matches!(refused, Err(StateError::Damaged { name: "hot_ids", .. })), "{at} {raw:#x}: {refused:?}");
+        assert!(
+            matches!(refused, Err(StateError::Damaged { name: "hot_ids", .. })),
+            "{at} {raw:#x}: {refused:?}"
+        );
         assert_eq!(embedding.state(), before.state());
     }
 }
@@ -107,7 +137,10 @@ fn a_state_with_an_impossible_owner_is_refused() {
 #[test]
 #[should_panic(expected = "is named twice")]
 fn a_feature_named_twice_is_refused() {
-    let _ = OfflineEmbedding::new(&config(4000), &[FeatureId::new(1, 3), FeatureId::new(2, 0), FeatureId::new(1, 3)]);
+    let _ = OfflineEmbedding::new(
+        &config(4000),
+        &[FeatureId::new(1, 3), FeatureId::new(2, 0), FeatureId::new(1, 3)],
+    );
 }
 
 #[test]
@@ -117,8 +150,9 @@ fn more_hot_features_than_rows_are_refused() {
     let _ = OfflineEmbedding::new(&config(4000), &hot);
 }
 
-/// By hand: CR 38.0, so fields of at most 52 features own rows; 3 rows of 16 B and a map of 4 cells of 17 B come to 116 B;
-/// (1000 - 116) / 16 = 55 shared rows at most, and what is left of 4000 B is hot rows.
+/// By hand: CR 38.0, so fields of at most 52 features own rows; 3 rows of 16 B and a map of 4 cells
+/// of 17 B come to 116 B; (1000 - 116) / 16 = 55 shared rows at most, and what is left of 4000 B is
+/// hot rows.
 #[test]
 fn sizes_are_those_of_cafe_without_the_sketch() {
     let config = config(4000);
@@ -135,7 +169,8 @@ fn sizes_are_those_of_cafe_without_the_sketch() {
 fn the_most_frequent_of_the_shared_fields_are_hot() {
     let config = OfflineConfig { n_hot: 2, ..config(4000) };
     let mut counts = FeatureCounts::default();
-    let [small, first, second, third] = [(0, 1), (2, 9), (1, 4), (2, 1)].map(|(f, token)| FeatureId::new(f, token));
+    let [small, first, second, third] =
+        [(0, 1), (2, 9), (1, 4), (2, 1)].map(|(f, token)| FeatureId::new(f, token));
     for (id, n) in [(small, 9), (first, 7), (second, 5), (third, 4)] {
         counts.add_all(&vec![id; n]);
     }
@@ -144,10 +179,16 @@ fn the_most_frequent_of_the_shared_fields_are_hot() {
 
 #[test]
 fn a_hopeless_budget_says_what_is_needed() {
-    let within = |bytes| OfflineConfig::within(&FEATURES, DIM, Budget::Bytes(bytes), 0.2, RowFormat::default(), 5);
+    let within = |bytes| {
+        OfflineConfig::within(&FEATURES, DIM, Budget::Bytes(bytes), 0.2, RowFormat::default(), 5)
+    };
     assert!(matches!(within(47), Err(BudgetError::TooSmall { budget: 47, .. })));
     assert!(matches!(within(63), Err(BudgetError::TooSmall { budget: 63, needed: 64, .. })));
-    assert_eq!(within(64).map(|config| config.embedding_bytes()), Ok(64), "a row for each field, one hot row");
+    assert_eq!(
+        within(64).map(|config| config.embedding_bytes()),
+        Ok(64),
+        "a row for each field, one hot row"
+    );
 }
 
 proptest! {

@@ -1,12 +1,14 @@
-//! Threads change nothing: with one, two or four, every method returns the same bits and ends in the same state.
+//! Threads change nothing: with one, two or four, every method returns the same bits and ends in
+//! the same state.
 
 mod common;
 
 use cafe_core::{
-    AdaConfig, AdaEmbedding, Alone, Budget, CafeConfig, CafeEmbedding, CafePlusConfig, CafePlusEmbedding,
-    CafePlusSettings, CafeSettings, Cold, Embedding, FeatureId, FieldRows, FullEmbedding, Hash2Config, Hash2Embedding,
-    HashedConfig, HashedEmbedding, HotRows, HotRule, MdeConfig, MdeEmbedding, Medium, OfflineConfig, OfflineEmbedding,
-    QrConfig, QrEmbedding, RowFormat, RowOptimizer, RowPrecision, StateView, UnifiedConfig, UnifiedEmbedding,
+    AdaConfig, AdaEmbedding, Alone, Budget, CafeConfig, CafeEmbedding, CafePlusConfig,
+    CafePlusEmbedding, CafePlusSettings, CafeSettings, Cold, Embedding, FeatureId, FieldRows,
+    FullEmbedding, Hash2Config, Hash2Embedding, HashedConfig, HashedEmbedding, HotRows, HotRule,
+    MdeConfig, MdeEmbedding, Medium, OfflineConfig, OfflineEmbedding, QrConfig, QrEmbedding,
+    RowFormat, RowOptimizer, RowPrecision, StateView, UnifiedConfig, UnifiedEmbedding,
     UnifiedSettings, Workers,
 };
 
@@ -32,31 +34,47 @@ impl Workers for Threads {
 }
 
 fn cafe(medium: Option<Medium>, format: RowFormat) -> Box<dyn Embedding> {
-    let settings =
-        CafeSettings { threshold: 8.0, decay_factor: Some(0.9), medium, format, ..CafeSettings::paper(10.0) };
-    let config = CafeConfig::within(&FEATURES, DIM, Budget::Bytes(BUDGET), &settings).expect("fits");
+    let settings = CafeSettings {
+        threshold: 8.0,
+        decay_factor: Some(0.9),
+        medium,
+        format,
+        ..CafeSettings::paper(10.0)
+    };
+    let config =
+        CafeConfig::within(&FEATURES, DIM, Budget::Bytes(BUDGET), &settings).expect("fits");
     assert!(config.fields.iter().any(FieldRows::is_own), "a small field is tested, too");
     Box::new(CafeEmbedding::new(config))
 }
 
 fn offline(format: RowFormat) -> Box<dyn Embedding> {
-    let config = OfflineConfig::within(&FEATURES, DIM, Budget::Bytes(BUDGET), 0.3, format, 3).expect("fits");
+    let config =
+        OfflineConfig::within(&FEATURES, DIM, Budget::Bytes(BUDGET), 0.3, format, 3).expect("fits");
     assert!(config.fields.iter().any(FieldRows::is_own), "a small field is tested, too");
-    let hot: Vec<_> = (0..50).flat_map(|token| [1, 2, 4].map(|field| FeatureId::new(field, token))).collect();
+    let hot: Vec<_> =
+        (0..50).flat_map(|token| [1, 2, 4].map(|field| FeatureId::new(field, token))).collect();
     Box::new(OfflineEmbedding::new(&config, &hot))
 }
 
 fn cafe_plus(format: RowFormat) -> Box<dyn Embedding> {
-    let settings = CafePlusSettings { growth: 1.1, check_every: 2, format, ..CafePlusSettings::paper(10.0) };
-    let config = CafePlusConfig::within(&FEATURES, DIM, Budget::Bytes(BUDGET), &settings).expect("fits");
+    let settings =
+        CafePlusSettings { growth: 1.1, check_every: 2, format, ..CafePlusSettings::paper(10.0) };
+    let config =
+        CafePlusConfig::within(&FEATURES, DIM, Budget::Bytes(BUDGET), &settings).expect("fits");
     assert!(config.fields.iter().any(FieldRows::is_own), "a small field is tested, too");
     Box::new(CafePlusEmbedding::new(config))
 }
 
 fn ada(format: RowFormat) -> Box<dyn Embedding> {
     let n_features: u64 = FEATURES.iter().sum();
-    let config = AdaConfig::within(&FEATURES, DIM, 8 * n_features + BUDGET, format, 3).expect("fits");
-    Box::new(AdaEmbedding::new(AdaConfig { check_every: 2, decay_every: 3, n_sampled: 1000, ..config }))
+    let config =
+        AdaConfig::within(&FEATURES, DIM, 8 * n_features + BUDGET, format, 3).expect("fits");
+    Box::new(AdaEmbedding::new(AdaConfig {
+        check_every: 2,
+        decay_every: 3,
+        n_sampled: 1000,
+        ..config
+    }))
 }
 
 /// Levers that change what threads share.
@@ -72,10 +90,18 @@ fn levers(format: RowFormat) -> Vec<(&'static str, Box<dyn Embedding>)> {
     };
     let best = CafeSettings { format, ..compact_quota(10.0) };
     let per_field = CafeSettings { cold: Cold::PerField, write_back: None, ..residual.clone() };
-    let named =
-        [("cafe, unified residual", residual), ("cafe, compact, quota, coded", best), ("cafe, residual", per_field)];
-    let make = |settings| CafeConfig::within(&FEATURES, DIM, Budget::Bytes(BUDGET), settings).expect("fits");
-    named.iter().map(|(name, settings)| (*name, Box::new(CafeEmbedding::new(make(settings))) as _)).collect()
+    let named = [
+        ("cafe, unified residual", residual),
+        ("cafe, compact, quota, coded", best),
+        ("cafe, residual", per_field),
+    ];
+    let make = |settings| {
+        CafeConfig::within(&FEATURES, DIM, Budget::Bytes(BUDGET), settings).expect("fits")
+    };
+    named
+        .iter()
+        .map(|(name, settings)| (*name, Box::new(CafeEmbedding::new(make(settings))) as _))
+        .collect()
 }
 
 fn all(format: RowFormat) -> Vec<(&'static str, Box<dyn Embedding>)> {
@@ -83,8 +109,11 @@ fn all(format: RowFormat) -> Vec<(&'static str, Box<dyn Embedding>)> {
     let hash2 = Hash2Config::within(&FEATURES, DIM, BUDGET, format, 3).expect("fits");
     let qr = QrConfig::within(&FEATURES, DIM, BUDGET, format, 3).expect("fits");
     let mde = MdeConfig::within(&FEATURES, DIM, 8 * BUDGET, format, 3).expect("fits");
-    let unified = UnifiedConfig::within(&FEATURES, DIM, BUDGET, UnifiedSettings::default(), format, 3).expect("fits");
-    let coded = UnifiedConfig::within(&FEATURES, DIM, BUDGET, UnifiedSettings::CODED, format, 3).expect("fits");
+    let unified =
+        UnifiedConfig::within(&FEATURES, DIM, BUDGET, UnifiedSettings::default(), format, 3)
+            .expect("fits");
+    let coded = UnifiedConfig::within(&FEATURES, DIM, BUDGET, UnifiedSettings::CODED, format, 3)
+        .expect("fits");
     let own_budget = FEATURES.iter().sum::<u64>() * (format.row_bytes(4) + 1);
     let own = UnifiedConfig::coded(&FEATURES, DIM, own_budget, format, 3).expect("fits");
     assert!(own.own_rows.is_some(), "{own:?}");
@@ -126,13 +155,15 @@ fn state_bits(embedding: &dyn Embedding) -> Vec<(&'static str, Vec<u64>)> {
 
 /// Ids in any order, skewed, and gradients; large enough to be shared between threads.
 fn batches() -> impl Strategy<Value = Vec<(Vec<FeatureId>, Vec<f32>)>> {
-    let occurrence = (0..FEATURES.len(), 0.0_f64..1.0)
-        .prop_map(|(field, u)| FeatureId::new(field, (FEATURES[field] as f64 * 1.2 * u.powi(4)) as u32));
-    let batch = (prop::collection::vec(occurrence, 1024..2100), any::<u64>()).prop_map(|(ids, seed)| {
-        let grad = |k: usize| cafe_core::mix64(k as u64, seed) as i32 as f32 * 1e-10;
-        let grads = (0..ids.len() * DIM).map(grad).collect();
-        (ids, grads)
+    let occurrence = (0..FEATURES.len(), 0.0_f64..1.0).prop_map(|(field, u)| {
+        FeatureId::new(field, (FEATURES[field] as f64 * 1.2 * u.powi(4)) as u32)
     });
+    let batch =
+        (prop::collection::vec(occurrence, 1024..2100), any::<u64>()).prop_map(|(ids, seed)| {
+            let grad = |k: usize| cafe_core::mix64(k as u64, seed) as i32 as f32 * 1e-10;
+            let grads = (0..ids.len() * DIM).map(grad).collect();
+            (ids, grads)
+        });
     prop::collection::vec(batch, 1..6)
 }
 
@@ -145,7 +176,8 @@ fn formats() -> impl Strategy<Value = RowFormat> {
         RowOptimizer::Adam { beta1: 0.9, beta2: 0.999, epsilon: 1e-8 },
     ];
     let format = |(precision, optimizer)| RowFormat::new(precision, optimizer);
-    (prop::sample::select(precisions.to_vec()), prop::sample::select(optimizers.to_vec())).prop_map(format)
+    (prop::sample::select(precisions.to_vec()), prop::sample::select(optimizers.to_vec()))
+        .prop_map(format)
 }
 
 proptest! {

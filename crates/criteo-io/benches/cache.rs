@@ -6,7 +6,9 @@ use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::PathBuf;
 
-use criteo_io::{Batch, CachePlan, Format, Reader, Record, RecordSource, Synth, SynthConfig, write_record};
+use criteo_io::{
+    Batch, CachePlan, Format, Reader, Record, RecordSource, Synth, SynthConfig, write_record,
+};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 
 const N_ROWS: u64 = 1_000_000;
@@ -61,22 +63,27 @@ fn cache(criterion: &mut Criterion) {
     for (path, kind) in paths.iter().zip(["plain", "gzip"]) {
         let open = || Reader::open(vec![path.clone()], Format::CriteoKaggle).expect("opened");
         group.bench_function(format!("parse {kind}"), |bencher| bencher.iter(|| read(&mut open())));
-        let plan = CachePlan::new(vec![path.clone()], Format::CriteoKaggle, None, None).expect("planned");
+        let plan =
+            CachePlan::new(vec![path.clone()], Format::CriteoKaggle, None, None).expect("planned");
         group.bench_function(format!("build from {kind}"), |bencher| {
             bencher.iter(|| plan.build(&mut |_| {}).expect("built"));
         });
     }
     let [path, _] = paths;
-    let plan = CachePlan::new(vec![path.clone()], Format::CriteoKaggle, None, None).expect("planned");
+    let plan =
+        CachePlan::new(vec![path.clone()], Format::CriteoKaggle, None, None).expect("planned");
     let cache = plan.open().expect("built");
     group.bench_function("open", |bencher| bencher.iter(|| plan.open().expect("good")));
     group.bench_function("read", |bencher| bencher.iter(|| read(&mut cache.rows())));
-    group.bench_function("read and encode", |bencher| bencher.iter(|| read_and_encode(&mut cache.rows())));
+    group.bench_function("read and encode", |bencher| {
+        bencher.iter(|| read_and_encode(&mut cache.rows()))
+    });
     group.bench_function("parse plain and encode", |bencher| {
         let open = || Reader::open(vec![path.clone()], Format::CriteoKaggle).expect("opened");
         bencher.iter(|| read_and_encode(&mut open()));
     });
-    let (from, mut to) = (vec![1_u8; cache.n_bytes() as usize], vec![0_u8; cache.n_bytes() as usize]);
+    let (from, mut to) =
+        (vec![1_u8; cache.n_bytes() as usize], vec![0_u8; cache.n_bytes() as usize]);
     group.bench_function("limit: copy the bytes", |bencher| {
         bencher.iter(|| std::hint::black_box(&mut to).copy_from_slice(std::hint::black_box(&from)));
     });

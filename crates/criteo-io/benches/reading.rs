@@ -11,8 +11,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use criteo_io::{
-    Categorical, Columns, Dialect, Format, Kind, Label, Numeric, Prefetch, PrefetchConfig, Reader, Record,
-    RecordSource, RowWriter, Schema, Synth, SynthConfig, parse_line, write_record,
+    Categorical, Columns, Dialect, Format, Kind, Label, Numeric, Prefetch, PrefetchConfig, Reader,
+    Record, RecordSource, RowWriter, Schema, Synth, SynthConfig, parse_line, write_record,
 };
 use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, Criterion, Throughput, criterion_group, criterion_main};
@@ -122,9 +122,16 @@ fn drain(mut input: impl Read) {
     }
 }
 
-fn group<'a>(criterion: &'a mut Criterion, name: &str, text: &[u8]) -> BenchmarkGroup<'a, WallTime> {
+fn group<'a>(
+    criterion: &'a mut Criterion,
+    name: &str,
+    text: &[u8],
+) -> BenchmarkGroup<'a, WallTime> {
     let mut group = criterion.benchmark_group(name);
-    group.sample_size(10).warm_up_time(Duration::from_millis(500)).measurement_time(Duration::from_secs(2));
+    group
+        .sample_size(10)
+        .warm_up_time(Duration::from_millis(500))
+        .measurement_time(Duration::from_secs(2));
     group.throughput(Throughput::Bytes(text.len() as u64));
     group
 }
@@ -132,7 +139,9 @@ fn group<'a>(criterion: &'a mut Criterion, name: &str, text: &[u8]) -> Benchmark
 /// What memory allows: the bytes copied, and looked at once.
 fn limits(group: &mut BenchmarkGroup<'_, WallTime>, from: &[u8]) {
     let mut to = from.to_vec();
-    group.bench_function("limit: copy", |bencher| bencher.iter(|| black_box(&mut to).copy_from_slice(black_box(from))));
+    group.bench_function("limit: copy", |bencher| {
+        bencher.iter(|| black_box(&mut to).copy_from_slice(black_box(from)))
+    });
     group.bench_function("limit: find line feeds", |bencher| {
         bencher.iter(|| memchr::memchr_iter(b'\n', black_box(from)).map(black_box).count());
     });
@@ -143,7 +152,9 @@ fn parse(criterion: &mut Criterion) {
     for (name, text) in [("parse", text(|_| ())), ("parse, nothing missing", text(fill_in))] {
         let mut group = group(criterion, name, &text);
         limits(&mut group, &text);
-        group.bench_function("parse_line", |bencher| bencher.iter(|| parse_all(&text, &schema, &mut record)));
+        group.bench_function("parse_line", |bencher| {
+            bencher.iter(|| parse_all(&text, &schema, &mut record))
+        });
         group.bench_function("csv", |bencher| bencher.iter(|| parse_by_csv(&text)));
         group.finish();
     }
@@ -165,12 +176,16 @@ fn files(criterion: &mut Criterion) {
     zstd::stream::copy_encode(&text[..], file, 3).expect("written");
 
     let schema = Format::CriteoKaggle.schema();
-    let compressed: [(&str, &PathBuf, Inflate); 2] =
-        [("gzip", &gzip, |path| Box::new(gunzip(path))), ("zstd", &zstd, |path| Box::new(unzstd(path)))];
+    let compressed: [(&str, &PathBuf, Inflate); 2] = [
+        ("gzip", &gzip, |path| Box::new(gunzip(path))),
+        ("zstd", &zstd, |path| Box::new(unzstd(path))),
+    ];
     for (name, path, inflate) in compressed {
         let mut group = group(criterion, name, &text);
         group.bench_function("limit: decompress", |bencher| bencher.iter(|| drain(inflate(path))));
-        group.bench_function("parse, one thread", |bencher| bencher.iter(|| parse_stream(inflate(path), &schema)));
+        group.bench_function("parse, one thread", |bencher| {
+            bencher.iter(|| parse_stream(inflate(path), &schema))
+        });
         group.bench_function("Reader", |bencher| bencher.iter(|| read_all(path)));
         group.bench_function("Prefetch", |bencher| bencher.iter(|| prefetch_all(path)));
         group.finish();
@@ -227,7 +242,9 @@ fn tables(criterion: &mut Criterion) {
         let path = directory.path().join("rows");
         std::fs::write(&path, &text).expect("written");
         let mut group = group(criterion, name, &text);
-        group.bench_function("limit: csv splits", |bencher| bencher.iter(|| split_by_csv(&path, delimiter)));
+        group.bench_function("limit: csv splits", |bencher| {
+            bencher.iter(|| split_by_csv(&path, delimiter))
+        });
         group.bench_function("Reader", |bencher| bencher.iter(|| read_as(&path, dialect.clone())));
         let paths = [path.clone()];
         group.bench_function("count_rows", |bencher| {

@@ -92,12 +92,23 @@ impl Ahead {
     fn with_block_bytes(path: &Path, n_bytes: usize) -> Self {
         let empty = (0..N_BLOCKS).map(|_| Block { buffer: vec![0; n_bytes], n_bytes: 0 }).collect();
         let state = State { full: VecDeque::with_capacity(N_BLOCKS), empty, ..State::default() };
-        let shared = Arc::new(Shared { state: Mutex::new(state), filled: Condvar::new(), emptied: Condvar::new() });
+        let shared = Arc::new(Shared {
+            state: Mutex::new(state),
+            filled: Condvar::new(),
+            emptied: Condvar::new(),
+        });
         let worker = Worker { path: path.to_owned(), shared: Arc::clone(&shared) };
         let thread = thread::Builder::new().name("criteo-inflate".to_owned());
         let thread = thread.spawn(move || worker.run()).expect("the system has a thread to spare");
         let is_regular = matches!(open::is_read_once(path), Ok(false));
-        Self { shared, thread: Some(thread), is_regular, block: Block::default(), n_taken: 0, is_done: false }
+        Self {
+            shared,
+            thread: Some(thread),
+            is_regular,
+            block: Block::default(),
+            n_taken: 0,
+            is_done: false,
+        }
     }
 
     /// Waits until the file is open. What is not compressed comes as `Err` of `Ok`: it needs no
@@ -111,7 +122,9 @@ impl Ahead {
             state = wait(&self.shared.filled, state);
         }
         let end = match &mut state.end {
-            Some(end @ (End::Unopened(_) | End::Plain(_) | End::Taken)) => std::mem::replace(end, End::Taken),
+            Some(end @ (End::Unopened(_) | End::Plain(_) | End::Taken)) => {
+                std::mem::replace(end, End::Taken)
+            }
             _ => End::Whole,
         };
         drop(state);
@@ -225,7 +238,9 @@ impl Worker {
                     self.shared.lock().full.push_back(block);
                     self.shared.filled.notify_one();
                 }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => self.shared.lock().empty.push(block),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {
+                    self.shared.lock().empty.push(block)
+                }
                 Err(error) => return End::Broken(error),
             }
         }
@@ -339,15 +354,27 @@ mod tests {
 
     #[test]
     fn a_thread_that_came_to_grief_holds_nobody_up() {
-        let shared = Arc::new(Shared { state: Mutex::default(), filled: Condvar::new(), emptied: Condvar::new() });
+        let shared = Arc::new(Shared {
+            state: Mutex::default(),
+            filled: Condvar::new(),
+            emptied: Condvar::new(),
+        });
         let worker = Worker { path: PathBuf::new(), shared: Arc::clone(&shared) };
         let thread = thread::spawn(move || {
             let _worker = worker;
             resume_unwind(Box::new("boom"));
         });
         let (block, n_taken) = (Block::default(), 0);
-        let ahead = Ahead { shared, thread: Some(thread), is_regular: true, block, n_taken, is_done: false };
-        let caught = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| drop(ahead.opened())));
+        let ahead = Ahead {
+            shared,
+            thread: Some(thread),
+            is_regular: true,
+            block,
+            n_taken,
+            is_done: false,
+        };
+        let caught =
+            std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| drop(ahead.opened())));
         assert_eq!(caught.unwrap_err().downcast_ref(), Some(&"boom"));
     }
 }

@@ -1,5 +1,5 @@
-//! What becomes of malformed rows: the first one is an error, or they are counted and left out, up to
-//! a limit. Apart from the readers, because the rule is the same for all of them.
+//! What becomes of malformed rows: the first one is an error, or they are counted and left out, up
+//! to a limit. Apart from the readers, because the rule is the same for all of them.
 
 use std::fmt;
 
@@ -152,7 +152,10 @@ impl BadRowCounts {
 
     /// The reasons that there were, and how often.
     pub fn iter(&self) -> impl Iterator<Item = (BadRowReason, u64)> {
-        BadRowReason::ALL.into_iter().map(|reason| (reason, self.of(reason))).filter(|&(_, n_rows)| n_rows > 0)
+        BadRowReason::ALL
+            .into_iter()
+            .map(|reason| (reason, self.of(reason)))
+            .filter(|&(_, n_rows)| n_rows > 0)
     }
 
     pub(crate) fn add(&mut self, reason: BadRowReason) {
@@ -194,9 +197,9 @@ pub enum Tolerated {
 /// Rows are passed before their share of malformed ones is looked at.
 const FRACTION_FROM: u64 = 1000;
 
-/// Reads rows, and counts those that are malformed as far as that is allowed: around any source, and
-/// outside of a [`PartRows`](crate::PartRows), so that leaving out a row moves no other to another
-/// part.
+/// Reads rows, and counts those that are malformed as far as that is allowed: around any source,
+/// and outside of a [`PartRows`](crate::PartRows), so that leaving out a row moves no other to
+/// another part.
 #[derive(Debug)]
 pub struct Tolerance {
     policy: BadRows,
@@ -217,7 +220,11 @@ impl Tolerance {
     ///
     /// # Errors
     /// If the source can't be read, or the row is malformed and that is an error, or one too many.
-    pub fn read(&mut self, source: &mut dyn RecordSource, record: &mut Record) -> Result<Tolerated, ReadError> {
+    pub fn read(
+        &mut self,
+        source: &mut dyn RecordSource,
+        record: &mut Record,
+    ) -> Result<Tolerated, ReadError> {
         match source.read_record(record) {
             Ok(true) => {
                 self.n_rows += 1;
@@ -237,10 +244,10 @@ impl Tolerance {
     /// If they are too many.
     pub fn finish(&self) -> Result<(), ReadError> {
         match self.policy {
-            BadRows::Skip(limits) if self.is_over(limits.max_fraction) => {
-                Err(self
-                    .too_many(format!("data.max_bad_fraction = {} allows", limits.max_fraction), "max_bad_fraction"))
-            }
+            BadRows::Skip(limits) if self.is_over(limits.max_fraction) => Err(self.too_many(
+                format!("data.max_bad_fraction = {} allows", limits.max_fraction),
+                "max_bad_fraction",
+            )),
             _ => Ok(()),
         }
     }
@@ -258,12 +265,17 @@ impl Tolerance {
 
     #[cold]
     fn take(&mut self, error: ReadError) -> Result<BadRowReason, ReadError> {
-        let (BadRows::Skip(limits), Some(reason)) = (self.policy, error.bad_row()) else { return Err(error) };
+        let (BadRows::Skip(limits), Some(reason)) = (self.policy, error.bad_row()) else {
+            return Err(error);
+        };
         self.n_rows += 1;
         self.counts.add(reason);
         self.first.get_or_insert_with(|| error.place_and_fault());
         if self.counts.total() > limits.max_rows {
-            return Err(self.too_many(format!("data.max_bad_rows = {} allows", limits.max_rows), "max_bad_rows"));
+            return Err(self.too_many(
+                format!("data.max_bad_rows = {} allows", limits.max_rows),
+                "max_bad_rows",
+            ));
         }
         if self.n_rows >= FRACTION_FROM {
             self.finish()?;

@@ -59,19 +59,33 @@ impl Batch {
     /// Encodes `record` and appends it.
     ///
     /// # Panics
-    /// If `record` has other numbers of fields than the rows before it, or has bags, a day or a true
-    /// logit where they have none, or the other way round.
+    /// If `record` has other numbers of fields than the rows before it, or has bags, a day or a
+    /// true logit where they have none, or the other way round.
     pub fn push(&mut self, record: &Record) {
         let Record { clicked, integers, dense, tokens, bag_ends, day, true_logit } = record;
         let n_rows = self.len();
-        assert_eq!(self.dense.len(), n_rows * (integers.len() + dense.len()), "rows differ in numeric fields");
-        assert_eq!(self.bag_ends.len(), n_rows * bag_ends.len(), "rows differ in fields that hold several values");
+        assert_eq!(
+            self.dense.len(),
+            n_rows * (integers.len() + dense.len()),
+            "rows differ in numeric fields"
+        );
+        assert_eq!(
+            self.bag_ends.len(),
+            n_rows * bag_ends.len(),
+            "rows differ in fields that hold several values"
+        );
         let n_known = |is_known: bool| if is_known { n_rows } else { 0 };
-        assert_eq!(self.true_logits.len(), n_known(true_logit.is_some()), "only some of the rows have true logits");
+        assert_eq!(
+            self.true_logits.len(),
+            n_known(true_logit.is_some()),
+            "only some of the rows have true logits"
+        );
         assert_eq!(self.days.len(), n_known(day.is_some()), "only some of the rows have a day");
         if bag_ends.is_empty() {
             assert_eq!(self.ids.len(), n_rows * tokens.len(), "rows differ in categorical fields");
-            self.ids.extend(tokens.iter().enumerate().map(|(field, &token)| encode_token(field, token)));
+            self.ids.extend(
+                tokens.iter().enumerate().map(|(field, &token)| encode_token(field, token)),
+            );
         } else {
             self.push_bags(tokens, bag_ends);
         }
@@ -88,7 +102,8 @@ impl Batch {
             let bag = &tokens[start..end as usize];
             assert!(!bag.is_empty(), "a bag without values is a missing one");
             self.ids.extend(bag.iter().map(|&token| encode_token(field, token)));
-            self.bag_ends.push(u32::try_from(self.ids.len()).expect("a batch has fewer than 2^32 ids"));
+            self.bag_ends
+                .push(u32::try_from(self.ids.len()).expect("a batch has fewer than 2^32 ids"));
             start = end as usize;
         }
     }
@@ -108,7 +123,8 @@ mod tests {
         let mut batch = Batch::default();
         batch.push(&record(true, None));
         batch.push(&record(false, None));
-        let (ln_2, row) = (2_f32.ln(), [FeatureId::new(0, 7), FeatureId::missing(1), FeatureId::new(2, 7)]);
+        let (ln_2, row) =
+            (2_f32.ln(), [FeatureId::new(0, 7), FeatureId::missing(1), FeatureId::new(2, 7)]);
         assert_eq!(batch.labels, [1.0, 0.0]);
         assert_eq!(batch.dense, [ln_2, 0.0, ln_2, 0.0]);
         assert_eq!(batch.ids, [row, row].concat());
@@ -119,11 +135,22 @@ mod tests {
     #[test]
     fn bags_stand_one_after_another() {
         let tokens = vec![Some(7), Some(8), None, Some(7)];
-        let record = Record { dense: vec![0.5], tokens, bag_ends: vec![2, 3, 4], day: Some(3), ..Record::default() };
+        let record = Record {
+            dense: vec![0.5],
+            tokens,
+            bag_ends: vec![2, 3, 4],
+            day: Some(3),
+            ..Record::default()
+        };
         let mut batch = Batch::default();
         batch.push(&record);
         batch.push(&record);
-        let row = [FeatureId::new(0, 7), FeatureId::new(0, 8), FeatureId::missing(1), FeatureId::new(2, 7)];
+        let row = [
+            FeatureId::new(0, 7),
+            FeatureId::new(0, 8),
+            FeatureId::missing(1),
+            FeatureId::new(2, 7),
+        ];
         assert_eq!(batch.ids, [row, row].concat());
         assert_eq!(batch.bag_ends, [2, 3, 4, 6, 7, 8]);
         assert_eq!((batch.dense, batch.days), (vec![0.5, 0.5], vec![3, 3]));

@@ -12,18 +12,18 @@
 //! ```
 //!
 //! A row of Criteo's takes 164 bytes (its text about 230): label and gaps in a bit each, integers
-//! and tokens as binary numbers, and four bytes more where files are days. Integers are kept and not
-//! their logarithms, so that the cache gives back the [`Record`] that the parser gave, to the bit,
-//! and does not depend on how rows are encoded. Of described tables the dense numbers are kept, as
-//! their records have them. Rows with fields of several values have no fixed length, and no cache. A
-//! malformed row that was left out has its place all the same, and the reason in it: so rows keep their
-//! numbers, and a pass over the cache counts what a pass over the files would.
+//! and tokens as binary numbers, and four bytes more where files are days. Integers are kept and
+//! not their logarithms, so that the cache gives back the [`Record`] that the parser gave, to the
+//! bit, and does not depend on how rows are encoded. Of described tables the dense numbers are
+//! kept, as their records have them. Rows with fields of several values have no fixed length, and
+//! no cache. A malformed row that was left out has its place all the same, and the reason in it: so
+//! rows keep their numbers, and a pass over the cache counts what a pass over the files would.
 //!
 //! # What it promises
 //! *The same rows.* Whatever is not as it was written is noticed before a row of it is used: the
 //! header and every block have a checksum, which finds any change of up to 32 bits in a row, and
-//! the length must be right. [`CachePlan::open`] checks all blocks that will be read, at the speed of
-//! memory or of the disk, so that damage is mended before training begins and not in its middle;
+//! the length must be right. [`CachePlan::open`] checks all blocks that will be read, at the speed
+//! of memory or of the disk, so that damage is mended before training begins and not in its middle;
 //! each is checked once more whenever it is read.
 //!
 //! *Never half a cache.* It is written under another name, synced and renamed, and never changed
@@ -59,7 +59,8 @@ pub use self::plan::CachePlan;
 use self::row::RowLayout;
 use crate::{ReadError, Record, RecordSource};
 
-/// Enough for a block (164 KiB) to cost little besides its bytes, few enough for a cache of the processor.
+/// Enough for a block (164 KiB) to cost little besides its bytes, few enough for a cache of the
+/// processor.
 const ROWS_PER_BLOCK: u64 = 1024;
 const CHECKSUM_BYTES: usize = 4;
 
@@ -82,8 +83,18 @@ impl Cache {
     /// Takes `file` if it is what `plan` wants.
     fn check(file: File, plan: &CachePlan) -> Result<Self, CacheFault> {
         let (header, header_bytes) = Header::read(&file)?;
-        let Header { format, digest, layout, n_rows: n_stored, is_whole, bad_rows, has_bad_rows, inputs } = header;
-        let paths_differ = !inputs.iter().map(|input| &input.path).eq(plan.inputs.iter().map(|input| &input.path));
+        let Header {
+            format,
+            digest,
+            layout,
+            n_rows: n_stored,
+            is_whole,
+            bad_rows,
+            has_bad_rows,
+            inputs,
+        } = header;
+        let paths_differ =
+            !inputs.iter().map(|input| &input.path).eq(plan.inputs.iter().map(|input| &input.path));
         if format != plan.dialect.name() || paths_differ {
             return Err(CacheFault::Foreign);
         }
@@ -102,7 +113,15 @@ impl Cache {
         }
         let path = plan.file().to_owned();
         let n_rows = n_stored.min(plan.max_rows);
-        let cache = Self { file: Arc::new(file), path, layout, header_bytes, n_stored, n_rows, has_bad_rows };
+        let cache = Self {
+            file: Arc::new(file),
+            path,
+            layout,
+            header_bytes,
+            n_stored,
+            n_rows,
+            has_bad_rows,
+        };
         cache.check_length()?;
         (0..n_rows.div_ceil(ROWS_PER_BLOCK)).try_for_each(|block| cache.block(block).map(drop))?;
         Ok(cache)
@@ -118,7 +137,9 @@ impl Cache {
     #[must_use]
     pub fn n_bytes(&self) -> u64 {
         let n_blocks = self.n_stored.div_ceil(ROWS_PER_BLOCK);
-        self.header_bytes + self.n_stored * self.layout.row_bytes() as u64 + n_blocks * CHECKSUM_BYTES as u64
+        self.header_bytes
+            + self.n_stored * self.layout.row_bytes() as u64
+            + n_blocks * CHECKSUM_BYTES as u64
     }
 
     /// Where it was when it was opened.
@@ -144,9 +165,11 @@ impl Cache {
         let row_bytes = self.layout.row_bytes() as u64;
         let first = block * ROWS_PER_BLOCK;
         let n_rows = ROWS_PER_BLOCK.min(self.n_stored - first);
-        let offset = self.header_bytes + block * (ROWS_PER_BLOCK * row_bytes + CHECKSUM_BYTES as u64);
+        let offset =
+            self.header_bytes + block * (ROWS_PER_BLOCK * row_bytes + CHECKSUM_BYTES as u64);
         let n_bytes = (n_rows * row_bytes) as usize;
-        let mapped = map(&self.file, offset, n_bytes + CHECKSUM_BYTES).map_err(CacheFault::Unreadable)?;
+        let mapped =
+            map(&self.file, offset, n_bytes + CHECKSUM_BYTES).map_err(CacheFault::Unreadable)?;
         let (rows, checksum) = mapped.split_at(n_bytes);
         if block_checksum(block, rows).to_le_bytes() != checksum {
             return Err(CacheFault::DamagedRows { first, last: first + n_rows - 1 });
@@ -206,7 +229,9 @@ impl RecordSource for CachedRows {
         self.next += 1;
         match reason {
             None => Ok(true),
-            Some(reason) => Err(ReadError::CachedRow { file: self.cache.path.clone(), row: self.next, reason }),
+            Some(reason) => {
+                Err(ReadError::CachedRow { file: self.cache.path.clone(), row: self.next, reason })
+            }
         }
     }
 

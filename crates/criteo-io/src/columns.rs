@@ -72,8 +72,8 @@ pub struct Columns {
     /// How many features each of `categorical` has, in order: in place of their own `features`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub features: Vec<u64>,
-    /// Whether the column of the label is not there at all, and every label is negative. No configuration says so:
-    /// [`Dialect::without_label`](crate::Dialect::without_label) does.
+    /// Whether the column of the label is not there at all, and every label is negative. No
+    /// configuration says so: [`Dialect::without_label`](crate::Dialect::without_label) does.
     #[serde(skip)]
     pub unlabelled: bool,
 }
@@ -219,7 +219,13 @@ impl Label {
     /// A label of 0 or 1.
     #[must_use]
     pub fn binary(column: impl Into<Column>) -> Self {
-        Self { column: column.into(), positive: Vec::new(), negative: Vec::new(), at_least: None, above: None }
+        Self {
+            column: column.into(),
+            positive: Vec::new(),
+            negative: Vec::new(),
+            at_least: None,
+            above: None,
+        }
     }
 
     /// A label that is positive from `least` on.

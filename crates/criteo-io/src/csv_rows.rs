@@ -2,9 +2,9 @@
 //! files nor columns, and can be tested at every boundary.
 //!
 //! What a record is, `csv-core` says, the state machine inside the `csv` crate. Around it stands a
-//! buffer of our own in place of the crate's, for two things that its reader does not give: a bound,
-//! so that a quote that is never closed ends in an error and not with the whole file in memory, and
-//! the place of every field in the text, for messages.
+//! buffer of our own in place of the crate's, for two things that its reader does not give: a
+//! bound, so that a quote that is never closed ends in an error and not with the whole file in
+//! memory, and the place of every field in the text, for messages.
 
 use std::io::{self, Read};
 use std::ops::Range;
@@ -49,8 +49,8 @@ pub(crate) enum Next {
     End,
 }
 
-/// A quoted field that RFC 4180 does not know, and `csv-core` reads on in one way or another: rows behind it would be
-/// taken into it without a word.
+/// A quoted field that RFC 4180 does not know, and `csv-core` reads on in one way or another: rows
+/// behind it would be taken into it without a word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum QuoteFault {
     /// The input ends inside it.
@@ -191,12 +191,13 @@ impl CsvRows {
         self.raw_line
     }
 
-    /// Line and byte in it, both from 1, where a field of the record starts in the text; for a field
-    /// that isn't there, where the record ends.
+    /// Line and byte in it, both from 1, where a field of the record starts in the text; for a
+    /// field that isn't there, where the record ends.
     #[cold]
     pub(crate) fn place(&self, field_idx: usize) -> (u64, usize) {
         let raw = &self.buffer[self.raw.clone()];
-        let mut before = if field_idx < self.n_fields { self.n_bytes_before(field_idx) } else { raw.len() };
+        let mut before =
+            if field_idx < self.n_fields { self.n_bytes_before(field_idx) } else { raw.len() };
         if field_idx >= self.n_fields {
             let is_end = |byte: &&u8| matches!(byte, b'\r' | b'\n');
             before -= raw.iter().rev().take_while(is_end).count();
@@ -273,8 +274,8 @@ fn closing_quote(raw: &[u8], start: usize) -> Option<usize> {
     }
 }
 
-/// The state machine with an empty line behind it. At its start it would pass over a byte order mark, wherever in the
-/// input that is, if the buffer happens to hold the whole mark.
+/// The state machine with an empty line behind it. At its start it would pass over a byte order
+/// mark, wherever in the input that is, if the buffer happens to hold the whole mark.
 fn started(builder: &ReaderBuilder) -> csv_core::Reader {
     let mut core = builder.build();
     core.read_record(b"\n", &mut [], &mut []);
@@ -301,8 +302,12 @@ mod tests {
     /// The `csv` crate with a reader of its own.
     fn by_csv(text: &[u8], quoting: bool) -> Records {
         let mut builder = csv::ReaderBuilder::new();
-        let mut reader = builder.quoting(quoting).has_headers(false).flexible(true).from_reader(text);
-        reader.byte_records().map(|record| record.unwrap().iter().map(<[u8]>::to_vec).collect()).collect()
+        let mut reader =
+            builder.quoting(quoting).has_headers(false).flexible(true).from_reader(text);
+        reader
+            .byte_records()
+            .map(|record| record.unwrap().iter().map(<[u8]>::to_vec).collect())
+            .collect()
     }
 
     proptest! {
@@ -352,7 +357,11 @@ mod tests {
             for n_bytes in 1..30 {
                 let mut rows = CsvRows::new(b',', true, n_bytes);
                 assert_eq!(rows.next(&mut text.as_bytes()).unwrap(), Next::Record);
-                assert_eq!((rows.quote_fault(), rows.spans_lines()), (expected, spans_lines), "{text:?}");
+                assert_eq!(
+                    (rows.quote_fault(), rows.spans_lines()),
+                    (expected, spans_lines),
+                    "{text:?}"
+                );
             }
             let mut rows = CsvRows::new(b',', false, 30);
             assert_eq!(rows.next(&mut text.as_bytes()).unwrap(), Next::Record);
@@ -363,8 +372,10 @@ mod tests {
     #[test]
     fn a_byte_order_mark_behind_empty_lines_is_text_for_every_buffer() {
         for text in ["\n\u{feff}a,b\n", "\r\n\n\u{feff}\"a\",b", "\u{feff}a,b"] {
-            let expected =
-                vec![vec![text.trim_start().split(',').next().unwrap_or_default().to_owned(), "b".to_owned()]];
+            let expected = vec![vec![
+                text.trim_start().split(',').next().unwrap_or_default().to_owned(),
+                "b".to_owned(),
+            ]];
             for n_bytes in 1..20 {
                 let (mut rows, mut input) = (CsvRows::new(b',', true, n_bytes), text.as_bytes());
                 let mut records = Vec::new();
@@ -403,7 +414,11 @@ mod tests {
             ] {
                 let text = format!("{}{end}", "x".repeat(len));
                 let (mut rows, mut input) = (CsvRows::new(b',', true, n_bytes), text.as_bytes());
-                assert_eq!(rows.next(&mut input).unwrap(), expected, "{len} bytes, a buffer of {n_bytes}");
+                assert_eq!(
+                    rows.next(&mut input).unwrap(),
+                    expected,
+                    "{len} bytes, a buffer of {n_bytes}"
+                );
                 assert!(rows.buffer.len() <= n_bytes.max(4 * LINE_LIMIT));
             }
         }

@@ -59,7 +59,8 @@ const DELIMITED: &str = "delimited";
 const PARQUET: &str = "parquet";
 
 impl Dialect {
-    /// The dialect that a configuration asks for: `delimited` goes with `columns`, all else without.
+    /// The dialect that a configuration asks for: `delimited` goes with `columns`, all else
+    /// without.
     ///
     /// # Errors
     /// If the name is unknown, columns are missing, unwanted, or can't be right.
@@ -71,7 +72,11 @@ impl Dialect {
             return Ok(Self::delimited(columns.ok_or(DialectError::NoColumns)?)?);
         }
         let format: Format = name.parse()?;
-        if columns.is_some() { Err(DialectError::UnwantedColumns { format }) } else { Ok(format.into()) }
+        if columns.is_some() {
+            Err(DialectError::UnwantedColumns { format })
+        } else {
+            Ok(format.into())
+        }
     }
 
     /// Files such as `columns` describes them.
@@ -83,7 +88,8 @@ impl Dialect {
         Ok(Self::described(DELIMITED, columns))
     }
 
-    /// Parquet files with the columns that `columns` names; a missing value is a null, or an empty text.
+    /// Parquet files with the columns that `columns` names; a missing value is a null, or an empty
+    /// text.
     fn parquet(mut columns: Columns) -> Result<Self, DialectError> {
         if !cfg!(feature = "parquet") {
             return Err(DialectError::NoParquet);
@@ -126,9 +132,9 @@ impl Dialect {
         }
     }
 
-    /// The same for whoever looks at the data and trains no model: [`Record::dense`](crate::Record::dense)
-    /// holds numbers without any transform, and NaN where one is missing. Criteo's integers are as they stand in any
-    /// case.
+    /// The same for whoever looks at the data and trains no model:
+    /// [`Record::dense`](crate::Record::dense) holds numbers without any transform, and NaN where
+    /// one is missing. Criteo's integers are as they stand in any case.
     #[must_use]
     pub fn with_raw_numbers(mut self) -> Self {
         if let Some(columns) = &mut self.columns {
@@ -141,10 +147,11 @@ impl Dialect {
         self
     }
 
-    /// The same for rows that have no label, because they are to be scored: its column is not there, and labels come out
-    /// as 0. Criteo's rows begin with the first integer then. In described tables all columns after that of the label are
-    /// one number less, where the description tells where it is; columns that go by the name in a header stay, and the
-    /// label may be there all the same.
+    /// The same for rows that have no label, because they are to be scored: its column is not
+    /// there, and labels come out as 0. Criteo's rows begin with the first integer then. In
+    /// described tables all columns after that of the label are one number less, where the
+    /// description tells where it is; columns that go by the name in a header stay, and the label
+    /// may be there all the same.
     #[must_use]
     pub fn without_label(mut self) -> Self {
         if self.has_label
@@ -223,7 +230,14 @@ impl From<Format> for Dialect {
         }
         let files_are_days = matches!(format, Format::CriteoTerabyte | Format::CriteoTerabyteThird);
         let (name, schema) = (format.name(), format.schema());
-        Self { name, schema, columns: None, files_are_days, has_raw_numbers: false, has_label: true }
+        Self {
+            name,
+            schema,
+            columns: None,
+            files_are_days,
+            has_raw_numbers: false,
+            has_label: true,
+        }
     }
 }
 
@@ -233,7 +247,10 @@ mod tests {
     use crate::{Categorical, Kind, Label};
 
     fn columns() -> Columns {
-        Columns { categorical: vec![Categorical::new("site", Kind::String)], ..Columns::csv(Label::binary("click")) }
+        Columns {
+            categorical: vec![Categorical::new("site", Kind::String)],
+            ..Columns::csv(Label::binary("click"))
+        }
     }
 
     #[test]
@@ -251,10 +268,15 @@ mod tests {
         assert_eq!(described.columns(), Some(&columns()));
         assert_eq!((described.schema().n_fields, described.schema().features.len()), (1, 0));
         let message = |name, columns| Dialect::new(name, columns).unwrap_err().to_string();
-        assert_eq!(message("delimited", None), "format `delimited` needs a description of the columns");
+        assert_eq!(
+            message("delimited", None),
+            "format `delimited` needs a description of the columns"
+        );
         assert!(message("tsv", None).starts_with("unknown format `tsv`; the known ones are "));
         let bad = Columns { delimiter: '"', ..columns() };
-        assert!(message("delimited", Some(bad)).starts_with("delimiter: expected one ASCII character"));
+        assert!(
+            message("delimited", Some(bad)).starts_with("delimiter: expected one ASCII character")
+        );
     }
 
     #[test]
@@ -272,7 +294,8 @@ mod tests {
 
     #[test]
     fn days_are_files_where_there_are_several_or_a_column() {
-        let has_days = |format: Format| [1, 2].map(|n_files| Dialect::from(format).has_days(n_files));
+        let has_days =
+            |format: Format| [1, 2].map(|n_files| Dialect::from(format).has_days(n_files));
         assert_eq!(has_days(Format::CriteoKaggle), [false, false]);
         assert_eq!(has_days(Format::CriteoTerabyte), [false, true]);
         assert_eq!(has_days(Format::CriteoTerabyteThird), [false, true]);

@@ -8,7 +8,8 @@ use cafe_core::FeatureId;
 const N_SMALL: usize = 4096;
 
 /// The dense values of the small counts, as [`logarithm`] gives them, to the bit.
-static SMALL: LazyLock<[f32; N_SMALL]> = LazyLock::new(|| std::array::from_fn(|count| logarithm(count as i64)));
+static SMALL: LazyLock<[f32; N_SMALL]> =
+    LazyLock::new(|| std::array::from_fn(|count| logarithm(count as i64)));
 
 /// The dense value of an integer: ln(x + 1) where x is positive, else 0, as for a missing one.
 ///
@@ -25,7 +26,11 @@ pub fn encode_integer(integer: Option<i64>) -> f32 {
 /// The same of one that is there.
 #[inline]
 pub(crate) fn dense_integer(count: i64) -> f32 {
-    if count > 0 { SMALL.get(count as usize).copied().unwrap_or_else(|| logarithm(count)) } else { 0.0 }
+    if count > 0 {
+        SMALL.get(count as usize).copied().unwrap_or_else(|| logarithm(count))
+    } else {
+        0.0
+    }
 }
 
 /// The same of a number that need not be whole.

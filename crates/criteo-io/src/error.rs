@@ -86,7 +86,10 @@ pub enum ReadError {
         file: PathBuf,
     },
     /// The name promises a compression that the content does not have.
-    #[error("{}: named .{extension} but not {compression}; rename it, or download it again", shown(file))]
+    #[error(
+        "{}: named .{extension} but not {compression}; rename it, or download it again",
+        shown(file)
+    )]
     Misnamed {
         /// The path as given.
         file: PathBuf,
@@ -128,7 +131,10 @@ pub enum ReadError {
         compression: Compression,
     },
     /// The file starts with a UTF-8 byte order mark.
-    #[error("{}:1:1: expected a label, got a UTF-8 byte order mark; remove it with `tail -c +4`", shown(file))]
+    #[error(
+        "{}:1:1: expected a label, got a UTF-8 byte order mark; remove it with `tail -c +4`",
+        shown(file)
+    )]
     ByteOrderMark {
         /// The path as given.
         file: PathBuf,
@@ -235,7 +241,10 @@ pub enum ReadError {
         n_read: u64,
     },
     /// A cache was right when it was opened and is no longer.
-    #[error("{}: the cache changed while it was read ({fault}); run again, and it is built anew", shown(file))]
+    #[error(
+        "{}: the cache changed while it was read ({fault}); run again, and it is built anew",
+        shown(file)
+    )]
     Cache {
         /// The cache.
         file: PathBuf,
@@ -282,8 +291,8 @@ impl ReadError {
         !self.is_data_error()
     }
 
-    /// Why a row is malformed, where that is all there is to it: the next row can be read. `None` for any other error,
-    /// which ends a stream.
+    /// Why a row is malformed, where that is all there is to it: the next row can be read. `None`
+    /// for any other error, which ends a stream.
     #[must_use]
     pub fn bad_row(&self) -> Option<BadRowReason> {
         match self {
@@ -299,7 +308,10 @@ impl ReadError {
         match self {
             Self::Row { file, line, error } => format!("{}:{line}:{error}", shown(file)),
             Self::LineTooLong { file, line, limit } => {
-                format!("{}:{line}:1: expected a row, got a line of over {limit} bytes", shown(file))
+                format!(
+                    "{}:{line}:1: expected a row, got a line of over {limit} bytes",
+                    shown(file)
+                )
             }
             _ => self.to_string(),
         }
@@ -322,8 +334,12 @@ impl ReadError {
         let fault = source.get_ref().and_then(|inner| inner.downcast_ref::<StreamFault>());
         match fault.cloned() {
             Some(StreamFault::Truncated(compression)) => Self::Truncated { file, compression },
-            Some(StreamFault::Corrupt(compression, detail)) => Self::Corrupt { file, compression, detail },
-            Some(StreamFault::TrailingGarbage(compression)) => Self::TrailingGarbage { file, compression },
+            Some(StreamFault::Corrupt(compression, detail)) => {
+                Self::Corrupt { file, compression, detail }
+            }
+            Some(StreamFault::TrailingGarbage(compression)) => {
+                Self::TrailingGarbage { file, compression }
+            }
             None => Self::Read { file, source },
         }
     }

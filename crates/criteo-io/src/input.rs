@@ -29,7 +29,11 @@ impl Input {
     ///
     /// # Errors
     /// If it can't be opened.
-    pub(crate) fn open(path: &Path, ahead: Option<Ahead>, following: Option<&Path>) -> Result<Self, ReadError> {
+    pub(crate) fn open(
+        path: &Path,
+        ahead: Option<Ahead>,
+        following: Option<&Path>,
+    ) -> Result<Self, ReadError> {
         let ahead = ahead.unwrap_or_else(|| Ahead::spawn(path));
         let bytes = ahead.opened()?.map_or_else(Current::Plain, Current::Inflated);
         // Opening a pipe may wait for its writer, or take from it what nobody will read.
@@ -67,9 +71,11 @@ mod tests {
         let paths = ["a", "b"].map(|name| directory.path().join(name));
         fs::write(&paths[1], "next").unwrap();
         let long = zstd::encode_all(&vec![7; 10 << 20][..], 1).unwrap();
-        for (content, is_long) in
-            [(b"plain".to_vec(), false), (zstd::encode_all(&b"short"[..], 1).unwrap(), false), (long, true)]
-        {
+        for (content, is_long) in [
+            (b"plain".to_vec(), false),
+            (zstd::encode_all(&b"short"[..], 1).unwrap(), false),
+            (long, true),
+        ] {
             fs::write(&paths[0], content).unwrap();
             let mut input = Input::open(&paths[0], None, Some(&paths[1])).unwrap();
             let mut buffer = vec![0; 1 << 16];

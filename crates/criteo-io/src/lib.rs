@@ -11,21 +11,21 @@
 //! frames) are decompressed as a stream, on a thread of its own; anything else is taken as text.
 //! Nothing seeks, so pipes and `-` for standard input work as files do.
 //!
-//! A [`Reader`] takes several files in order as one stream of rows. A [`Dialect`] tells it how. Rows
-//! of Criteo's formats are lines: it slices them out of one fixed buffer and parses them where they
-//! lie, in one pass, with no allocation. Any other table is described by its [`Columns`], a plain
-//! structure that can stand in a configuration, and is split by the state machine of the `csv`
-//! crate; Avazu and KDD12 are descriptions that are built in ([`Format`]).
+//! A [`Reader`] takes several files in order as one stream of rows. A [`Dialect`] tells it how.
+//! Rows of Criteo's formats are lines: it slices them out of one fixed buffer and parses them where
+//! they lie, in one pass, with no allocation. Any other table is described by its [`Columns`], a
+//! plain structure that can stand in a configuration, and is split by the state machine of the
+//! `csv` crate; Avazu and KDD12 are descriptions that are built in ([`Format`]).
 //!
 //! A [`Record`] is the row: label, integers, tokens, each `None` where the field is empty; of a
 //! described table dense numbers in place of integers, and bags where fields hold several values.
-//! [`Synth`] makes rows up, and [`RowWriter`] writes them in any format; [`PartRows`] are those of one
-//! part of a [`Split`]. All of them are a [`RecordSource`].
+//! [`Synth`] makes rows up, and [`RowWriter`] writes them in any format; [`PartRows`] are those of
+//! one part of a [`Split`]. All of them are a [`RecordSource`].
 //!
 //! A [`Batch`] holds encoded rows: integers become ln(x + 1), tokens become
 //! [`FeatureId`](cafe_core::FeatureId)s, a missing token is an ordinary feature of its field.
-//! [`Prefetch`] fills batches ahead on its own thread, and the buffers go round. Each batch knows the
-//! [`Position`] where it ends, from which another reader goes on.
+//! [`Prefetch`] fills batches ahead on its own thread, and the buffers go round. Each batch knows
+//! the [`Position`] where it ends, from which another reader goes on.
 //!
 //! A [`Cache`] keeps parsed rows in a file, so that later runs and epochs skip decompression and
 //! parsing; it gives back the same records, or is noticed to be stale or damaged and built anew.
@@ -89,7 +89,8 @@ pub use bad_rows::{BadRowCounts, BadRowReason, BadRows, SkipLimits, Tolerance, T
 pub use batch::Batch;
 pub use cache::{Cache, CacheError, CacheFault, CachePlan, CachedRows};
 pub use columns::{
-    Categorical, Column, Columns, ColumnsError, Day, Kind, Label, Numeric, Places, Transform, hash_text,
+    Categorical, Column, Columns, ColumnsError, Day, Kind, Label, Numeric, Places, Transform,
+    hash_text,
 };
 pub use dialect::{Dialect, DialectError};
 pub use encode::{encode_integer, encode_token};

@@ -31,7 +31,14 @@ impl Lines {
     pub(crate) const DEFAULT_BYTES: usize = 4 * LINE_LIMIT;
 
     pub(crate) fn new(n_bytes: usize) -> Self {
-        Self { buffer: vec![0; n_bytes.max(1)], start: 0, end: 0, n_searched: 0, ended: false, is_cut: false }
+        Self {
+            buffer: vec![0; n_bytes.max(1)],
+            start: 0,
+            end: 0,
+            n_searched: 0,
+            ended: false,
+            is_cut: false,
+        }
     }
 
     /// Forgets everything, for another input.
@@ -53,7 +60,8 @@ impl Lines {
 
     /// Where the next line stands, without its line feed; `None` at the end.
     ///
-    /// A line over [`LINE_LIMIT`] is given as soon as that is known, perhaps cut; the next call passes over its rest.
+    /// A line over [`LINE_LIMIT`] is given as soon as that is known, perhaps cut; the next call
+    /// passes over its rest.
     pub(crate) fn next(&mut self, input: &mut dyn Read) -> io::Result<Option<Range<usize>>> {
         self.pass_rest(input)?;
         loop {
@@ -177,14 +185,24 @@ mod tests {
         let long = "x".repeat(LINE_LIMIT + 1);
         let text = |len: usize| format!("a\n{}\nb\n{long}", "x".repeat(len));
         for n_bytes in [1, 300, LINE_LIMIT, LINE_LIMIT + 1, Lines::DEFAULT_BYTES] {
-            for len in [LINE_LIMIT + 1, LINE_LIMIT + 2, 4 * LINE_LIMIT - 2, 4 * LINE_LIMIT - 1, 10 * LINE_LIMIT] {
+            for len in [
+                LINE_LIMIT + 1,
+                LINE_LIMIT + 2,
+                4 * LINE_LIMIT - 2,
+                4 * LINE_LIMIT - 1,
+                10 * LINE_LIMIT,
+            ] {
                 let text = text(len);
                 let (mut lines, mut input) = (Lines::new(n_bytes), text.as_bytes());
                 let mut lens = Vec::new();
                 while let Some(range) = lines.next(&mut input).unwrap() {
                     lens.push(range.len().min(LINE_LIMIT + 1));
                 }
-                assert_eq!(lens, [1, LINE_LIMIT + 1, 1, LINE_LIMIT + 1], "{len} bytes, a buffer of {n_bytes}");
+                assert_eq!(
+                    lens,
+                    [1, LINE_LIMIT + 1, 1, LINE_LIMIT + 1],
+                    "{len} bytes, a buffer of {n_bytes}"
+                );
                 assert!(lines.buffer.len() <= n_bytes.max(4 * LINE_LIMIT));
                 let (mut lines, mut input) = (Lines::new(n_bytes), text.as_bytes());
                 for _ in 0..2 {
@@ -200,7 +218,12 @@ mod tests {
     #[test]
     fn the_limit_is_the_same_for_every_buffer() {
         for n_bytes in [1, 300, LINE_LIMIT, LINE_LIMIT + 1, Lines::DEFAULT_BYTES] {
-            for (len, end) in [(LINE_LIMIT, "\n"), (LINE_LIMIT, ""), (LINE_LIMIT + 1, "\n"), (10 * LINE_LIMIT, "")] {
+            for (len, end) in [
+                (LINE_LIMIT, "\n"),
+                (LINE_LIMIT, ""),
+                (LINE_LIMIT + 1, "\n"),
+                (10 * LINE_LIMIT, ""),
+            ] {
                 let text = "x".repeat(len) + end;
                 let (mut lines, mut input) = (Lines::new(n_bytes), text.as_bytes());
                 let line = lines.next(&mut input).unwrap().unwrap();

@@ -44,7 +44,9 @@ pub(crate) fn open(path: &Path) -> Result<Opened, ReadError> {
     let bytes: Bytes = match compression {
         None => whole,
         Some(Compression::Gzip) => Box::new(Gzip::new(whole)),
-        Some(Compression::Zstd) => Box::new(Zstd::new(whole).map_err(|error| ReadError::reading(path, error))?),
+        Some(Compression::Zstd) => {
+            Box::new(Zstd::new(whole).map_err(|error| ReadError::reading(path, error))?)
+        }
     };
     Ok(Opened { bytes, is_compressed: compression.is_some() })
 }
@@ -94,7 +96,8 @@ fn read_head(raw: &mut Bytes) -> io::Result<Vec<u8>> {
 }
 
 fn compression_of(head: &[u8]) -> Option<Compression> {
-    let skippable = |head: &[u8]| matches!(head, [0x50..=0x5f, rest @ ..] if *rest == ZSTD_SKIPPABLE_MAGIC);
+    let skippable =
+        |head: &[u8]| matches!(head, [0x50..=0x5f, rest @ ..] if *rest == ZSTD_SKIPPABLE_MAGIC);
     if head.starts_with(&GZIP_MAGIC) {
         Some(Compression::Gzip)
     } else if head.starts_with(&ZSTD_MAGIC) || skippable(head) {

@@ -22,16 +22,26 @@ pub fn parse_line(line: &[u8], schema: &Schema, record: &mut Record) -> Result<(
     parse(line, schema, true, record)
 }
 
-/// The same for a line that has no label, and begins with the first integer; the label comes out as 0.
+/// The same for a line that has no label, and begins with the first integer; the label comes out as
+/// 0.
 ///
 /// # Errors
 /// As for [`parse_line`].
-pub fn parse_unlabelled_line(line: &[u8], schema: &Schema, record: &mut Record) -> Result<(), RowError> {
+pub fn parse_unlabelled_line(
+    line: &[u8],
+    schema: &Schema,
+    record: &mut Record,
+) -> Result<(), RowError> {
     parse(line, schema, false, record)
 }
 
 #[inline]
-fn parse(line: &[u8], schema: &Schema, has_label: bool, record: &mut Record) -> Result<(), RowError> {
+fn parse(
+    line: &[u8],
+    schema: &Schema,
+    has_label: bool,
+    record: &mut Record,
+) -> Result<(), RowError> {
     let line = line.strip_suffix(b"\r").unwrap_or(line);
     record.integers.resize(schema.n_integers, None);
     record.tokens.resize(schema.n_fields, None);
@@ -197,7 +207,8 @@ fn plain_integer(text: &[u8], field: usize) -> Result<Option<i64>, RowFault> {
     // Downwards, because the least integer has no positive twin.
     let fold = |sum: i64, digit: &u8| sum.checked_mul(10)?.checked_sub(i64::from(digit - b'0'));
     let negated = digits.iter().try_fold(0, fold);
-    let value = if digits.len() < text.len() { negated } else { negated.and_then(i64::checked_neg) };
+    let value =
+        if digits.len() < text.len() { negated } else { negated.and_then(i64::checked_neg) };
     let overflow = || RowFault::IntegerOverflow { field, got: Excerpt::new(text) };
     value.map(Some).ok_or_else(overflow)
 }

@@ -8,12 +8,12 @@ use crate::Batch;
 
 /// A place in a stream of rows, and a digest of what was delivered in batches before it.
 ///
-/// A run that is to go on where it stopped keeps the [`Batch::end`] of its last batch, and gives it to
-/// [`PrefetchConfig::from`](crate::PrefetchConfig::from).
+/// A run that is to go on where it stopped keeps the [`Batch::end`] of its last batch, and gives it
+/// to [`PrefetchConfig::from`](crate::PrefetchConfig::from).
 ///
-/// The digest is of labels, dense values (their bits), features, bags and days, in order. It is the same however the
-/// rows are kept and whatever the size of a batch, and is fixed for good. It finds accidents; whoever wants to can make
-/// two streams with the same digest.
+/// The digest is of labels, dense values (their bits), features, bags and days, in order. It is the
+/// same however the rows are kept and whatever the size of a batch, and is fixed for good. It finds
+/// accidents; whoever wants to can make two streams with the same digest.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Position {
     /// Rows passed since the stream began, malformed ones included.
@@ -41,15 +41,17 @@ impl RowStart {
 
 /// Digests rows one by one.
 ///
-/// A row is a list of numbers. Each is multiplied by an odd key of its place, and their sum, mixed with the number of the
-/// row, is added to the digest. No product waits for another, so a row costs little more than its multiplications; a
-/// change of one number alone always shows, as odd factors lose nothing.
+/// A row is a list of numbers. Each is multiplied by an odd key of its place, and their sum, mixed
+/// with the number of the row, is added to the digest. No product waits for another, so a row costs
+/// little more than its multiplications; a change of one number alone always shows, as odd factors
+/// lose nothing.
 #[derive(Default)]
 pub(crate) struct Digester {
     keys: Vec<u64>,
 }
 
-/// Numbers of a row besides dense values, features and bags: label, day, and how many there are of each.
+/// Numbers of a row besides dense values, features and bags: label, day, and how many there are of
+/// each.
 const N_FIRST: usize = 4;
 const KEY_SEED: u64 = 0x726f_7764_6967_6573;
 
@@ -64,21 +66,30 @@ impl Digester {
         }
         let label = batch.labels.last().map_or(0, |label| u64::from(label.to_bits()));
         let day = batch.days[start.days..].first().map_or(0, |&day| 1 + u64::from(day));
-        let first = [label, day, (dense.len() as u64) << 32 | ids.len() as u64, bag_ends.len() as u64];
+        let first =
+            [label, day, (dense.len() as u64) << 32 | ids.len() as u64, bag_ends.len() as u64];
         let (first_keys, keys) = self.keys.split_at(N_FIRST);
         let (dense_keys, keys) = keys.split_at(dense.len());
         let (id_keys, bag_keys) = keys.split_at(ids.len());
         let sum = products(first_keys, first.into_iter())
-            .wrapping_add(products(dense_keys, dense.iter().map(|number| u64::from(number.to_bits()))))
+            .wrapping_add(products(
+                dense_keys,
+                dense.iter().map(|number| u64::from(number.to_bits())),
+            ))
             .wrapping_add(products(id_keys, ids.iter().map(|id| id.raw())))
-            .wrapping_add(products(bag_keys, bag_ends.iter().map(|&end| u64::from(end) - start.ids as u64)));
+            .wrapping_add(products(
+                bag_keys,
+                bag_ends.iter().map(|&end| u64::from(end) - start.ids as u64),
+            ));
         position.digest = position.digest.wrapping_add(mix64(sum, position.n_rows));
         position.n_rows += 1;
     }
 }
 
 fn products(keys: &[u64], numbers: impl Iterator<Item = u64>) -> u64 {
-    keys.iter().zip(numbers).fold(0, |sum, (key, number)| sum.wrapping_add(key.wrapping_mul(number)))
+    keys.iter()
+        .zip(numbers)
+        .fold(0, |sum, (key, number)| sum.wrapping_add(key.wrapping_mul(number)))
 }
 
 #[cfg(test)]
@@ -87,7 +98,8 @@ mod tests {
     use crate::Record;
 
     fn digest(records: &[Record]) -> Position {
-        let (mut position, mut digester, mut batch) = (Position::default(), Digester::default(), Batch::default());
+        let (mut position, mut digester, mut batch) =
+            (Position::default(), Digester::default(), Batch::default());
         for record in records {
             let start = RowStart::next_of(&batch);
             batch.push(record);
@@ -114,7 +126,8 @@ mod tests {
     /// Checkpoints hold such digests: these values are part of their format.
     #[test]
     fn vectors_are_fixed() {
-        let got = [digest(&[]), digest(&[row(1), row(2)]), digest(&[bags([1, 3])])].map(|position| position.digest);
+        let got = [digest(&[]), digest(&[row(1), row(2)]), digest(&[bags([1, 3])])]
+            .map(|position| position.digest);
         assert_eq!(got, VECTORS, "got {got:#018x?}");
     }
 

@@ -9,7 +9,9 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use crate::position::{Digester, RowStart};
-use crate::{BadRowCounts, BadRows, Batch, Position, ReadError, Record, RecordSource, Tolerance, Tolerated};
+use crate::{
+    BadRowCounts, BadRows, Batch, Position, ReadError, Record, RecordSource, Tolerance, Tolerated,
+};
 
 /// How often whoever waits for a batch looks whether to stop.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
@@ -19,15 +21,16 @@ const LOOK_EVERY: Duration = Duration::from_millis(50);
 pub struct PrefetchConfig {
     /// Rows in a batch; the last one may have fewer.
     pub batch_size: usize,
-    /// Rows of the stream to read before stopping, those before `from` and malformed ones included; all of them if
-    /// `None`.
+    /// Rows of the stream to read before stopping, those before `from` and malformed ones included;
+    /// all of them if `None`.
     pub max_rows: Option<u64>,
     /// Batches that may wait, read and not yet taken.
     pub depth: usize,
     /// Where to begin: the end of a batch that was read before, or the default for the first row.
     ///
-    /// The source is to stand at its first row. The rows before this place are read and compared by their digest, and not
-    /// delivered ([`ReadError::Changed`] if they are others); sources that [jump](RecordSource::jumps) pass over them.
+    /// The source is to stand at its first row. The rows before this place are read and compared by
+    /// their digest, and not delivered ([`ReadError::Changed`] if they are others); sources that
+    /// [jump](RecordSource::jumps) pass over them.
     pub from: Position,
     /// What becomes of malformed rows.
     pub bad_rows: BadRows,
@@ -37,7 +40,13 @@ impl PrefetchConfig {
     /// All rows, from the first on, in batches of `batch_size`, of which `depth` may wait.
     #[must_use]
     pub fn all(batch_size: usize, depth: usize) -> Self {
-        Self { batch_size, max_rows: None, depth, from: Position::default(), bad_rows: BadRows::Error }
+        Self {
+            batch_size,
+            max_rows: None,
+            depth,
+            from: Position::default(),
+            bad_rows: BadRows::Error,
+        }
     }
 }
 
@@ -46,7 +55,8 @@ impl PrefetchConfig {
 pub struct PassEnd {
     /// Where it ended: after the last row, malformed ones included.
     pub end: Position,
-    /// The malformed rows that were left out, from the first row of the stream on, wherever reading began.
+    /// The malformed rows that were left out, from the first row of the stream on, wherever reading
+    /// began.
     pub bad_rows: BadRowCounts,
 }
 
@@ -82,8 +92,8 @@ pub struct Prefetch {
     pass: PassEnd,
 }
 
-/// What the thread leaves behind: whole batches are all delivered before anyone sees the error. One that it cut short is
-/// not, for a stream without the error would have another in its place.
+/// What the thread leaves behind: whole batches are all delivered before anyone sees the error. One
+/// that it cut short is not, for a stream without the error would have another in its place.
 struct Ended {
     source: Box<dyn RecordSource>,
     pass: PassEnd,
@@ -114,7 +124,14 @@ impl Prefetch {
         };
         let thread = thread::Builder::new().name("criteo-reader".to_owned());
         let thread = thread.spawn(move || worker.run()).expect("the system has a thread to spare");
-        Self { ahead: Some(ahead), back, stop, thread: Some(thread), source: None, pass: PassEnd::default() }
+        Self {
+            ahead: Some(ahead),
+            back,
+            stop,
+            thread: Some(thread),
+            source: None,
+            pass: PassEnd::default(),
+        }
     }
 
     /// The next batch; `None` after the last one, and after an error.
@@ -132,8 +149,8 @@ impl Prefetch {
         Ok(None)
     }
 
-    /// As [`Prefetch::next_batch`], but `None` also soon after `stop` is set, even where the source says nothing. The
-    /// stream is not over then.
+    /// As [`Prefetch::next_batch`], but `None` also soon after `stop` is set, even where the source
+    /// says nothing. The stream is not over then.
     ///
     /// # Errors
     /// As for [`Prefetch::next_batch`].
@@ -186,7 +203,8 @@ impl Prefetch {
         self.stop.store(true, Ordering::Relaxed);
         self.ahead = None;
         let Some(thread) = self.thread.take() else { return Ok(()) };
-        let Ended { source, pass, error } = thread.join().unwrap_or_else(|panic| resume_unwind(panic));
+        let Ended { source, pass, error } =
+            thread.join().unwrap_or_else(|panic| resume_unwind(panic));
         (self.source, self.pass) = (Some(source), pass);
         error.map_or(Ok(()), Err)
     }
@@ -233,7 +251,8 @@ impl Worker {
         Ended { source: self.source, pass, error: read.err() }
     }
 
-    /// Passes over the rows before the first one that is wanted, and sees that they are the same as before.
+    /// Passes over the rows before the first one that is wanted, and sees that they are the same as
+    /// before.
     fn pass_over(&mut self, batch: &mut Batch, record: &mut Record) -> Result<(), ReadError> {
         let PrefetchConfig { from, batch_size, .. } = self.config;
         let n_there = from.n_rows.min(self.max_rows());
@@ -257,7 +276,8 @@ impl Worker {
         Err(ReadError::Changed { n_rows: from.n_rows, n_read: self.at.n_rows })
     }
 
-    /// Batches up to the last row, or to the one that can't be read: a batch that it cuts short is none.
+    /// Batches up to the last row, or to the one that can't be read: a batch that it cuts short is
+    /// none.
     fn deliver(&mut self, first: Batch, record: &mut Record) -> Result<(), ReadError> {
         let mut batch = first;
         loop {
@@ -269,7 +289,11 @@ impl Worker {
             let is_wanted = batch.is_empty() || self.ahead.send(batch).is_ok();
             if is_last || !is_wanted {
                 // Stopped early, it has not seen all of them.
-                return if self.stop.load(Ordering::Relaxed) { Ok(()) } else { self.tolerance.finish() };
+                return if self.stop.load(Ordering::Relaxed) {
+                    Ok(())
+                } else {
+                    self.tolerance.finish()
+                };
             }
             batch = self.back.try_recv().unwrap_or_default();
         }
@@ -279,9 +303,18 @@ impl Worker {
         self.config.max_rows.unwrap_or(u64::MAX)
     }
 
-    /// Fills the batch, or less: at the end of the source, after `max_rows` rows in all, a stop, an error.
-    fn fill(&mut self, batch: &mut Batch, record: &mut Record, max_rows: u64) -> Result<(), ReadError> {
-        while batch.len() < self.config.batch_size && self.at.n_rows < max_rows && !self.stop.load(Ordering::Relaxed) {
+    /// Fills the batch, or less: at the end of the source, after `max_rows` rows in all, a stop, an
+    /// error.
+    fn fill(
+        &mut self,
+        batch: &mut Batch,
+        record: &mut Record,
+        max_rows: u64,
+    ) -> Result<(), ReadError> {
+        while batch.len() < self.config.batch_size
+            && self.at.n_rows < max_rows
+            && !self.stop.load(Ordering::Relaxed)
+        {
             match self.tolerance.read(&mut *self.source, record)? {
                 Tolerated::Row => {
                     let start = RowStart::next_of(batch);
@@ -425,7 +458,9 @@ mod tests {
 
     #[test]
     fn dropped_early_the_thread_ends_and_lets_the_source_go() {
-        struct Endless(#[expect(dead_code, reason = "its drop is the signal")] std::sync::mpsc::Sender<()>);
+        struct Endless(
+            #[expect(dead_code, reason = "its drop is the signal")] std::sync::mpsc::Sender<()>,
+        );
         impl RecordSource for Endless {
             fn read_record(&mut self, _: &mut Record) -> Result<bool, ReadError> {
                 Ok(true)

@@ -5,14 +5,15 @@ use crate::{Categorical, Column, Columns, Day, Kind, Label};
 
 /// Criteo Kaggle, counted: 33,762,577 in all.
 pub(crate) const KAGGLE_FEATURES: [u64; 26] = [
-    1_460, 583, 10_131_227, 2_202_608, 305, 24, 12_517, 633, 3, 93_145, 5_683, 8_351_593, 3_194, 27, 14_992, 5_461_306,
-    10, 5_652, 2_173, 4, 7_046_547, 18, 15, 286_181, 105, 142_572,
+    1_460, 583, 10_131_227, 2_202_608, 305, 24, 12_517, 633, 3, 93_145, 5_683, 8_351_593, 3_194,
+    27, 14_992, 5_461_306, 10, 5_652, 2_173, 4, 7_046_547, 18, 15, 286_181, 105, 142_572,
 ];
 
 /// Criteo Terabyte. Ids are capped at 40 million a field, as in the reference DLRM of `MLPerf`.
 pub(crate) const TERABYTE_FEATURES: [u64; 26] = [
-    39_884_406, 39_043, 17_289, 7_420, 20_263, 3, 7_120, 1_543, 63, 38_532_951, 2_953_546, 403_346, 10, 2_208, 11_938,
-    155, 4, 976, 14, 39_979_771, 25_641_295, 39_664_984, 585_935, 12_972, 108, 36,
+    39_884_406, 39_043, 17_289, 7_420, 20_263, 3, 7_120, 1_543, 63, 38_532_951, 2_953_546, 403_346,
+    10, 2_208, 11_938, 155, 4, 976, 14, 39_979_771, 25_641_295, 39_664_984, 585_935, 12_972, 108,
+    36,
 ];
 
 /// Avazu's fields, all that follow `click`, and how many values each has in `train`: published
@@ -44,9 +45,10 @@ const AVAZU: [(&str, Kind, u64); 22] = [
 
 /// The columns of KDD12's `training.txt` after the clicks, and how many values each has there.
 ///
-/// The eight long ones are counts that circulate for this file; those of `AdID` and `QueryID` could be checked, the others
-/// not. Depth and position are 1 to 3. The number of different impressions is not published anywhere that we know of: it
-/// is what is left to the total of the CAFE paper, 54,689,798.
+/// The eight long ones are counts that circulate for this file; those of `AdID` and `QueryID` could
+/// be checked, the others not. Depth and position are 1 to 3. The number of different impressions
+/// is not published anywhere that we know of: it is what is left to the total of the CAFE paper,
+/// 54,689,798.
 const KDD12: [(&str, u64); 11] = [
     ("Impression", 3_356),
     ("DisplayURL", 26_273),
@@ -65,7 +67,10 @@ const KDD12: [(&str, u64); 11] = [
 /// and its first six digits are the day.
 pub(crate) fn avazu() -> Columns {
     let day = Day { column: Column::from("hour"), first: None, drop_last: 2 };
-    let field = |(name, kind, n_features)| Categorical { features: Some(n_features), ..Categorical::new(name, kind) };
+    let field = |(name, kind, n_features)| Categorical {
+        features: Some(n_features),
+        ..Categorical::new(name, kind)
+    };
     Columns {
         categorical: AVAZU.map(field).to_vec(),
         ignore: vec![Column::from("id")],
@@ -80,7 +85,12 @@ pub(crate) fn avazu() -> Columns {
 pub(crate) fn kdd12() -> Columns {
     let mut names = vec!["Click"];
     names.extend(KDD12.map(|(name, _)| name));
-    let field =
-        |(name, n_features)| Categorical { features: Some(n_features), ..Categorical::new(name, Kind::Integer) };
-    Columns { categorical: KDD12.map(field).to_vec(), ..Columns::tsv(&names, Label::at_least("Click", 1.0)) }
+    let field = |(name, n_features)| Categorical {
+        features: Some(n_features),
+        ..Categorical::new(name, Kind::Integer)
+    };
+    Columns {
+        categorical: KDD12.map(field).to_vec(),
+        ..Columns::tsv(&names, Label::at_least("Click", 1.0))
+    }
 }

@@ -20,8 +20,8 @@ use crate::{Dialect, Format, ReadError, Record, RecordSource, Schema, open};
 ///
 /// Files are read one after another; plain, gzip and zstd mix freely, and `-` is standard input. A
 /// thread of its own decompresses ahead, and opens the next file while the end of the one before it
-/// is still read; what it finds wrong is said in its turn. What can be read only once, a pipe say, is
-/// opened in its turn too.
+/// is still read; what it finds wrong is said in its turn. What can be read only once, a pipe say,
+/// is opened in its turn too.
 ///
 /// In Criteo's formats rows are lines: a line feed ends them, with or without a carriage return
 /// before it, and the last one needs none. In described tables they are what the `csv` crate takes
@@ -33,8 +33,9 @@ use crate::{Dialect, Format, ReadError, Record, RecordSource, Schema, open};
 /// compressed file 512 KiB that are decompressed ahead, and the decompressor's own. Reading a row
 /// allocates nothing.
 ///
-/// After a malformed row ([`ReadError::bad_row`]) the next call goes on with the row after it, so that a
-/// caller may count bad rows and go on ([`Tolerance`](crate::Tolerance)). After any other error the stream is over.
+/// After a malformed row ([`ReadError::bad_row`]) the next call goes on with the row after it, so
+/// that a caller may count bad rows and go on ([`Tolerance`](crate::Tolerance)). After any other
+/// error the stream is over.
 pub struct Reader {
     dialect: Dialect,
     rows: Rows,
@@ -48,8 +49,8 @@ enum Rows {
 }
 
 impl Reader {
-    /// Opens `paths` as one stream of rows in `dialect`: a [`Format`], or a [`Dialect`] with columns
-    /// described.
+    /// Opens `paths` as one stream of rows in `dialect`: a [`Format`], or a [`Dialect`] with
+    /// columns described.
     ///
     /// # Errors
     /// If there are no paths, or one of them is missing, a directory, empty, not readable, or
@@ -62,7 +63,9 @@ impl Reader {
                 Rows::Parquet(Box::new(ParquetRows::new(paths, columns, dialect.missing_number())?))
             }
             None => Rows::Lines(Box::new(LineRows::new(paths)?)),
-            Some(columns) => Rows::Table(Box::new(TableRows::new(paths, columns, dialect.missing_number())?)),
+            Some(columns) => {
+                Rows::Table(Box::new(TableRows::new(paths, columns, dialect.missing_number())?))
+            }
         };
         Ok(Self { dialect, rows })
     }
@@ -115,10 +118,8 @@ impl RecordSource for Reader {
         let parse = if dialect.has_label() { parse_line } else { parse_unlabelled_line };
         let read = match rows.next_line() {
             Ok(None) => return Ok(false),
-            Ok(Some(line)) => parse(rows.line(line), dialect.schema(), record).map_err(|error| ReadError::Row {
-                file: rows.files().file(),
-                line: rows.line_number(),
-                error,
+            Ok(Some(line)) => parse(rows.line(line), dialect.schema(), record).map_err(|error| {
+                ReadError::Row { file: rows.files().file(), line: rows.line_number(), error }
             }),
             Err(error) => Err(error),
         };
@@ -303,7 +304,10 @@ mod tests {
 
     fn compress(path: &Path) {
         let text = fs::read(path).unwrap();
-        let mut encoder = flate2::write::GzEncoder::new(fs::File::create(path).unwrap(), flate2::Compression::fast());
+        let mut encoder = flate2::write::GzEncoder::new(
+            fs::File::create(path).unwrap(),
+            flate2::Compression::fast(),
+        );
         std::io::Write::write_all(&mut encoder, &text).unwrap();
         encoder.finish().unwrap();
     }

@@ -12,9 +12,9 @@ pub struct Record {
     /// The numeric columns of a described table, transformed, 0 where missing. A record has these
     /// or integers.
     pub dense: Vec<f32>,
-    /// The categorical fields C1.. as 32-bit tokens, `None` where empty. Where fields may hold several
-    /// values, those of the first field, then those of the second, and so on: a `None` for a field
-    /// that holds none, so that each has at least one.
+    /// The categorical fields C1.. as 32-bit tokens, `None` where empty. Where fields may hold
+    /// several values, those of the first field, then those of the second, and so on: a `None` for
+    /// a field that holds none, so that each has at least one.
     pub tokens: Vec<Option<u32>>,
     /// Where fields may hold several values, the end of each of them in `tokens`; else empty.
     pub bag_ends: Vec<u32>,
@@ -30,8 +30,9 @@ pub trait RecordSource: Send {
     ///
     /// # Errors
     /// Where the source can't be read, or the row is malformed. After a malformed row
-    /// ([`ReadError::bad_row`]) the next call goes on with the one that follows, and nothing in `record` means anything
-    /// but the day, which is the one that the row counts for where days are known.
+    /// ([`ReadError::bad_row`]) the next call goes on with the one that follows, and nothing in
+    /// `record` means anything but the day, which is the one that the row counts for where days are
+    /// known.
     fn read_record(&mut self, record: &mut Record) -> Result<bool, ReadError>;
 
     /// Passes over up to `n_rows` rows without parsing them; returns how many there were.
@@ -40,8 +41,9 @@ pub trait RecordSource: Send {
     /// Where the source can't be read.
     fn skip_records(&mut self, n_rows: u64) -> Result<u64, ReadError>;
 
-    /// Whether [`RecordSource::skip_records`] reads nothing of what it passes over, and what it passes over is known
-    /// to be the same as before: rows that are generated, or in a cache that was found to be right.
+    /// Whether [`RecordSource::skip_records`] reads nothing of what it passes over, and what it
+    /// passes over is known to be the same as before: rows that are generated, or in a cache that
+    /// was found to be right.
     fn jumps(&self) -> bool {
         false
     }

@@ -9,8 +9,8 @@ use crate::presets::{self, KAGGLE_FEATURES, TERABYTE_FEATURES};
 
 /// A click log whose columns are known.
 ///
-/// Criteo's are written in one dialect: tab-separated, without header and quoting; a label (0 or 1),
-/// thirteen signed integers I1..I13, and 26 categorical values C1..C26 of eight hex digits. Any
+/// Criteo's are written in one dialect: tab-separated, without header and quoting; a label (0 or
+/// 1), thirteen signed integers I1..I13, and 26 categorical values C1..C26 of eight hex digits. Any
 /// field but the label may be empty. They differ in how many features a field has. The others are
 /// described by their [`Columns`].
 ///
@@ -18,8 +18,8 @@ use crate::presets::{self, KAGGLE_FEATURES, TERABYTE_FEATURES};
 /// said here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Format {
-    /// The Criteo Kaggle display advertising challenge: seven days in one `train.txt`. The first 6/7
-    /// of the rows train.
+    /// The Criteo Kaggle display advertising challenge: seven days in one `train.txt`. The first
+    /// 6/7 of the rows train.
     CriteoKaggle,
     /// The Criteo Terabyte click logs: `day_0.gz` to `day_23.gz`, of which the last one tests.
     CriteoTerabyte,
@@ -28,7 +28,8 @@ pub enum Format {
     CriteoTerabyteThird,
     /// Avazu's click log: `train` or `train.gz`, a CSV with header. All days but the last train.
     Avazu,
-    /// KDD Cup 2012, track 2: `training.txt`, tab-separated. A random nine tenths of the rows train.
+    /// KDD Cup 2012, track 2: `training.txt`, tab-separated. A random nine tenths of the rows
+    /// train.
     Kdd12,
 }
 
@@ -56,8 +57,13 @@ pub struct UnknownFormat {
 
 impl Format {
     /// Every format.
-    pub const ALL: [Self; 5] =
-        [Self::CriteoKaggle, Self::CriteoTerabyte, Self::CriteoTerabyteThird, Self::Avazu, Self::Kdd12];
+    pub const ALL: [Self; 5] = [
+        Self::CriteoKaggle,
+        Self::CriteoTerabyte,
+        Self::CriteoTerabyteThird,
+        Self::Avazu,
+        Self::Kdd12,
+    ];
 
     /// The name in configs and logs.
     #[must_use]
@@ -162,7 +168,10 @@ mod tests {
     fn an_unknown_name_lists_the_known_ones() {
         let message = "criteo".parse::<Format>().unwrap_err().to_string();
         let start = "unknown format `criteo`; the known ones are criteo-kaggle, criteo-terabyte, ";
-        assert!(message.starts_with(start) && message.ends_with("kdd12, and delimited for columns of your own"));
+        assert!(
+            message.starts_with(start)
+                && message.ends_with("kdd12, and delimited for columns of your own")
+        );
         for format in Format::ALL {
             assert!(message.contains(format.name()));
         }

@@ -62,7 +62,9 @@ impl Split {
     pub fn part(self, row: u64) -> Part {
         let trains = match self {
             Self::Position { n_train } => row < n_train,
-            Self::Random { seed, fraction } => unit_f64(mix64(row, mix64(seed, 0x73_706c_6974))) < fraction,
+            Self::Random { seed, fraction } => {
+                unit_f64(mix64(row, mix64(seed, 0x73_706c_6974))) < fraction
+            }
         };
         if trains { Part::Train } else { Part::Test }
     }
@@ -73,15 +75,17 @@ impl Split {
     pub fn n_train(self, n_rows: u64) -> u64 {
         match self {
             Self::Position { n_train } => n_train.min(n_rows),
-            Self::Random { .. } => (0..n_rows).filter(|&row| self.part(row) == Part::Train).count() as u64,
+            Self::Random { .. } => {
+                (0..n_rows).filter(|&row| self.part(row) == Part::Train).count() as u64
+            }
         }
     }
 }
 
 /// The rows of a source that belong to one part of a split, in order.
 ///
-/// Training and test are two passes, each over a source of its own that stands at row 0. Rows of the
-/// other part are skipped, which for files means that they are not parsed.
+/// Training and test are two passes, each over a source of its own that stands at row 0. Rows of
+/// the other part are skipped, which for files means that they are not parsed.
 pub struct PartRows {
     source: Box<dyn RecordSource>,
     split: Split,
@@ -109,11 +113,13 @@ impl PartRows {
     /// Passes over rows of the other part; whether there may be one of ours.
     fn skip_others(&mut self) -> Result<bool, ReadError> {
         loop {
-            if matches!(self.split, Split::Position { n_train } if self.part == Part::Train && self.row >= n_train) {
+            if matches!(self.split, Split::Position { n_train } if self.part == Part::Train && self.row >= n_train)
+            {
                 return Ok(false);
             }
             let is_other = |row: &u64| self.split.part(*row) != self.part;
-            let n_others = (self.row..self.row.saturating_add(CHUNK)).take_while(is_other).count() as u64;
+            let n_others =
+                (self.row..self.row.saturating_add(CHUNK)).take_while(is_other).count() as u64;
             if n_others == 0 {
                 return Ok(true);
             }
@@ -164,7 +170,10 @@ impl RecordSource for PartRows {
 ///
 /// # Errors
 /// If the source can't be read.
-pub fn count_days(source: &mut dyn RecordSource, limit: Option<u64>) -> Result<Vec<u64>, ReadError> {
+pub fn count_days(
+    source: &mut dyn RecordSource,
+    limit: Option<u64>,
+) -> Result<Vec<u64>, ReadError> {
     let (mut record, mut days) = (Record::default(), Vec::new());
     for _ in 0..limit.unwrap_or(u64::MAX) {
         match source.read_record(&mut record) {
@@ -302,7 +311,8 @@ mod tests {
     #[test]
     fn a_random_split_is_fixed_by_its_seed_and_has_its_share() {
         let split = |seed| Split::Random { seed, fraction: 0.9 };
-        let tests = |seed| (0..40).filter(|&row| split(seed).part(row) == Part::Test).collect::<Vec<_>>();
+        let tests =
+            |seed| (0..40).filter(|&row| split(seed).part(row) == Part::Test).collect::<Vec<_>>();
         assert_eq!(tests(1), FIRST_TEST_ROWS);
         assert_ne!(tests(1), tests(2));
         for seed in 0..5 {

@@ -14,8 +14,9 @@ const END_BYTES: u64 = 64 << 10;
 
 /// A file as it was: its path as it was given, its length, and checksums of its ends.
 ///
-/// The time of modification is no part of it, so that a copy is as good as the file. What remains unseen is a change in
-/// the middle of a plain file that keeps its length; the end of a gzip file holds the checksum of all that is in it.
+/// The time of modification is no part of it, so that a copy is as good as the file. What remains
+/// unseen is a change in the middle of a plain file that keeps its length; the end of a gzip file
+/// holds the checksum of all that is in it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FileStamp {
     /// The path as given.
@@ -29,7 +30,8 @@ pub struct FileStamp {
 }
 
 impl FileStamp {
-    /// Looks at the file at `path`; `None` where it can be read only once, as standard input (`-`) and pipes can.
+    /// Looks at the file at `path`; `None` where it can be read only once, as standard input (`-`)
+    /// and pipes can.
     ///
     /// # Errors
     /// If it is not there, a directory, empty, or can't be read.
@@ -38,7 +40,8 @@ impl FileStamp {
             return Ok(None);
         }
         let file = File::open(path).map_err(|error| ReadError::opening(path, error))?;
-        let Ends { n_bytes, head, tail } = Ends::of(&file).map_err(|error| ReadError::reading(path, error))?;
+        let Ends { n_bytes, head, tail } =
+            Ends::of(&file).map_err(|error| ReadError::reading(path, error))?;
         Ok(Some(Self { path: path.to_owned(), n_bytes, head, tail }))
     }
 }
@@ -82,7 +85,12 @@ mod tests {
         let mut bytes = vec![7; 200_000];
         let stamp = look(&bytes);
         assert_eq!((stamp.path.as_path(), stamp.n_bytes), (path.as_path(), 200_000));
-        File::options().append(true).open(&path).unwrap().set_modified(std::time::UNIX_EPOCH).unwrap();
+        File::options()
+            .append(true)
+            .open(&path)
+            .unwrap()
+            .set_modified(std::time::UNIX_EPOCH)
+            .unwrap();
         assert_eq!(FileStamp::of(&path).unwrap().unwrap(), stamp);
         for place in [0, (64 << 10) - 1, 200_000 - (64 << 10), 199_999] {
             bytes[place] ^= 1;

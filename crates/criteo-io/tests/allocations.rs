@@ -10,8 +10,8 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use criteo_io::{
-    Batch, CachePlan, Categorical, Columns, Day, Dialect, Format, Kind, Label, Numeric, Prefetch, PrefetchConfig,
-    Reader, Record, RecordSource,
+    Batch, CachePlan, Categorical, Columns, Day, Dialect, Format, Kind, Label, Numeric, Prefetch,
+    PrefetchConfig, Reader, Record, RecordSource,
 };
 
 use counting_allocator::allocations;
@@ -44,7 +44,14 @@ fn write_table(path: &Path, mut output: impl Write) -> PathBuf {
         // The first rows have the longest of everything.
         let n = if row < BATCH_SIZE { 3 } else { row % 4 };
         let bag = ["a", "bb", "ccc", "dddd"][..=n].join("|");
-        writeln!(output, "{},{},{}.{row},\"quoted, {row:09}\",{bag}", row / 1000, row % 2, row % 90).unwrap();
+        writeln!(
+            output,
+            "{},{},{}.{row},\"quoted, {row:09}\",{bag}",
+            row / 1000,
+            row % 2,
+            row % 90
+        )
+        .unwrap();
     }
     output.flush().unwrap();
     path.to_owned()
@@ -73,7 +80,8 @@ fn read_directly(path: &Path) -> usize {
 
 fn read_cached(path: &Path) -> usize {
     let n_rows = (BATCH_SIZE * (N_WARM_UP + N_BATCHES)) as u64;
-    let plan = CachePlan::new(vec![path.to_owned()], Format::CriteoKaggle, Some(n_rows), None).unwrap();
+    let plan =
+        CachePlan::new(vec![path.to_owned()], Format::CriteoKaggle, Some(n_rows), None).unwrap();
     read_from(&mut plan.build(&mut |_| {}).unwrap().rows())
 }
 

@@ -6,13 +6,15 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use criteo_io::{
-    BadRowReason, BadRows, Batch, Cache, CacheError, CacheFault, CachePlan, Categorical, Columns, Day, Dialect, Format,
-    Kind, Label, Numeric, Part, PartRows, PassEnd, Position, Prefetch, PrefetchConfig, ReadError, Reader, Record,
-    RecordSource, SkipLimits, Split, Synth, SynthConfig, count_days, write_record,
+    BadRowReason, BadRows, Batch, Cache, CacheError, CacheFault, CachePlan, Categorical, Columns,
+    Day, Dialect, Format, Kind, Label, Numeric, Part, PartRows, PassEnd, Position, Prefetch,
+    PrefetchConfig, ReadError, Reader, Record, RecordSource, SkipLimits, Split, Synth, SynthConfig,
+    count_days, write_record,
 };
 
 const N_ROWS: u64 = 60;
-/// Malformed rows by their number, at both ends and side by side; none is where a batch of 7 would end by chance alone.
+/// Malformed rows by their number, at both ends and side by side; none is where a batch of 7 would
+/// end by chance alone.
 const BAD: [u64; 8] = [0, 6, 7, 20, 21, 22, 47, 59];
 const KAGGLE: Format = Format::CriteoKaggle;
 
@@ -87,7 +89,11 @@ fn reader(paths: &[PathBuf], dialect: impl Into<Dialect>) -> Box<dyn RecordSourc
     Box::new(Reader::open(paths.to_vec(), dialect).unwrap())
 }
 
-fn cache(paths: &[PathBuf], dialect: impl Into<Dialect>, bad_rows: BadRows) -> Result<Cache, CacheError> {
+fn cache(
+    paths: &[PathBuf],
+    dialect: impl Into<Dialect>,
+    bad_rows: BadRows,
+) -> Result<Cache, CacheError> {
     plan(paths, dialect, bad_rows).build(&mut |_| {})
 }
 
@@ -100,7 +106,10 @@ fn config(bad_rows: BadRows) -> PrefetchConfig {
 }
 
 /// All batches, and how the stream ended.
-fn pass(source: Box<dyn RecordSource>, config: PrefetchConfig) -> Result<(Vec<Batch>, PassEnd), ReadError> {
+fn pass(
+    source: Box<dyn RecordSource>,
+    config: PrefetchConfig,
+) -> Result<(Vec<Batch>, PassEnd), ReadError> {
     let (mut prefetch, mut all) = (Prefetch::spawn(source, config), Vec::new());
     while let Some(batch) = prefetch.next_batch()? {
         all.push(batch);
@@ -134,8 +143,18 @@ fn streams(directory: &Path) -> Vec<(&'static str, Opener)> {
         ("cache", Box::new(move || Box::new(cached.rows()))),
         ("days", Box::new(move || reader(&days, Format::CriteoTerabyte))),
         ("table", Box::new(move || reader(&rows, described(Some('|'))))),
-        ("part", Box::new(move || Box::new(PartRows::new(reader(&plain_part, KAGGLE), random, Part::Train)))),
-        ("cached part", Box::new(move || Box::new(PartRows::new(Box::new(cached_part.rows()), random, Part::Train)))),
+        (
+            "part",
+            Box::new(move || {
+                Box::new(PartRows::new(reader(&plain_part, KAGGLE), random, Part::Train))
+            }),
+        ),
+        (
+            "cached part",
+            Box::new(move || {
+                Box::new(PartRows::new(Box::new(cached_part.rows()), random, Part::Train))
+            }),
+        ),
     ]
 }
 
@@ -144,8 +163,11 @@ fn a_pass_leaves_out_malformed_rows_and_counts_them_however_rows_are_kept() {
     let directory = tempfile::tempdir().unwrap();
     let clean = kaggle(0..N_ROWS, &[]);
     let lines: Vec<&[u8]> = clean.split_inclusive(|&byte| byte == b'\n').collect();
-    let good =
-        (0..N_ROWS).filter(|row| !BAD.contains(row)).flat_map(|row| lines[row as usize]).copied().collect::<Vec<_>>();
+    let good = (0..N_ROWS)
+        .filter(|row| !BAD.contains(row))
+        .flat_map(|row| lines[row as usize])
+        .copied()
+        .collect::<Vec<_>>();
     let good = file(directory.path(), "good", &good);
     let (expected, _) = pass(reader(&[good], KAGGLE), config(BadRows::Error)).unwrap();
     let without_end = |batches: &[Batch]| -> Vec<Batch> {
@@ -162,7 +184,10 @@ fn a_pass_leaves_out_malformed_rows_and_counts_them_however_rows_are_kept() {
     assert!(ends.iter().all(|end| *end == ends[0]), "{ends:?}");
     let counts = ends[0].bad_rows;
     let found: Vec<_> = counts.iter().map(|(reason, n_rows)| (reason.name(), n_rows)).collect();
-    assert_eq!(found, [("empty_line", 1), ("too_few_columns", 2), ("line_too_long", 2), ("label", 3)]);
+    assert_eq!(
+        found,
+        [("empty_line", 1), ("too_few_columns", 2), ("line_too_long", 2), ("label", 3)]
+    );
     assert_eq!(counts.to_string(), "empty_line 1, too_few_columns 2, line_too_long 2, label 3");
     let (_, end) = pass(streams[5].1(), config(anything())).unwrap();
     assert_eq!(end.bad_rows.to_string(), "too_few_columns 2, label 1, number 2, day 3");
@@ -196,23 +221,33 @@ fn a_stream_goes_on_at_any_batch_and_counts_what_was_before() {
 #[test]
 fn a_malformed_row_moves_no_other_to_the_other_part() {
     let directory = tempfile::tempdir().unwrap();
-    let paths =
-        [("bad", &BAD[..]), ("clean", &[])].map(|(name, bad)| file(directory.path(), name, &kaggle(0..N_ROWS, bad)));
+    let paths = [("bad", &BAD[..]), ("clean", &[])]
+        .map(|(name, bad)| file(directory.path(), name, &kaggle(0..N_ROWS, bad)));
     for split in [Split::Position { n_train: 22 }, Split::Random { seed: 5, fraction: 0.7 }] {
         for part in [Part::Train, Part::Test] {
             let labels_and_ids = |path: &PathBuf| {
                 let rows = PartRows::new(reader(std::slice::from_ref(path), KAGGLE), split, part);
                 let config = PrefetchConfig { batch_size: 1, ..config(skip(9, 0.9)) };
                 let (batches, end) = pass(Box::new(rows), config).unwrap();
-                (batches.into_iter().map(|batch| (batch.labels, batch.ids)).collect::<Vec<_>>(), end)
+                (
+                    batches.into_iter().map(|batch| (batch.labels, batch.ids)).collect::<Vec<_>>(),
+                    end,
+                )
             };
             let ((got, end), (all, _)) = (labels_and_ids(&paths[0]), labels_and_ids(&paths[1]));
             let ours: Vec<u64> = (0..N_ROWS).filter(|&row| split.part(row) == part).collect();
             assert_eq!(all.len(), ours.len());
-            let expected: Vec<_> =
-                ours.iter().zip(all).filter(|(row, _)| !BAD.contains(row)).map(|(_, batch)| batch).collect();
+            let expected: Vec<_> = ours
+                .iter()
+                .zip(all)
+                .filter(|(row, _)| !BAD.contains(row))
+                .map(|(_, batch)| batch)
+                .collect();
             assert_eq!(got, expected, "{split:?} {part:?}");
-            assert_eq!(end.bad_rows.total(), ours.iter().filter(|row| BAD.contains(row)).count() as u64);
+            assert_eq!(
+                end.bad_rows.total(),
+                ours.iter().filter(|row| BAD.contains(row)).count() as u64
+            );
         }
     }
 }
@@ -222,10 +257,10 @@ fn limits_are_named_with_the_first_row_and_the_key() {
     let directory = tempfile::tempdir().unwrap();
     let path = file(directory.path(), "rows", &kaggle(0..N_ROWS, &BAD));
     let said = |bad_rows| {
-        message(reader(std::slice::from_ref(&path), KAGGLE), bad_rows).replace(path.to_str().unwrap(), "FILE")
+        message(reader(std::slice::from_ref(&path), KAGGLE), bad_rows)
+            .replace(path.to_str().unwrap(), "FILE")
     };
-    let first =
-        "the first is FILE:1:7: expected 40 tab-separated columns, got 1; check that data.format is right, or raise";
+    let first = "the first is FILE:1:7: expected 40 tab-separated columns, got 1; check that data.format is right, or raise";
     assert_eq!(
         said(skip(3, 0.9)),
         format!(
@@ -242,10 +277,16 @@ fn limits_are_named_with_the_first_row_and_the_key() {
         "looked at when the pass is over"
     );
     for allowed in [skip(8, 0.5), skip(u64::MAX, 8.0 / 60.0)] {
-        assert_eq!(pass(reader(std::slice::from_ref(&path), KAGGLE), config(allowed)).unwrap().1.n_good(), 52);
+        assert_eq!(
+            pass(reader(std::slice::from_ref(&path), KAGGLE), config(allowed)).unwrap().1.n_good(),
+            52
+        );
     }
     let error = pass(reader(&[path], KAGGLE), config(skip(0, 0.5))).unwrap_err();
-    assert!(error.is_data_error() && error.to_string().starts_with("1 of 1 rows are malformed"), "{error}");
+    assert!(
+        error.is_data_error() && error.to_string().starts_with("1 of 1 rows are malformed"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -267,7 +308,8 @@ fn the_share_counts_from_row_1000_on() {
         assert_eq!(got, expected, "{n_bad} of {n_rows}");
     }
     // In the first rows, and then no more for long: not before row 1,000.
-    let mut prefetch = Prefetch::spawn(reader(&[many(11, 2000)], described(None)), config(skip(u64::MAX, 0.01)));
+    let mut prefetch =
+        Prefetch::spawn(reader(&[many(11, 2000)], described(None)), config(skip(u64::MAX, 0.01)));
     let mut n_good = 0;
     let error = loop {
         match prefetch.next_batch() {
@@ -328,7 +370,10 @@ fn a_cache_serves_those_who_allow_what_it_leaves_out() {
     let refused = cache(&path, KAGGLE, skip(7, 0.9)).unwrap_err();
     assert!(matches!(refused, CacheError::Input(ReadError::TooManyBadRows { .. })), "{refused}");
     let refused = cache(&path, KAGGLE, skip(9, 0.1)).unwrap_err();
-    assert!(matches!(refused, CacheError::Input(ReadError::TooManyBadRows { n_rows: 60, .. })), "{refused}");
+    assert!(
+        matches!(refused, CacheError::Input(ReadError::TooManyBadRows { n_rows: 60, .. })),
+        "{refused}"
+    );
     let built = cache(&path, KAGGLE, skip(10, 0.5)).unwrap();
     assert_eq!((built.n_rows(), built.rows().jumps()), (60, false), "they are to be counted");
     for (policy, serves) in [

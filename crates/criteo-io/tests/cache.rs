@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use criteo_io::{
-    Cache, CacheError, CacheFault, CachePlan, Format, ReadError, Reader, Record, RecordSource, Synth, SynthConfig,
-    write_record,
+    Cache, CacheError, CacheFault, CachePlan, Format, ReadError, Reader, Record, RecordSource,
+    Synth, SynthConfig, write_record,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -62,18 +62,26 @@ fn replace(plan: &CachePlan, bytes: &[u8]) {
 }
 
 fn names(directory: &Path) -> Vec<String> {
-    let name = |entry: std::io::Result<fs::DirEntry>| entry.unwrap().file_name().into_string().unwrap();
+    let name =
+        |entry: std::io::Result<fs::DirEntry>| entry.unwrap().file_name().into_string().unwrap();
     let mut names: Vec<_> = fs::read_dir(directory).unwrap().map(name).collect();
     names.sort();
     names
 }
 
 fn record(wide: bool) -> impl Strategy<Value = Record> {
-    let integer = prop_oneof![any::<i32>().prop_map(i64::from), Just(i64::MIN), Just(i64::MAX), any::<i64>()];
+    let integer =
+        prop_oneof![any::<i32>().prop_map(i64::from), Just(i64::MIN), Just(i64::MAX), any::<i64>()];
     let integer = integer.prop_map(move |value| if wide { value } else { i64::from(value as i32) });
-    let (integers, tokens) = (vec(prop::option::of(integer), 13), vec(prop::option::of(any::<u32>()), 26));
+    let (integers, tokens) =
+        (vec(prop::option::of(integer), 13), vec(prop::option::of(any::<u32>()), 26));
     let parts = (any::<bool>(), integers, tokens);
-    parts.prop_map(|(clicked, integers, tokens)| Record { clicked, integers, tokens, ..Record::default() })
+    parts.prop_map(|(clicked, integers, tokens)| Record {
+        clicked,
+        integers,
+        tokens,
+        ..Record::default()
+    })
 }
 
 fn some_records() -> impl Strategy<Value = Vec<Record>> {
@@ -111,7 +119,10 @@ fn several_files_of_any_compression_are_one_cache() {
     let directory = tempfile::tempdir().unwrap();
     let paths = ["day_0", "day_1.gz", "day_2.zst"].map(|name| directory.path().join(name));
     fs::write(&paths[0], text(0..1000)).unwrap();
-    let mut gzip = flate2::write::GzEncoder::new(File::create(&paths[1]).unwrap(), flate2::Compression::fast());
+    let mut gzip = flate2::write::GzEncoder::new(
+        File::create(&paths[1]).unwrap(),
+        flate2::Compression::fast(),
+    );
     gzip.write_all(&text(1000..1900)).unwrap();
     gzip.finish().unwrap();
     fs::write(&paths[2], zstd::encode_all(&text(1900..2500)[..], 1).unwrap()).unwrap();
@@ -148,7 +159,12 @@ fn lists_and_formats_have_caches_of_their_own() {
             CachePlan::new(paths.clone(), format, None, dir).unwrap().build(&mut |_| {}).unwrap();
         }
     }
-    assert_eq!(names(&elsewhere).len(), 6, "the directory was made, and each has a name: {:?}", names(&elsewhere));
+    assert_eq!(
+        names(&elsewhere).len(),
+        6,
+        "the directory was made, and each has a name: {:?}",
+        names(&elsewhere)
+    );
     for paths in &lists {
         let cache = CachePlan::new(paths.clone(), KAGGLE, None, dir).unwrap().open().unwrap();
         assert_eq!(records(&mut cache.rows()), parsed(paths));
@@ -193,7 +209,12 @@ fn damage_is_found_in_any_block_and_blocks_keep_their_places() {
     let block_bytes = 1024 * 164 + 4;
     let header_bytes = good.len() - (2500 * 164 + 3 * 4);
     let (header, blocks) = good.split_at(header_bytes);
-    let swapped = [header, &blocks[block_bytes..2 * block_bytes], &blocks[..block_bytes], &blocks[2 * block_bytes..]];
+    let swapped = [
+        header,
+        &blocks[block_bytes..2 * block_bytes],
+        &blocks[..block_bytes],
+        &blocks[2 * block_bytes..],
+    ];
     replace(&plan, &swapped.concat());
     assert!(matches!(plan.open(), Err(CacheFault::DamagedRows { first: 0, last: 1023 })));
 }
@@ -222,7 +243,9 @@ fn a_cache_of_another_state_or_program_is_told_from_a_damaged_one() {
 
     let stale = |fault: CacheFault| matches!(fault, CacheFault::Stale { file } if file.ends_with("rows.tsv"));
     let before = path.metadata().unwrap().modified().unwrap();
-    let set_time = |time: SystemTime| File::options().append(true).open(&path).unwrap().set_modified(time).unwrap();
+    let set_time = |time: SystemTime| {
+        File::options().append(true).open(&path).unwrap().set_modified(time).unwrap()
+    };
     let again = || self::plan(std::slice::from_ref(&path)).open();
     set_time(before + Duration::from_millis(1));
     assert!(stale(again().unwrap_err()), "another time");
@@ -268,14 +291,18 @@ fn a_build_that_fails_leaves_what_was_there() {
     let good = fs::read(plan.file()).unwrap();
     fs::write(&path, [&text(0..1500)[..], b"2\tno row\n"].concat()).unwrap();
     let failed = self::plan(std::slice::from_ref(&path)).build(&mut |_| {});
-    assert!(matches!(failed, Err(CacheError::Input(ReadError::Row { line: 1501, .. }))), "{failed:?}");
+    assert!(
+        matches!(failed, Err(CacheError::Input(ReadError::Row { line: 1501, .. }))),
+        "{failed:?}"
+    );
     assert_eq!(names(directory.path()), before);
     assert_eq!(fs::read(plan.file()).unwrap(), good);
 
     fs::write(&path, text(0..1500)).unwrap();
     let plan = self::plan(std::slice::from_ref(&path));
     let meddled = plan.build(&mut |_| fs::write(&path, text(0..1501)).unwrap());
-    let is_stale = matches!(meddled, Err(CacheError::Unusable { fault: CacheFault::Stale { .. }, .. }));
+    let is_stale =
+        matches!(meddled, Err(CacheError::Unusable { fault: CacheFault::Stale { .. }, .. }));
     assert!(is_stale, "the input changed meanwhile: {meddled:?}");
     assert_eq!(names(directory.path()), before);
 }
@@ -329,8 +356,10 @@ fn a_cache_replaced_in_use_is_read_to_its_end() {
 fn a_cache_changed_in_place_is_noticed_at_the_next_block() {
     use std::os::unix::fs::{FileExt, PermissionsExt};
     let (_directory, _, plan) = one_file(3000);
-    let changes: [fn(&File); 2] =
-        [|file| file.set_len(400_000).unwrap(), |file| file.write_all_at(b"other", 400_000).unwrap()];
+    let changes: [fn(&File); 2] = [
+        |file| file.set_len(400_000).unwrap(),
+        |file| file.write_all_at(b"other", 400_000).unwrap(),
+    ];
     for change in changes {
         build(&plan);
         let permissions = plan.file().metadata().unwrap().permissions();
@@ -358,7 +387,9 @@ fn what_cannot_be_cached_or_written_is_named() {
     assert!(matches!(CachePlan::new(Vec::new(), KAGGLE, None, None), Err(ReadError::NoFiles)));
     let absent = CachePlan::new(vec![directory.path().join("absent")], KAGGLE, None, None);
     assert!(matches!(absent, Err(ReadError::Missing { .. })));
-    // A file stands where a directory should; unlike a directory without permission, that stops the superuser too.
-    let plan = CachePlan::new(vec![path.clone()], KAGGLE, None, Some(&path.join("caches"))).unwrap();
+    // A file stands where a directory should; unlike a directory without permission, that stops the
+    // superuser too.
+    let plan =
+        CachePlan::new(vec![path.clone()], KAGGLE, None, Some(&path.join("caches"))).unwrap();
     assert!(matches!(plan.build(&mut |_| {}), Err(CacheError::Directory { .. })));
 }

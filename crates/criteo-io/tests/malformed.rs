@@ -7,14 +7,15 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use criteo_io::{
-    BadRowCounts, BadRowReason, BadRows, Format, ReadError, Reader, Record, RecordSource, SkipLimits, Tolerance,
-    Tolerated, count_rows,
+    BadRowCounts, BadRowReason, BadRows, Format, ReadError, Reader, Record, RecordSource,
+    SkipLimits, Tolerance, Tolerated, count_rows,
 };
 
 /// Leaves out whatever can be left out.
 const SKIP: BadRows = BadRows::Skip(SkipLimits { max_rows: u64::MAX, max_fraction: 1.0 });
 
-/// A good row with a value in every field: `0`, I1 = 1 to I13 = 13, C1 = 00000001 to C26 = 0000001a.
+/// A good row with a value in every field: `0`, I1 = 1 to I13 = 13, C1 = 00000001 to C26 =
+/// 0000001a.
 fn columns() -> Vec<Vec<u8>> {
     let integers = (1..=13).map(|i| i.to_string().into_bytes());
     let tokens = (1..=26).map(|i| format!("{i:08x}").into_bytes());
@@ -78,9 +79,18 @@ impl Place {
     }
 
     /// The same with malformed rows left out: also their reasons.
-    fn outcome_with(&self, policy: BadRows, path: &Path, n_bytes: Option<usize>) -> (u64, BadRowCounts, String) {
+    fn outcome_with(
+        &self,
+        policy: BadRows,
+        path: &Path,
+        n_bytes: Option<usize>,
+    ) -> (u64, BadRowCounts, String) {
         let (n_rows, counts, error) = read_with(policy, path, n_bytes);
-        (n_rows, counts, error.map_or_else(|| "no error".to_owned(), |error| self.message(path, &error)))
+        (
+            n_rows,
+            counts,
+            error.map_or_else(|| "no error".to_owned(), |error| self.message(path, &error)),
+        )
     }
 }
 
@@ -92,7 +102,11 @@ fn open(path: &Path, n_bytes: Option<usize>) -> Result<Reader, ReadError> {
     })
 }
 
-fn read_with(policy: BadRows, path: &Path, n_bytes: Option<usize>) -> (u64, BadRowCounts, Option<ReadError>) {
+fn read_with(
+    policy: BadRows,
+    path: &Path,
+    n_bytes: Option<usize>,
+) -> (u64, BadRowCounts, Option<ReadError>) {
     let mut reader = match open(path, n_bytes) {
         Ok(reader) => reader,
         Err(error) => return (0, BadRowCounts::default(), Some(error)),
@@ -115,13 +129,18 @@ fn first_error(path: &Path, n_bytes: Option<usize>) -> (u64, Option<ReadError>) 
 
 /// What is said of a malformed row, with the ways out.
 fn advised(what: &str, line: usize) -> String {
-    format!("FILE:{line}:{what}; mend or drop line {line}, or set data.bad_rows = \"skip\" to count and skip such rows")
+    format!(
+        "FILE:{line}:{what}; mend or drop line {line}, or set data.bad_rows = \"skip\" to count and skip such rows"
+    )
 }
 
 /// The reason that goes with what is said.
 fn reason(what: &str) -> BadRowReason {
-    let n_columns =
-        || what.split(" columns, got ").nth(1).and_then(|rest| rest.split(' ').next()?.parse::<usize>().ok());
+    let n_columns = || {
+        what.split(" columns, got ")
+            .nth(1)
+            .and_then(|rest| rest.split(' ').next()?.parse::<usize>().ok())
+    };
     match what {
         _ if what.contains("empty line") => BadRowReason::EmptyLine,
         _ if what.contains("field label") => BadRowReason::Label,
@@ -161,8 +180,12 @@ const BAD_INTEGERS: &[(&[u8], &str)] = &[
     (b"123456789012345678901234567890123x", "`12345678901234567890123456789012...`"),
 ];
 
-const OVERFLOWS: &[&str] =
-    &["9223372036854775808", "-9223372036854775809", "99999999999999999999", "18446744073709551616"];
+const OVERFLOWS: &[&str] = &[
+    "9223372036854775808",
+    "-9223372036854775809",
+    "99999999999999999999",
+    "18446744073709551616",
+];
 
 const BAD_TOKENS: &[(&[u8], &str)] = &[
     (b"0", "`0`"),
@@ -212,7 +235,8 @@ fn field_cases() -> Vec<Case> {
         }
         for text in OVERFLOWS {
             let (line, start) = with_column(field, text.as_bytes());
-            let what = format!("field I{field}: expected an integer of at most 64 bits, got `{text}`");
+            let what =
+                format!("field I{field}: expected an integer of at most 64 bits, got `{text}`");
             cases.push((line, format!("{start}: {what}")));
         }
     }
@@ -256,7 +280,10 @@ fn line_cases() -> Vec<Case> {
     let twice = [&row, &b"\r\r"[..]].concat();
     let last = end - 8;
     let got = r"`0000001a\r`";
-    cases.push((twice, format!("{last}: field C26: expected eight hex digits or nothing, got {got}")));
+    cases.push((
+        twice,
+        format!("{last}: field C26: expected eight hex digits or nothing, got {got}"),
+    ));
     cases
 }
 
@@ -273,7 +300,12 @@ fn every_bad_line_is_named_exactly() {
             let path = place.write(name, &content);
             assert_eq!(place.outcome(&path, None), expected, "{}", line.escape_ascii());
             let (n_good, counts, message) = place.outcome_with(SKIP, &path, None);
-            assert_eq!((n_good, counts.total(), message.as_str()), (3, 1, "no error"), "{}", line.escape_ascii());
+            assert_eq!(
+                (n_good, counts.total(), message.as_str()),
+                (3, 1, "no error"),
+                "{}",
+                line.escape_ascii()
+            );
             assert_eq!(counts.of(reason(&what)), 1, "{what}");
             assert_eq!(count_rows(&[path], None).unwrap(), 4, "{}", line.escape_ascii());
         }
@@ -282,7 +314,8 @@ fn every_bad_line_is_named_exactly() {
 
 /// What is said of each row, in order, as reading goes on after malformed ones.
 fn events(place: &Place, path: &Path, n_bytes: usize) -> Vec<String> {
-    let (mut reader, mut record, mut events) = (open(path, Some(n_bytes)).unwrap(), Record::default(), Vec::new());
+    let (mut reader, mut record, mut events) =
+        (open(path, Some(n_bytes)).unwrap(), Record::default(), Vec::new());
     loop {
         match reader.read_record(&mut record) {
             Ok(true) => events.push("good".to_owned()),
@@ -298,10 +331,15 @@ fn bad_lines_are_named_alike_at_every_boundary() {
     let place = Place::new();
     let good = columns().join(&b'\t');
     for cases in [line_cases(), field_cases()].concat().chunks(60) {
-        let content: Vec<u8> =
-            cases.iter().flat_map(|(line, _)| [&good, line].map(|it| [it, &b"\n"[..]].concat())).flatten().collect();
-        let said =
-            cases.iter().enumerate().flat_map(|(idx, (_, what))| ["good".to_owned(), advised(what, 2 * idx + 2)]);
+        let content: Vec<u8> = cases
+            .iter()
+            .flat_map(|(line, _)| [&good, line].map(|it| [it, &b"\n"[..]].concat()))
+            .flatten()
+            .collect();
+        let said = cases
+            .iter()
+            .enumerate()
+            .flat_map(|(idx, (_, what))| ["good".to_owned(), advised(what, 2 * idx + 2)]);
         let expected: Vec<_> = said.collect();
         let paths = [place.write("a", &content), place.write("a.gz", &gzip(&content))];
         for n_bytes in 1..=300 {
@@ -326,7 +364,10 @@ fn the_error_names_the_place_in_a_bad_row() {
     let (line, _) = with_column(5, b"0x1f");
     let path = place.write("day_0", &[&line[..], b"\n"].concat());
     let error = first_error(&path, None).1.unwrap();
-    assert_eq!(place.message(&path, &error), advised("11: field I5: expected an integer or nothing, got `0x1f`", 1));
+    assert_eq!(
+        place.message(&path, &error),
+        advised("11: field I5: expected an integer or nothing, got `0x1f`", 1)
+    );
     assert!(error.is_data_error() && !error.is_io_error());
 }
 
@@ -380,7 +421,10 @@ fn a_line_over_64_kib_is_refused_wherever_it_ends() {
                 let (n_good, counts, message) = place.outcome_with(SKIP, &path, n_bytes);
                 let n_empty = u64::from(!end.is_empty());
                 assert_eq!((n_good, message.as_str()), (2, "no error"));
-                assert_eq!((counts.of(BadRowReason::LineTooLong), counts.of(BadRowReason::EmptyLine)), (1, n_empty));
+                assert_eq!(
+                    (counts.of(BadRowReason::LineTooLong), counts.of(BadRowReason::EmptyLine)),
+                    (1, n_empty)
+                );
             }
         }
     }
@@ -400,13 +444,15 @@ fn damaged_compression_is_never_a_clean_end() {
         bytes[whole.len() - from_end] ^= 0x40;
         bytes
     };
-    let early = |kind: &str| format!("FILE: the {kind} data end too early; download the file again");
+    let early =
+        |kind: &str| format!("FILE: the {kind} data end too early; download the file again");
     let damaged = |kind: &str, detail: &str| {
         let advice = format!("test it with `{kind} -t`, or download it again");
         format!("FILE: the {kind} data are damaged ({detail}); {advice}")
     };
     let checksum = "corrupt gzip stream does not have a matching checksum";
-    let trailing = "FILE: after the gzip data come bytes that are not gzip; download the file again";
+    let trailing =
+        "FILE: after the gzip data come bytes that are not gzip; download the file again";
     let wrong_method = [&[0x1f, 0x8b, 7][..], &gz[3..]].concat();
     let cases = [
         (cut(&gz, 1), early("gzip")),
@@ -446,7 +492,8 @@ fn files_that_are_not_what_they_seem_are_named_at_once() {
         format!("FILE: named .{extension} but not {kind}; rename it, or download it again")
     };
     let empty = "FILE: is empty; remove it from the list, or get it again".to_owned();
-    let mark = "FILE:1:1: expected a label, got a UTF-8 byte order mark; remove it with `tail -c +4`";
+    let mark =
+        "FILE:1:1: expected a label, got a UTF-8 byte order mark; remove it with `tail -c +4`";
     let marked = [&b"\xef\xbb\xbf"[..], &row].concat();
     let cases = [
         ("a.gz", row.clone(), misnamed("gz", "gzip")),
@@ -468,7 +515,11 @@ fn files_that_are_not_what_they_seem_are_named_at_once() {
         let path = place.write(name, &content);
         for n_bytes in [None].into_iter().chain((1..=300).map(Some)) {
             assert_eq!(place.outcome(&path, n_bytes), (0, expected.clone()), "{name}");
-            assert_eq!(place.outcome_with(SKIP, &path, n_bytes).2, expected, "{name}: no row is to blame");
+            assert_eq!(
+                place.outcome_with(SKIP, &path, n_bytes).2,
+                expected,
+                "{name}: no row is to blame"
+            );
         }
         let error = count_rows(std::slice::from_ref(&path), None).unwrap_err();
         assert_eq!(place.message(&path, &error), expected);
@@ -492,7 +543,8 @@ fn a_pipe_is_judged_as_a_file_is() {
     .into_iter()
     .enumerate()
     {
-        // Each its own: a reader that stopped early may hold its end a while longer, and a writer would take it for the next.
+        // Each its own: a reader that stopped early may hold its end a while longer, and a writer
+        // would take it for the next.
         let pipe = place.path(&format!("pipe-{idx}"));
         assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
         let writer = std::thread::spawn({
@@ -541,7 +593,10 @@ fn standard_input_is_not_counted_and_no_files_are_no_input() {
     );
     assert!(error.is_io_error());
     let error = Reader::open(vec![], Format::CriteoKaggle).err().unwrap();
-    assert_eq!(error.to_string(), "no input files were given; name at least one, or `-` for standard input");
+    assert_eq!(
+        error.to_string(),
+        "no input files were given; name at least one, or `-` for standard input"
+    );
 }
 
 /// Only where the user is not root, whom permissions don't stop.

@@ -55,7 +55,8 @@ fn write_csv(path: &Path) {
     let mut text = String::from("click,age,unused,price,city,item,time\n");
     for row in 0..N_ROWS {
         let city = city(row).map(|city| format!("\"{}\"", city.replace('"', "\"\"")));
-        let [age, price] = [age(row).map(|it| it.to_string()), price(row).map(|it| it.to_string())].map(show);
+        let [age, price] =
+            [age(row).map(|it| it.to_string()), price(row).map(|it| it.to_string())].map(show);
         let [city, item] = [city, item(row).map(|it| it.to_string())].map(show);
         writeln!(text, "{},{age},0.5,{price},{city},{item},{}", row % 2, time(row)).unwrap();
     }
@@ -64,7 +65,8 @@ fn write_csv(path: &Path) {
 
 fn write_parquet(path: &Path) {
     let schema = Arc::new(parse_message_type(SCHEMA).unwrap());
-    let mut writer = SerializedFileWriter::new(File::create(path).unwrap(), schema, Arc::default()).unwrap();
+    let mut writer =
+        SerializedFileWriter::new(File::create(path).unwrap(), schema, Arc::default()).unwrap();
     for start in (0..N_ROWS).step_by(GROUP as usize) {
         let rows: Vec<i64> = (start..N_ROWS.min(start + GROUP)).collect();
         let mut group = writer.next_row_group().unwrap();
@@ -122,7 +124,11 @@ fn records_are_those_of_the_csv() {
         for n_skipped in [0, 1, 299, 300, 301, 1000, 1750] {
             let expected = records(&csv, as_text.clone(), n_skipped);
             assert_eq!(expected.len() as u64, 2 * N_ROWS as u64 - n_skipped);
-            assert_eq!(records(&parquet, as_parquet.clone(), n_skipped), expected, "{n_skipped} skipped");
+            assert_eq!(
+                records(&parquet, as_parquet.clone(), n_skipped),
+                expected,
+                "{n_skipped} skipped"
+            );
         }
         let list = [parquet.clone()];
         assert_eq!(as_parquet.count_rows(&list, None).unwrap(), 1000);
@@ -152,7 +158,11 @@ fn what_is_no_parquet_or_lacks_a_column_is_said() {
         record.clicked = false;
     }
     assert_eq!(unlabelled, expected);
-    let error = Reader::open(vec![parquet], dialect).unwrap().read_record(&mut record).unwrap_err().to_string();
+    let error = Reader::open(vec![parquet], dialect)
+        .unwrap()
+        .read_record(&mut record)
+        .unwrap_err()
+        .to_string();
     assert!(error.contains("there is no column `clicks`"), "{error}");
     let text = Columns { delimiter: ';', ..columns(false) };
     let error = Dialect::new("parquet", Some(text)).unwrap_err().to_string();

@@ -6,8 +6,9 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use criteo_io::{
-    Batch, CachePlan, Categorical, Columns, Day, Dialect, Format, Kind, Label, Numeric, Part, PartRows, Position,
-    Prefetch, PrefetchConfig, ReadError, Reader, Record, RecordSource, RowWriter, Split, Synth, SynthConfig,
+    Batch, CachePlan, Categorical, Columns, Day, Dialect, Format, Kind, Label, Numeric, Part,
+    PartRows, Position, Prefetch, PrefetchConfig, ReadError, Reader, Record, RecordSource,
+    RowWriter, Split, Synth, SynthConfig,
 };
 
 const N_ROWS: u64 = 53;
@@ -38,9 +39,12 @@ fn table(rows: std::ops::Range<u64>) -> Vec<u8> {
     while synth.read_record(&mut record).unwrap() {
         let Record { clicked, integers, tokens, day, .. } = &record;
         let number = integers.iter().flatten().next().unwrap_or(&0);
-        let bag: Vec<_> = tokens.iter().take(4).flatten().map(|token| format!("{token:x}")).collect();
-        let (day, text_field) = (day.unwrap(), tokens[4].map_or_else(String::new, |token| token.to_string()));
-        writeln!(text, "{day},{},{number},\"{text_field}\",{}", u8::from(*clicked), bag.join("|")).unwrap();
+        let bag: Vec<_> =
+            tokens.iter().take(4).flatten().map(|token| format!("{token:x}")).collect();
+        let (day, text_field) =
+            (day.unwrap(), tokens[4].map_or_else(String::new, |token| token.to_string()));
+        writeln!(text, "{day},{},{number},\"{text_field}\",{}", u8::from(*clicked), bag.join("|"))
+            .unwrap();
     }
     text
 }
@@ -80,11 +84,17 @@ fn file(directory: &Path, name: &str, content: &[u8]) -> PathBuf {
 
 fn reading(name: &'static str, paths: Vec<PathBuf>, dialect: impl Into<Dialect>) -> Stream {
     let dialect = dialect.into();
-    Stream { name, open: Box::new(move || Box::new(Reader::open(paths.clone(), dialect.clone()).unwrap())) }
+    Stream {
+        name,
+        open: Box::new(move || Box::new(Reader::open(paths.clone(), dialect.clone()).unwrap())),
+    }
 }
 
 fn part(name: &'static str, whole: Stream, split: Split) -> Stream {
-    Stream { name, open: Box::new(move || Box::new(PartRows::new((whole.open)(), split, Part::Train))) }
+    Stream {
+        name,
+        open: Box::new(move || Box::new(PartRows::new((whole.open)(), split, Part::Train))),
+    }
 }
 
 /// The whole of it in every kind of file, and of other sources.
@@ -108,7 +118,11 @@ fn kinds(directory: &Path) -> Vec<Stream> {
         open_plain(),
         reading("gzip", vec![file(directory, "a.gz", &gzip(&text))], Format::CriteoKaggle),
         reading("zstd", vec![file(directory, "a.zst", &zstd(&text))], Format::CriteoKaggle),
-        reading("files that are no days", vec![first.clone(), second.clone(), third.clone()], Format::CriteoKaggle),
+        reading(
+            "files that are no days",
+            vec![first.clone(), second.clone(), third.clone()],
+            Format::CriteoKaggle,
+        ),
         open_cache(),
         reading("files that are days", vec![first, second, third], Format::CriteoTerabyte),
         open_table("table"),
@@ -150,7 +164,12 @@ fn a_stream_resumed_at_any_batch_delivers_the_rest() {
             assert_eq!(ends.last().map_or(0, |end| end.n_rows), n_rows, "{name}");
             for (n_done, &from) in ends.iter().enumerate() {
                 let rest = batches(open(), config(max_rows, from)).unwrap();
-                assert_eq!(rest, whole[n_done + 1..], "{name}, after {} rows of {max_rows:?}", from.n_rows);
+                assert_eq!(
+                    rest,
+                    whole[n_done + 1..],
+                    "{name}, after {} rows of {max_rows:?}",
+                    from.n_rows
+                );
             }
         }
     }
@@ -174,7 +193,8 @@ fn the_source_comes_back_at_the_same_row() {
 fn the_digest_is_that_of_the_rows_however_they_are_kept() {
     let directory = tempfile::tempdir().unwrap();
     let kinds = kinds(directory.path());
-    let whole: Vec<_> = kinds.iter().map(|kind| end((kind.open)(), config(None, Position::default()))).collect();
+    let whole: Vec<_> =
+        kinds.iter().map(|kind| end((kind.open)(), config(None, Position::default()))).collect();
     // Plain, gzip, zstd, several files, cache; then the same with days.
     assert!(whole[..5].iter().all(|position| *position == whole[0]), "{whole:?}");
     assert_ne!(whole[5], whole[0]);
@@ -193,8 +213,11 @@ fn the_digest_is_that_of_the_rows_however_they_are_kept() {
 fn a_prefix_that_is_another_one_or_shorter_is_refused() {
     let directory = tempfile::tempdir().unwrap();
     for Stream { name, open } in kinds(directory.path()) {
-        let ends: Vec<_> =
-            batches(open(), config(None, Position::default())).unwrap().iter().map(|batch| batch.end).collect();
+        let ends: Vec<_> = batches(open(), config(None, Position::default()))
+            .unwrap()
+            .iter()
+            .map(|batch| batch.end)
+            .collect();
         let jumps = open().jumps();
         let (at, n_all) = (ends[1], ends.last().unwrap().n_rows);
         let refused = |from| batches(open(), config(None, from));
@@ -229,15 +252,19 @@ fn a_changed_row_is_noticed_wherever_it_stands_before() {
         Box::new(Reader::open(vec![path], Format::CriteoKaggle).unwrap())
     };
     let from = batches(open(&text), config(None, Position::default())).unwrap()[2].end;
-    let starts: Vec<usize> =
-        std::iter::once(0).chain(text.iter().enumerate().filter(|it| *it.1 == b'\n').map(|it| it.0 + 1)).collect();
+    let starts: Vec<usize> = std::iter::once(0)
+        .chain(text.iter().enumerate().filter(|it| *it.1 == b'\n').map(|it| it.0 + 1))
+        .collect();
     for (row, &start) in starts[..N_ROWS as usize].iter().enumerate() {
         let mut changed = text.clone();
         // The label.
         changed[start] ^= 1;
         let got = batches(open(&changed), config(None, from));
         assert_eq!(got.is_err(), row < 21, "row {row}");
-        assert!(got.map_or_else(|error| matches!(error, ReadError::Changed { n_rows: 21, n_read: 21 }), |_| true));
+        assert!(got.map_or_else(
+            |error| matches!(error, ReadError::Changed { n_rows: 21, n_read: 21 }),
+            |_| true
+        ));
     }
     let error = batches(open(&text[starts[1]..]), config(None, from)).unwrap_err();
     assert!(matches!(error, ReadError::Changed { .. }), "a row less, {error}");

@@ -5,8 +5,8 @@ use std::fs;
 use std::path::PathBuf;
 
 use criteo_io::{
-    CacheFault, CachePlan, Categorical, Columns, Dialect, Format, Kind, Label, Numeric, ReadError, Reader, Record,
-    RecordSource, Transform,
+    CacheFault, CachePlan, Categorical, Columns, Dialect, Format, Kind, Label, Numeric, ReadError,
+    Reader, Record, RecordSource, Transform,
 };
 
 fn columns() -> Columns {
@@ -22,7 +22,9 @@ fn columns() -> Columns {
 }
 
 fn table(n_rows: usize) -> String {
-    let row = |n: usize| format!("{},{},{},\"text, {}\",{}\n", n % 5, n * n, n as f64 / 7.0, n % 100, n / 300);
+    let row = |n: usize| {
+        format!("{},{},{},\"text, {}\",{}\n", n % 5, n * n, n as f64 / 7.0, n % 100, n / 300)
+    };
     let gap = |n: usize| format!("{},,,,{}\n", n % 5, n / 300);
     let rows = (0..n_rows).map(|n| if n % 10 == 3 { gap(n) } else { row(n) });
     "y,a,b,c,day\n".to_owned() + &rows.collect::<String>()
@@ -63,7 +65,9 @@ fn another_description_makes_it_stale_and_other_sizes_do_not() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("rows.csv");
     fs::write(&path, table(10)).unwrap();
-    let plan = |columns: Columns| CachePlan::new(vec![path.clone()], dialect(columns), None, None).unwrap();
+    let plan = |columns: Columns| {
+        CachePlan::new(vec![path.clone()], dialect(columns), None, None).unwrap()
+    };
     plan(columns()).build(&mut |_| {}).unwrap();
     plan(Columns { features: vec![100, 100], ..columns() }).open().unwrap();
     let mut others = [columns(), columns(), columns(), columns(), columns()];
@@ -77,7 +81,8 @@ fn another_description_makes_it_stale_and_other_sizes_do_not() {
         assert!(matches!(fault, CacheFault::Described));
         assert_eq!(fault.to_string(), "it was made by another description of the columns");
     }
-    let tokens_alone = Columns { categorical: vec![Categorical::new("c", Kind::String)], ..columns() };
+    let tokens_alone =
+        Columns { categorical: vec![Categorical::new("c", Kind::String)], ..columns() };
     assert_eq!(plan(tokens_alone.clone()).file(), plan(columns()).file());
     plan(tokens_alone).build(&mut |_| {}).unwrap();
     assert!(matches!(plan(columns()).open(), Err(CacheFault::Described)));

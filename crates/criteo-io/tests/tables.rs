@@ -7,8 +7,8 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use criteo_io::{
-    Batch, Categorical, Column, Columns, Day, Dialect, Format, Kind, Label, Numeric, Reader, Record, RecordSource,
-    Transform, hash_text,
+    Batch, Categorical, Column, Columns, Day, Dialect, Format, Kind, Label, Numeric, Reader,
+    Record, RecordSource, Transform, hash_text,
 };
 
 /// A directory where every content can be put under a name.
@@ -106,14 +106,18 @@ fn outcome(path: &Path, columns: &Columns, n_bytes: Option<usize>) -> (u64, Stri
         match reader.read_record(&mut record) {
             Ok(true) => n_rows += 1,
             Ok(false) => return (n_rows, "no error".to_owned()),
-            Err(error) => return (n_rows, error.to_string().replace(path.to_str().unwrap(), "FILE")),
+            Err(error) => {
+                return (n_rows, error.to_string().replace(path.to_str().unwrap(), "FILE"));
+            }
         }
     }
 }
 
 /// What is said of a malformed row, with the ways out.
 fn advised(what: &str, line: u64) -> String {
-    format!("{what}; mend or drop line {line}, or set data.bad_rows = \"skip\" to count and skip such rows")
+    format!(
+        "{what}; mend or drop line {line}, or set data.bad_rows = \"skip\" to count and skip such rows"
+    )
 }
 
 fn gzip(content: &[u8]) -> Vec<u8> {
@@ -126,7 +130,8 @@ fn gzip(content: &[u8]) -> Vec<u8> {
 fn quotes_bags_numbers_and_days() {
     let place = Place::new();
     for (name, end, mark) in [("a", "\n", ""), ("b", "\r\n", ""), ("c", "\n", "\u{feff}")] {
-        let path = place.write(name, mark.to_owned() + &(HEADER.to_owned() + ROWS).replace('\n', end));
+        let path =
+            place.write(name, mark.to_owned() + &(HEADER.to_owned() + ROWS).replace('\n', end));
         let mut expected = shop_records();
         if end == "\r\n" {
             expected[0].tokens[0] = Some(hash_text(b"a, \"b\"\r\nc"));
@@ -162,10 +167,16 @@ fn several_files_of_any_compression_with_headers_in_any_order() {
         place.write("a.csv", HEADER.to_owned() + ROWS),
         place.write("b.csv.gz", gzip((header.to_owned() + other).as_bytes())),
         place.write("only a header", HEADER),
-        place.write("c.csv.zst", zstd::encode_all((HEADER.to_owned() + ROWS).as_bytes(), 1).unwrap()),
+        place.write(
+            "c.csv.zst",
+            zstd::encode_all((HEADER.to_owned() + ROWS).as_bytes(), 1).unwrap(),
+        ),
     ];
     let all = read(&paths, dialect(shop()));
-    assert_eq!(all.iter().map(|record| record.day.unwrap()).collect::<Vec<_>>(), [0, 0, 1, 1, 2, 3, 3, 4]);
+    assert_eq!(
+        all.iter().map(|record| record.day.unwrap()).collect::<Vec<_>>(),
+        [0, 0, 1, 1, 2, 3, 3, 4]
+    );
     assert_eq!(all[..3], shop_records());
     let text = |text: &str| Some(hash_text(text.as_bytes()));
     assert_eq!(all[3].tokens, [text("e"), Some(1), text("x"), None]);
@@ -203,7 +214,8 @@ fn columns_without_names_go_by_number() {
     let expected = advised("FILE:2:4: expected 3 columns, got 2", 2);
     assert_eq!(outcome(&path, &columns, None), (1, expected));
     let path = place.write("c", "1;x\n");
-    let expected = "FILE:1:1: there is no column number 3; there are 2 columns; check the delimiter";
+    let expected =
+        "FILE:1:1: there is no column number 3; there are 2 columns; check the delimiter";
     assert_eq!(outcome(&path, &columns, None), (0, expected.to_owned()));
     let named = Columns { names: ["y", "a", "b"].map(str::to_owned).to_vec(), ..columns };
     let path = place.write("d", "1;x;-");
@@ -216,25 +228,43 @@ const BAD_ROWS: &[(&str, &str)] = &[
     ("3,2024-01-02,d,no,1,1,1,t", "7:26: expected 9 columns, got 8"),
     ("3,2024-01-02,d,no,1,1,1,t,,x", "7:28: expected 9 columns, got 10"),
     ("lone", "7:5: expected 9 columns, got 1"),
-    ("3,2024-01-02,d,maybe,1,1,1,t,", "7:16: field bought: expected one of the labels, got `maybe`"),
+    (
+        "3,2024-01-02,d,maybe,1,1,1,t,",
+        "7:16: field bought: expected one of the labels, got `maybe`",
+    ),
     ("3,2024-01-02,d,,1,1,1,t,", "7:16: field bought: expected one of the labels, got nothing"),
     ("3,2024-01-02,d,no,old,1,1,t,", "7:19: field age: expected a number or nothing, got `old`"),
     ("3,2024-01-02,d,no,free,1,1,t,", "7:19: field age: expected a number or nothing, got `free`"),
     ("3,2024-01-02,d,no,1,nan,1,t,", "7:21: field price: expected a number or nothing, got `nan`"),
-    ("3,2024-01-02,d,no,1,1e39,1,t,", "7:21: field price: expected a number or nothing, got `1e39`"),
+    (
+        "3,2024-01-02,d,no,1,1e39,1,t,",
+        "7:21: field price: expected a number or nothing, got `1e39`",
+    ),
     ("3,2024-01-02,d,no,1,1,1.5,t,", "7:23: field shop: expected an integer or nothing, got `1.5`"),
-    ("3,2024-01-02,d,no,1,1,1,t,1f", "7:27: field colour: expected eight hex digits or nothing, got `1f`"),
+    (
+        "3,2024-01-02,d,no,1,1,1,t,1f",
+        "7:27: field colour: expected eight hex digits or nothing, got `1f`",
+    ),
     ("3,,d,no,1,1,1,t,", "7:3: field time: expected a day, got nothing"),
     // The leftmost counts, whatever the order of the description.
     ("3,2024-01-02,d,no,1,x,y,t,z", "7:21: field price: expected a number or nothing, got `x`"),
-    ("3,2024-01-02,d,maybe,1,x,y,t,z", "7:16: field bought: expected one of the labels, got `maybe`"),
+    (
+        "3,2024-01-02,d,maybe,1,x,y,t,z",
+        "7:16: field bought: expected one of the labels, got `maybe`",
+    ),
     (
         "3,2024-01-02,d,no,\"1\"0,1,1,t,",
         "7:19: expected the end of the field behind its closing quote, got more text; double the quotes inside it",
     ),
     // Quotes before it, on lines of their own.
-    ("3,2024-01-02,\"d\n\n\"\"\",no,old,1,1,t,", "9:8: field age: expected a number or nothing, got `old`"),
-    ("3,2024-01-02,d,no,\"o\nld\",1,1,t,", "7:19: field age: expected a number or nothing, got `o\\nld`"),
+    (
+        "3,2024-01-02,\"d\n\n\"\"\",no,old,1,1,t,",
+        "9:8: field age: expected a number or nothing, got `old`",
+    ),
+    (
+        "3,2024-01-02,d,no,\"o\nld\",1,1,t,",
+        "7:19: field age: expected a number or nothing, got `o\\nld`",
+    ),
 ];
 
 #[test]
@@ -288,7 +318,8 @@ fn what_is_wrong_with_a_file_is_said() {
             "FILE:1:9: expected the end of the field behind its closing quote, got more text; double the quotes inside it; \
              or set quoting to false",
         ),
-        // Quotes that take in other rows: how many, nobody can say, so that no row is left out for them.
+        // Quotes that take in other rows: how many, nobody can say, so that no row is left out for
+        // them.
         (
             format!("{HEADER}1,2024-01-02,\"d,no,1,1,1,t,\n2,2024-01-02,d,no,1,1,1,t,\n"),
             "FILE:2:14: expected a closing quote, got the end of the file; close the quote; or set quoting to false",
@@ -348,8 +379,14 @@ fn columns_survive_a_configuration_file() {
     assert_eq!(toml::from_str::<Columns>(&text).unwrap(), described);
     for format in [Format::Avazu, Format::Kdd12] {
         let columns = format.columns().unwrap();
-        assert_eq!(toml::from_str::<Columns>(&toml::to_string(&columns).unwrap()).unwrap(), columns);
+        assert_eq!(
+            toml::from_str::<Columns>(&toml::to_string(&columns).unwrap()).unwrap(),
+            columns
+        );
     }
     assert_eq!(described.numeric[1].transform, Transform::None);
-    assert_eq!(described.day, Some(Day { column: Column::from("time"), first: Some(10), drop_last: 0 }));
+    assert_eq!(
+        described.day,
+        Some(Day { column: Column::from("time"), first: Some(10), drop_last: 0 })
+    );
 }

@@ -5,7 +5,8 @@
 use std::collections::{HashMap, HashSet};
 
 use criteo_io::{
-    Categorical, Columns, Day, Dialect, Kind, Label, Numeric, Reader, Record, RecordSource, Transform, hash_text,
+    Categorical, Columns, Day, Dialect, Kind, Label, Numeric, Reader, Record, RecordSource,
+    Transform, hash_text,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -23,28 +24,31 @@ fn columns() -> impl Strategy<Value = Columns> {
         Just(Label { positive: vec!["1".to_owned(), "x".to_owned()], ..Label::binary("h") }),
     ];
     let shape = (prop_oneof![Just(','), Just('\t'), Just(';')], any::<bool>(), any::<bool>());
-    (shape, vec(category, 1..4), vec(number, 0..3), label).prop_map(|(shape, categories, numbers, label)| {
-        let ((delimiter, header, has_day), mut used) = (shape, HashSet::new());
-        let categorical = categories.into_iter().filter(|(place, ..)| used.insert(*place));
-        let categorical = categorical.map(|(place, kind, separator)| Categorical {
-            separator,
-            missing: vec!["-".to_owned()],
-            ..Categorical::new(NAMES[place], kind)
-        });
-        let categorical: Vec<_> = categorical.collect();
-        let mut used = HashSet::new();
-        let numeric = numbers.into_iter().filter(|(place, _)| used.insert(*place));
-        let numeric = numeric.map(|(place, transform)| Numeric { transform, ..Numeric::new(NAMES[place]) });
-        Columns {
-            delimiter,
-            header,
-            names: if header { Vec::new() } else { NAMES.map(str::to_owned).to_vec() },
-            numeric: numeric.collect(),
-            categorical,
-            day: has_day.then(|| Day { column: NAMES[0].into(), first: Some(3), drop_last: 1 }),
-            ..Columns::csv(label)
-        }
-    })
+    (shape, vec(category, 1..4), vec(number, 0..3), label).prop_map(
+        |(shape, categories, numbers, label)| {
+            let ((delimiter, header, has_day), mut used) = (shape, HashSet::new());
+            let categorical = categories.into_iter().filter(|(place, ..)| used.insert(*place));
+            let categorical = categorical.map(|(place, kind, separator)| Categorical {
+                separator,
+                missing: vec!["-".to_owned()],
+                ..Categorical::new(NAMES[place], kind)
+            });
+            let categorical: Vec<_> = categorical.collect();
+            let mut used = HashSet::new();
+            let numeric = numbers.into_iter().filter(|(place, _)| used.insert(*place));
+            let numeric = numeric
+                .map(|(place, transform)| Numeric { transform, ..Numeric::new(NAMES[place]) });
+            Columns {
+                delimiter,
+                header,
+                names: if header { Vec::new() } else { NAMES.map(str::to_owned).to_vec() },
+                numeric: numeric.collect(),
+                categorical,
+                day: has_day.then(|| Day { column: NAMES[0].into(), first: Some(3), drop_last: 1 }),
+                ..Columns::csv(label)
+            }
+        },
+    )
 }
 
 fn field() -> impl Strategy<Value = String> {
@@ -65,7 +69,8 @@ fn row() -> impl Strategy<Value = Vec<String>> {
     let label = prop_oneof![8 => "[01]", 1 => field()];
     let day = prop_oneof![8 => "[12][0-9]{2}", 1 => field()];
     let middle = prop_oneof![Just(String::new()), "[0-9]{8}", "[0-9]{8}", field()];
-    (day, vec(middle, 4), label).prop_map(|(day, middle, label)| [vec![day], middle, vec![label]].concat())
+    (day, vec(middle, 4), label)
+        .prop_map(|(day, middle, label)| [vec![day], middle, vec![label]].concat())
 }
 
 fn text_of(rows: &[Vec<String>], columns: &Columns, order: &[usize], end: &str) -> Vec<u8> {
@@ -90,7 +95,8 @@ struct Twin<'a> {
 
 impl Twin<'_> {
     fn record(&mut self, row: &[String]) -> Option<Record> {
-        let by_name: HashMap<&str, &str> = NAMES.into_iter().zip(row.iter().map(String::as_str)).collect();
+        let by_name: HashMap<&str, &str> =
+            NAMES.into_iter().zip(row.iter().map(String::as_str)).collect();
         let text = |column: &criteo_io::Column| by_name[column.to_string().trim_matches('`')];
         let mut record = Record::default();
         if let Some(day) = &self.columns.day {
@@ -127,9 +133,14 @@ impl Twin<'_> {
         }
         for column in &self.columns.categorical {
             let text = text(&column.column);
-            let parts: Vec<&str> = if column.separator.is_some() { text.split('|').collect() } else { vec![text] };
-            let present: Vec<&str> = parts.into_iter().filter(|part| !part.is_empty() && *part != "-").collect();
-            let tokens = present.iter().map(|part| token(column.kind, part)).collect::<Option<Vec<u32>>>()?;
+            let parts: Vec<&str> =
+                if column.separator.is_some() { text.split('|').collect() } else { vec![text] };
+            let present: Vec<&str> =
+                parts.into_iter().filter(|part| !part.is_empty() && *part != "-").collect();
+            let tokens = present
+                .iter()
+                .map(|part| token(column.kind, part))
+                .collect::<Option<Vec<u32>>>()?;
             record.tokens.extend(tokens.iter().map(|&token| Some(token)));
             if tokens.is_empty() {
                 record.tokens.push(None);

@@ -5,14 +5,15 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use criteo_io::{
-    Categorical, Column, Columns, Dialect, Format, Kind, Label, Numeric, Reader, Record, RecordSource, RowWriter,
-    Synth, SynthConfig,
+    Categorical, Column, Columns, Dialect, Format, Kind, Label, Numeric, Reader, Record,
+    RecordSource, RowWriter, Synth, SynthConfig,
 };
 
 const CONFIG: SynthConfig = SynthConfig { seed: 3, rows_per_day: 20 };
 
 fn text(format: Format) -> String {
-    let (mut synth, mut record, mut text) = (Synth::new(CONFIG, 0..70), Record::default(), Vec::new());
+    let (mut synth, mut record, mut text) =
+        (Synth::new(CONFIG, 0..70), Record::default(), Vec::new());
     let mut writer = RowWriter::new(format, CONFIG, 0);
     writer.write_header(&mut text);
     while synth.read_record(&mut record).unwrap() {
@@ -105,7 +106,11 @@ fn columns_after_the_label_are_one_number_less() {
         }
         let path = write(directory.path(), &without_column(rows, ',', 1));
         assert_eq!(read(&path, dialect.clone().without_label()), expected);
-        assert_eq!(read(&path, dialect.without_label().without_label()), expected, "once is enough");
+        assert_eq!(
+            read(&path, dialect.without_label().without_label()),
+            expected,
+            "once is enough"
+        );
     }
 }
 
@@ -126,12 +131,15 @@ fn another_number_of_columns_is_named() {
     let directory = tempfile::tempdir().unwrap();
     let row = |n_columns: usize| "\t".repeat(n_columns - 1) + "\n";
     let kaggle = || Dialect::from(Format::CriteoKaggle).without_label();
-    let way_out = "; mend or drop line 1, or set data.bad_rows = \"skip\" to count and skip such rows";
+    let way_out =
+        "; mend or drop line 1, or set data.bad_rows = \"skip\" to count and skip such rows";
     let expected = "expected 39 tab-separated columns, got";
     for (n_columns, what) in [
         (
             40,
-            format!("FILE:1:40: {expected} 40 (40 columns look like a file with labels, which are not expected here)"),
+            format!(
+                "FILE:1:40: {expected} 40 (40 columns look like a file with labels, which are not expected here)"
+            ),
         ),
         (41, format!("FILE:1:40: {expected} 41")),
         (38, format!("FILE:1:38: {expected} 38")),

@@ -1,5 +1,6 @@
-//! Which device the graph runs on. Apart from candle's `Device`, so that the trainer needs no tensor library
-//! and a build without CUDA refuses a GPU by name instead of falling back in silence.
+//! Which device the graph runs on. Apart from candle's `Device`, so that the trainer needs no
+//! tensor library and a build without CUDA refuses a GPU by name instead of falling back in
+//! silence.
 
 use std::fmt;
 use std::str::FromStr;
@@ -28,8 +29,12 @@ impl DeviceSpec {
     pub(crate) fn open(self) -> Result<Device, DeviceError> {
         match self {
             Self::Cpu => Ok(Device::Cpu),
-            Self::Cuda(ordinal) if !cfg!(feature = "cuda") => Err(DeviceError::CudaNotBuilt { ordinal }),
-            Self::Cuda(ordinal) => Device::new_cuda(ordinal).map_err(|source| DeviceError::Cuda { ordinal, source }),
+            Self::Cuda(ordinal) if !cfg!(feature = "cuda") => {
+                Err(DeviceError::CudaNotBuilt { ordinal })
+            }
+            Self::Cuda(ordinal) => {
+                Device::new_cuda(ordinal).map_err(|source| DeviceError::Cuda { ordinal, source })
+            }
         }
     }
 }
@@ -71,7 +76,10 @@ mod tests {
     fn other_names_are_refused() {
         for text in ["", "gpu", "cuda", "cuda:", "cuda:x", "cuda:-1", "cpu:0", "metal:0"] {
             let message = text.parse::<DeviceSpec>().unwrap_err().to_string();
-            assert!(message.contains(&format!("`{text}`")) && message.contains("cuda:0"), "{message}");
+            assert!(
+                message.contains(&format!("`{text}`")) && message.contains("cuda:0"),
+                "{message}"
+            );
         }
     }
 

@@ -1,5 +1,6 @@
-//! The engine for CPUs: blocks with a hand-written way forward and back on plain slices, and the model that runs them.
-//! Nothing in here knows a tensor; the candle graph says what it has to compute.
+//! The engine for CPUs: blocks with a hand-written way forward and back on plain slices, and the
+//! model that runs them. Nothing in here knows a tensor; the candle graph says what it has to
+//! compute.
 
 mod any;
 pub mod bench;

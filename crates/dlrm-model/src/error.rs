@@ -1,5 +1,5 @@
-//! What can go wrong: a shape that does not fit, a device that is not there, numbers that are not finite.
-//! One file, so that the wording stays of one kind: what, where, expected, what to do.
+//! What can go wrong: a shape that does not fit, a device that is not there, numbers that are not
+//! finite. One file, so that the wording stays of one kind: what, where, expected, what to do.
 
 /// A [`ModelConfig`](crate::ModelConfig) whose sizes do not fit together.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -24,7 +24,9 @@ pub enum ConfigError {
         layer_idx: usize,
     },
     /// A bottom MLP without input.
-    #[error("`bottom` is {bottom:?} but `n_dense` is 0: leave `bottom` empty for data without numeric columns")]
+    #[error(
+        "`bottom` is {bottom:?} but `n_dense` is 0: leave `bottom` empty for data without numeric columns"
+    )]
     BottomWithoutDense {
         /// Sizes configured.
         bottom: Vec<usize>,
@@ -53,13 +55,19 @@ pub enum ConfigError {
     #[error("`n_cross` is 0: a cross network needs at least one layer")]
     NoCrossLayers,
     /// A low-rank matrix of rank 0.
-    #[error("`rank` is 0: a low-rank cross layer needs at least 1; leave `rank` out for full matrices")]
+    #[error(
+        "`rank` is 0: a low-rank cross layer needs at least 1; leave `rank` out for full matrices"
+    )]
     ZeroRank,
 }
 
 /// Nothing when predicting, where a logit alone is at fault.
 fn with_label(logit: f32, label: f32) -> String {
-    if label.is_nan() && !logit.is_finite() { String::new() } else { format!(" with label {label}") }
+    if label.is_nan() && !logit.is_finite() {
+        String::new()
+    } else {
+        format!(" with label {label}")
+    }
 }
 
 fn describe_end(last: Option<usize>) -> String {
@@ -76,7 +84,9 @@ pub enum DeviceError {
         text: String,
     },
     /// A build without CUDA.
-    #[error("device `cuda:{ordinal}` needs a build with CUDA: rebuild with `--features cuda`, or use `cpu`")]
+    #[error(
+        "device `cuda:{ordinal}` needs a build with CUDA: rebuild with `--features cuda`, or use `cpu`"
+    )]
     CudaNotBuilt {
         /// The GPU asked for.
         ordinal: usize,
@@ -137,7 +147,9 @@ pub enum PrecisionError {
 #[derive(Debug, Clone, Copy, PartialEq, thiserror::Error)]
 pub enum OptimizerError {
     /// A share that is none.
-    #[error("`{name}` of Adam is {value}: expected at least 0 and less than 1, such as 0.9 or 0.999")]
+    #[error(
+        "`{name}` of Adam is {value}: expected at least 0 and less than 1, such as 0.9 or 0.999"
+    )]
     Beta {
         /// `beta1` or `beta2`.
         name: &'static str,
@@ -156,13 +168,17 @@ pub enum OptimizerError {
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum ParameterError {
     /// A name that the model has and the input lacks.
-    #[error("parameter `{name}` is missing: was it saved by a model of another shape or optimizer?")]
+    #[error(
+        "parameter `{name}` is missing: was it saved by a model of another shape or optimizer?"
+    )]
     Missing {
         /// Its name.
         name: String,
     },
     /// A name that the model lacks.
-    #[error("parameter `{name}` is unknown here: was it saved by a model of another shape or optimizer?")]
+    #[error(
+        "parameter `{name}` is unknown here: was it saved by a model of another shape or optimizer?"
+    )]
     Unknown {
         /// Its name.
         name: String,
@@ -194,7 +210,9 @@ pub enum ParameterError {
         got: usize,
     },
     /// A number of steps that is none.
-    #[error("`{name}` holds {value} at position {value_idx}, expected a whole number from 0 to 16777215")]
+    #[error(
+        "`{name}` holds {value} at position {value_idx}, expected a whole number from 0 to 16777215"
+    )]
     NotACount {
         /// Its name.
         name: String,
@@ -204,7 +222,9 @@ pub enum ParameterError {
         value: f32,
     },
     /// NaN or infinity.
-    #[error("parameter `{name}` holds {value} at position {value_idx}: a model that has diverged cannot be resumed")]
+    #[error(
+        "parameter `{name}` holds {value} at position {value_idx}: a model that has diverged cannot be resumed"
+    )]
     NonFinite {
         /// Its name.
         name: String,

@@ -1,14 +1,18 @@
-//! An MLP as one node of the graph, for the CPU. candle pays for every node with a gradient of zeros and an addition,
-//! and runs large element-wise operations on a thread pool that all shards would share; `mlp.rs` is the twin.
+//! An MLP as one node of the graph, for the CPU. candle pays for every node with a gradient of
+//! zeros and an addition, and runs large element-wise operations on a thread pool that all shards
+//! would share; `mlp.rs` is the twin.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use candle_core::{CpuStorage, CustomOp1, CustomOp2, Device, InplaceOp2, Layout, Result, Shape, Tensor};
+use candle_core::{
+    CpuStorage, CustomOp1, CustomOp2, Device, InplaceOp2, Layout, Result, Shape, Tensor,
+};
 
 use crate::bridge::{slice, slice_mut};
 use crate::mlp::Mlp;
 
-/// What one pass through a [`FusedMlp`] leaves behind: activations on the way forward, gradients on the way back.
+/// What one pass through a [`FusedMlp`] leaves behind: activations on the way forward, gradients on
+/// the way back.
 #[derive(Clone, Default)]
 pub(crate) struct Tape(Arc<Mutex<Records>>);
 
@@ -16,7 +20,8 @@ pub(crate) struct Tape(Arc<Mutex<Records>>);
 struct Records {
     /// Outputs of all layers but the last.
     hidden: Vec<Tensor>,
-    /// Gradient of each weight and bias, in the order of the layers; empty before the backward pass.
+    /// Gradient of each weight and bias, in the order of the layers; empty before the backward
+    /// pass.
     gradients: Vec<Tensor>,
 }
 
@@ -33,8 +38,8 @@ impl Tape {
 
 /// The layers of an [`Mlp`] and the tape of one pass.
 ///
-/// An input that is itself a variable is taken for the dense inputs of the model. candle walks back only to variables,
-/// so it must be one, but nobody wants its gradient, and it gets none.
+/// An input that is itself a variable is taken for the dense inputs of the model. candle walks back
+/// only to variables, so it must be one, but nobody wants its gradient, and it gets none.
 pub(crate) struct FusedMlp {
     layers: Vec<FusedLayer>,
     tape: Tape,
@@ -113,7 +118,13 @@ impl InplaceOp2 for AddBias {
         "add-bias"
     }
 
-    fn cpu_fwd(&self, y: &mut CpuStorage, y_layout: &Layout, bias: &CpuStorage, bias_layout: &Layout) -> Result<()> {
+    fn cpu_fwd(
+        &self,
+        y: &mut CpuStorage,
+        y_layout: &Layout,
+        bias: &CpuStorage,
+        bias_layout: &Layout,
+    ) -> Result<()> {
         let (y, bias) = (slice_mut(y, y_layout)?, slice(bias, bias_layout)?);
         for row in y.chunks_exact_mut(bias.len()) {
             if self.has_relu {
@@ -147,7 +158,10 @@ impl CustomOp2 for ReluGradient {
         output_layout: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
         let (gradient, output) = (slice(gradient, gradient_layout)?, slice(output, output_layout)?);
-        let masked = gradient.iter().zip(output).map(|(&gradient, &output)| if output > 0.0 { gradient } else { 0.0 });
+        let masked = gradient
+            .iter()
+            .zip(output)
+            .map(|(&gradient, &output)| if output > 0.0 { gradient } else { 0.0 });
         Ok((CpuStorage::F32(masked.collect()), gradient_layout.shape().clone()))
     }
 }

@@ -1,5 +1,5 @@
-//! What a model is to candle: a graph with its variables. A file in `models/` has one; `model.rs` shares out the shards and
-//! applies what they return.
+//! What a model is to candle: a graph with its variables. A file in `models/` has one; `model.rs`
+//! shares out the shards and applies what they return.
 
 use candle_core::{Device, Result, Tensor, Var};
 
@@ -9,7 +9,8 @@ use crate::models::ModelConfig;
 
 /// A network with its variables.
 pub(crate) trait Graph: Send + Sync {
-    /// The stacks of layers with the names of their layers. Each stack may run as one fused node with a tape.
+    /// The stacks of layers with the names of their layers. Each stack may run as one fused node
+    /// with a tape.
     fn stacks(&self) -> Vec<(Names, &Mlp)>;
 
     /// The variables that are in no stack, with their names.
@@ -17,7 +18,8 @@ pub(crate) trait Graph: Send + Sync {
         Vec::new()
     }
 
-    /// Logits `[B]`: in plain candle operations, or with tapes, one for each of the stacks, the same as fused nodes.
+    /// Logits `[B]`: in plain candle operations, or with tapes, one for each of the stacks, the
+    /// same as fused nodes.
     fn forward(&self, inputs: &ShardInputs, tapes: &Tapes) -> Result<Tensor>;
 }
 
@@ -64,7 +66,11 @@ pub(crate) fn parameters(graph: &dyn Graph) -> Vec<(String, Var)> {
 
 /// New tapes for a pass.
 pub(crate) fn tapes(graph: &dyn Graph, is_fused: bool) -> Tapes {
-    Tapes(if is_fused { graph.stacks().iter().map(|_| Tape::default()).collect() } else { Vec::new() })
+    Tapes(if is_fused {
+        graph.stacks().iter().map(|_| Tape::default()).collect()
+    } else {
+        Vec::new()
+    })
 }
 
 /// Consecutive samples of a batch, on the device.
@@ -85,7 +91,12 @@ pub(crate) struct ShardGradients {
 
 impl ShardInputs {
     /// Copies `dense` `[n, n_dense]` and `rows` `[n, F, d]` to the device as leaves of a new graph.
-    pub(crate) fn new(config: &ModelConfig, dense: &[f32], rows: &[f32], device: &Device) -> Result<Self> {
+    pub(crate) fn new(
+        config: &ModelConfig,
+        dense: &[f32],
+        rows: &[f32],
+        device: &Device,
+    ) -> Result<Self> {
         let n_samples = rows.len() / config.row_floats();
         let dense = if config.n_dense() > 0 {
             Some(Var::from_slice(dense, (n_samples, config.n_dense()), device)?.into_inner())
@@ -108,8 +119,8 @@ impl ShardInputs {
 
 /// Gradients of a loss whose derivative by each logit is what `slopes` makes of the logits.
 ///
-/// The loss itself is not in the graph: its derivative is exact on the host, and a constant `c` in `sum(c · logits)`
-/// starts the backward pass with just that derivative.
+/// The loss itself is not in the graph: its derivative is exact on the host, and a constant `c` in
+/// `sum(c · logits)` starts the backward pass with just that derivative.
 pub(crate) fn backward(
     graph: &dyn Graph,
     inputs: &ShardInputs,

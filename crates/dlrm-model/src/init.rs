@@ -11,14 +11,16 @@ pub(crate) struct LinearInit {
     pub(crate) bias: Vec<f32>,
 }
 
-/// Draws `weight ~ N(0, sqrt(2 / (n_input + n_output)))`, then `bias ~ N(0, sqrt(1 / n_output))`: the second
-/// argument of `N` is the standard deviation, and the order of the draws is part of what a seed means.
+/// Draws `weight ~ N(0, sqrt(2 / (n_input + n_output)))`, then `bias ~ N(0, sqrt(1 / n_output))`:
+/// the second argument of `N` is the standard deviation, and the order of the draws is part of what
+/// a seed means.
 pub(crate) fn linear<R: Rng>(rng: &mut R, n_input: usize, n_output: usize) -> LinearInit {
     let weight = matrix(rng, n_input, n_output);
     LinearInit { weight, bias: normal(rng, n_output, (1.0 / n_output as f64).sqrt()) }
 }
 
-/// Draws a vector to multiply a vector with, as a layer of one output, and a bias as long as the vector.
+/// Draws a vector to multiply a vector with, as a layer of one output, and a bias as long as the
+/// vector.
 pub(crate) fn cross<R: Rng>(rng: &mut R, len: usize) -> LinearInit {
     let weight = matrix(rng, len, 1);
     LinearInit { weight, bias: normal(rng, len, (1.0 / len as f64).sqrt()) }

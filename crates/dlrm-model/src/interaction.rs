@@ -1,14 +1,17 @@
-//! Dot products of all pairs of vectors: the specification in plain candle operations, and one node for the CPU,
-//! where candle would multiply 27 × 16 matrices one sample at a time and then scatter their gradients.
+//! Dot products of all pairs of vectors: the specification in plain candle operations, and one node
+//! for the CPU, where candle would multiply 27 × 16 matrices one sample at a time and then scatter
+//! their gradients.
 
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, Layout, Result, Shape, Tensor};
 
 use crate::bridge::slice;
 
-/// `x` `[B, d]` (if there is one) and `rows` `[B, F, d]` to `[B, d + pairs]`: `x` itself, then the dot products of all
-/// pairs of the vectors `x, row 0, row 1, ...` in the order (1,0), (2,0), (2,1), (3,0), ...
+/// `x` `[B, d]` (if there is one) and `rows` `[B, F, d]` to `[B, d + pairs]`: `x` itself, then the
+/// dot products of all pairs of the vectors `x, row 0, row 1, ...` in the order (1,0), (2,0),
+/// (2,1), (3,0), ...
 pub(crate) fn interact(x: Option<&Tensor>, rows: &Tensor, fused: bool) -> Result<Tensor> {
-    let pairs = if fused { |vectors: &Tensor| vectors.apply_op1(PairwiseDots) } else { pairwise_dots };
+    let pairs =
+        if fused { |vectors: &Tensor| vectors.apply_op1(PairwiseDots) } else { pairwise_dots };
     match x {
         Some(x) => {
             let vectors = Tensor::cat(&[&x.unsqueeze(1)?, rows], 1)?;
@@ -18,11 +21,13 @@ pub(crate) fn interact(x: Option<&Tensor>, rows: &Tensor, fused: bool) -> Result
     }
 }
 
-/// `[B, n, d]` to `[B, n(n-1)/2]`: the strict lower triangle of each sample's matrix of dot products, row by row.
+/// `[B, n, d]` to `[B, n(n-1)/2]`: the strict lower triangle of each sample's matrix of dot
+/// products, row by row.
 fn pairwise_dots(vectors: &Tensor) -> Result<Tensor> {
     let (n_samples, n_vectors, _) = vectors.dims3()?;
     let products = vectors.matmul(&vectors.transpose(1, 2)?.contiguous()?)?;
-    let positions: Vec<u32> = triangle(n_vectors).map(|(i, j)| (i * n_vectors + j) as u32).collect();
+    let positions: Vec<u32> =
+        triangle(n_vectors).map(|(i, j)| (i * n_vectors + j) as u32).collect();
     let positions = Tensor::new(positions, vectors.device())?;
     products.reshape((n_samples, n_vectors * n_vectors))?.index_select(&positions, 1)
 }
@@ -53,7 +58,12 @@ impl CustomOp1 for PairwiseDots {
         Ok((CpuStorage::F32(dots), (n_samples, n_pairs).into()))
     }
 
-    fn bwd(&self, vectors: &Tensor, _dots: &Tensor, dots_gradient: &Tensor) -> Result<Option<Tensor>> {
+    fn bwd(
+        &self,
+        vectors: &Tensor,
+        _dots: &Tensor,
+        dots_gradient: &Tensor,
+    ) -> Result<Option<Tensor>> {
         dots_gradient.apply_op2_no_bwd(&vectors.detach(), &PairwiseDotsGradient).map(Some)
     }
 }
@@ -68,8 +78,9 @@ fn transpose(vectors: &[f32], dim: usize, columns: &mut [f32]) {
     }
 }
 
-/// Adds the dot products to `dots`. The loop over `j` is innermost: its sums are independent, so they fill a vector
-/// register, while each sum still runs over `k` in the order of a plain dot product.
+/// Adds the dot products to `dots`. The loop over `j` is innermost: its sums are independent, so
+/// they fill a vector register, while each sum still runs over `k` in the order of a plain dot
+/// product.
 fn lower_triangle(columns: &[f32], n_vectors: usize, mut dots: &mut [f32]) {
     for i in 1..n_vectors {
         let (row, rest) = dots.split_at_mut(i);
@@ -97,10 +108,14 @@ impl CustomOp2 for PairwiseDotsGradient {
         vectors_layout: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
         let (_, n_vectors, dim) = vectors_layout.shape().dims3()?;
-        let (gradient, vectors) = (slice(gradient, gradient_layout)?, slice(vectors, vectors_layout)?);
+        let (gradient, vectors) =
+            (slice(gradient, gradient_layout)?, slice(vectors, vectors_layout)?);
         let mut result = vec![0f32; vectors.len()];
-        let samples = vectors.chunks_exact(n_vectors * dim).zip(result.chunks_exact_mut(n_vectors * dim));
-        for (gradient, (vectors, result)) in gradient.chunks_exact(n_vectors * (n_vectors - 1) / 2).zip(samples) {
+        let samples =
+            vectors.chunks_exact(n_vectors * dim).zip(result.chunks_exact_mut(n_vectors * dim));
+        for (gradient, (vectors, result)) in
+            gradient.chunks_exact(n_vectors * (n_vectors - 1) / 2).zip(samples)
+        {
             backward_sample(gradient, vectors, dim, result);
         }
         Ok((CpuStorage::F32(result), vectors_layout.shape().clone()))
@@ -144,7 +159,8 @@ mod tests {
     #[test]
     fn three_vectors_on_paper() {
         let (x, rows) = ([[1f32, 2.0]], [[[3f32, 5.0], [7.0, 11.0]]]);
-        let (x, rows) = (Tensor::new(&x, &Device::Cpu).unwrap(), Tensor::new(&rows, &Device::Cpu).unwrap());
+        let (x, rows) =
+            (Tensor::new(&x, &Device::Cpu).unwrap(), Tensor::new(&rows, &Device::Cpu).unwrap());
         for fused in [false, true] {
             let features = interact(Some(&x), &rows, fused).unwrap();
             assert_eq!(features.to_vec2::<f32>().unwrap(), [[1.0, 2.0, 13.0, 29.0, 76.0]]);

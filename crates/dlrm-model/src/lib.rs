@@ -1,8 +1,9 @@
 //! The dense part of deep learning recommendation models: forward, loss, gradients, optimizer.
 //!
-//! A recommendation model is a large table of embedding rows and a small dense network on top. This crate is the
-//! network. It never sees the table: a batch arrives as plain slices, with the embedding rows already looked up, and
-//! the gradients of exactly these rows go back, so that the table can live in any structure whatever.
+//! A recommendation model is a large table of embedding rows and a small dense network on top. This
+//! crate is the network. It never sees the table: a batch arrives as plain slices, with the
+//! embedding rows already looked up, and the gradients of exactly these rows go back, so that the
+//! table can live in any structure whatever.
 //!
 //! ```text
 //! dense [B, n_dense] ──► bottom MLP ──► x ─┐
@@ -13,29 +14,31 @@
 //!                                        └──► dense gradients, summed over shards ──► SGD, Adagrad or Adam
 //! ```
 //!
-//! The picture is DLRM ([`DlrmConfig`]). The other models ([`ModelConfig`] is any of them) have `x = dense ‖ rows` in its
-//! place, which goes into a stack of layers and beside it into
+//! The picture is DLRM ([`DlrmConfig`]). The other models ([`ModelConfig`] is any of them) have `x
+//! = dense ‖ rows` in its place, which goes into a stack of layers and beside it into
 //!
 //! * a linear layer: Wide & Deep ([`WideDeepConfig`]);
-//! * cross layers, `x_{l+1} = x_0 · (x_l · w_l) + b_l + x_l`: the Deep & Cross Network ([`DcnConfig`]);
-//! * cross layers, `x_{l+1} = x_0 ∘ (W_l x_l + b_l) + x_l`, with full or low-rank `W_l`: its second version
-//!   ([`DcnV2Config`]);
+//! * cross layers, `x_{l+1} = x_0 · (x_l · w_l) + b_l + x_l`: the Deep & Cross Network
+//!   ([`DcnConfig`]);
+//! * cross layers, `x_{l+1} = x_0 ∘ (W_l x_l + b_l) + x_l`, with full or low-rank `W_l`: its second
+//!   version ([`DcnV2Config`]);
 //! * a factorization machine: `DeepFM` ([`DeepFmConfig`]).
 //!
 //! There are two engines with the same calls, and [`Model`] is either of them:
 //!
-//! * [`CandleModel`], a [candle](candle_core) graph, is the specification: autograd on it says what the gradients are.
-//!   It runs on a CPU and on a GPU.
-//! * [`NativeModel`] runs on a CPU, faster: the same blocks with a hand-written way forward and back on plain slices,
-//!   in `f32` or with the operands of its products in bf16 ([`Precision`]).
+//! * [`CandleModel`], a [candle](candle_core) graph, is the specification: autograd on it says what
+//!   the gradients are. It runs on a CPU and on a GPU.
+//! * [`NativeModel`] runs on a CPU, faster: the same blocks with a hand-written way forward and
+//!   back on plain slices, in `f32` or with the operands of its products in bf16 ([`Precision`]).
 //!
 //! Three decisions shape both:
 //!
-//! * **Rows are a leaf.** A table inside the graph would get a gradient of its own size in every step.
-//! * **The loss is outside.** [`logit_loss`] is finite for every finite logit, its derivative is exact, and the network
-//!   is differentiated from that derivative.
-//! * **The batch is cut, not the products.** Every shard runs on one thread, and the cuts do not depend on the number
-//!   of threads, so neither do the results: same seed and data, same bits.
+//! * **Rows are a leaf.** A table inside the graph would get a gradient of its own size in every
+//!   step.
+//! * **The loss is outside.** [`logit_loss`] is finite for every finite logit, its derivative is
+//!   exact, and the network is differentiated from that derivative.
+//! * **The batch is cut, not the products.** Every shard runs on one thread, and the cuts do not
+//!   depend on the number of threads, so neither do the results: same seed and data, same bits.
 //!
 //! Initial weights come from a seeded generator of our own: `weight ~ N(0, sqrt(2 / (in + out)))`,
 //! `bias ~ N(0, sqrt(1 / out))`. Gradients are checked against PyTorch (`scripts/golden_dlrm.py`,
@@ -90,8 +93,8 @@ pub use engine::bench;
 pub use device::DeviceSpec;
 pub use engine::{EngineKind, Model, NativeModel, Team};
 pub use error::{
-    ConfigError, DeviceError, ModelError, OptimizerError, ParameterError, PrecisionError, UnknownEngine,
-    UnknownPrecision,
+    ConfigError, DeviceError, ModelError, OptimizerError, ParameterError, PrecisionError,
+    UnknownEngine, UnknownPrecision,
 };
 pub use loss::{logit_loss, sigmoid};
 pub use model::{CandleModel, Inputs, ModelOptions, StepLoss, StepOutputs};

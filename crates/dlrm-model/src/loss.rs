@@ -3,10 +3,11 @@
 
 use crate::error::ModelError;
 
-/// Cross-entropy in nats of one logit `x` against its label `y` in `[0, 1]`: `max(x, 0) - x·y + ln(1 + e^-|x|)`.
+/// Cross-entropy in nats of one logit `x` against its label `y` in `[0, 1]`: `max(x, 0) - x·y +
+/// ln(1 + e^-|x|)`.
 ///
-/// It equals `-y ln σ(x) - (1 - y) ln(1 - σ(x))` but neither overflows nor cancels: the exponential is of a negative
-/// number, and `ln_1p` keeps the digits of a small one.
+/// It equals `-y ln σ(x) - (1 - y) ln(1 - σ(x))` but neither overflows nor cancels: the exponential
+/// is of a negative number, and `ln_1p` keeps the digits of a small one.
 ///
 /// ```
 /// use dlrm_model::logit_loss;
@@ -33,7 +34,12 @@ pub fn sigmoid(logit: f32) -> f64 {
 /// Writes the derivative of the mean loss over `n_samples` by each logit: `(σ(x) - y) / n_samples`.
 ///
 /// The logits may be a part of the batch; `n_samples` is the whole.
-pub(crate) fn logit_gradients(logits: &[f32], labels: &[f32], n_samples: usize, gradients: &mut [f32]) {
+pub(crate) fn logit_gradients(
+    logits: &[f32],
+    labels: &[f32],
+    n_samples: usize,
+    gradients: &mut [f32],
+) {
     let scale = 1.0 / n_samples as f64;
     for ((gradient, &logit), &label) in gradients.iter_mut().zip(logits).zip(labels) {
         *gradient = ((sigmoid(logit) - f64::from(label)) * scale) as f32;
@@ -70,7 +76,10 @@ mod tests {
         for (logit, with_label_1, with_label_0) in cases {
             for (label, expected) in [(1.0, with_label_1), (0.0, with_label_0)] {
                 let loss = logit_loss(logit, label);
-                assert!((loss - expected).abs() <= 1e-12 * expected, "logit {logit}, label {label}: {loss}");
+                assert!(
+                    (loss - expected).abs() <= 1e-12 * expected,
+                    "logit {logit}, label {label}: {loss}"
+                );
             }
         }
     }
@@ -89,7 +98,8 @@ mod tests {
         logit_gradients(&logits, &labels, 10, &mut gradients);
         for (sample_idx, gradient) in gradients.into_iter().enumerate() {
             let (logit, label, step) = (logits[sample_idx], labels[sample_idx], 1.0 / 1024.0);
-            let slope = (logit_loss(logit + step, label) - logit_loss(logit - step, label)) / f64::from(2.0 * step);
+            let slope = (logit_loss(logit + step, label) - logit_loss(logit - step, label))
+                / f64::from(2.0 * step);
             assert!((f64::from(gradient) - slope / 10.0).abs() < 1e-7);
         }
     }

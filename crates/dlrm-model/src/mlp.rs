@@ -45,7 +45,8 @@ impl Mlp {
         Ok(Self { layers })
     }
 
-    /// `[B, n_input]` to `[B, n_output]`. With a tape, as one fused node that leaves its gradients there.
+    /// `[B, n_input]` to `[B, n_output]`. With a tape, as one fused node that leaves its gradients
+    /// there.
     pub(crate) fn forward(&self, x: &Tensor, tape: Option<&Tape>) -> Result<Tensor> {
         match tape {
             Some(tape) => x.apply_op1(FusedMlp::new(self, tape.clone())),

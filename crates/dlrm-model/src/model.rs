@@ -1,5 +1,6 @@
-//! The model that the trainer holds: slices in, slices out. Apart from the graph because another engine can offer
-//! the same four calls, and because sharding, threads and error checks are not part of the mathematics.
+//! The model that the trainer holds: slices in, slices out. Apart from the graph because another
+//! engine can offer the same four calls, and because sharding, threads and error checks are not
+//! part of the mathematics.
 
 use std::fmt;
 
@@ -67,7 +68,11 @@ impl StepOutputs<'_> {
 /// Names the first logit of a prediction that is not finite.
 pub(crate) fn check_logits(logits: &[f32]) -> Result<(), ModelError> {
     match logits.iter().position(|logit| !logit.is_finite()) {
-        Some(sample_idx) => Err(ModelError::NonFiniteLogit { sample_idx, logit: logits[sample_idx], label: f32::NAN }),
+        Some(sample_idx) => Err(ModelError::NonFiniteLogit {
+            sample_idx,
+            logit: logits[sample_idx],
+            label: f32::NAN,
+        }),
         None => Ok(()),
     }
 }
@@ -104,23 +109,25 @@ impl StepLoss {
 /// A model whose dense network is a candle graph.
 ///
 /// # How it works
-/// A batch is cut into shards whose number depends on the size of the batch alone. Each shard has a graph of its own
-/// with its embedding rows as a leaf; workers run the graphs, and the gradients are added in the order of the shards.
-/// So the results are the same bits for any number of threads. On a GPU the whole batch is one shard.
+/// A batch is cut into shards whose number depends on the size of the batch alone. Each shard has a
+/// graph of its own with its embedding rows as a leaf; workers run the graphs, and the gradients
+/// are added in the order of the shards. So the results are the same bits for any number of
+/// threads. On a GPU the whole batch is one shard.
 ///
-/// On a CPU the graph has one node for each stack of layers and one for DLRM's interaction. [`plain`](Self::plain)
-/// builds the model from candle's own operations instead: slower, easier to read, the reference for the other, and what
-/// runs on CUDA.
+/// On a CPU the graph has one node for each stack of layers and one for DLRM's interaction.
+/// [`plain`](Self::plain) builds the model from candle's own operations instead: slower, easier to
+/// read, the reference for the other, and what runs on CUDA.
 ///
 /// # Costs
-/// Each shard keeps a gradient as large as the model, at most 16 of them. In the Criteo Kaggle shapes, products are
-/// about half of the time. Before each product candle 0.11 reads `/proc/cpuinfo` to count the cores, a quarter of the
-/// time on a machine with two of them, unless the environment has `RAYON_NUM_THREADS`: set it to 1. The number of
-/// workers here is `n_threads` all the same.
+/// Each shard keeps a gradient as large as the model, at most 16 of them. In the Criteo Kaggle
+/// shapes, products are about half of the time. Before each product candle 0.11 reads
+/// `/proc/cpuinfo` to count the cores, a quarter of the time on a machine with two of them, unless
+/// the environment has `RAYON_NUM_THREADS`: set it to 1. The number of workers here is `n_threads`
+/// all the same.
 ///
 /// # Errors leave the model as it was
-/// A logit or a row gradient that is not finite is reported before any parameter changes. The outputs of a step that
-/// failed are unspecified.
+/// A logit or a row gradient that is not finite is reported before any parameter changes. The
+/// outputs of a step that failed are unspecified.
 pub struct CandleModel {
     config: ModelConfig,
     optimizer: OptimizerKind,
@@ -137,7 +144,8 @@ impl CandleModel {
     /// A model with freshly drawn weights.
     ///
     /// # Errors
-    /// A configuration that does not fit together, a device that cannot be had, threads that do not start.
+    /// A configuration that does not fit together, a device that cannot be had, threads that do not
+    /// start.
     ///
     /// # Panics
     /// If `n_threads` is 0.
@@ -152,7 +160,9 @@ impl CandleModel {
         let device = device.open()?;
         let graph = config.graph(seed, &device)?;
         let named = graph::parameters(&*graph).into_iter();
-        let parameters = named.map(|(name, value)| Parameter::new(name, value, optimizer)).collect::<Result<_, _>>()?;
+        let parameters = named
+            .map(|(name, value)| Parameter::new(name, value, optimizer))
+            .collect::<Result<_, _>>()?;
         Ok(Self { config, optimizer, device, graph, parameters, n_steps: 0, workers, is_fused })
     }
 
@@ -183,7 +193,8 @@ impl CandleModel {
     /// Forward pass, loss, backward pass, and one step of the optimizer.
     ///
     /// # Errors
-    /// The first sample whose logit, loss or row gradient is not finite, or a failure of the device.
+    /// The first sample whose logit, loss or row gradient is not finite, or a failure of the
+    /// device.
     ///
     /// # Panics
     /// If the batch is empty, or a slice has another length than its shape says.
@@ -219,16 +230,19 @@ impl CandleModel {
     /// The first sample whose logit is not finite, or a failure of the device.
     ///
     /// # Panics
-    /// If a slice has another length than its shape says; the length of `logits` is the number of samples.
+    /// If a slice has another length than its shape says; the length of `logits` is the number of
+    /// samples.
     pub fn predict(&self, inputs: Inputs<'_>, logits: &mut [f32]) -> Result<(), ModelError> {
         inputs.assert_lengths(&self.config, logits.len());
         if logits.is_empty() {
             return Ok(());
         }
         let inputs = Inputs { labels: &[], ..inputs };
-        let shards = shard::prediction(inputs, logits, if self.workers.is_empty() { 1 } else { usize::MAX });
-        let results =
-            self.workers.map(shards.collect(), |shard: Shard<'_>| self.forward(shard.inputs, shard.outputs.logits));
+        let shards =
+            shard::prediction(inputs, logits, if self.workers.is_empty() { 1 } else { usize::MAX });
+        let results = self.workers.map(shards.collect(), |shard: Shard<'_>| {
+            self.forward(shard.inputs, shard.outputs.logits)
+        });
         results.into_iter().collect::<Result<(), _>>()?;
         check_logits(logits)
     }
@@ -244,15 +258,16 @@ impl CandleModel {
     /// Sets all weights and biases, given in any order.
     ///
     /// # Errors
-    /// A name that is missing, unknown or given twice, a shape that differs, a value that is not finite; then nothing
-    /// has changed.
+    /// A name that is missing, unknown or given twice, a shape that differs, a value that is not
+    /// finite; then nothing has changed.
     pub fn load_parameters(&mut self, tensors: &[NamedTensor]) -> Result<(), ModelError> {
         parameters::import(self.values(), tensors)
     }
 
-    /// Copies of what the optimizer remembers, sorted by name: of each parameter Adagrad's sum of squares, under the
-    /// parameter's name, or Adam's two moments, under the name and `.first_moment` or `.second_moment`, with the number
-    /// of steps taken as `step`, `[2]`, modulo 2^24 and the rest. Empty for SGD.
+    /// Copies of what the optimizer remembers, sorted by name: of each parameter Adagrad's sum of
+    /// squares, under the parameter's name, or Adam's two moments, under the name and
+    /// `.first_moment` or `.second_moment`, with the number of steps taken as `step`, `[2]`, modulo
+    /// 2^24 and the rest. Empty for SGD.
     ///
     /// # Errors
     /// A failure of the device.
@@ -284,12 +299,18 @@ impl CandleModel {
     }
 
     fn state(&self) -> impl Iterator<Item = (&str, &Var)> {
-        self.parameters.iter().flat_map(|parameter| &parameter.state).map(|(name, var)| (name.as_str(), var))
+        self.parameters
+            .iter()
+            .flat_map(|parameter| &parameter.state)
+            .map(|(name, var)| (name.as_str(), var))
     }
 
     fn forward(&self, inputs: Inputs<'_>, logits: &mut [f32]) -> candle_core::Result<()> {
         let inputs = ShardInputs::new(&self.config, inputs.dense, inputs.rows, &self.device)?;
-        bridge::copy_out(&self.graph.forward(&inputs, &graph::tapes(&*self.graph, self.is_fused))?, logits)
+        bridge::copy_out(
+            &self.graph.forward(&inputs, &graph::tapes(&*self.graph, self.is_fused))?,
+            logits,
+        )
     }
 
     /// Fills the outputs of a shard and returns its gradients of the parameters.
@@ -311,10 +332,14 @@ impl CandleModel {
     fn update(&mut self, gradients: &[Vec<Tensor>], learning_rate: f32) -> Result<(), ModelError> {
         let step = self.optimizer.step(learning_rate, self.n_steps);
         self.n_steps += 1;
-        let steps = self.workers.map(self.parameters.iter().enumerate().collect(), |(parameter_idx, parameter)| {
-            let of_shards: Vec<&Tensor> = gradients.iter().map(|shard| &shard[parameter_idx]).collect();
-            parameter.step(&of_shards, step)
-        });
+        let steps = self.workers.map(
+            self.parameters.iter().enumerate().collect(),
+            |(parameter_idx, parameter)| {
+                let of_shards: Vec<&Tensor> =
+                    gradients.iter().map(|shard| &shard[parameter_idx]).collect();
+                parameter.step(&of_shards, step)
+            },
+        );
         Ok(steps.into_iter().collect::<Result<(), _>>()?)
     }
 }
@@ -323,6 +348,9 @@ impl fmt::Debug for CandleModel {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut debug = f.debug_struct("CandleModel");
         debug.field("config", &self.config).field("optimizer", &self.optimizer);
-        debug.field("device", &self.device).field("is_fused", &self.is_fused).finish_non_exhaustive()
+        debug
+            .field("device", &self.device)
+            .field("is_fused", &self.is_fused)
+            .finish_non_exhaustive()
     }
 }

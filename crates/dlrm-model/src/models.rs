@@ -1,6 +1,7 @@
-//! The models, a file each: the shape, from whose few numbers every layer size follows; the candle graph, which is the
-//! specification and what a GPU runs; and the network for a CPU, from the native blocks with their hand-written way back.
-//! Nothing else in this crate knows a kind of model.
+//! The models, a file each: the shape, from whose few numbers every layer size follows; the candle
+//! graph, which is the specification and what a GPU runs; and the network for a CPU, from the
+//! native blocks with their hand-written way back. Nothing else in this crate knows a kind of
+//! model.
 
 mod dcn;
 mod dcn_v2;
@@ -33,7 +34,8 @@ pub(crate) trait Architecture: Any + fmt::Debug + Send + Sync {
     /// What a sample consists of.
     fn inputs(&self) -> InputSizes;
 
-    /// Checks that the sizes fit together; names the first rule that is broken, with what was expected.
+    /// Checks that the sizes fit together; names the first rule that is broken, with what was
+    /// expected.
     fn validate(&self) -> Result<(), ConfigError>;
 
     /// Weights and biases in all; embedding rows are not part of the dense model.
@@ -42,7 +44,8 @@ pub(crate) trait Architecture: Any + fmt::Debug + Send + Sync {
     /// Floats that a pass keeps of one sample, about: what each layer saw and made of it.
     fn activation_floats(&self) -> usize;
 
-    /// The weights by which numeric inputs reach the logit: their columns are the inputs, the numeric ones first.
+    /// The weights by which numeric inputs reach the logit: their columns are the inputs, the
+    /// numeric ones first.
     fn dense_weights(&self) -> Vec<String>;
 
     /// The specification, with weights drawn from one generator, each weight before its bias.
@@ -148,7 +151,8 @@ impl ModelConfig {
         self.0.inputs().row_floats()
     }
 
-    /// Floats that a pass keeps of one sample, about: what each layer saw and made of it. For plans of memory.
+    /// Floats that a pass keeps of one sample, about: what each layer saw and made of it. For plans
+    /// of memory.
     #[must_use]
     pub fn activation_floats(&self) -> usize {
         self.0.activation_floats()
@@ -201,11 +205,19 @@ mod tests {
         WideDeepConfig { n_dense, n_fields, dim, deep: deep.to_vec() }.into()
     }
 
-    fn dcn((n_dense, n_fields, dim): (usize, usize, usize), n_cross: usize, deep: &[usize]) -> ModelConfig {
+    fn dcn(
+        (n_dense, n_fields, dim): (usize, usize, usize),
+        n_cross: usize,
+        deep: &[usize],
+    ) -> ModelConfig {
         DcnConfig { n_dense, n_fields, dim, n_cross, deep: deep.to_vec() }.into()
     }
 
-    fn dcn_v2((n_dense, n_fields, dim): (usize, usize, usize), rank: Option<usize>, deep: &[usize]) -> ModelConfig {
+    fn dcn_v2(
+        (n_dense, n_fields, dim): (usize, usize, usize),
+        rank: Option<usize>,
+        deep: &[usize],
+    ) -> ModelConfig {
         DcnV2Config { n_dense, n_fields, dim, n_cross: 2, rank, deep: deep.to_vec() }.into()
     }
 
@@ -220,7 +232,10 @@ mod tests {
             (wdl(KAGGLE, &[256, 256]), 176_559),
             (dcn(KAGGLE, 3, &[256; 3]), 244_924),
             (dcn_v2(KAGGLE, None, &[256, 256]), 2 * (429 * 429 + 429) + deep + 429 + 256 + 1),
-            (dcn_v2(KAGGLE, Some(64), &[256, 256]), 2 * (2 * 429 * 64 + 429) + deep + 429 + 256 + 1),
+            (
+                dcn_v2(KAGGLE, Some(64), &[256, 256]),
+                2 * (2 * 429 * 64 + 429) + deep + 429 + 256 + 1,
+            ),
             (deep_fm(KAGGLE, &[256, 256]), 176_559),
             (wdl(AVAZU, &[256, 256]), 352 * 256 + 256 + 256 * 256 + 256 + 256 + 1 + 352 + 1),
         ];

@@ -1,11 +1,13 @@
-//! Optimizers of the dense parameters: in plain candle operations, and in place on slices for the CPU.
+//! Optimizers of the dense parameters: in plain candle operations, and in place on slices for the
+//! CPU.
 
 use candle_core::{CpuStorage, Device, InplaceOp2, InplaceOp3, Layout, Result, Tensor, Var};
 
 use crate::bridge::{slice, slice_mut};
 use crate::error::OptimizerError;
 
-/// How the dense parameters follow their gradients. Embedding rows have an optimizer of their own, elsewhere.
+/// How the dense parameters follow their gradients. Embedding rows have an optimizer of their own,
+/// elsewhere.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum OptimizerKind {
     /// `w -= lr · g`
@@ -15,10 +17,12 @@ pub enum OptimizerKind {
         /// Keeps the step finite where no gradient has been seen; PyTorch's default is 1e-10.
         epsilon: f32,
     },
-    /// `m += (1 - beta1) · (g - m)`, `v = beta2 · v + (1 - beta2) · g²`, both 0 at the start, and at step `t`, from 1 on,
-    /// `w -= lr / (1 - beta1^t) · m / (sqrt(v) / sqrt(1 - beta2^t) + epsilon)`: as in PyTorch, without weight decay.
+    /// `m += (1 - beta1) · (g - m)`, `v = beta2 · v + (1 - beta2) · g²`, both 0 at the start, and
+    /// at step `t`, from 1 on, `w -= lr / (1 - beta1^t) · m / (sqrt(v) / sqrt(1 - beta2^t) +
+    /// epsilon)`: as in PyTorch, without weight decay.
     Adam {
-        /// Share of the mean of the gradients, `m`, that stays at each step; PyTorch's default is 0.9.
+        /// Share of the mean of the gradients, `m`, that stays at each step; PyTorch's default is
+        /// 0.9.
         beta1: f64,
         /// Share of the mean of their squares, `v`, that stays; PyTorch's default is 0.999.
         beta2: f64,
@@ -28,7 +32,8 @@ pub enum OptimizerKind {
 }
 
 impl OptimizerKind {
-    /// What the optimizer remembers of each parameter: for each number the end of its name in the saved state.
+    /// What the optimizer remembers of each parameter: for each number the end of its name in the
+    /// saved state.
     pub(crate) fn state_suffixes(self) -> &'static [&'static str] {
         match self {
             Self::Sgd => &[],
@@ -76,7 +81,11 @@ impl OptimizerKind {
                 return Err(OptimizerError::Beta { name, value });
             }
         }
-        if epsilon.is_finite() && epsilon >= 0.0 { Ok(()) } else { Err(OptimizerError::Epsilon { value: epsilon }) }
+        if epsilon.is_finite() && epsilon >= 0.0 {
+            Ok(())
+        } else {
+            Err(OptimizerError::Epsilon { value: epsilon })
+        }
     }
 }
 
@@ -139,7 +148,8 @@ pub(crate) struct Parameter {
 
 impl Parameter {
     pub(crate) fn new(name: String, value: Var, optimizer: OptimizerKind) -> Result<Self> {
-        let zeros = |suffix| Ok((format!("{name}{suffix}"), Var::from_tensor(&value.zeros_like()?)?));
+        let zeros =
+            |suffix| Ok((format!("{name}{suffix}"), Var::from_tensor(&value.zeros_like()?)?));
         let state = optimizer.state_suffixes().iter().map(zeros).collect::<Result<_>>()?;
         Ok(Self { name, value, state })
     }
@@ -165,13 +175,16 @@ impl Parameter {
         let direction = match (step, self.state.as_slice()) {
             (Step::Adagrad { learning_rate, epsilon }, [(_, squares)]) => {
                 squares.set(&of(squares).add(&gradient.sqr()?)?)?;
-                (gradient.div(&(of(squares).sqrt()? + f64::from(epsilon))?)? * f64::from(learning_rate))?
+                (gradient.div(&(of(squares).sqrt()? + f64::from(epsilon))?)?
+                    * f64::from(learning_rate))?
             }
             (Step::Adam(adam), [(_, first), (_, second)]) => {
-                first.set(&of(first).add(&(gradient.sub(&of(first))? * f64::from(adam.first))?)?)?;
+                first
+                    .set(&of(first).add(&(gradient.sub(&of(first))? * f64::from(adam.first))?)?)?;
                 let squares = (gradient.sqr()? * f64::from(adam.second))?;
                 second.set(&(of(second) * f64::from(adam.keep_second))?.add(&squares)?)?;
-                let size = ((of(second).sqrt()? / f64::from(adam.root))? + f64::from(adam.epsilon))?;
+                let size =
+                    ((of(second).sqrt()? / f64::from(adam.root))? + f64::from(adam.epsilon))?;
                 (of(first).div(&size)? * f64::from(adam.rate))?
             }
             (Step::Sgd { learning_rate }, _) => (gradient * f64::from(learning_rate))?,
@@ -191,7 +204,9 @@ impl Parameter {
                 second.inplace_op2(gradient, &FollowSquare { adam })?;
                 self.value.inplace_op3(first, second, &FollowMoments { adam })
             }
-            (Step::Sgd { learning_rate }, _) => self.value.inplace_op2(gradient, &SgdStep { learning_rate }),
+            (Step::Sgd { learning_rate }, _) => {
+                self.value.inplace_op2(gradient, &SgdStep { learning_rate })
+            }
             _ => unreachable!("a parameter has the state of its optimizer"),
         }
     }
@@ -244,7 +259,8 @@ struct Accumulate;
 elementwise!(Accumulate, "accumulate", |self, sum, gradient| *sum += gradient);
 
 struct AccumulateSquares;
-elementwise!(AccumulateSquares, "accumulate-squares", |self, sum, gradient| *sum += gradient * gradient);
+elementwise!(AccumulateSquares, "accumulate-squares", |self, sum, gradient| *sum +=
+    gradient * gradient);
 
 struct SgdStep {
     learning_rate: f32,
@@ -263,17 +279,23 @@ triplewise!(AdagradStep, "adagrad-step", |self, value, squares, gradient| {
 struct FollowGradient {
     adam: AdamStep,
 }
-elementwise!(FollowGradient, "adam-first-moment", |self, first, gradient| self.adam.follow(first, *gradient));
+elementwise!(FollowGradient, "adam-first-moment", |self, first, gradient| self
+    .adam
+    .follow(first, *gradient));
 
 struct FollowSquare {
     adam: AdamStep,
 }
-elementwise!(FollowSquare, "adam-second-moment", |self, second, gradient| self.adam.follow_square(second, *gradient));
+elementwise!(FollowSquare, "adam-second-moment", |self, second, gradient| self
+    .adam
+    .follow_square(second, *gradient));
 
 struct FollowMoments {
     adam: AdamStep,
 }
-triplewise!(FollowMoments, "adam-step", |self, value, first, second| self.adam.go(value, *first, *second));
+triplewise!(FollowMoments, "adam-step", |self, value, first, second| self
+    .adam
+    .go(value, *first, *second));
 
 #[cfg(test)]
 mod tests {
@@ -288,7 +310,10 @@ mod tests {
     }
 
     fn gradients() -> Vec<Tensor> {
-        [[0.5f32, 0.0, -1.0], [0.25, 0.0, 3.0]].iter().map(|g| Tensor::new(g, &Device::Cpu).unwrap()).collect()
+        [[0.5f32, 0.0, -1.0], [0.25, 0.0, 3.0]]
+            .iter()
+            .map(|g| Tensor::new(g, &Device::Cpu).unwrap())
+            .collect()
     }
 
     fn step_once(optimizer: OptimizerKind) -> Parameter {
@@ -318,7 +343,11 @@ mod tests {
     fn adam_on_paper() {
         let optimizer = OptimizerKind::Adam { beta1: 0.5, beta2: 0.75, epsilon: 0.25 };
         let parameter = step_once(optimizer);
-        let expected = [[1.0 - 0.5 * 0.75, -2.0, 0.5 - 0.5 * 2.0 / 2.25], [0.375, 0.0, 1.0], [0.140_625, 0.0, 1.0]];
+        let expected = [
+            [1.0 - 0.5 * 0.75, -2.0, 0.5 - 0.5 * 2.0 / 2.25],
+            [0.375, 0.0, 1.0],
+            [0.140_625, 0.0, 1.0],
+        ];
         assert_eq!(contents(&parameter), expected);
         assert_eq!(
             parameter.state.iter().map(|(name, _)| name).collect::<Vec<_>>(),
@@ -370,9 +399,18 @@ mod tests {
         let adam = |beta1, beta2, epsilon| OptimizerKind::Adam { beta1, beta2, epsilon }.validate();
         assert_eq!(adam(1.0, 0.5, 0.0), Err(OptimizerError::Beta { name: "beta1", value: 1.0 }));
         assert_eq!(adam(0.0, -0.1, 0.0), Err(OptimizerError::Beta { name: "beta2", value: -0.1 }));
-        assert!(matches!(adam(0.0, f64::NAN, 0.0), Err(OptimizerError::Beta { name: "beta2", .. })));
-        assert_eq!(adam(0.0, 0.0, f32::INFINITY), Err(OptimizerError::Epsilon { value: f32::INFINITY }));
+        assert!(matches!(
+            adam(0.0, f64::NAN, 0.0),
+            Err(OptimizerError::Beta { name: "beta2", .. })
+        ));
+        assert_eq!(
+            adam(0.0, 0.0, f32::INFINITY),
+            Err(OptimizerError::Epsilon { value: f32::INFINITY })
+        );
         let message = adam(1.5, 0.5, 0.0).unwrap_err().to_string();
-        assert_eq!(message, "`beta1` of Adam is 1.5: expected at least 0 and less than 1, such as 0.9 or 0.999");
+        assert_eq!(
+            message,
+            "`beta1` of Adam is 1.5: expected at least 0 and less than 1, such as 0.9 or 0.999"
+        );
     }
 }

@@ -1,4 +1,5 @@
-//! Named values out of a model and into it, for checkpoints and tests. Everything is checked before anything is set.
+//! Named values out of a model and into it, for checkpoints and tests. Everything is checked before
+//! anything is set.
 
 use std::collections::BTreeMap;
 
@@ -10,17 +11,20 @@ use crate::error::{ModelError, ParameterError};
 /// A tensor by name, on the host.
 #[derive(Debug, Clone, PartialEq)]
 pub struct NamedTensor {
-    /// Such as `bottom.0.weight`, `top.2.bias`, `cross.1.weight`, or of an optimizer `top.2.bias.first_moment`.
+    /// Such as `bottom.0.weight`, `top.2.bias`, `cross.1.weight`, or of an optimizer
+    /// `top.2.bias.first_moment`.
     pub name: String,
-    /// Weights are `[n_output, n_input]`, biases `[n_output]`; the weight vector of a cross layer is `[1, n]`, its bias
-    /// `[n]`.
+    /// Weights are `[n_output, n_input]`, biases `[n_output]`; the weight vector of a cross layer
+    /// is `[1, n]`, its bias `[n]`.
     pub shape: Vec<usize>,
     /// Row by row.
     pub values: Vec<f32>,
 }
 
 /// Copies variables to the host, sorted by name.
-pub(crate) fn export<'a>(vars: impl Iterator<Item = (&'a str, &'a Var)>) -> Result<Vec<NamedTensor>, ModelError> {
+pub(crate) fn export<'a>(
+    vars: impl Iterator<Item = (&'a str, &'a Var)>,
+) -> Result<Vec<NamedTensor>, ModelError> {
     let named = vars.map(|(name, var)| {
         let values = bridge::to_vec(var)?;
         Ok(NamedTensor { name: name.to_owned(), shape: var.dims().to_vec(), values })
@@ -48,7 +52,8 @@ pub(crate) fn import<'a>(
     Ok(())
 }
 
-/// The tensors in the order of their expected names and shapes; each must be there, and none beside them.
+/// The tensors in the order of their expected names and shapes; each must be there, and none beside
+/// them.
 pub(crate) fn find<'a, 't>(
     expected: impl Iterator<Item = (&'a str, &'a [usize])>,
     tensors: impl IntoIterator<Item = &'t NamedTensor>,
@@ -75,14 +80,26 @@ pub(crate) fn find<'a, 't>(
 fn check(tensor: &NamedTensor, expected: &[usize]) -> Result<(), ParameterError> {
     let NamedTensor { name, shape, values } = tensor;
     if shape != expected {
-        return Err(ParameterError::Shape { name: name.clone(), expected: expected.to_vec(), got: shape.clone() });
+        return Err(ParameterError::Shape {
+            name: name.clone(),
+            expected: expected.to_vec(),
+            got: shape.clone(),
+        });
     }
     let n_values = shape.iter().product();
     if values.len() != n_values {
-        return Err(ParameterError::Length { name: name.clone(), expected: n_values, got: values.len() });
+        return Err(ParameterError::Length {
+            name: name.clone(),
+            expected: n_values,
+            got: values.len(),
+        });
     }
     match values.iter().position(|value| !value.is_finite()) {
-        Some(value_idx) => Err(ParameterError::NonFinite { name: name.clone(), value_idx, value: values[value_idx] }),
+        Some(value_idx) => Err(ParameterError::NonFinite {
+            name: name.clone(),
+            value_idx,
+            value: values[value_idx],
+        }),
         None => Ok(()),
     }
 }

@@ -7,8 +7,8 @@ use crate::error::UnknownPrecision;
 
 /// The operands of the products by name: `f32`, `bf16` or `bf16-emulated`.
 ///
-/// Only operands are rounded: sums, weights, biases, embedding rows, the interaction, layers of one output, the loss
-/// and the optimizer stay `f32`.
+/// Only operands are rounded: sums, weights, biases, embedding rows, the interaction, layers of one
+/// output, the loss and the optimizer stay `f32`.
 ///
 /// ```
 /// use dlrm_model::Precision;
@@ -22,8 +22,8 @@ pub enum Precision {
     F32,
     /// Operands rounded to bf16, on a CPU with `AVX512_BF16` and the native engine.
     Bf16,
-    /// The same numbers on any CPU, but several times slower than `f32`: for tests, and to see what rounding does to a
-    /// model where the CPU lacks the instructions.
+    /// The same numbers on any CPU, but several times slower than `f32`: for tests, and to see what
+    /// rounding does to a model where the CPU lacks the instructions.
     Bf16Emulated,
 }
 

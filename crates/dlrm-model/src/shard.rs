@@ -1,18 +1,20 @@
-//! Cutting a batch into shards. The cuts depend on the size of the batch alone, never on the number of threads:
-//! this is what makes the results the same bits whatever their number.
+//! Cutting a batch into shards. The cuts depend on the size of the batch alone, never on the number
+//! of threads: this is what makes the results the same bits whatever their number.
 
 use crate::model::{Inputs, StepOutputs};
 
-/// A shard should be worth a graph of its own, and its activations should stay in the cache of a core.
+/// A shard should be worth a graph of its own, and its activations should stay in the cache of a
+/// core.
 const SHARD_SAMPLES: usize = 64;
 
-/// Every shard of a training step has gradients as large as the model, so there must be a limit. At a batch of 2,048,
-/// 16 is a third faster than 8: candle adds tensors of 65,536 floats and more on a thread pool of its own, which all
-/// shards wait for, and the rows of 256 samples are larger than that.
+/// Every shard of a training step has gradients as large as the model, so there must be a limit. At
+/// a batch of 2,048, 16 is a third faster than 8: candle adds tensors of 65,536 floats and more on
+/// a thread pool of its own, which all shards wait for, and the rows of 256 samples are larger than
+/// that.
 const MAX_TRAINING_SHARDS: usize = 16;
 
-/// The native engine packs the weights of a product once for each shard, so its shards should be large; but a batch
-/// of 512 should still have work for four threads, and one of 2,048 for eight.
+/// The native engine packs the weights of a product once for each shard, so its shards should be
+/// large; but a batch of 512 should still have work for four threads, and one of 2,048 for eight.
 const FEW_NATIVE_SHARDS: usize = 4;
 const MAX_NATIVE_SHARDS: usize = 8;
 
@@ -44,7 +46,11 @@ pub(crate) fn small(batch: Shard<'_>) -> Pieces<'_> {
 }
 
 /// Cuts a batch to predict into at most so many shards, which have no place for gradients.
-pub(crate) fn prediction<'a>(inputs: Inputs<'a>, logits: &'a mut [f32], max_shards: usize) -> Pieces<'a> {
+pub(crate) fn prediction<'a>(
+    inputs: Inputs<'a>,
+    logits: &'a mut [f32],
+    max_shards: usize,
+) -> Pieces<'a> {
     let n_shards = n_shards(logits.len(), max_shards);
     Pieces::new(Shard { inputs, outputs: StepOutputs { row_grads: &mut [], logits } }, n_shards)
 }
@@ -92,7 +98,8 @@ impl<'a> Iterator for Pieces<'a> {
         self.next_idx += 1;
         let [dense, rows, labels, row_grads] = self.widths.map(|width| n_samples * width);
         let Shard { inputs, outputs } = &mut self.rest;
-        let read = |values: &mut &'a [f32], n| values.split_off(..n).expect("the pieces cover the batch");
+        let read =
+            |values: &mut &'a [f32], n| values.split_off(..n).expect("the pieces cover the batch");
         let inputs = Inputs {
             dense: read(&mut inputs.dense, dense),
             rows: read(&mut inputs.rows, rows),
@@ -147,7 +154,9 @@ mod tests {
 
     #[test]
     fn native_shards_are_few_and_large() {
-        for (n_samples, n_shards) in [(0, 1), (1, 1), (127, 1), (128, 2), (256, 4), (512, 4), (700, 5), (2048, 8)] {
+        for (n_samples, n_shards) in
+            [(0, 1), (1, 1), (127, 1), (128, 2), (256, 4), (512, 4), (700, 5), (2048, 8)]
+        {
             let (rows, mut logits) = (vec![0.0; n_samples], vec![0.0; n_samples]);
             let inputs = Inputs { dense: &[], rows: &rows, labels: &[] };
             let outputs = StepOutputs { row_grads: &mut [], logits: &mut logits };
@@ -157,7 +166,8 @@ mod tests {
 
     #[test]
     fn slices_follow_the_cuts() {
-        let (rows, labels): (Vec<f32>, Vec<f32>) = ((0..390).map(|v| v as f32).collect(), vec![1.0; 130]);
+        let (rows, labels): (Vec<f32>, Vec<f32>) =
+            ((0..390).map(|v| v as f32).collect(), vec![1.0; 130]);
         let (mut row_grads, mut logits) = (rows.clone(), vec![0.0; 130]);
         let inputs = Inputs { dense: &[], rows: &rows, labels: &labels };
         let outputs = StepOutputs { row_grads: &mut row_grads, logits: &mut logits };
@@ -165,6 +175,10 @@ mod tests {
         assert_eq!(shards.len(), 2);
         assert_eq!(shards[1].inputs.rows, &rows[195..]);
         assert_eq!(shards[1].outputs.row_grads, shards[1].inputs.rows);
-        assert!(shards.iter().all(|shard| shard.inputs.dense.is_empty() && shard.outputs.logits.len() == 65));
+        assert!(
+            shards
+                .iter()
+                .all(|shard| shard.inputs.dense.is_empty() && shard.outputs.logits.len() == 65)
+        );
     }
 }

@@ -1,5 +1,6 @@
-//! Threads for whole shards. Each worker is a rayon pool of one thread, because candle's products ask rayon for
-//! parallelism: inside such a pool the request stays on the one thread, where the shard's data is in cache.
+//! Threads for whole shards. Each worker is a rayon pool of one thread, because candle's products
+//! ask rayon for parallelism: inside such a pool the request stays on the one thread, where the
+//! shard's data is in cache.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -19,7 +20,9 @@ impl Workers {
             builder.thread_name(move |_| format!("dlrm-{thread_idx}")).build()
         };
         let pools = (0..n_threads).map(build).collect::<Result<_, _>>();
-        pools.map(|pools| Self { pools }).map_err(|source| ModelError::Threads { n_threads, source })
+        pools
+            .map(|pools| Self { pools })
+            .map_err(|source| ModelError::Threads { n_threads, source })
     }
 
     /// Whether the calling thread does the work.
@@ -27,8 +30,13 @@ impl Workers {
         self.pools.is_empty()
     }
 
-    /// Applies `task` to every item and returns the results in the order of the items, whoever did which.
-    pub(crate) fn map<T: Send, R: Send>(&self, items: Vec<T>, task: impl Fn(T) -> R + Sync) -> Vec<R> {
+    /// Applies `task` to every item and returns the results in the order of the items, whoever did
+    /// which.
+    pub(crate) fn map<T: Send, R: Send>(
+        &self,
+        items: Vec<T>,
+        task: impl Fn(T) -> R + Sync,
+    ) -> Vec<R> {
         if self.is_empty() {
             return items.into_iter().map(task).collect();
         }
@@ -43,7 +51,10 @@ impl Workers {
         };
         on_each(&self.pools, &work);
         drop(queue);
-        results.into_iter().map(|result| result.expect("the queue is empty, so every item has a result")).collect()
+        results
+            .into_iter()
+            .map(|result| result.expect("the queue is empty, so every item has a result"))
+            .collect()
     }
 }
 
@@ -81,6 +92,9 @@ mod tests {
 
     #[test]
     fn inside_a_worker_rayon_has_one_thread() {
-        assert_eq!(Workers::new(2).unwrap().map(vec![(); 4], |()| rayon::current_num_threads()), [1; 4]);
+        assert_eq!(
+            Workers::new(2).unwrap().map(vec![(); 4], |()| rayon::current_num_threads()),
+            [1; 4]
+        );
     }
 }

@@ -6,8 +6,8 @@ mod common;
 
 use common::Engine;
 use dlrm_model::{
-    DeviceSpec, DlrmConfig, Inputs, Model, ModelError, ModelOptions, NamedTensor, OptimizerError, OptimizerKind,
-    ParameterError, StepOutputs,
+    DeviceSpec, DlrmConfig, Inputs, Model, ModelError, ModelOptions, NamedTensor, OptimizerError,
+    OptimizerKind, ParameterError, StepOutputs,
 };
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -27,12 +27,14 @@ fn options(optimizer: OptimizerKind, n_threads: usize) -> ModelOptions {
     ModelOptions { optimizer, seed: 7, device: DeviceSpec::Cpu, n_threads }
 }
 
-/// A step on a batch drawn from the step's number, at a rate of its own; the bits of its row gradients and logits.
+/// A step on a batch drawn from the step's number, at a rate of its own; the bits of its row
+/// gradients and logits.
 fn step(model: &mut Model, n_samples: usize, step_idx: u16) -> Vec<u32> {
     let (config, mut rng) = (model.config().clone(), ChaCha8Rng::seed_from_u64(step_idx.into()));
     let mut draw = |n: usize| (0..n).map(|_| rng.random_range(-1.0..1.0f32)).collect::<Vec<f32>>();
     let (dense, rows) = (draw(n_samples * config.n_dense()), draw(n_samples * config.row_floats()));
-    let labels: Vec<f32> = draw(n_samples).into_iter().map(|v| f32::from(u8::from(v > 0.0))).collect();
+    let labels: Vec<f32> =
+        draw(n_samples).into_iter().map(|v| f32::from(u8::from(v > 0.0))).collect();
     let (mut row_grads, mut logits) = (vec![f32::NAN; rows.len()], vec![f32::NAN; n_samples]);
     let inputs = Inputs { dense: &dense, rows: &rows, labels: &labels };
     let outputs = StepOutputs { row_grads: &mut row_grads, logits: &mut logits };
@@ -55,27 +57,39 @@ fn the_state_is_two_moments_and_the_number_of_steps() {
         let mut model = engine.build(config(), options(ADAM, 1));
         let [parameters, state] = contents(&model);
         let moments = parameters.iter().flat_map(|parameter| {
-            ["first", "second"].map(|which| (format!("{}.{which}_moment", parameter.name), parameter.shape.clone()))
+            ["first", "second"].map(|which| {
+                (format!("{}.{which}_moment", parameter.name), parameter.shape.clone())
+            })
         });
-        let mut expected: Vec<(String, Vec<usize>)> = moments.chain([("step".to_owned(), vec![2])]).collect();
+        let mut expected: Vec<(String, Vec<usize>)> =
+            moments.chain([("step".to_owned(), vec![2])]).collect();
         expected.sort();
-        let names = |state: &[NamedTensor]| state.iter().map(|t| (t.name.clone(), t.shape.clone())).collect::<Vec<_>>();
+        let names = |state: &[NamedTensor]| {
+            state.iter().map(|t| (t.name.clone(), t.shape.clone())).collect::<Vec<_>>()
+        };
         assert_eq!(names(&state), expected);
         assert!(state.iter().all(|tensor| tensor.values.iter().all(|&value| value == 0.0)));
         (0..3).for_each(|step_idx| drop(step(&mut model, 20, step_idx)));
         assert_eq!(count(&model), [3.0, 0.0]);
-        assert!(contents(&model)[1].iter().all(|tensor| tensor.values.iter().any(|&value| value != 0.0)));
+        assert!(
+            contents(&model)[1]
+                .iter()
+                .all(|tensor| tensor.values.iter().any(|&value| value != 0.0))
+        );
     }
 }
 
 #[test]
 fn bytes_of_the_state() {
     for &engine in ENGINES {
-        for (optimizer, n_bytes) in [(OptimizerKind::Sgd, 0), (OptimizerKind::Adagrad { epsilon: 0.0 }, 4), (ADAM, 8)] {
+        for (optimizer, n_bytes) in
+            [(OptimizerKind::Sgd, 0), (OptimizerKind::Adagrad { epsilon: 0.0 }, 4), (ADAM, 8)]
+        {
             let model = engine.build(config(), options(optimizer, 1));
             assert_eq!(model.n_state_bytes(), n_bytes * model.n_parameters());
             let state = model.optimizer_state().unwrap();
-            let n_values: usize = state.iter().filter(|t| t.name != "step").map(|t| t.values.len()).sum();
+            let n_values: usize =
+                state.iter().filter(|t| t.name != "step").map(|t| t.values.len()).sum();
             assert_eq!(model.n_state_bytes(), 4 * n_values);
         }
     }
@@ -94,7 +108,11 @@ fn a_restored_model_goes_on_bit_for_bit() {
         restored.load_optimizer_state(&state).unwrap();
         assert_eq!(contents(&restored), contents(&original));
         for step_idx in 3..6 {
-            assert_eq!(step(&mut restored, 130, step_idx), step(&mut original, 130, step_idx), "{engine:?}");
+            assert_eq!(
+                step(&mut restored, 130, step_idx),
+                step(&mut original, 130, step_idx),
+                "{engine:?}"
+            );
         }
         assert_eq!(contents(&restored), contents(&original), "{engine:?}");
     }
@@ -105,7 +123,8 @@ fn a_count_beyond_24_bits_goes_on() {
     for &engine in ENGINES {
         let mut model = engine.build(config(), options(ADAM, 1));
         let mut state = model.optimizer_state().unwrap();
-        state.iter_mut().find(|tensor| tensor.name == "step").unwrap().values = vec![16_777_214.0, 3.0];
+        state.iter_mut().find(|tensor| tensor.name == "step").unwrap().values =
+            vec![16_777_214.0, 3.0];
         model.load_optimizer_state(&state).unwrap();
         for expected in [[16_777_215.0, 3.0], [0.0, 4.0], [1.0, 4.0]] {
             step(&mut model, 10, 1);
@@ -117,17 +136,27 @@ fn a_count_beyond_24_bits_goes_on() {
 #[test]
 fn the_same_bits_for_any_number_of_threads() {
     // The second is large enough for more than one tile a layer.
-    let large = DlrmConfig { n_dense: 13, n_fields: 26, dim: 16, bottom: vec![64, 16], top: vec![300, 64, 1] };
+    let large = DlrmConfig {
+        n_dense: 13,
+        n_fields: 26,
+        dim: 16,
+        bottom: vec![64, 16],
+        top: vec![300, 64, 1],
+    };
     for (config, n_samples) in [(config(), 1), (config(), 700), (large, 200)] {
         for &engine in Engine::TRAINING {
             let run = |n_threads| {
                 let mut model = engine.build(config.clone(), options(ADAM, n_threads));
-                let outputs: Vec<Vec<u32>> = (0..3).map(|step_idx| step(&mut model, n_samples, step_idx)).collect();
+                let outputs: Vec<Vec<u32>> =
+                    (0..3).map(|step_idx| step(&mut model, n_samples, step_idx)).collect();
                 (outputs, contents(&model))
             };
             let one = run(1);
             for n_threads in [2, 4] {
-                assert!(run(n_threads) == one, "{engine:?}, {n_threads} threads, {n_samples} samples");
+                assert!(
+                    run(n_threads) == one,
+                    "{engine:?}, {n_threads} threads, {n_samples} samples"
+                );
             }
         }
     }
@@ -147,7 +176,10 @@ fn engines_agree_and_exchange_their_states() {
         for (ours, expected) in contents(&to).concat().iter().zip(&contents(&from).concat()) {
             assert_eq!((&ours.name, &ours.shape), (&expected.name, &expected.shape));
             for (ours, expected) in ours.values.iter().zip(&expected.values) {
-                assert!((ours - expected).abs() <= 1e-6 + 1e-5 * expected.abs(), "{ours}, expected {expected}");
+                assert!(
+                    (ours - expected).abs() <= 1e-6 + 1e-5 * expected.abs(),
+                    "{ours}, expected {expected}"
+                );
             }
         }
         let [parameters, state] = contents(&from);
@@ -174,25 +206,36 @@ fn what_does_not_fit_is_refused_and_changes_nothing() {
                 other => panic!("expected a refusal, got {other:?}"),
             }
         };
-        let step_of = |state: &[NamedTensor]| state.iter().position(|tensor| tensor.name == "step").unwrap();
+        let step_of =
+            |state: &[NamedTensor]| state.iter().position(|tensor| tensor.name == "step").unwrap();
         let missing = |name: &str| ParameterError::Missing { name: name.to_owned() };
         let error = refusal(&mut model, &|state| drop(state.remove(step_of(state))));
         assert_eq!(error, missing("step"));
-        assert_eq!(refusal(&mut model, &|state| drop(state.remove(0))), missing("bottom.0.bias.first_moment"));
+        assert_eq!(
+            refusal(&mut model, &|state| drop(state.remove(0))),
+            missing("bottom.0.bias.first_moment")
+        );
         let error = refusal(&mut model, &|state| {
             let step_idx = step_of(state);
             state[step_idx].values[0] = 1.5;
         });
-        assert_eq!(error, ParameterError::NotACount { name: "step".to_owned(), value_idx: 0, value: 1.5 });
+        assert_eq!(
+            error,
+            ParameterError::NotACount { name: "step".to_owned(), value_idx: 0, value: 1.5 }
+        );
         let of_adagrad = refusal(&mut model, &|state| *state = before[0].clone());
         assert_eq!(of_adagrad, missing("step"));
         assert_eq!(contents(&model), before);
 
-        let mut adagrad = engine.build(config(), options(OptimizerKind::Adagrad { epsilon: 0.0 }, 1));
+        let mut adagrad =
+            engine.build(config(), options(OptimizerKind::Adagrad { epsilon: 0.0 }, 1));
         assert!(matches!(adagrad.load_optimizer_state(&before[1]), Err(ModelError::Parameter(_))));
         let one = OptimizerKind::Adam { beta1: 0.9, beta2: 1.0, epsilon: 1e-8 };
         let refused = engine.try_build(config(), options(one, 1));
-        assert!(matches!(refused, Err(ModelError::Optimizer(OptimizerError::Beta { name: "beta2", .. }))));
+        assert!(matches!(
+            refused,
+            Err(ModelError::Optimizer(OptimizerError::Beta { name: "beta2", .. }))
+        ));
     }
 }
 
@@ -206,7 +249,10 @@ fn a_failed_step_is_not_counted() {
         let (mut row_grads, mut logits) = ([0.0; 48], [0.0]);
         let inputs = Inputs { dense: &[f32::NAN; 5], rows: &[0.1; 48], labels: &[1.0] };
         let outputs = StepOutputs { row_grads: &mut row_grads, logits: &mut logits };
-        assert!(matches!(model.train_step(inputs, 0.1, outputs), Err(ModelError::NonFiniteLogit { .. })));
+        assert!(matches!(
+            model.train_step(inputs, 0.1, outputs),
+            Err(ModelError::NonFiniteLogit { .. })
+        ));
         assert_eq!(contents(&model), before);
     }
 }

@@ -6,7 +6,9 @@ mod common;
 
 use common::twin::{Twin, Weights, weights, widen};
 use common::{Engine, other_models};
-use dlrm_model::{DeviceSpec, DlrmConfig, Inputs, ModelConfig, ModelOptions, OptimizerKind, StepOutputs};
+use dlrm_model::{
+    DeviceSpec, DlrmConfig, Inputs, ModelConfig, ModelOptions, OptimizerKind, StepOutputs,
+};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -34,17 +36,22 @@ fn slope(mut loss: impl FnMut(f64) -> f64, at: f64) -> f64 {
 }
 
 fn assert_close(what: &str, gradient: f64, slope: f64) {
-    assert!((gradient - slope).abs() <= 1e-6 + 1e-4 * slope.abs(), "{what}: {gradient}, expected {slope}");
+    assert!(
+        (gradient - slope).abs() <= 1e-6 + 1e-4 * slope.abs(),
+        "{what}: {gradient}, expected {slope}"
+    );
 }
 
 fn check(config: &ModelConfig, n_samples: usize, seed: u64, engine: Engine) {
     const RATE: f32 = 256.0;
-    let options = ModelOptions { optimizer: OptimizerKind::Sgd, seed, device: DeviceSpec::Cpu, n_threads: 2 };
+    let options =
+        ModelOptions { optimizer: OptimizerKind::Sgd, seed, device: DeviceSpec::Cpu, n_threads: 2 };
     let mut model = engine.build(config.clone(), options);
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let mut draw = |n: usize| (0..n).map(|_| rng.random_range(-1.0..1.0f32)).collect::<Vec<f32>>();
     let (dense, rows) = (draw(n_samples * config.n_dense()), draw(n_samples * config.row_floats()));
-    let labels: Vec<f32> = draw(n_samples).into_iter().map(|v| f32::from(u8::from(v > 0.0))).collect();
+    let labels: Vec<f32> =
+        draw(n_samples).into_iter().map(|v| f32::from(u8::from(v > 0.0))).collect();
 
     let before = model.parameters().unwrap();
     let (mut row_grads, mut logits) = (vec![0.0; rows.len()], vec![0.0; n_samples]);
@@ -83,9 +90,12 @@ fn check(config: &ModelConfig, n_samples: usize, seed: u64, engine: Engine) {
 
 #[test]
 fn all_gradients_are_slopes_of_the_loss() {
-    let with_dense = DlrmConfig { n_dense: 3, n_fields: 4, dim: 5, bottom: vec![7, 5], top: vec![6, 4, 1] };
-    let single_layers = DlrmConfig { n_dense: 1, n_fields: 1, dim: 1, bottom: vec![1], top: vec![1] };
-    let without_dense = DlrmConfig { n_dense: 0, n_fields: 3, dim: 2, bottom: vec![], top: vec![5, 1] };
+    let with_dense =
+        DlrmConfig { n_dense: 3, n_fields: 4, dim: 5, bottom: vec![7, 5], top: vec![6, 4, 1] };
+    let single_layers =
+        DlrmConfig { n_dense: 1, n_fields: 1, dim: 1, bottom: vec![1], top: vec![1] };
+    let without_dense =
+        DlrmConfig { n_dense: 0, n_fields: 3, dim: 2, bottom: vec![], top: vec![5, 1] };
     for config in [with_dense, single_layers, without_dense] {
         for (n_samples, seed) in [(1, 11), (3, 12), (7, 13)] {
             for &engine in Engine::ALL {

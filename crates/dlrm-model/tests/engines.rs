@@ -9,7 +9,8 @@ use std::collections::BTreeMap;
 use common::twin::{Twin, weights, widen};
 use common::{Engine, distance, other_models};
 use dlrm_model::{
-    DeviceSpec, DlrmConfig, Inputs, Model, ModelConfig, ModelOptions, NamedTensor, OptimizerKind, StepOutputs,
+    DeviceSpec, DlrmConfig, Inputs, Model, ModelConfig, ModelOptions, NamedTensor, OptimizerKind,
+    StepOutputs,
 };
 use proptest::prelude::*;
 use proptest::sample::select;
@@ -33,7 +34,8 @@ fn draw(config: &ModelConfig, n_samples: usize, seed: u64) -> [Vec<f32>; 3] {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let mut draw = |n: usize| (0..n).map(|_| rng.random_range(-1.0..1.0f32)).collect::<Vec<f32>>();
     let (dense, rows) = (draw(n_samples * config.n_dense()), draw(n_samples * config.row_floats()));
-    let labels: Vec<f32> = draw(n_samples).into_iter().map(|v| f32::from(u8::from(v > 0.0))).collect();
+    let labels: Vec<f32> =
+        draw(n_samples).into_iter().map(|v| f32::from(u8::from(v > 0.0))).collect();
     [dense, rows, labels]
 }
 
@@ -45,7 +47,10 @@ fn distance_from_kinks(model: &Model, n_samples: usize, seed: u64) -> f64 {
     let mut twin = Twin::new(config, &weights);
     for sample in 0..n_samples {
         let dense = &dense[sample * config.n_dense()..][..config.n_dense()];
-        twin.logit(&widen(dense), &widen(&rows[sample * config.row_floats()..][..config.row_floats()]));
+        twin.logit(
+            &widen(dense),
+            &widen(&rows[sample * config.row_floats()..][..config.row_floats()]),
+        );
     }
     twin.nearest_kink
 }
@@ -99,9 +104,13 @@ fn options(optimizer: OptimizerKind, seed: u64) -> ModelOptions {
 
 /// Some steps of both, from the same weights.
 fn follow(config: &ModelConfig, n_samples: usize, seed: u64, optimizer: OptimizerKind) {
-    let [mut native, mut plain] =
-        [Engine::Native, Engine::Plain].map(|engine| engine.build(config.clone(), options(optimizer, seed)));
-    assert_eq!(native.parameters().unwrap(), plain.parameters().unwrap(), "the same seed, the same bits");
+    let [mut native, mut plain] = [Engine::Native, Engine::Plain]
+        .map(|engine| engine.build(config.clone(), options(optimizer, seed)));
+    assert_eq!(
+        native.parameters().unwrap(),
+        plain.parameters().unwrap(),
+        "the same seed, the same bits"
+    );
     for step_idx in 0..4 {
         if distance_from_kinks(&plain, n_samples, seed + step_idx) < 2e-6 {
             return;
@@ -114,7 +123,11 @@ fn follow(config: &ModelConfig, n_samples: usize, seed: u64, optimizer: Optimize
         assert_close("predictions", &ours.predicted, &expected.predicted);
     }
     assert_all_close("weights", &native.parameters().unwrap(), &plain.parameters().unwrap());
-    assert_all_close("state", &native.optimizer_state().unwrap(), &plain.optimizer_state().unwrap());
+    assert_all_close(
+        "state",
+        &native.optimizer_state().unwrap(),
+        &plain.optimizer_state().unwrap(),
+    );
 }
 
 fn optimizers() -> impl Strategy<Value = OptimizerKind> {
@@ -122,8 +135,8 @@ fn optimizers() -> impl Strategy<Value = OptimizerKind> {
 }
 
 proptest! {
-    // A fixed seed: rounding near a kink decides for one engine and against the other now and then, and a build must
-    // not depend on whether chance finds such a case today.
+    // A fixed seed: rounding near a kink decides for one engine and against the other now and then,
+    // and a build must not depend on whether chance finds such a case today.
     #![proptest_config(ProptestConfig { rng_seed: RngSeed::Fixed(1), ..ProptestConfig::with_cases(48) })]
     #[test]
     fn native_follows_the_specification(
@@ -151,10 +164,16 @@ proptest! {
 /// The published shapes, at more samples than are kept at a time.
 #[test]
 fn a_large_batch_of_the_published_shapes() {
-    let dlrm = DlrmConfig { n_dense: 13, n_fields: 26, dim: 16, bottom: vec![64, 16], top: vec![512, 256, 1] };
+    let dlrm = DlrmConfig {
+        n_dense: 13,
+        n_fields: 26,
+        dim: 16,
+        bottom: vec![64, 16],
+        top: vec![512, 256, 1],
+    };
     for config in std::iter::once(dlrm.into()).chain(other_models(13, 26, 16, &[64, 64])) {
-        let [mut native, mut fused] =
-            [Engine::Native, Engine::Fused].map(|engine| engine.build(config.clone(), options(OptimizerKind::Sgd, 1)));
+        let [mut native, mut fused] = [Engine::Native, Engine::Fused]
+            .map(|engine| engine.build(config.clone(), options(OptimizerKind::Sgd, 1)));
         for seed in 0..2 {
             let (ours, expected) = (step(&mut native, 2500, seed), step(&mut fused, 2500, seed));
             assert_close("logits", &ours.logits, &expected.logits);
@@ -168,8 +187,10 @@ fn a_large_batch_of_the_published_shapes() {
 /// What one engine gives out, the other takes in.
 #[test]
 fn engines_exchange_their_states() {
-    let dlrm = DlrmConfig { n_dense: 5, n_fields: 6, dim: 8, bottom: vec![32, 8], top: vec![24, 1] };
-    let configs: Vec<ModelConfig> = std::iter::once(dlrm.into()).chain(other_models(5, 6, 8, &[24])).collect();
+    let dlrm =
+        DlrmConfig { n_dense: 5, n_fields: 6, dim: 8, bottom: vec![32, 8], top: vec![24, 1] };
+    let configs: Vec<ModelConfig> =
+        std::iter::once(dlrm.into()).chain(other_models(5, 6, 8, &[24])).collect();
     let adagrad = OptimizerKind::Adagrad { epsilon: 1e-10 };
     let pairs = [(Engine::Native, Engine::Fused), (Engine::Fused, Engine::Native)];
     for (config, (from, to)) in configs.iter().flat_map(|config| pairs.map(|pair| (config, pair))) {
@@ -185,14 +206,17 @@ fn engines_exchange_their_states() {
     }
 }
 
-/// What one step gives out and the gradients of the parameters, with bf16 and as specified, by name.
+/// What one step gives out and the gradients of the parameters, with bf16 and as specified, by
+/// name.
 type Pairs = BTreeMap<String, [Vec<f32>; 2]>;
 
 /// Adds one step to the pairs.
 fn compare(config: &ModelConfig, n_samples: usize, seed: u64, pairs: &mut Pairs) {
     let engines = [Engine::NativeBf16, Engine::Plain];
     for (side, engine) in engines.into_iter().enumerate() {
-        let mut add = |what: String, values: &[f32]| pairs.entry(what).or_default()[side].extend_from_slice(values);
+        let mut add = |what: String, values: &[f32]| {
+            pairs.entry(what).or_default()[side].extend_from_slice(values)
+        };
         let mut model = engine.build(config.clone(), options(OptimizerKind::Sgd, seed));
         let before = model.parameters().unwrap();
         let trace = step(&mut model, n_samples, seed);
@@ -201,22 +225,33 @@ fn compare(config: &ModelConfig, n_samples: usize, seed: u64, pairs: &mut Pairs)
         add("predictions".to_owned(), &trace.predicted);
         add("row gradients".to_owned(), &trace.row_grads);
         for (before, after) in before.iter().zip(model.parameters().unwrap()) {
-            let steps: Vec<f32> =
-                before.values.iter().zip(&after.values).map(|(before, after)| before - after).collect();
+            let steps: Vec<f32> = before
+                .values
+                .iter()
+                .zip(&after.values)
+                .map(|(before, after)| before - after)
+                .collect();
             add(format!("gradient of {}", after.name), &steps);
         }
     }
 }
 
-/// Operands are rounded to 8 bits, by at most 2^-9 of each; where no unit is near the kink of its `ReLU`, so that none
-/// falls to the other side, everything is right to a hundredth of its size.
+/// Operands are rounded to 8 bits, by at most 2^-9 of each; where no unit is near the kink of its
+/// `ReLU`, so that none falls to the other side, everything is right to a hundredth of its size.
 #[test]
 fn bf16_follows_the_specification_to_a_hundredth() {
-    let dense = DlrmConfig { n_dense: 13, n_fields: 26, dim: 16, bottom: vec![16], top: vec![16, 1] };
-    let odd = DlrmConfig { n_dense: 7, n_fields: 5, dim: 3, bottom: vec![9, 3], top: vec![17, 5, 1] };
-    let without_dense = DlrmConfig { n_dense: 0, n_fields: 9, dim: 8, bottom: vec![], top: vec![33, 1] };
+    let dense =
+        DlrmConfig { n_dense: 13, n_fields: 26, dim: 16, bottom: vec![16], top: vec![16, 1] };
+    let odd =
+        DlrmConfig { n_dense: 7, n_fields: 5, dim: 3, bottom: vec![9, 3], top: vec![17, 5, 1] };
+    let without_dense =
+        DlrmConfig { n_dense: 0, n_fields: 9, dim: 8, bottom: vec![], top: vec![33, 1] };
     let dlrms = [dense, odd, without_dense].map(ModelConfig::from);
-    let others = [other_models(13, 26, 16, &[16]), other_models(7, 5, 3, &[17, 5]), other_models(0, 9, 8, &[33])];
+    let others = [
+        other_models(13, 26, 16, &[16]),
+        other_models(7, 5, 3, &[17, 5]),
+        other_models(0, 9, 8, &[33]),
+    ];
     for config in dlrms.into_iter().chain(others.concat()) {
         let (mut n_checked, mut pairs) = (0, Pairs::new());
         for seed in 0..60 {
@@ -234,17 +269,27 @@ fn bf16_follows_the_specification_to_a_hundredth() {
     }
 }
 
-/// In the published shapes some of 768 units a sample are near their kink and fall to the other side, each with all of
-/// its gradient: half a hundredth of the units are 7 hundredths of the length of a gradient.
+/// In the published shapes some of 768 units a sample are near their kink and fall to the other
+/// side, each with all of its gradient: half a hundredth of the units are 7 hundredths of the
+/// length of a gradient.
 #[test]
 fn bf16_in_the_published_shapes() {
-    let config = DlrmConfig { n_dense: 13, n_fields: 26, dim: 16, bottom: vec![64, 16], top: vec![512, 256, 1] };
+    let config = DlrmConfig {
+        n_dense: 13,
+        n_fields: 26,
+        dim: 16,
+        bottom: vec![64, 16],
+        top: vec![512, 256, 1],
+    };
     for (n_samples, seed) in [(129, 1), (300, 2)] {
         let mut pairs = Pairs::new();
         compare(&config.clone().into(), n_samples, seed, &mut pairs);
         for (what, [ours, expected]) in pairs {
             let (distance, is_gradient) = (distance(&ours, &expected), what.contains("gradient"));
-            assert!(distance < if is_gradient { 0.1 } else { 1e-2 }, "{what}, {n_samples} samples: {distance}");
+            assert!(
+                distance < if is_gradient { 0.1 } else { 1e-2 },
+                "{what}, {n_samples} samples: {distance}"
+            );
         }
     }
 }

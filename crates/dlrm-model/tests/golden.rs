@@ -1,5 +1,5 @@
-//! Against PyTorch: logits, loss, every gradient, and the weights after ten steps (`scripts/golden_dlrm.py`,
-//! `scripts/golden_models.py` and `scripts/golden_adam.py`).
+//! Against PyTorch: logits, loss, every gradient, and the weights after ten steps
+//! (`scripts/golden_dlrm.py`, `scripts/golden_models.py` and `scripts/golden_adam.py`).
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
@@ -7,8 +7,8 @@ mod common;
 
 use common::{Engine, distance};
 use dlrm_model::{
-    DcnConfig, DcnV2Config, DeepFmConfig, DeviceSpec, DlrmConfig, Inputs, Model, ModelConfig, ModelOptions,
-    NamedTensor, OptimizerKind, StepLoss, StepOutputs, WideDeepConfig,
+    DcnConfig, DcnV2Config, DeepFmConfig, DeviceSpec, DlrmConfig, Inputs, Model, ModelConfig,
+    ModelOptions, NamedTensor, OptimizerKind, StepLoss, StepOutputs, WideDeepConfig,
 };
 use serde::Deserialize;
 
@@ -18,7 +18,8 @@ const ABSOLUTE: f32 = 1e-6;
 const RELATIVE_OF_ADAM_ON_GPU: f32 = 5e-5;
 /// Of the length of a list, with operands in bf16: small layers leave few errors to average over.
 const BF16: f64 = 2e-2;
-/// Adagrad divides a gradient by its own size at first, so that a small gradient moves a weight as far as a large one.
+/// Adagrad divides a gradient by its own size at first, so that a small gradient moves a weight as
+/// far as a large one.
 const BF16_ADAGRAD: f64 = 1e-1;
 /// The cross layers have gradients that hardly are there, whose sign is a matter of rounding.
 const BF16_ADAGRAD_OTHERS: f64 = 3e-1;
@@ -124,7 +125,8 @@ impl Case {
     }
 
     fn step(&self, model: &mut Model, learning_rate: f32) -> Step {
-        let (mut row_grads, mut logits) = (vec![f32::NAN; self.rows.len()], vec![f32::NAN; self.labels.len()]);
+        let (mut row_grads, mut logits) =
+            (vec![f32::NAN; self.rows.len()], vec![f32::NAN; self.labels.len()]);
         let inputs = Inputs { dense: &self.dense, rows: &self.rows, labels: &self.labels };
         let outputs = StepOutputs { row_grads: &mut row_grads, logits: &mut logits };
         let loss = model.train_step(inputs, learning_rate, outputs).unwrap();
@@ -134,7 +136,11 @@ impl Case {
 
 impl Named {
     fn to_tensor(&self) -> NamedTensor {
-        NamedTensor { name: self.name.clone(), shape: self.shape.clone(), values: self.values.clone() }
+        NamedTensor {
+            name: self.name.clone(),
+            shape: self.shape.clone(),
+            values: self.values.clone(),
+        }
     }
 }
 
@@ -193,7 +199,9 @@ fn logits_loss_and_row_gradients() {
     for_each_case(|_, case, engine| {
         let mut model = case.model(OptimizerKind::Sgd, engine);
         let mut predicted = vec![f32::NAN; case.labels.len()];
-        model.predict(Inputs { dense: &case.dense, rows: &case.rows, labels: &[] }, &mut predicted).unwrap();
+        model
+            .predict(Inputs { dense: &case.dense, rows: &case.rows, labels: &[] }, &mut predicted)
+            .unwrap();
         let step = case.step(&mut model, 0.0);
         let name = format!("{engine:?}, {} {}", case.shape.kind, case.name);
         assert_eq!(predicted, step.logits, "{name}");
@@ -203,8 +211,8 @@ fn logits_loss_and_row_gradients() {
     });
 }
 
-/// A step of SGD moves the weights by `-rate · gradient`; with a large rate, `(before - after) / rate` is the gradient
-/// with all its digits.
+/// A step of SGD moves the weights by `-rate · gradient`; with a large rate, `(before - after) /
+/// rate` is the gradient with all its digits.
 #[test]
 fn parameter_gradients() {
     const RATE: f32 = 1024.0;
@@ -245,7 +253,8 @@ fn ten_steps_of_sgd() {
 #[test]
 fn ten_steps_of_adagrad() {
     for_each_case(|golden, case, engine| {
-        let mut model = case.model(OptimizerKind::Adagrad { epsilon: golden.adagrad_epsilon }, engine);
+        let mut model =
+            case.model(OptimizerKind::Adagrad { epsilon: golden.adagrad_epsilon }, engine);
         for _ in 0..golden.steps {
             case.step(&mut model, case.learning_rate);
         }
@@ -303,7 +312,12 @@ fn bf16_stays_near() {
             let mut model = case.model(optimizer, engine);
             (0..golden.steps).for_each(|_| drop(case.step(&mut model, case.learning_rate)));
             for (ours, expected) in model.parameters().unwrap().iter().zip(expected) {
-                check(&format!("{} after {optimizer:?}", ours.name), &ours.values, &expected.values, tolerance);
+                check(
+                    &format!("{} after {optimizer:?}", ours.name),
+                    &ours.values,
+                    &expected.values,
+                    tolerance,
+                );
             }
         }
     });

@@ -1,4 +1,5 @@
-//! What a trainer relies on: the same bits for any number of threads, exact resumption, and errors that say where.
+//! What a trainer relies on: the same bits for any number of threads, exact resumption, and errors
+//! that say where.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
@@ -6,8 +7,9 @@ mod common;
 
 use common::Engine;
 use dlrm_model::{
-    DeviceError, DeviceSpec, DlrmConfig, EngineKind, Inputs, Kernel, Model, ModelError, ModelOptions, NamedTensor,
-    OptimizerKind, ParameterError, Precision, PrecisionError, StepLoss, StepOutputs,
+    DeviceError, DeviceSpec, DlrmConfig, EngineKind, Inputs, Kernel, Model, ModelError,
+    ModelOptions, NamedTensor, OptimizerKind, ParameterError, Precision, PrecisionError, StepLoss,
+    StepOutputs,
 };
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -37,7 +39,8 @@ struct Batch {
 impl Batch {
     fn new(n_samples: usize, seed: u64) -> Self {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
-        let mut draw = |n: usize| (0..n).map(|_| rng.random_range(-1.0..1.0f32)).collect::<Vec<f32>>();
+        let mut draw =
+            |n: usize| (0..n).map(|_| rng.random_range(-1.0..1.0f32)).collect::<Vec<f32>>();
         let (dense, rows) = (draw(n_samples * 5), draw(n_samples * 6 * 8));
         let labels = (0..n_samples).map(|i| f32::from(u8::from(dense[i * 5] > 0.2))).collect();
         Self { row_grads: vec![0.0; rows.len()], logits: vec![0.0; n_samples], dense, rows, labels }
@@ -49,7 +52,8 @@ impl Batch {
     }
 
     fn predict(&mut self, model: &Model) -> Result<(), ModelError> {
-        model.predict(Inputs { dense: &self.dense, rows: &self.rows, labels: &[] }, &mut self.logits)
+        model
+            .predict(Inputs { dense: &self.dense, rows: &self.rows, labels: &[] }, &mut self.logits)
     }
 }
 
@@ -77,7 +81,10 @@ fn the_same_bits_for_any_number_of_threads() {
             for n_samples in [1, 129, 700, 2100] {
                 let one = run(optimizer, 1, n_samples);
                 for n_threads in [2, 3, 4] {
-                    assert!(run(optimizer, n_threads, n_samples) == one, "{n_threads} threads, {n_samples} samples");
+                    assert!(
+                        run(optimizer, n_threads, n_samples) == one,
+                        "{n_threads} threads, {n_samples} samples"
+                    );
                 }
             }
         }
@@ -110,7 +117,9 @@ fn training_learns_and_repeats() {
         for _ in 0..2 {
             let mut model = model(engine, OptimizerKind::Sgd, 2);
             let mut batch = Batch::new(128, 3);
-            losses.push((0..400).map(|_| batch.train(&mut model).unwrap().mean()).collect::<Vec<_>>());
+            losses.push(
+                (0..400).map(|_| batch.train(&mut model).unwrap().mean()).collect::<Vec<_>>(),
+            );
         }
         assert_eq!(losses[0], losses[1]);
         assert!(losses[0][399] < 0.5 * losses[0][0], "{} to {}", losses[0][0], losses[0][399]);
@@ -135,7 +144,10 @@ fn parameters_are_named_like_torch_and_sorted() {
         let model = model(engine, ADAGRAD, 1);
         let parameters = model.parameters().unwrap();
         let names_and_shapes = |tensors: &[NamedTensor]| {
-            tensors.iter().map(|tensor| (tensor.name.clone(), tensor.shape.clone())).collect::<Vec<_>>()
+            tensors
+                .iter()
+                .map(|tensor| (tensor.name.clone(), tensor.shape.clone()))
+                .collect::<Vec<_>>()
         };
         let expected = [
             ("bottom.0.bias", vec![32]),
@@ -162,17 +174,25 @@ fn a_sample_that_is_not_finite_is_named_and_changes_nothing() {
         for (bad, dense_idx) in [(f32::NAN, 150 * 5), (f32::INFINITY, 70 * 5 + 1)] {
             batch.dense[dense_idx] = bad;
             let sample = format!("sample {} of the batch", dense_idx / 5);
-            for error in [batch.train(&mut model).unwrap_err(), batch.predict(&model).unwrap_err()] {
+            for error in [batch.train(&mut model).unwrap_err(), batch.predict(&model).unwrap_err()]
+            {
                 assert!(matches!(error, ModelError::NonFiniteLogit { .. }));
                 assert!(error.to_string().starts_with(&sample), "{error}");
             }
         }
         assert_eq!(model.parameters().unwrap(), before);
-        assert!(model.optimizer_state().unwrap().iter().all(|state| state.values.iter().all(|&v| v == 0.0)));
+        assert!(
+            model
+                .optimizer_state()
+                .unwrap()
+                .iter()
+                .all(|state| state.values.iter().all(|&v| v == 0.0))
+        );
     }
 }
 
-/// One weight `w`: the logit is `w · row_0 · row_1`, 0 here, and its slope by `row_1` is `w · row_0`, beyond `f32`.
+/// One weight `w`: the logit is `w · row_0 · row_1`, 0 here, and its slope by `row_1` is `w ·
+/// row_0`, beyond `f32`.
 #[test]
 fn a_row_gradient_that_is_not_finite_is_named() {
     for &engine in Engine::TRAINING {
@@ -185,7 +205,10 @@ fn a_row_gradient_that_is_not_finite_is_named() {
         let inputs = Inputs { dense: &[], rows: &[0.0, 1.0, 1e20, 0.0], labels: &[0.0, 0.0] };
         let outputs = StepOutputs { row_grads: &mut row_grads, logits: &mut logits };
         let error = model.train_step(inputs, 0.1, outputs).unwrap_err();
-        assert!(matches!(error, ModelError::NonFiniteGradient { sample_idx: 1, value_idx: 1, .. }), "{error}");
+        assert!(
+            matches!(error, ModelError::NonFiniteGradient { sample_idx: 1, value_idx: 1, .. }),
+            "{error}"
+        );
         assert_eq!(model.parameters().unwrap(), parameters);
     }
 }
@@ -207,15 +230,22 @@ fn parameters_that_do_not_fit_are_refused_and_change_nothing() {
             }
         };
         let name = "bottom.0.bias".to_owned();
-        assert_eq!(refusal(&mut model, &|t| drop(t.remove(0))), ParameterError::Missing { name: name.clone() });
-        assert_eq!(refusal(&mut model, &|t| t.push(t[0].clone())), ParameterError::Duplicate { name: name.clone() });
+        assert_eq!(
+            refusal(&mut model, &|t| drop(t.remove(0))),
+            ParameterError::Missing { name: name.clone() }
+        );
+        assert_eq!(
+            refusal(&mut model, &|t| t.push(t[0].clone())),
+            ParameterError::Duplicate { name: name.clone() }
+        );
         let mut extra = good[0].clone();
         extra.name = "top.9.bias".to_owned();
         assert_eq!(
             refusal(&mut model, &|t| t.push(extra.clone())),
             ParameterError::Unknown { name: extra.name.clone() }
         );
-        let shape = ParameterError::Shape { name: name.clone(), expected: vec![32], got: vec![4, 8] };
+        let shape =
+            ParameterError::Shape { name: name.clone(), expected: vec![32], got: vec![4, 8] };
         assert_eq!(refusal(&mut model, &|t| t[0].shape = vec![4, 8]), shape);
         let length = ParameterError::Length { name: name.clone(), expected: 32, got: 31 };
         assert_eq!(refusal(&mut model, &|t| t[0].values.truncate(31)), length);
@@ -230,12 +260,18 @@ fn parameters_that_do_not_fit_are_refused_and_change_nothing() {
 fn what_cannot_be_built_is_refused() {
     for &engine in Engine::TRAINING {
         let broken = DlrmConfig { top: vec![2], ..config() };
-        assert!(matches!(engine.try_build(broken, options(ADAGRAD, 1)), Err(ModelError::Config(_))));
+        assert!(matches!(
+            engine.try_build(broken, options(ADAGRAD, 1)),
+            Err(ModelError::Config(_))
+        ));
     }
     let on_gpu = ModelOptions { device: DeviceSpec::Cuda(0), ..options(ADAGRAD, 1) };
     if !cfg!(feature = "cuda") {
         let refused = Engine::Fused.try_build(config(), on_gpu);
-        assert!(matches!(refused, Err(ModelError::Device(DeviceError::CudaNotBuilt { ordinal: 0 }))));
+        assert!(matches!(
+            refused,
+            Err(ModelError::Device(DeviceError::CudaNotBuilt { ordinal: 0 }))
+        ));
     }
     let refused = Engine::Native.try_build(config(), on_gpu).unwrap_err();
     assert_eq!(
@@ -246,7 +282,8 @@ fn what_cannot_be_built_is_refused() {
 
 #[test]
 fn a_precision_comes_with_its_kernel_or_is_refused() {
-    let build = |engine, precision| Model::with_precision(engine, config(), options(ADAGRAD, 1), precision);
+    let build =
+        |engine, precision| Model::with_precision(engine, config(), options(ADAGRAD, 1), precision);
     for precision in [Precision::Bf16, Precision::Bf16Emulated] {
         let refused = build(EngineKind::Candle, precision).unwrap_err();
         let expected = format!(
@@ -258,11 +295,18 @@ fn a_precision_comes_with_its_kernel_or_is_refused() {
     let candle = build(EngineKind::Candle, Precision::F32).unwrap();
     assert_eq!(of(candle), (Precision::F32, Kernel::Candle, "candle".to_owned()));
     let emulated = build(EngineKind::Native, Precision::Bf16Emulated).unwrap();
-    assert_eq!(of(emulated), (Precision::Bf16Emulated, Kernel::EmulatedBf16, "emulated bf16".to_owned()));
+    assert_eq!(
+        of(emulated),
+        (Precision::Bf16Emulated, Kernel::EmulatedBf16, "emulated bf16".to_owned())
+    );
     let (_, kernel, name) = of(build(EngineKind::Native, Precision::F32).unwrap());
-    assert!(matches!(kernel, Kernel::Gemm | Kernel::Avx512F) && ["gemm", "avx512f"].contains(&&*name));
+    assert!(
+        matches!(kernel, Kernel::Gemm | Kernel::Avx512F) && ["gemm", "avx512f"].contains(&&*name)
+    );
     match build(EngineKind::Native, Precision::Bf16) {
-        Ok(model) => assert_eq!(of(model), (Precision::Bf16, Kernel::Avx512Bf16, "avx512_bf16".to_owned())),
+        Ok(model) => {
+            assert_eq!(of(model), (Precision::Bf16, Kernel::Avx512Bf16, "avx512_bf16".to_owned()))
+        }
         Err(error) => {
             assert!(matches!(error, ModelError::Precision(PrecisionError::NoBf16)));
             let message = error.to_string();
@@ -289,16 +333,19 @@ fn for_candle_too_a_slice_of_another_length_is_a_bug_of_the_caller() {
     let _ = batch.train(&mut model);
 }
 
-/// One batch whose gradients of the rows are finite, and whose weights or their memory are not afterwards.
+/// One batch whose gradients of the rows are finite, and whose weights or their memory are not
+/// afterwards.
 #[test]
 fn weights_that_overflow_are_named_before_the_next_step_and_by_it() {
     let config = DlrmConfig { n_dense: 1, n_fields: 2, dim: 2, bottom: vec![2], top: vec![1] };
     let (dense, rows, labels) = ([1e25, 1e25, -1e25, -1e25], [1e-3; 16], [0.0, 1.0, 0.0, 1.0]);
     let inputs = Inputs { dense: &dense, rows: &rows, labels: &labels };
     for &engine in Engine::ALL {
-        for (optimizer, learning_rate) in [(OptimizerKind::Sgd, 1e25), (OptimizerKind::Adagrad { epsilon: 1e-8 }, 0.1)]
+        for (optimizer, learning_rate) in
+            [(OptimizerKind::Sgd, 1e25), (OptimizerKind::Adagrad { epsilon: 1e-8 }, 0.1)]
         {
-            let options = ModelOptions { optimizer, seed: 1, device: DeviceSpec::Cpu, n_threads: 1 };
+            let options =
+                ModelOptions { optimizer, seed: 1, device: DeviceSpec::Cpu, n_threads: 1 };
             let mut model = engine.build(config.clone(), options);
             assert_eq!(model.first_not_finite().unwrap(), None);
             let (mut row_grads, mut logits) = ([0.0; 16], [0.0; 4]);
@@ -310,10 +357,16 @@ fn weights_that_overflow_are_named_before_the_next_step_and_by_it() {
             let next = model.train_step(inputs, learning_rate, outputs);
             match optimizer {
                 OptimizerKind::Sgd => {
-                    assert!(matches!(next, Err(ModelError::NonFiniteLogit { .. })), "{engine:?}: {next:?}");
+                    assert!(
+                        matches!(next, Err(ModelError::NonFiniteLogit { .. })),
+                        "{engine:?}: {next:?}"
+                    );
                 }
                 // A sum of squares that is infinite stops the weight for good, and no logit tells.
-                _ => assert!(next.is_ok() && model.first_not_finite().unwrap() == found, "{engine:?}: {next:?}"),
+                _ => assert!(
+                    next.is_ok() && model.first_not_finite().unwrap() == found,
+                    "{engine:?}: {next:?}"
+                ),
             }
         }
     }

@@ -6,8 +6,8 @@ mod common;
 
 use common::{Engine, other_models};
 use dlrm_model::{
-    DeviceSpec, DlrmConfig, Inputs, Model, ModelConfig, ModelError, ModelOptions, NamedTensor, OptimizerKind,
-    ParameterError, StepLoss, StepOutputs,
+    DeviceSpec, DlrmConfig, Inputs, Model, ModelConfig, ModelError, ModelOptions, NamedTensor,
+    OptimizerKind, ParameterError, StepLoss, StepOutputs,
 };
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -21,7 +21,8 @@ fn configs() -> Vec<ModelConfig> {
 
 /// Each of them on each engine that trains.
 fn cases() -> Vec<(ModelConfig, Engine)> {
-    let of = |config: ModelConfig| Engine::TRAINING.iter().map(move |&engine| (config.clone(), engine));
+    let of =
+        |config: ModelConfig| Engine::TRAINING.iter().map(move |&engine| (config.clone(), engine));
     configs().into_iter().flat_map(of).collect()
 }
 
@@ -40,9 +41,13 @@ struct Batch {
 impl Batch {
     fn new(config: &ModelConfig, n_samples: usize, seed: u64) -> Self {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
-        let mut draw = |n: usize| (0..n).map(|_| rng.random_range(-1.0..1.0f32)).collect::<Vec<f32>>();
-        let (dense, rows) = (draw(n_samples * config.n_dense()), draw(n_samples * config.row_floats()));
-        let labels = (0..n_samples).map(|i| f32::from(u8::from(rows[i * config.row_floats()] > 0.2))).collect();
+        let mut draw =
+            |n: usize| (0..n).map(|_| rng.random_range(-1.0..1.0f32)).collect::<Vec<f32>>();
+        let (dense, rows) =
+            (draw(n_samples * config.n_dense()), draw(n_samples * config.row_floats()));
+        let labels = (0..n_samples)
+            .map(|i| f32::from(u8::from(rows[i * config.row_floats()] > 0.2)))
+            .collect();
         Self { row_grads: vec![0.0; rows.len()], logits: vec![0.0; n_samples], dense, rows, labels }
     }
 
@@ -56,10 +61,12 @@ fn bits(values: &[f32]) -> Vec<u32> {
     values.iter().map(|value| value.to_bits()).collect()
 }
 
-/// Inputs that a fresh model ignores change no logit until it has trained; the others do from the start.
+/// Inputs that a fresh model ignores change no logit until it has trained; the others do from the
+/// start.
 #[test]
 fn ignored_numbers_count_once_they_are_trained() {
-    let dlrm = DlrmConfig { n_dense: 5, n_fields: 6, dim: 8, bottom: vec![16, 8], top: vec![16, 1] };
+    let dlrm =
+        DlrmConfig { n_dense: 5, n_fields: 6, dim: 8, bottom: vec![16, 8], top: vec![16, 1] };
     for config in other_models(5, 6, 8, &[24, 8]).into_iter().chain([dlrm.into()]) {
         for &engine in Engine::TRAINING {
             let mut model = engine.build(config.clone(), options(ADAGRAD, 1));
@@ -67,13 +74,21 @@ fn ignored_numbers_count_once_they_are_trained() {
             let mut batch = Batch::new(&config, 90, 1);
             let logits_with = |model: &Model, batch: &Batch, range: std::ops::Range<usize>| {
                 let mut dense = batch.dense.clone();
-                dense.chunks_exact_mut(5).for_each(|row| row[range.clone()].iter_mut().for_each(|v| *v *= -2.0));
+                dense
+                    .chunks_exact_mut(5)
+                    .for_each(|row| row[range.clone()].iter_mut().for_each(|v| *v *= -2.0));
                 let mut logits = vec![0.0; 90];
-                model.predict(Inputs { dense: &dense, rows: &batch.rows, labels: &[] }, &mut logits).unwrap();
+                model
+                    .predict(Inputs { dense: &dense, rows: &batch.rows, labels: &[] }, &mut logits)
+                    .unwrap();
                 logits
             };
             let fresh = logits_with(&model, &batch, 0..0);
-            assert_eq!(bits(&logits_with(&model, &batch, 2..5)), bits(&fresh), "{config:?} {engine:?}");
+            assert_eq!(
+                bits(&logits_with(&model, &batch, 2..5)),
+                bits(&fresh),
+                "{config:?} {engine:?}"
+            );
             assert_ne!(logits_with(&model, &batch, 0..2), fresh, "{config:?} {engine:?}");
             for _ in 0..3 {
                 batch.train(&mut model).unwrap();
@@ -95,7 +110,10 @@ fn the_same_bits_for_any_number_of_threads() {
                 trace.push(vec![batch.train(&mut model).unwrap().loss_sum.to_bits() as u32]);
                 trace.extend([bits(&batch.row_grads), bits(&batch.logits)]);
                 model
-                    .predict(Inputs { dense: &batch.dense, rows: &batch.rows, labels: &[] }, &mut batch.logits)
+                    .predict(
+                        Inputs { dense: &batch.dense, rows: &batch.rows, labels: &[] },
+                        &mut batch.logits,
+                    )
                     .unwrap();
                 trace.push(bits(&batch.logits));
             }
@@ -106,7 +124,10 @@ fn the_same_bits_for_any_number_of_threads() {
         for n_samples in [1, 129, 700] {
             let one = run(1, n_samples);
             for n_threads in [2, 4] {
-                assert!(run(n_threads, n_samples) == one, "{n_threads} threads, {n_samples} samples, {config:?}");
+                assert!(
+                    run(n_threads, n_samples) == one,
+                    "{n_threads} threads, {n_samples} samples, {config:?}"
+                );
             }
         }
     }
@@ -117,7 +138,8 @@ fn a_resumed_model_goes_on_bit_for_bit() {
     for (config, engine) in &cases() {
         let mut original = engine.build(config.clone(), options(ADAGRAD, 2));
         Batch::new(config, 130, 1).train(&mut original).unwrap();
-        let mut resumed = engine.build(config.clone(), ModelOptions { seed: 8, ..options(ADAGRAD, 1) });
+        let mut resumed =
+            engine.build(config.clone(), ModelOptions { seed: 8, ..options(ADAGRAD, 1) });
         assert_ne!(original.parameters().unwrap(), resumed.parameters().unwrap());
         resumed.load_parameters(&original.parameters().unwrap()).unwrap();
         resumed.load_optimizer_state(&original.optimizer_state().unwrap()).unwrap();
@@ -135,7 +157,9 @@ fn training_learns_and_predictions_see_the_logits_of_the_step_before_its_update(
         let mut model = engine.build(config.clone(), options(OptimizerKind::Sgd, 2));
         let mut batch = Batch::new(config, 64, 3);
         let mut predicted = vec![0.0; 64];
-        model.predict(Inputs { dense: &batch.dense, rows: &batch.rows, labels: &[] }, &mut predicted).unwrap();
+        model
+            .predict(Inputs { dense: &batch.dense, rows: &batch.rows, labels: &[] }, &mut predicted)
+            .unwrap();
         let first = batch.train(&mut model).unwrap().mean();
         assert_eq!(predicted, batch.logits, "{engine:?}, {config:?}");
         let last = (0..400).map(|_| batch.train(&mut model).unwrap().mean()).last().unwrap();
@@ -153,7 +177,10 @@ fn beside_deep(tensors: &[NamedTensor]) -> Vec<(&str, &[usize])> {
 fn parameters_are_named_like_torch_and_sorted() {
     let logit: [(&str, &[usize]); 2] = [("logit.bias", &[1]), ("logit.weight", &[1, 61])];
     let mut cross: [Vec<(&str, &[usize])>; 3] = [
-        ["cross.0.bias", "cross.1.bias", "cross.2.bias"].iter().map(|&name| (name, &[53][..])).collect(),
+        ["cross.0.bias", "cross.1.bias", "cross.2.bias"]
+            .iter()
+            .map(|&name| (name, &[53][..]))
+            .collect(),
         vec![
             ("cross.0.bias", &[53]),
             ("cross.0.weight", &[53, 53]),
@@ -169,7 +196,11 @@ fn parameters_are_named_like_torch_and_sorted() {
             ("cross.1.v.weight", &[2, 53]),
         ],
     ];
-    cross[0].extend(["cross.0.weight", "cross.1.weight", "cross.2.weight"].iter().map(|&name| (name, &[1, 53][..])));
+    cross[0].extend(
+        ["cross.0.weight", "cross.1.weight", "cross.2.weight"]
+            .iter()
+            .map(|&name| (name, &[1, 53][..])),
+    );
     cross[0].sort_unstable();
     let [dcn, full, low_rank] = cross.map(|cross| [cross, logit.to_vec()].concat());
     let wide: Vec<(&str, &[usize])> = vec![("wide.bias", &[1]), ("wide.weight", &[1, 53])];
@@ -178,12 +209,16 @@ fn parameters_are_named_like_torch_and_sorted() {
     for &engine in Engine::TRAINING {
         for (config, expected) in other_models(5, 6, 8, &[24, 8]).into_iter().zip(&expected) {
             let model = engine.build(config, options(ADAGRAD, 1));
-            let (parameters, state) = (model.parameters().unwrap(), model.optimizer_state().unwrap());
+            let (parameters, state) =
+                (model.parameters().unwrap(), model.optimizer_state().unwrap());
             assert!(parameters.is_sorted_by(|a, b| a.name < b.name));
             let deep = parameters.iter().find(|tensor| tensor.name == "deep.0.weight");
             assert_eq!(deep.unwrap().shape, [24, 53]);
             assert_eq!((&beside_deep(&parameters), &beside_deep(&state)), (expected, expected));
-            assert_eq!(parameters.iter().map(|tensor| tensor.values.len()).sum::<usize>(), model.n_parameters());
+            assert_eq!(
+                parameters.iter().map(|tensor| tensor.values.len()).sum::<usize>(),
+                model.n_parameters()
+            );
         }
     }
 }
@@ -191,13 +226,23 @@ fn parameters_are_named_like_torch_and_sorted() {
 #[test]
 fn a_sample_that_is_not_finite_is_named_and_changes_nothing() {
     for (config, engine) in &cases() {
-        let (mut model, mut batch) = (engine.build(config.clone(), options(ADAGRAD, 2)), Batch::new(config, 200, 5));
+        let (mut model, mut batch) =
+            (engine.build(config.clone(), options(ADAGRAD, 2)), Batch::new(config, 200, 5));
         let before = model.parameters().unwrap();
         batch.rows[150 * config.row_floats()] = f32::NAN;
         let error = batch.train(&mut model).unwrap_err();
-        assert!(matches!(error, ModelError::NonFiniteLogit { sample_idx: 150, .. }), "{error}, {config:?}");
+        assert!(
+            matches!(error, ModelError::NonFiniteLogit { sample_idx: 150, .. }),
+            "{error}, {config:?}"
+        );
         assert_eq!(model.parameters().unwrap(), before);
-        assert!(model.optimizer_state().unwrap().iter().all(|state| state.values.iter().all(|&v| v == 0.0)));
+        assert!(
+            model
+                .optimizer_state()
+                .unwrap()
+                .iter()
+                .all(|state| state.values.iter().all(|&v| v == 0.0))
+        );
     }
 }
 
@@ -212,10 +257,15 @@ fn parameters_that_do_not_fit_are_refused_and_change_nothing() {
         }
         let last = changed.pop().unwrap();
         let expected = ParameterError::Missing { name: last.name.clone() };
-        assert!(matches!(model.load_parameters(&changed), Err(ModelError::Parameter(error)) if error == expected));
+        assert!(
+            matches!(model.load_parameters(&changed), Err(ModelError::Parameter(error)) if error == expected)
+        );
         changed.push(NamedTensor { shape: vec![last.values.len(), 1], ..last });
         let refused = model.load_parameters(&changed);
-        assert!(matches!(refused, Err(ModelError::Parameter(ParameterError::Shape { .. }))), "{config:?}");
+        assert!(
+            matches!(refused, Err(ModelError::Parameter(ParameterError::Shape { .. }))),
+            "{config:?}"
+        );
         assert_eq!(model.parameters().unwrap(), good);
         assert!(model.load_optimizer_state(&good).is_err(), "SGD remembers nothing");
     }

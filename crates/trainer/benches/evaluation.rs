@@ -1,5 +1,6 @@
-//! The exact AUC of 6.5 million scores, as many as Criteo Kaggle's last day has; the limit is one sort of as many
-//! integers. And what judging training as it goes costs: a window and a day of 1000 batches.
+//! The exact AUC of 6.5 million scores, as many as Criteo Kaggle's last day has; the limit is one
+//! sort of as many integers. And what judging training as it goes costs: a window and a day of 1000
+//! batches.
 
 use std::hint::black_box;
 

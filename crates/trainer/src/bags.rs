@@ -1,10 +1,10 @@
-//! Fields that hold several values: the rows of a bag are summed on the way to the network, and each gets the gradient
-//! of the sum on the way back.
+//! Fields that hold several values: the rows of a bag are summed on the way to the network, and
+//! each gets the gradient of the sum on the way back.
 
 use std::ops::Range;
 
-/// Writes the sum of each bag's rows to `sums` `[n_bags, dim]`. `rows` is `[n_ids, dim]`, and bag `b` holds the ids
-/// from `bag_ends[b - 1]`, or 0, up to `bag_ends[b]`.
+/// Writes the sum of each bag's rows to `sums` `[n_bags, dim]`. `rows` is `[n_ids, dim]`, and bag
+/// `b` holds the ids from `bag_ends[b - 1]`, or 0, up to `bag_ends[b]`.
 ///
 /// # Panics
 /// If the lengths don't agree.
@@ -34,7 +34,8 @@ pub fn spread(sum_grads: &[f32], bag_ends: &[u32], dim: usize, row_grads: &mut [
     }
 }
 
-/// The mean of each bag's numbers, 0 for an empty bag. Without `bag_ends` every number is a bag of its own.
+/// The mean of each bag's numbers, 0 for an empty bag. Without `bag_ends` every number is a bag of
+/// its own.
 pub fn means<'a>(numbers: &'a [f32], bag_ends: &'a [u32]) -> impl Iterator<Item = f32> + 'a {
     let singles = if bag_ends.is_empty() { numbers } else { &[] };
     let mean = |bag: Range<usize>| {

@@ -1,4 +1,5 @@
-//! `trainer bench`: how fast a configuration trains and predicts on this machine, with its rows in memory.
+//! `trainer bench`: how fast a configuration trains and predicts on this machine, with its rows in
+//! memory.
 
 use std::time::{Duration, Instant};
 
@@ -96,10 +97,12 @@ fn measure(config: &Config, seconds: f64) -> Result<Measured> {
     }
     let (warm, window) = (learner.phases(), Duration::from_secs_f64(seconds / N_WINDOWS as f64));
     let (mut train, mut predict) = (Vec::new(), Vec::new());
-    let (mut train_cursor, mut predict_cursor) = (to_train.iter().cycle(), to_predict.iter().cycle());
+    let (mut train_cursor, mut predict_cursor) =
+        (to_train.iter().cycle(), to_predict.iter().cycle());
     for _ in 0..N_WINDOWS {
         train.push(rate(window, &mut train_cursor, |batch| learner.train(batch, rates).map(drop))?);
-        predict.push(rate(window / 2, &mut predict_cursor, |batch| learner.predict(batch).map(drop))?);
+        predict
+            .push(rate(window / 2, &mut predict_cursor, |batch| learner.predict(batch).map(drop))?);
     }
     for speeds in [&mut train, &mut predict] {
         speeds.sort_unstable_by(f64::total_cmp);
@@ -131,7 +134,10 @@ fn read_whole(data: &DataSet, batch_size: usize) -> Result<Vec<Batch>> {
             batches.push(batch);
         }
     }
-    ensure!(!batches.is_empty(), "the rows are too few for a batch of {batch_size}: give more --rows");
+    ensure!(
+        !batches.is_empty(),
+        "the rows are too few for a batch of {batch_size}: give more --rows"
+    );
     Ok(batches)
 }
 

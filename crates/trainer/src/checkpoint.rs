@@ -1,5 +1,6 @@
-//! Checkpoints: named tensors and a small JSON value, kept so that neither a crash nor a bad disk loses a run.
-//! Apart from the training, of which nothing here knows: what belongs into a checkpoint is decided elsewhere.
+//! Checkpoints: named tensors and a small JSON value, kept so that neither a crash nor a bad disk
+//! loses a run. Apart from the training, of which nothing here knows: what belongs into a
+//! checkpoint is decided elsewhere.
 //!
 //! ```text
 //! checkpoints/
@@ -9,8 +10,8 @@
 //!   step-000000002000.tmp/        being written, or left behind by a process that ended: not a checkpoint
 //! ```
 //!
-//! [`Store`] writes and reads them, through [`Files`], so that tests can pull the plug at any operation.
-//! `docs/checkpoint.md` describes the format byte by byte.
+//! [`Store`] writes and reads them, through [`Files`], so that tests can pull the plug at any
+//! operation. `docs/checkpoint.md` describes the format byte by byte.
 
 mod error;
 mod files;
@@ -24,7 +25,9 @@ use serde::{Deserialize, Serialize};
 
 pub use self::error::{Damage, LoadError, Section, StoreError};
 pub use self::files::{Disk, Files, SyncWrite};
-pub use self::format::{MAX_HEADER_BYTES, MAX_MANIFEST_BYTES, MAX_NAME_BYTES, MAX_RANK, MAX_TENSORS, VERSION};
+pub use self::format::{
+    MAX_HEADER_BYTES, MAX_MANIFEST_BYTES, MAX_NAME_BYTES, MAX_RANK, MAX_TENSORS, VERSION,
+};
 pub use self::store::{Loaded, Store};
 
 /// The types of elements that a checkpoint may hold, by their names in safetensors.

@@ -32,7 +32,12 @@ use crate::using::predict::PredictArgs;
 
 /// Trains recommendation models with compressed embeddings, from the raw click log to the test AUC.
 #[derive(Debug, Parser)]
-#[command(name = "trainer", version, subcommand_negates_reqs = true, args_conflicts_with_subcommands = true)]
+#[command(
+    name = "trainer",
+    version,
+    subcommand_negates_reqs = true,
+    args_conflicts_with_subcommands = true
+)]
 struct Cli {
     #[command(subcommand)]
     command: Option<Command>,
@@ -41,7 +46,8 @@ struct Cli {
     /// Where the run is written; by default runs/NAME, or the next free runs/NAME-2, ...
     #[arg(long, value_name = "DIR")]
     run_dir: Option<PathBuf>,
-    /// Goes on with the run of --run-dir from its newest checkpoint; `--resume=auto` starts one where there is none
+    /// Goes on with the run of --run-dir from its newest checkpoint; `--resume=auto` starts one
+    /// where there is none
     #[arg(long, value_name = "WHEN", num_args = 0..=1, require_equals = true, default_value = "no", default_missing_value = "yes")]
     resume: Resume,
 }
@@ -61,11 +67,13 @@ pub struct Experiment {
 enum Command {
     /// Prints sizes and bytes of everything that a configuration will hold; touches no data
     Plan(Experiment),
-    /// Counts rows, positives, and the features of each field; prints the `[embedding] features` to paste
+    /// Counts rows, positives, and the features of each field; prints the `[embedding] features` to
+    /// paste
     Scan(ScanArgs),
     /// Writes generated rows in the format of a data set
     Synth(SynthArgs),
-    /// Compares HotSketch's proven hold rate with an experiment on a Zipf stream, or measures many sizes
+    /// Compares HotSketch's proven hold rate with an experiment on a Zipf stream, or measures many
+    /// sizes
     Sketch(SketchArgs),
     /// Times training and prediction of a configuration on rows in memory; writes nothing
     Bench(BenchArgs),
@@ -200,10 +208,14 @@ fn report_panics() {
 fn start_log() {
     let filter = tracing_subscriber::EnvFilter::try_from_default_env()
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
-    let log =
-        tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).without_time().with_target(false);
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(io::stderr)
+        .without_time()
+        .with_target(false);
     let log = log.with_ansi(io::stderr().is_terminal());
-    // Otherwise a log line that nobody reads any more is complained about where nobody reads, which is a panic.
+    // Otherwise a log line that nobody reads any more is complained about where nobody reads, which
+    // is a panic.
     let log = log.log_internal_errors(false);
     // A second start, as in tests, keeps the first log.
     let _ = log.try_init();
@@ -231,10 +243,13 @@ fn exit_code(error: &anyhow::Error) -> u8 {
         }
         if let Some(model) = cause.downcast_ref::<ModelError>() {
             return match model {
-                ModelError::NonFiniteLogit { .. } | ModelError::NonFiniteGradient { .. } => exit::NOT_FINITE,
-                ModelError::Config(_) | ModelError::Device(_) | ModelError::Precision(_) | ModelError::Optimizer(_) => {
-                    exit::CONFIG
+                ModelError::NonFiniteLogit { .. } | ModelError::NonFiniteGradient { .. } => {
+                    exit::NOT_FINITE
                 }
+                ModelError::Config(_)
+                | ModelError::Device(_)
+                | ModelError::Precision(_)
+                | ModelError::Optimizer(_) => exit::CONFIG,
                 _ => exit::FAILURE,
             };
         }
@@ -245,7 +260,10 @@ fn exit_code(error: &anyhow::Error) -> u8 {
             let is_config = matches!(data, DataError::ReadOnce { .. } | DataError::NoDays { .. });
             return if is_config { exit::CONFIG } else { exit::DATA };
         }
-        if cause.is::<ConfigError>() || cause.is::<cafe_core::BudgetError>() || cause.is::<MemoryError>() {
+        if cause.is::<ConfigError>()
+            || cause.is::<cafe_core::BudgetError>()
+            || cause.is::<MemoryError>()
+        {
             return exit::CONFIG;
         }
         if cause.is::<io::Error>() {
@@ -259,15 +277,17 @@ fn exit_code(error: &anyhow::Error) -> u8 {
 fn run_dir_code(cause: &(dyn std::error::Error + 'static)) -> Option<u8> {
     if let Some(error) = cause.downcast_ref::<RunDirError>() {
         return Some(match error {
-            RunDirError::Finished { .. } | RunDirError::Unfinished { .. } | RunDirError::NoCheckpoint { .. } => {
-                exit::FAILURE
-            }
+            RunDirError::Finished { .. }
+            | RunDirError::Unfinished { .. }
+            | RunDirError::NoCheckpoint { .. } => exit::FAILURE,
             RunDirError::Locked { .. } => exit::BUSY,
         });
     }
     if let Some(error) = cause.downcast_ref::<ResumeError>() {
         return Some(match error {
-            ResumeError::Config { .. } | ResumeError::Model { .. } | ResumeError::Epochs { .. } => exit::CONFIG,
+            ResumeError::Config { .. } | ResumeError::Model { .. } | ResumeError::Epochs { .. } => {
+                exit::CONFIG
+            }
             ResumeError::Inputs { .. } | ResumeError::Damaged { .. } => exit::DATA,
             ResumeError::Nothing { .. } => exit::NO_INPUT,
             ResumeError::NoDir => exit::USAGE,

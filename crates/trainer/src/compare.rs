@@ -1,8 +1,9 @@
-//! `trainer compare`, and what the page of `trainer report` is drawn from: runs put side by side where that is fair.
+//! `trainer compare`, and what the page of `trainer report` is drawn from: runs put side by side
+//! where that is fair.
 //!
-//! Runs of one protocol (data, split, batch, optimizer, ...) and one model are compared; others are kept apart. Within
-//! such a group a variant is a method with its settings, and a cell is a variant at one compression ratio: its runs
-//! differ by their seeds alone.
+//! Runs of one protocol (data, split, batch, optimizer, ...) and one model are compared; others are
+//! kept apart. Within such a group a variant is a method with its settings, and a cell is a variant
+//! at one compression ratio: its runs differ by their seeds alone.
 
 mod answer;
 mod group;
@@ -40,7 +41,10 @@ pub fn compare(args: &CompareArgs) -> Result<String> {
     let runs = runs::find(&args.runs)?;
     if runs.is_empty() {
         let dirs: Vec<_> = args.runs.iter().map(|dir| dir.display().to_string()).collect();
-        bail!("{}: no runs there; a run's directory has a config.toml and a metrics.jsonl", dirs.join(", "));
+        bail!(
+            "{}: no runs there; a run's directory has a config.toml and a metrics.jsonl",
+            dirs.join(", ")
+        );
     }
     let sweeps: Vec<_> = args.runs.iter().filter_map(|dir| SweepRecord::read(dir)).collect();
     Ok(text(&runs, &sweeps))
@@ -106,7 +110,12 @@ impl Spread {
         let values: Vec<f64> = values.into_iter().collect();
         let n = values.len();
         let fold = |pick: fn(f64, f64) -> f64| values.iter().copied().reduce(pick);
-        Some(Self { mean: values.iter().sum::<f64>() / n as f64, low: fold(f64::min)?, high: fold(f64::max)?, n })
+        Some(Self {
+            mean: values.iter().sum::<f64>() / n as f64,
+            low: fold(f64::min)?,
+            high: fold(f64::max)?,
+            n,
+        })
     }
 }
 
@@ -117,7 +126,8 @@ impl<'a> Comparison<'a> {
         let mut builder = group::Builder::default();
         let mut seen = std::collections::BTreeSet::new();
         // Of two of the same settings the finished one.
-        let (mut finished, open): (Vec<_>, Vec<_>) = runs.iter().partition(|run| run.report.is_some());
+        let (mut finished, open): (Vec<_>, Vec<_>) =
+            runs.iter().partition(|run| run.report.is_some());
         // And of two of the same seed the one that was looked at more often.
         finished.sort_by_key(|run| std::cmp::Reverse(run.evaluations.len()));
         for run in finished.into_iter().chain(open) {
@@ -148,16 +158,20 @@ impl Group<'_> {
 
     /// Every cell that has runs.
     pub fn cells(&self) -> impl Iterator<Item = (&Variant<'_>, &Cell<'_>)> {
-        let cells = self.variants.iter().flat_map(|variant| variant.cells.iter().map(move |cell| (variant, cell)));
+        let cells = self
+            .variants
+            .iter()
+            .flat_map(|variant| variant.cells.iter().map(move |cell| (variant, cell)));
         cells.filter(|(_, cell)| !cell.runs.is_empty())
     }
 
-    /// The variants that stand for a method: with its defaults, or at more than one ratio, and full tables. What is left
-    /// is a study of one setting.
+    /// The variants that stand for a method: with its defaults, or at more than one ratio, and full
+    /// tables. What is left is a study of one setting.
     pub fn main_variants(&self) -> impl Iterator<Item = &Variant<'_>> {
         self.variants.iter().filter(|variant| {
             let n_ratios = variant.cells.iter().filter(|cell| !cell.runs.is_empty()).count();
-            (variant.deviations.is_empty() || variant.method == "full") && n_ratios > 0 || n_ratios > 1
+            (variant.deviations.is_empty() || variant.method == "full") && n_ratios > 0
+                || n_ratios > 1
         })
     }
 }

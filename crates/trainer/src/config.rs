@@ -1,4 +1,5 @@
-//! The experiment as its TOML file describes it: read, overridden, checked, completed with defaults.
+//! The experiment as its TOML file describes it: read, overridden, checked, completed with
+//! defaults.
 
 mod check;
 mod checkpoint;
@@ -18,8 +19,9 @@ use serde::{Deserialize, Serialize};
 pub use checkpoint::{CheckpointConfig, Every};
 pub use data::{BadRowPolicy, DataConfig, Paths, SplitKind, SyntheticConfig};
 pub use embedding::{
-    AccumulatorPrecision, CafePlusTable, CafeTable, CodedTable, Cold, EmbeddingConfig, HotRows, HotRule, Importance,
-    Method, OfflineTable, RowPrecision, Signs, Sizing, Sketches, SlotLayout, UnifiedTable, Victim,
+    AccumulatorPrecision, CafePlusTable, CafeTable, CodedTable, Cold, EmbeddingConfig, HotRows,
+    HotRule, Importance, Method, OfflineTable, RowPrecision, Signs, Sizing, Sketches, SlotLayout,
+    UnifiedTable, Victim,
 };
 pub use file::ConfigError;
 pub use model::{ModelConfig, ModelKind};
@@ -39,17 +41,19 @@ pub struct Config {
     /// `cpu`, or `cuda:0` in a build with `--features cuda`.
     #[serde(default = "default_device")]
     pub device: String,
-    /// What computes the dense network: `native`, on a CPU only and the default there, or `candle`, on any device.
+    /// What computes the dense network: `native`, on a CPU only and the default there, or `candle`,
+    /// on any device.
     #[serde(default)]
     pub engine: String,
-    /// Operands of the network's products: `f32`, `bf16` (native engine, CPUs with `AVX512_BF16`), `bf16-emulated`.
+    /// Operands of the network's products: `f32`, `bf16` (native engine, CPUs with `AVX512_BF16`),
+    /// `bf16-emulated`.
     #[serde(default = "default_precision")]
     pub precision: String,
     /// Threads of the dense network; 0 is one for each core. Results don't depend on it.
     #[serde(default)]
     pub threads: usize,
-    /// The most memory that a run may take, as bytes or a text such as "2 GiB"; a run that plans more is refused. By
-    /// default what the system has available.
+    /// The most memory that a run may take, as bytes or a text such as "2 GiB"; a run that plans
+    /// more is refused. By default what the system has available.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_memory: Option<ByteSize>,
     /// What is read.

@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use cafe_core::{FeatureCounts, FeatureId};
 use criteo_io::{
-    BadRowCounts, BadRows, Batch, Cache, Dialect, FileStamp, Part, PartRows, Position, Prefetch, PrefetchConfig,
-    ReadError, Reader, RecordSource, Split, Synth, SynthConfig, count_days, is_read_once, train_rows,
-    train_rows_of_days,
+    BadRowCounts, BadRows, Batch, Cache, Dialect, FileStamp, Part, PartRows, Position, Prefetch,
+    PrefetchConfig, ReadError, Reader, RecordSource, Split, Synth, SynthConfig, count_days,
+    is_read_once, train_rows, train_rows_of_days,
 };
 
 use crate::config::{Config, DataConfig, Method, Paths, SplitKind};
@@ -57,7 +57,9 @@ pub enum DataError {
         format: &'static str,
     },
     /// A split by day of a single day.
-    #[error("data.split: all rows are of one day, so none would train; set it to \"position\" or \"random\"")]
+    #[error(
+        "data.split: all rows are of one day, so none would train; set it to \"position\" or \"random\""
+    )]
     OneDay,
     /// Nothing to train or test on.
     #[error("{key}: there are no rows")]
@@ -118,8 +120,11 @@ impl DataSet {
         if let Some(synthetic) = &data.synthetic {
             let synth = SynthConfig { seed: synthetic.seed, rows_per_day: synthetic.rows_per_day };
             let n_rows = synthetic.rows.min(limit);
-            let days =
-                || Ok((0..n_rows.div_ceil(synth.rows_per_day)).map(|day| rows_of_day(day, &synth, n_rows)).collect());
+            let days = || {
+                Ok((0..n_rows.div_ceil(synth.rows_per_day))
+                    .map(|day| rows_of_day(day, &synth, n_rows))
+                    .collect())
+            };
             let division = divide(data, n_rows, days)?;
             return Ok(Self { origin: Origin::Synthetic { synth, n_rows }, division, bad_rows });
         }
@@ -143,11 +148,16 @@ impl DataSet {
     #[must_use]
     pub fn is_cached(&self) -> bool {
         let Origin::Files(files) = &self.origin else { return false };
-        let test = if let Division::Files { test, .. } = &self.division { test.cache.is_some() } else { true };
+        let test = if let Division::Files { test, .. } = &self.division {
+            test.cache.is_some()
+        } else {
+            true
+        };
         files.cache.is_some() && test
     }
 
-    /// Training rows of one epoch, malformed ones included, where they are known before they are read.
+    /// Training rows of one epoch, malformed ones included, where they are known before they are
+    /// read.
     #[must_use]
     pub fn n_train(&self) -> Option<u64> {
         match &self.division {
@@ -156,14 +166,15 @@ impl DataSet {
         }
     }
 
-    /// What tells the files that are read, training then test, from others; those that can be read only once are left
-    /// out, and generated rows have none.
+    /// What tells the files that are read, training then test, from others; those that can be read
+    /// only once are left out, and generated rows have none.
     ///
     /// # Errors
     /// If a file can't be read.
     pub fn stamps(&self) -> Result<Vec<FileStamp>> {
         let train = if let Origin::Files(files) = &self.origin { &files.paths[..] } else { &[] };
-        let test = if let Division::Files { test, .. } = &self.division { &test.paths[..] } else { &[] };
+        let test =
+            if let Division::Files { test, .. } = &self.division { &test.paths[..] } else { &[] };
         stamps(train.iter().chain(test).map(PathBuf::as_path))
     }
 
@@ -182,17 +193,24 @@ impl DataSet {
         Ok(Prefetch::spawn(rows, PrefetchConfig { from, ..self.prefetch(batch_size, max_rows) }))
     }
 
-    /// The test rows, in order. `after_training` is the stream of an epoch that has been read: where
-    /// the test rows follow in it, they are read on from there.
+    /// The test rows, in order. `after_training` is the stream of an epoch that has been read:
+    /// where the test rows follow in it, they are read on from there.
     ///
     /// # Errors
     /// If a file can't be opened.
-    pub fn test(&self, batch_size: usize, after_training: Option<Box<dyn RecordSource>>) -> Result<Prefetch> {
+    pub fn test(
+        &self,
+        batch_size: usize,
+        after_training: Option<Box<dyn RecordSource>>,
+    ) -> Result<Prefetch> {
         let (source, max_rows) = match (&self.division, after_training) {
             (Division::Files { test, .. }, _) => (test.rows()?, None),
-            (Division::Rows { split: Split::Position { .. }, n_test, .. }, Some(source)) => (source, Some(*n_test)),
+            (Division::Rows { split: Split::Position { .. }, n_test, .. }, Some(source)) => {
+                (source, Some(*n_test))
+            }
             (Division::Rows { split, n_test, .. }, _) => {
-                let rows: Box<dyn RecordSource> = Box::new(PartRows::new(self.rows()?, *split, Part::Test));
+                let rows: Box<dyn RecordSource> =
+                    Box::new(PartRows::new(self.rows()?, *split, Part::Test));
                 (rows, Some(*n_test))
             }
         };
@@ -200,7 +218,11 @@ impl DataSet {
     }
 
     fn prefetch(&self, batch_size: usize, max_rows: Option<u64>) -> PrefetchConfig {
-        PrefetchConfig { max_rows, bad_rows: self.bad_rows, ..PrefetchConfig::all(batch_size, PREFETCH_DEPTH) }
+        PrefetchConfig {
+            max_rows,
+            bad_rows: self.bad_rows,
+            ..PrefetchConfig::all(batch_size, PREFETCH_DEPTH)
+        }
     }
 
     /// How often each feature occurs in the first `max_rows` training rows.
@@ -222,8 +244,8 @@ impl DataSet {
         Ok(counts)
     }
 
-    /// Checks that an epoch came to the end that was promised: rows of a pipe could not be counted. `n_read` are the
-    /// rows that it passed, malformed ones included (`criteo_io::PassEnd::end`).
+    /// Checks that an epoch came to the end that was promised: rows of a pipe could not be counted.
+    /// `n_read` are the rows that it passed, malformed ones included (`criteo_io::PassEnd::end`).
     ///
     /// # Errors
     /// If rows were missing.
@@ -260,11 +282,23 @@ impl DataSet {
 }
 
 impl Files {
-    /// Takes `paths`, and with `data.cache` opens or builds the cache of their first `max_rows` rows.
-    fn new(config: &Config, paths: Vec<PathBuf>, dialect: Dialect, max_rows: Option<u64>) -> Result<Self> {
+    /// Takes `paths`, and with `data.cache` opens or builds the cache of their first `max_rows`
+    /// rows.
+    fn new(
+        config: &Config,
+        paths: Vec<PathBuf>,
+        dialect: Dialect,
+        max_rows: Option<u64>,
+    ) -> Result<Self> {
         let data = &config.data;
         let cache = if data.cache {
-            cache::open_or_build(&paths, &dialect, max_rows, data.bad_rows(), data.cache_dir.as_deref())?
+            cache::open_or_build(
+                &paths,
+                &dialect,
+                max_rows,
+                data.bad_rows(),
+                data.cache_dir.as_deref(),
+            )?
         } else {
             None
         };
@@ -276,7 +310,9 @@ impl Files {
         let Self { paths, dialect, cache } = self;
         let by_day = data.split_kind() == SplitKind::LastDay;
         let days = || match cache {
-            _ if !dialect.has_days(paths.len()) => Err(DataError::NoDays { format: dialect.name() }.into()),
+            _ if !dialect.has_days(paths.len()) => {
+                Err(DataError::NoDays { format: dialect.name() }.into())
+            }
             Some(cache) => Ok(count_days(&mut cache.rows(), data.rows)?),
             None => {
                 tracing::info!("counting the rows of each day to place the split");
@@ -321,7 +357,10 @@ pub fn stamps<'a>(paths: impl Iterator<Item = &'a Path>) -> Result<Vec<FileStamp
 /// Says what a pass left out, if it left out any rows.
 pub fn tell_bad_rows(part: &str, n_rows: u64, bad_rows: &BadRowCounts) {
     if bad_rows.total() > 0 {
-        tracing::warn!("{part}: left out {} of {n_rows} rows, which are malformed ({bad_rows})", bad_rows.total());
+        tracing::warn!(
+            "{part}: left out {} of {n_rows} rows, which are malformed ({bad_rows})",
+            bad_rows.total()
+        );
     }
 }
 
@@ -339,17 +378,27 @@ fn ids_of_first(batch: &Batch, n_rows: usize) -> &[FeatureId] {
 /// Whether the training rows come through a pipe; and the rules for what can be read only once.
 fn check_pipes(config: &Config, paths: &[PathBuf]) -> Result<bool> {
     let data = &config.data;
-    let piped =
-        |paths: &[PathBuf]| paths.iter().try_fold(false, |any, path| Ok::<_, ReadError>(any | is_read_once(path)?));
+    let piped = |paths: &[PathBuf]| {
+        paths.iter().try_fold(false, |any, path| Ok::<_, ReadError>(any | is_read_once(path)?))
+    };
     let test_paths = data.test_path.as_ref().map(Paths::to_vec).unwrap_or_default();
     let (train, test) = (piped(paths)?, piped(&test_paths)?);
     let evaluates = config.train.eval_every > 0;
     let (key, why) = if data.cache && (train || test) {
-        ("data.cache", "what comes through a pipe is not cached; save it to a file, or set data.cache to false")
+        (
+            "data.cache",
+            "what comes through a pipe is not cached; save it to a file, or set data.cache to false",
+        )
     } else if train && data.test_path.is_none() && data.split_kind() != SplitKind::Position {
-        ("data.split", "rows that come through a pipe can only be split by position; save them to a file, or set it so")
+        (
+            "data.split",
+            "rows that come through a pipe can only be split by position; save them to a file, or set it so",
+        )
     } else if train && config.train.epochs > 1 {
-        ("train.epochs", "what comes through a pipe can be read once only; save it to a file for more epochs")
+        (
+            "train.epochs",
+            "what comes through a pipe can be read once only; save it to a file for more epochs",
+        )
     } else if train && config.embedding.method == Method::Offline {
         (
             "embedding.method",
@@ -361,9 +410,15 @@ fn check_pipes(config: &Config, paths: &[PathBuf]) -> Result<bool> {
             "rows that come through a pipe can't be counted ahead; set data.rows to their number, or data.test_path",
         )
     } else if train && data.test_path.is_none() && evaluates {
-        ("train.eval_every", "the test rows of a pipe come after its training rows; set it to 0, or set data.test_path")
+        (
+            "train.eval_every",
+            "the test rows of a pipe come after its training rows; set it to 0, or set data.test_path",
+        )
     } else if test && evaluates {
-        ("train.eval_every", "test rows that come through a pipe can be read once only; set it to 0")
+        (
+            "train.eval_every",
+            "test rows that come through a pipe can be read once only; set it to 0",
+        )
     } else {
         return Ok(train);
     };
@@ -384,7 +439,11 @@ pub(crate) fn with_advice(error: anyhow::Error) -> anyhow::Error {
 }
 
 /// The sides of `n_rows` rows, or of the days that `days` counts the rows of.
-fn divide(data: &DataConfig, n_rows: u64, days: impl FnOnce() -> Result<Vec<u64>>) -> Result<Division> {
+fn divide(
+    data: &DataConfig,
+    n_rows: u64,
+    days: impl FnOnce() -> Result<Vec<u64>>,
+) -> Result<Division> {
     let fraction = data.train_share();
     let (split, n_rows) = match data.split_kind() {
         SplitKind::Position => (Split::Position { n_train: train_rows(n_rows, fraction) }, n_rows),
@@ -427,7 +486,9 @@ mod tests {
         let [a, b, c] = paths.each_ref().map(|path| path.display());
         let model = "[model]\ndim = 4\nbottom = [4]\ntop = [1]\n[embedding]\ncompression = 100\n";
         let stamps = |data: &str| {
-            let config = Config::parse(&format!("[data]\n{data}\n{model}"), Path::new("a.toml"), &[]).expect("valid");
+            let config =
+                Config::parse(&format!("[data]\n{data}\n{model}"), Path::new("a.toml"), &[])
+                    .expect("valid");
             DataSet::open(&config).expect("rows").stamps().expect("readable")
         };
         let found = stamps(&format!("path = [\"{c}\", \"{a}\"]\ntest_path = \"{b}\""));

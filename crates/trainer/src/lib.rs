@@ -9,9 +9,9 @@
 //! ```
 //!
 //! A library with a thin binary, so that tests and benchmarks call what users run. `cli.rs` has the
-//! arguments and exit codes; `plan.rs`, `scan.rs`, `synth.rs`, `sketch.rs` and `bench.rs` are its other commands,
-//! `using.rs` has those that take a trained model, `sweep.rs` makes many runs, `compare.rs` and `page.rs` put them side by
-//! side. The only crate that prints.
+//! arguments and exit codes; `plan.rs`, `scan.rs`, `synth.rs`, `sketch.rs` and `bench.rs` are its
+//! other commands, `using.rs` has those that take a trained model, `sweep.rs` makes many runs,
+//! `compare.rs` and `page.rs` put them side by side. The only crate that prints.
 
 pub mod bags;
 pub mod bench;

@@ -2,8 +2,8 @@
 
 use std::process::ExitCode;
 
-/// candle takes and gives back tensors at every step; the system's allocator would return their pages
-/// to the kernel each time.
+/// candle takes and gives back tensors at every step; the system's allocator would return their
+/// pages to the kernel each time.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
@@ -18,7 +18,8 @@ fn main() -> ExitCode {
 #[allow(unsafe_code, reason = "candle offers no other way to set this")]
 fn keep_products_serial() {
     if std::env::var_os("RAYON_NUM_THREADS").is_none() {
-        // SAFETY: the first statement of the program; no other thread exists that could read the environment.
+        // SAFETY: the first statement of the program; no other thread exists that could read the
+        // environment.
         unsafe { std::env::set_var("RAYON_NUM_THREADS", "1") };
     }
 }

@@ -23,8 +23,8 @@ pub struct MemoryError {
     pub limit_name: &'static str,
 }
 
-/// Memory that a run may take, and where the limit comes from: the configuration's, else what the system can give now.
-/// `None` where neither says.
+/// Memory that a run may take, and where the limit comes from: the configuration's, else what the
+/// system can give now. `None` where neither says.
 #[must_use]
 pub fn limit(configured: Option<u64>) -> Option<(u64, &'static str)> {
     if let Some(limit) = configured {
@@ -33,7 +33,9 @@ pub fn limit(configured: Option<u64>) -> Option<(u64, &'static str)> {
     let system = available(&std::fs::read_to_string("/proc/meminfo").unwrap_or_default());
     let group = group_limit(Path::new("/sys/fs/cgroup"));
     match (system, group) {
-        (Some(system), Some(group)) if group < system => Some((group, "what this process' control group may take")),
+        (Some(system), Some(group)) if group < system => {
+            Some((group, "what this process' control group may take"))
+        }
         (Some(system), _) => Some((system, "available on this machine")),
         (None, group) => group.map(|group| (group, "what this process' control group may take")),
     }
@@ -52,12 +54,14 @@ fn entry(meminfo: &str, name: &str) -> Option<u64> {
 
 /// What a control group of version 2 has left.
 fn group_limit(root: &Path) -> Option<u64> {
-    let read = |name: &str| std::fs::read_to_string(root.join(name)).ok()?.trim().parse::<u64>().ok();
+    let read =
+        |name: &str| std::fs::read_to_string(root.join(name)).ok()?.trim().parse::<u64>().ok();
     // Without a limit the file says `max`.
     // What files left in memory is given back when it is wanted.
     let stat = std::fs::read_to_string(root.join("memory.stat")).unwrap_or_default();
     let of_files = |line: &str| {
-        let bytes = line.strip_prefix("inactive_file ").or_else(|| line.strip_prefix("active_file "))?;
+        let bytes =
+            line.strip_prefix("inactive_file ").or_else(|| line.strip_prefix("active_file "))?;
         bytes.parse::<u64>().ok()
     };
     let files: u64 = stat.lines().filter_map(of_files).sum();
@@ -65,11 +69,14 @@ fn group_limit(root: &Path) -> Option<u64> {
     Some(read("memory.max")?.saturating_sub(current))
 }
 
-/// All memory of the machine, or that this process' control group may take at most; `None` where the system does not say.
+/// All memory of the machine, or that this process' control group may take at most; `None` where
+/// the system does not say.
 #[must_use]
 pub fn total() -> Option<u64> {
     let system = entry(&std::fs::read_to_string("/proc/meminfo").unwrap_or_default(), "MemTotal:");
-    let group = std::fs::read_to_string("/sys/fs/cgroup/memory.max").ok().and_then(|text| text.trim().parse().ok());
+    let group = std::fs::read_to_string("/sys/fs/cgroup/memory.max")
+        .ok()
+        .and_then(|text| text.trim().parse().ok());
     system.into_iter().chain(group).min()
 }
 
@@ -93,8 +100,11 @@ mod tests {
         std::fs::write(dir.path().join("memory.max"), "1000\n").expect("written");
         std::fs::write(dir.path().join("memory.current"), "400\n").expect("written");
         assert_eq!(group_limit(dir.path()), Some(600));
-        std::fs::write(dir.path().join("memory.stat"), "anon 100\ninactive_file 200\nactive_file 50\n")
-            .expect("written");
+        std::fs::write(
+            dir.path().join("memory.stat"),
+            "anon 100\ninactive_file 200\nactive_file 50\n",
+        )
+        .expect("written");
         assert_eq!(group_limit(dir.path()), Some(850));
     }
 }

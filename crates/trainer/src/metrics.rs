@@ -49,8 +49,8 @@ pub struct Quality {
     /// Log-loss over the entropy of the share of clicks: 1 is what that share alone achieves.
     /// `None` if all labels are equal.
     pub normalised_entropy: Option<f64>,
-    /// Mean predicted probability over the share of clicks: above 1 the model promises too many. `None` without
-    /// clicks.
+    /// Mean predicted probability over the share of clicks: above 1 the model promises too many.
+    /// `None` without clicks.
     pub calibration: Option<f64>,
     /// Samples.
     pub rows: u64,
@@ -117,19 +117,29 @@ impl Scores {
         side.push(ordered_bits(logit));
     }
 
-    /// What is collected, for a checkpoint: the clicked samples and the others in the order in which they came, each as
-    /// an integer that sorts as its logit does, and the sums of losses and of probabilities.
+    /// What is collected, for a checkpoint: the clicked samples and the others in the order in
+    /// which they came, each as an integer that sorts as its logit does, and the sums of losses and
+    /// of probabilities.
     #[must_use]
     pub fn state(&self) -> ScoresState<'_> {
         let Self { clicked, passed, loss_sum, probability_sum } = self;
-        ScoresState { clicked: clicked.into(), passed: passed.into(), sums: [*loss_sum, *probability_sum] }
+        ScoresState {
+            clicked: clicked.into(),
+            passed: passed.into(),
+            sums: [*loss_sum, *probability_sum],
+        }
     }
 
     /// Scores that go on from a state.
     #[must_use]
     pub fn from_state(state: ScoresState<'_>) -> Self {
         let ScoresState { clicked, passed, sums: [loss_sum, probability_sum] } = state;
-        Self { clicked: clicked.into_owned(), passed: passed.into_owned(), loss_sum, probability_sum }
+        Self {
+            clicked: clicked.into_owned(),
+            passed: passed.into_owned(),
+            loss_sum,
+            probability_sum,
+        }
     }
 
     /// The number of samples.
@@ -150,7 +160,8 @@ impl Scores {
         self.take_quality()
     }
 
-    /// The quality of all samples, which are then forgotten; their memory is kept for as many again.
+    /// The quality of all samples, which are then forgotten; their memory is kept for as many
+    /// again.
     pub fn take_quality(&mut self) -> Quality {
         let (positives, negatives) = (self.clicked.len() as u64, self.passed.len() as u64);
         let rows = positives + negatives;
@@ -189,7 +200,8 @@ fn ordered_bits(value: f32) -> u32 {
 
 /// Whether there is one value in both, which are sorted.
 fn are_equal(clicked: &[u32], passed: &[u32]) -> bool {
-    let ends = || [clicked.first(), clicked.last(), passed.first(), passed.last()].into_iter().flatten();
+    let ends =
+        || [clicked.first(), clicked.last(), passed.first(), passed.last()].into_iter().flatten();
     ends().min() == ends().max()
 }
 
@@ -258,7 +270,8 @@ mod tests {
     #[test]
     fn parts_add_up_to_the_whole_and_scores_start_afresh() {
         let (logits, labels) = ([0.5, -1.5, 2.0, -0.25, 1.0], [1.0, 0.0, 0.0, 1.0, 1.0]);
-        let samples: Vec<_> = logits.iter().zip(&labels).map(|(&logit, &label)| (logit, label > 0.5)).collect();
+        let samples: Vec<_> =
+            logits.iter().zip(&labels).map(|(&logit, &label)| (logit, label > 0.5)).collect();
         let whole = Predictions::with_loss_sum(&logits, &labels, 1.25);
         assert_eq!((whole.len(), whole.part(2..2).is_empty()), (5, true));
         let mut scores = Scores::default();
@@ -271,7 +284,8 @@ mod tests {
         let (parts, expected) = (scores.take_quality(), quality(&samples));
         assert_eq!((parts.auc, parts.rows, parts.positives), (expected.auc, 5, 3));
         assert!((parts.logloss - expected.logloss).abs() < 1e-15, "{parts:?}, {expected:?}");
-        let (parts, expected) = (parts.calibration.expect("clicks"), expected.calibration.expect("clicks"));
+        let (parts, expected) =
+            (parts.calibration.expect("clicks"), expected.calibration.expect("clicks"));
         assert!((parts - expected).abs() < 1e-15, "{parts}, {expected}");
     }
 

@@ -1,4 +1,5 @@
-//! Numbers that ran away: where it was noticed, and what to do. Apart from the loop that notices, for the wording.
+//! Numbers that ran away: where it was noticed, and what to do. Apart from the loop that notices,
+//! for the wording.
 
 use std::ops::RangeInclusive;
 
@@ -18,8 +19,8 @@ pub struct NotFinite(String);
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`{name}` is not finite at position {position}")]
 pub struct NotFiniteArray {
-    /// A parameter of the network or its optimizer, such as `top.0.weight`, or an array of the embedding's state,
-    /// such as `embedding.rows`.
+    /// A parameter of the network or its optimizer, such as `top.0.weight`, or an array of the
+    /// embedding's state, such as `embedding.rows`.
     pub name: String,
     /// Position in the array.
     pub position: usize,
@@ -46,14 +47,22 @@ impl BatchPlace<'_> {
         let Self { step, rows, .. } = self;
         let (first, last) = (rows.start(), rows.end());
         let place = format!("step {step}, training rows {first} to {last} of this epoch");
-        let row = |sample_idx: &usize| format!("row {} (sample {sample_idx} of the batch)", first + *sample_idx as u64);
+        let row = |sample_idx: &usize| {
+            format!("row {} (sample {sample_idx} of the batch)", first + *sample_idx as u64)
+        };
         let what = match error.downcast_ref::<ModelError>() {
             Some(ModelError::NonFiniteLogit { sample_idx, logit, .. }) => {
-                format!("`logits`: expected finite numbers, got {logit} for {}{}", row(sample_idx), self.stored())
+                format!(
+                    "`logits`: expected finite numbers, got {logit} for {}{}",
+                    row(sample_idx),
+                    self.stored()
+                )
             }
             Some(ModelError::NonFiniteGradient { sample_idx, value_idx, value }) => {
                 let (field, row) = (self.field(*value_idx), row(sample_idx));
-                format!("`row gradient`: expected finite numbers, got {value} for field {field} of {row}")
+                format!(
+                    "`row gradient`: expected finite numbers, got {value} for field {field} of {row}"
+                )
             }
             _ => match error.downcast_ref::<NotFiniteArray>() {
                 Some(array) => array.to_string(),
@@ -66,7 +75,8 @@ impl BatchPlace<'_> {
     /// The name of the field to which a value of a sample's rows belongs.
     fn field(&self, value_idx: usize) -> String {
         let field = value_idx / self.config.model.dim;
-        let names = setup::dialect(self.config).map(|dialect| names::fields(&dialect)).unwrap_or_default();
+        let names =
+            setup::dialect(self.config).map(|dialect| names::fields(&dialect)).unwrap_or_default();
         names.into_iter().nth(field).unwrap_or_else(|| (field + 1).to_string())
     }
 
@@ -109,7 +119,8 @@ mod tests {
 
     fn learner(config: &Config) -> Learner {
         let plan = setup::plan_embedding(config).expect("it fits");
-        let embedding = setup::build_embedding(&plan, config, &DataSet::open(config).expect("rows"));
+        let embedding =
+            setup::build_embedding(&plan, config, &DataSet::open(config).expect("rows"));
         let model = setup::build_model(config).expect("a model");
         Learner::new(embedding.expect("no pass"), model, 1).expect("a thread")
     }
@@ -119,10 +130,20 @@ mod tests {
         let config = parse(DATA);
         let learner = learner(&config);
         let explain = |error: Error, last_checkpoint| {
-            let place = BatchPlace { config: &config, learner: &learner, step: 12, rows: 129..=256, last_checkpoint };
+            let place = BatchPlace {
+                config: &config,
+                learner: &learner,
+                step: 12,
+                rows: 129..=256,
+                last_checkpoint,
+            };
             format!("{:#}", place.explain(error))
         };
-        let gradient = ModelError::NonFiniteGradient { sample_idx: 3, value_idx: 4 * 5 + 1, value: f32::INFINITY };
+        let gradient = ModelError::NonFiniteGradient {
+            sample_idx: 3,
+            value_idx: 4 * 5 + 1,
+            value: f32::INFINITY,
+        };
         assert_eq!(
             explain(gradient.into(), None),
             "step 12, training rows 129 to 256 of this epoch: `row gradient`: expected finite numbers, got inf for field \
@@ -138,7 +159,8 @@ mod tests {
         );
         let array = NotFiniteArray { name: "top.0.weight".to_owned(), position: 7 };
         assert!(
-            explain(array.into(), None).contains(": `top.0.weight` is not finite at position 7; nothing was saved")
+            explain(array.into(), None)
+                .contains(": `top.0.weight` is not finite at position 7; nothing was saved")
         );
         let other = explain(Error::msg("the disk is full"), None);
         assert_eq!(other, "step 12, training rows 129 to 256 of this epoch: the disk is full");
@@ -152,8 +174,17 @@ mod tests {
              categorical = [\"city\", \"item\"], features = [50_000, 50_000] }",
         );
         let (config, built) = (parse(&described), learner(&parse(DATA)));
-        let place = BatchPlace { config: &config, learner: &built, step: 1, rows: 1..=2, last_checkpoint: None };
-        assert_eq!([0, 3, 4, 7, 8].map(|value_idx| place.field(value_idx)), ["city", "city", "item", "item", "3"]);
+        let place = BatchPlace {
+            config: &config,
+            learner: &built,
+            step: 1,
+            rows: 1..=2,
+            last_checkpoint: None,
+        };
+        assert_eq!(
+            [0, 3, 4, 7, 8].map(|value_idx| place.field(value_idx)),
+            ["city", "city", "item", "item", "3"]
+        );
     }
 
     #[test]
@@ -166,7 +197,13 @@ mod tests {
         let NotFiniteArray { name, .. } = error.downcast_ref().expect("an array");
         assert_eq!(name, "embedding.rows");
         // Logits that have it from there say so.
-        let place = BatchPlace { config: &config, learner: &learner, step: 2, rows: 1..=2, last_checkpoint: None };
+        let place = BatchPlace {
+            config: &config,
+            learner: &learner,
+            step: 2,
+            rows: 1..=2,
+            last_checkpoint: None,
+        };
         let logit = ModelError::NonFiniteLogit { sample_idx: 0, logit: f32::NAN, label: 1.0 };
         let message = place.explain(logit.into()).to_string();
         assert!(message.contains(", as `embedding.rows` is not finite at position "), "{message}");

@@ -1,6 +1,6 @@
-//! The quality of training as it goes: each batch is judged by the logits that it got before the model learned from it
-//! (progressive validation), over a window of steps and over each day of the data. Rows come in the order of their days:
-//! a day ends where the next row has another.
+//! The quality of training as it goes: each batch is judged by the logits that it got before the
+//! model learned from it (progressive validation), over a window of steps and over each day of the
+//! data. Rows come in the order of their days: a day ends where the next row has another.
 //!
 //! Rows of a second epoch were learned from before, so its figures are too good.
 
@@ -23,7 +23,8 @@ pub struct Standing {
     pub demoted: u64,
 }
 
-/// A line of `metrics.jsonl` on the steps since the one before it. No times: equal runs write equal files.
+/// A line of `metrics.jsonl` on the steps since the one before it. No times: equal runs write equal
+/// files.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct TrainLine {
     step: u64,
@@ -39,7 +40,8 @@ pub struct TrainLine {
     demoted: u64,
 }
 
-/// A line on a day that has ended: its last row is the `rows`th of the run and was trained in `step`.
+/// A line on a day that has ended: its last row is the `rows`th of the run and was trained in
+/// `step`.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct DayLine {
     day: u32,
@@ -78,8 +80,8 @@ impl TrainLine {
         }
     }
 
-    /// The same with the share of the lookups of the last batch that hot rows served before its step, if that was
-    /// measured.
+    /// The same with the share of the lookups of the last batch that hot rows served before its
+    /// step, if that was measured.
     #[must_use]
     pub fn with_hot_share(self, hot_share: Option<f64>) -> Self {
         Self { hot_share, ..self }
@@ -107,7 +109,8 @@ impl TestLine {
     }
 }
 
-/// Collects the predictions of training steps. It takes 4 bytes for each row of a window, and as much for each of a day.
+/// Collects the predictions of training steps. It takes 4 bytes for each row of a window, and as
+/// much for each of a day.
 #[derive(Debug, Default)]
 pub struct Online {
     /// Of the window that goes on.
@@ -119,14 +122,25 @@ pub struct Online {
 }
 
 impl Online {
-    /// Adds a batch and returns the days that ended with or before it, as far as the days of its rows tell.
+    /// Adds a batch and returns the days that ended with or before it, as far as the days of its
+    /// rows tell.
     ///
     /// `days` has the day of each row, or nothing. `standing` is that after the step.
     ///
     /// # Panics
     /// If there are days for some of the rows only.
-    pub fn add(&mut self, batch: Predictions<'_>, days: &[u32], standing: Standing) -> Vec<DayLine> {
-        assert!(days.is_empty() || days.len() == batch.len(), "{} days of {} rows", days.len(), batch.len());
+    pub fn add(
+        &mut self,
+        batch: Predictions<'_>,
+        days: &[u32],
+        standing: Standing,
+    ) -> Vec<DayLine> {
+        assert!(
+            days.is_empty() || days.len() == batch.len(),
+            "{} days of {} rows",
+            days.len(),
+            batch.len()
+        );
         self.window.add(batch);
         let (mut ended, mut start) = (Vec::new(), 0);
         let rows_before = standing.rows - batch.len() as u64;
@@ -135,7 +149,11 @@ impl Online {
             if self.day.is_some_and(|(current, _)| current != day) {
                 ended.extend(self.end_day());
             }
-            self.day_scores.add(if same.len() == batch.len() { batch } else { batch.part(start..end) });
+            self.day_scores.add(if same.len() == batch.len() {
+                batch
+            } else {
+                batch.part(start..end)
+            });
             self.day = Some((day, Standing { rows: rows_before + end as u64, ..standing }));
             start = end;
         }
@@ -165,18 +183,25 @@ mod tests {
     /// A row in its batch: day, logit, label.
     type Row = (u32, f32, f32);
 
-    /// Steps through `rows` in batches of `size`; returns the collector, the days that ended on the way and the
-    /// standing at the end.
+    /// Steps through `rows` in batches of `size`; returns the collector, the days that ended on the
+    /// way and the standing at the end.
     fn train(rows: &[Row], size: usize, has_days: bool) -> (Online, Vec<DayLine>, Standing) {
-        let (mut online, mut ended, mut standing) = (Online::default(), Vec::new(), Standing::default());
+        let (mut online, mut ended, mut standing) =
+            (Online::default(), Vec::new(), Standing::default());
         for batch in rows.chunks(size) {
-            let (logits, labels): (Vec<_>, Vec<_>) = batch.iter().map(|&(_, logit, label)| (logit, label)).unzip();
+            let (logits, labels): (Vec<_>, Vec<_>) =
+                batch.iter().map(|&(_, logit, label)| (logit, label)).unzip();
             let days: Vec<_> = batch.iter().filter(|_| has_days).map(|row| row.0).collect();
-            let loss_sum = logits.iter().zip(&labels).map(|(&logit, &label)| logit_loss(logit, label)).sum();
+            let loss_sum =
+                logits.iter().zip(&labels).map(|(&logit, &label)| logit_loss(logit, label)).sum();
             standing.step += 1;
             standing.rows += batch.len() as u64;
             standing.hot_rows = 10 * standing.step;
-            ended.extend(online.add(Predictions::with_loss_sum(&logits, &labels, loss_sum), &days, standing));
+            ended.extend(online.add(
+                Predictions::with_loss_sum(&logits, &labels, loss_sum),
+                &days,
+                standing,
+            ));
         }
         (online, ended, standing)
     }
@@ -203,7 +228,9 @@ mod tests {
     fn check(line: &TrainLine, rows: &[Row]) {
         let n_rows = rows.len() as f64;
         let close = |found: Option<f64>, expected: Option<f64>| match (found, expected) {
-            (Some(found), Some(expected)) => assert!((found - expected).abs() < 1e-9, "{found}, not {expected}"),
+            (Some(found), Some(expected)) => {
+                assert!((found - expected).abs() < 1e-9, "{found}, not {expected}")
+            }
             _ => assert_eq!(found, expected),
         };
         let logloss = rows.iter().map(|row| logit_loss(row.1, row.2)).sum::<f64>() / n_rows;
@@ -220,8 +247,10 @@ mod tests {
     fn rows() -> impl Strategy<Value = Vec<Row>> {
         let row = (0_u32..4, -12_i8..12, any::<bool>());
         prop::collection::vec(row, 1..80).prop_map(|rows| {
-            let mut rows: Vec<_> =
-                rows.into_iter().map(|(day, x, y)| (day, f32::from(x) / 3.0, f32::from(u8::from(y)))).collect();
+            let mut rows: Vec<_> = rows
+                .into_iter()
+                .map(|(day, x, y)| (day, f32::from(x) / 3.0, f32::from(u8::from(y))))
+                .collect();
             rows.sort_by_key(|row| row.0);
             rows
         })
@@ -263,7 +292,11 @@ mod tests {
         assert_eq!(online.end_window(standing).expect("rows").train_auc, Some(1.0));
         let labels = [rows[2].2, rows[3].2];
         let standing = Standing { step: 2, rows: 4, ..standing };
-        online.add(Predictions::with_loss_sum(&[rows[2].1, rows[3].1], &labels, 1.0), &[0, 0], standing);
+        online.add(
+            Predictions::with_loss_sum(&[rows[2].1, rows[3].1], &labels, 1.0),
+            &[0, 0],
+            standing,
+        );
         let second = online.end_window(standing).expect("rows");
         assert_eq!((second.train_auc, second.train_logloss), (Some(0.0), 0.5));
         // The day went on over both: of four pairs the last click lost one.

@@ -1,4 +1,5 @@
-//! Where a command writes: standard output, or a file that appears under its name only when it is whole.
+//! Where a command writes: standard output, or a file that appears under its name only when it is
+//! whole.
 
 use std::ffi::OsString;
 use std::fs::{self, File};
@@ -9,8 +10,9 @@ use anyhow::Result;
 
 const BUFFER_BYTES: usize = 1 << 16;
 
-/// Lets `write` write to `path`; `-` is standard output. A file is written under another name beside it, made durable
-/// and renamed; if anything fails, whatever was there before stays. Devices and pipes are written to as they are.
+/// Lets `write` write to `path`; `-` is standard output. A file is written under another name
+/// beside it, made durable and renamed; if anything fails, whatever was there before stays. Devices
+/// and pipes are written to as they are.
 ///
 /// # Errors
 /// What `write` says, or that the file can't be written.
@@ -27,7 +29,9 @@ pub fn write_to(path: &Path, write: impl FnOnce(&mut dyn Write) -> Result<()>) -
     };
     // What went wrong with the rows names its own place.
     match written {
-        Err(error) if error.is::<io::Error>() => Err(error.context(format!("{}: can't be written", path.display()))),
+        Err(error) if error.is::<io::Error>() => {
+            Err(error.context(format!("{}: can't be written", path.display())))
+        }
         written => written,
     }
 }
@@ -67,7 +71,8 @@ pub fn partial(path: &Path) -> PathBuf {
 /// # Errors
 /// Whatever the system says.
 pub fn sync_parent(path: &Path) -> io::Result<()> {
-    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let parent =
+        path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     File::open(parent)?.sync_all()
 }
 
@@ -89,7 +94,10 @@ mod tests {
         assert_eq!(fs::read_dir(&dir).expect("readable").count(), 1, "nothing is left behind");
         let nowhere = dir.path().join("no/such/place");
         let message = format!("{:#}", write_to(&nowhere, |_| Ok(())).expect_err("no directory"));
-        assert!(message.starts_with(&format!("{}: can't be written: ", nowhere.display())), "{message}");
+        assert!(
+            message.starts_with(&format!("{}: can't be written: ", nowhere.display())),
+            "{message}"
+        );
     }
 
     #[cfg(unix)]

@@ -1,4 +1,5 @@
-//! `trainer report`: runs as one page of HTML that needs nothing else: pictures, the table behind each, one answer on top.
+//! `trainer report`: runs as one page of HTML that needs nothing else: pictures, the table behind
+//! each, one answer on top.
 //!
 //! ```text
 //! runs.rs ─► compare.rs ─► page/figures/ ─► page/chart.rs ─┬─► page/svg.rs    a mark for each point
@@ -78,7 +79,10 @@ fn write(args: &ReportArgs, reload: Option<u32>) -> Result<String> {
     let source = Source::read(&args.dirs)?;
     let dirs: Vec<_> = args.dirs.iter().map(|dir| dir.display().to_string()).collect();
     if source.is_empty() && reload.is_none() {
-        bail!("{}: no runs there; a run's directory has a config.toml and a metrics.jsonl", dirs.join(", "));
+        bail!(
+            "{}: no runs there; a run's directory has a config.toml and a metrics.jsonl",
+            dirs.join(", ")
+        );
     }
     let page = html::page(&source, reload);
     write_to(&args.out, |out| Ok(out.write_all(page.as_bytes())?))?;
@@ -86,7 +90,11 @@ fn write(args: &ReportArgs, reload: Option<u32>) -> Result<String> {
         return Ok(String::new());
     }
     let n_runs = grouped(source.runs.len() as u64);
-    Ok(format!("{n_runs} runs, {} kB, written to {}\n", grouped(page.len() as u64 / 1000), args.out.display()))
+    Ok(format!(
+        "{n_runs} runs, {} kB, written to {}\n",
+        grouped(page.len() as u64 / 1000),
+        args.out.display()
+    ))
 }
 
 impl Source {

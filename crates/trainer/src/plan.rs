@@ -44,7 +44,14 @@ pub fn plan(config: &Config) -> Result<Plan> {
     let row_bytes = embedding.full_bytes / n_features;
     let mut lines = vec![
         ("run", format!("{} ({})", config.name, config.embedding.method.name())),
-        ("full table", format!("{} features x {row_bytes} B = {}", grouped(n_features), bytes(embedding.full_bytes))),
+        (
+            "full table",
+            format!(
+                "{} features x {row_bytes} B = {}",
+                grouped(n_features),
+                bytes(embedding.full_bytes)
+            ),
+        ),
     ];
     lines.extend(embedding.sizes.lines());
     if let Some(cafe) = setup::cafe_in_full(config) {
@@ -54,7 +61,10 @@ pub fn plan(config: &Config) -> Result<Plan> {
     lines.push(("embedding", budget_line(&embedding)));
     lines.push(("training", TrainingReport::new(config).line()));
     let n_parameters = model.n_parameters() as u64;
-    lines.push(("network", format!("{} parameters, {}", grouped(n_parameters), bytes(4 * n_parameters))));
+    lines.push((
+        "network",
+        format!("{} parameters, {}", grouped(n_parameters), bytes(4 * n_parameters)),
+    ));
     let peak = format!(
         "about {}, and {SCORE_BYTES} B a test row and a row of the longest day, where rows have days; more where fields \
          hold many values",
@@ -69,7 +79,11 @@ pub fn plan(config: &Config) -> Result<Plan> {
 ///
 /// # Errors
 /// If it does not, with the sizes.
-pub fn check_memory(config: &Config, embedding: &EmbeddingPlan, model: &Shape) -> Result<u64, MemoryError> {
+pub fn check_memory(
+    config: &Config,
+    embedding: &EmbeddingPlan,
+    model: &Shape,
+) -> Result<u64, MemoryError> {
     let needed = peak_bytes(config, embedding, model);
     match memory::limit(config.max_memory.map(|bytes| bytes.0)) {
         Some((limit, limit_name)) if needed > limit => {
@@ -114,21 +128,29 @@ fn peak_bytes(config: &Config, embedding: &EmbeddingPlan, model: &Shape) -> u64 
     // candle has a gradient for each shard, the native engine one for all of them.
     let is_native = config.engine.parse() == Ok(EngineKind::Native);
     let n_gradients = if is_native { 1 } else { n_training_shards(batch) };
-    // Our own kernels keep the weights twice more, in the order of their operands; others have that room to spare.
+    // Our own kernels keep the weights twice more, in the order of their operands; others have that
+    // room to spare.
     let n_copies = if is_native { 2 } else { 0 };
     let network = FLOAT * model.n_parameters() * (2 + n_moments + n_gradients + n_copies);
-    let buffers = PROGRAM_BYTES + window_bytes(config) + batches + rows + sums + activations + network;
+    let buffers =
+        PROGRAM_BYTES + window_bytes(config) + batches + rows + sums + activations + network;
     // A map entry for each feature that a first pass counts.
-    let counting = if embedding.sizes.wants_counts() { COUNT_BYTES * embedding.n_features_seen(config) } else { 0 };
+    let counting = if embedding.sizes.wants_counts() {
+        COUNT_BYTES * embedding.n_features_seen(config)
+    } else {
+        0
+    };
     // The copy of the state that a checkpoint is written from.
-    let copy = embedding.total_bytes() + (FLOAT * model.n_parameters() * (1 + n_moments) + window_bytes(config)) as u64;
+    let copy = embedding.total_bytes()
+        + (FLOAT * model.n_parameters() * (1 + n_moments) + window_bytes(config)) as u64;
     embedding.total_bytes() + copy.max(counting) + buffers as u64
 }
 
 /// Scores of the rows between two lines of metrics.
 fn window_bytes(config: &Config) -> usize {
     let data = &config.data;
-    let n_rows = data.synthetic.as_ref().map(|synthetic| synthetic.rows).into_iter().chain(data.rows).min();
+    let n_rows =
+        data.synthetic.as_ref().map(|synthetic| synthetic.rows).into_iter().chain(data.rows).min();
     let window = config.train.log_every.saturating_mul(config.train.batch as u64);
     (SCORE_BYTES * window.min(n_rows.unwrap_or(MOST_ROWS))) as usize
 }

@@ -29,13 +29,15 @@ impl Progress {
     #[must_use]
     pub fn new(n_rows: Option<u64>) -> Self {
         let is_terminal = std::io::stderr().is_terminal();
-        let bar = is_terminal.then(|| n_rows.map_or_else(ProgressBar::new_spinner, ProgressBar::new));
+        let bar =
+            is_terminal.then(|| n_rows.map_or_else(ProgressBar::new_spinner, ProgressBar::new));
         if let Some(bar) = &bar {
             let template = match n_rows {
                 Some(_) => "{bar:30} {percent:>3} %  {per_sec}  {eta} left  {msg}",
                 None => "{spinner} {human_pos} rows  {per_sec}  {msg}",
             };
-            let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+            let style = ProgressStyle::with_template(template)
+                .unwrap_or_else(|_| ProgressStyle::default_bar());
             let per_sec = |state: &indicatif::ProgressState, out: &mut dyn std::fmt::Write| {
                 // A display that fails to write has nowhere to report it.
                 let _ = write!(out, "{:.0} samples/s", state.per_sec());
@@ -85,11 +87,16 @@ impl Progress {
                 || (format!("{} rows", self.rows), String::new()),
                 |n| {
                     let left = n.saturating_sub(self.rows) as f64 / rate;
-                    (format!("{:.0} %", 100.0 * self.rows as f64 / n as f64), format!(", {left:.0} s left"))
+                    (
+                        format!("{:.0} %", 100.0 * self.rows as f64 / n as f64),
+                        format!(", {left:.0} s left"),
+                    )
                 },
             );
             let auc = auc();
-            tracing::info!("{done}: loss {loss:.4}{auc}, {rate:.0} samples/s{left}, {hot_rows} hot rows");
+            tracing::info!(
+                "{done}: loss {loss:.4}{auc}, {rate:.0} samples/s{left}, {hot_rows} hot rows"
+            );
         }
     }
 
@@ -101,13 +108,15 @@ impl Progress {
         } else if self.last_line.elapsed() >= LINE_EVERY {
             self.last_line = Instant::now();
             let rate = self.rows as f64 / self.started.elapsed().as_secs_f64();
-            let share =
-                self.n_rows.map_or_else(String::new, |n| format!(" ({:.0} %)", 100.0 * self.rows as f64 / n as f64));
+            let share = self.n_rows.map_or_else(String::new, |n| {
+                format!(" ({:.0} %)", 100.0 * self.rows as f64 / n as f64)
+            });
             tracing::info!("read {} rows{share}, {rate:.0} rows/s", self.rows);
         }
     }
 
-    /// Ends a window: takes its AUC, which is shown until the next has one, and returns its samples per second.
+    /// Ends a window: takes its AUC, which is shown until the next has one, and returns its samples
+    /// per second.
     pub fn end_window(&mut self, auc: Option<f64>) -> f64 {
         self.auc = auc.or(self.auc);
         let (since, rows_then) = std::mem::replace(&mut self.window, (Instant::now(), self.rows));

@@ -48,7 +48,8 @@ pub struct Report {
     pub test_normalised_entropy: Option<f64>,
     /// Mean predicted probability over the share of clicks on the test rows; null without clicks.
     pub test_calibration: Option<f64>,
-    /// What the user should look at, such as a model that has not learned; absent in reports of earlier versions.
+    /// What the user should look at, such as a model that has not learned; absent in reports of
+    /// earlier versions.
     #[serde(default)]
     pub warnings: Vec<Warning>,
     /// How network and rows were stepped; absent in reports of earlier versions.
@@ -153,7 +154,8 @@ impl TrainingReport {
             _ => "",
         };
         let constant = if self.constant_input { "; no numbers: constant input" } else { "" };
-        let frequencies = if self.frequency_inputs { "; frequencies of features as inputs" } else { "" };
+        let frequencies =
+            if self.frequency_inputs { "; frequencies of features as inputs" } else { "" };
         let rows = format!("rows {embedding_optimizer} at {embedding_lr:.4}{accumulator}");
         format!("{optimizer} at {lr:.4}, {rows}{constant}{frequencies}")
     }
@@ -168,13 +170,15 @@ pub struct TierReport {
     pub hot_rows_by_field: Vec<u64>,
     /// What the fields are called.
     pub field_names: Vec<String>,
-    /// The score from which a feature is hot: one for all fields, one for each, or none where there is no such score.
+    /// The score from which a feature is hot: one for all fields, one for each, or none where there
+    /// is no such score.
     pub thresholds: Vec<f32>,
     /// Slots of the sketch, or entries of the statistics.
     pub slots: u64,
     /// Those that are in use.
     pub slots_in_use: u64,
-    /// `[e, n]`: `n` slots in use have a score from `2^e` to below `2^(e + 1)`; scores of zero are left out.
+    /// `[e, n]`: `n` slots in use have a score from `2^e` to below `2^(e + 1)`; scores of zero are
+    /// left out.
     pub score_counts: Vec<(i32, u64)>,
 }
 
@@ -182,11 +186,21 @@ impl TierReport {
     /// What a report says of `summary`.
     #[must_use]
     pub fn new(summary: TierSummary, field_names: Vec<String>) -> Self {
-        let TierSummary { max_hot_rows, hot_rows_by_field, slots, slots_in_use, score_counts, .. } = summary;
+        let TierSummary {
+            max_hot_rows, hot_rows_by_field, slots, slots_in_use, score_counts, ..
+        } = summary;
         let mut thresholds = summary.thresholds;
         // Nobody reaches infinity, and JSON has no word for it.
         thresholds.retain(|threshold| threshold.is_finite());
-        Self { max_hot_rows, hot_rows_by_field, field_names, thresholds, slots, slots_in_use, score_counts }
+        Self {
+            max_hot_rows,
+            hot_rows_by_field,
+            field_names,
+            thresholds,
+            slots,
+            slots_in_use,
+            score_counts,
+        }
     }
 }
 
@@ -206,7 +220,8 @@ impl BadRowsOfPasses {
     }
 }
 
-/// Seconds of the training loop, by what it did. What is missing from their sum is progress and metrics.
+/// Seconds of the training loop, by what it did. What is missing from their sum is progress and
+/// metrics.
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 pub struct PhaseSeconds {
     /// No batch was ready yet.
@@ -223,7 +238,8 @@ impl PhaseSeconds {
     /// In seconds.
     #[must_use]
     pub fn new(waiting: Duration, Phases { lookup, network, update }: Phases) -> Self {
-        let [waiting, lookup, network, update] = [waiting, lookup, network, update].map(|phase| phase.as_secs_f64());
+        let [waiting, lookup, network, update] =
+            [waiting, lookup, network, update].map(|phase| phase.as_secs_f64());
         Self { waiting, lookup, network, update }
     }
 
@@ -261,11 +277,19 @@ impl Report {
             ("run", format!("{} ({}, {}, seed {})", self.name, self.method, self.model, self.seed)),
             (
                 "data",
-                format!("{}: {} rows train, {} test", self.data, grouped(self.train_rows), grouped(self.test_rows)),
+                format!(
+                    "{}: {} rows train, {} test",
+                    self.data,
+                    grouped(self.train_rows),
+                    grouped(self.test_rows)
+                ),
             ),
             (
                 "test AUC",
-                self.test_auc.map_or_else(|| "none: all labels are equal".to_owned(), |auc| format!("{auc:.5}")),
+                self.test_auc.map_or_else(
+                    || "none: all labels are equal".to_owned(),
+                    |auc| format!("{auc:.5}"),
+                ),
             ),
         ];
         if let Some(best) = self.best_possible_auc {
@@ -274,14 +298,20 @@ impl Report {
                 format!("{best:.5} (generated data: not comparable with published numbers)"),
             ));
         }
-        let normalised = self.test_normalised_entropy.map_or_else(String::new, |ne| format!(" (normalised {ne:.4})"));
+        let normalised = self
+            .test_normalised_entropy
+            .map_or_else(String::new, |ne| format!(" (normalised {ne:.4})"));
         rows.push(("test log-loss", format!("{:.5}{normalised}", self.test_logloss)));
         if let Some(calibration) = self.test_calibration {
-            rows.push(("test calibration", format!("{calibration:.4} (predicted clicks over clicks)")));
+            rows.push((
+                "test calibration",
+                format!("{calibration:.4} (predicted clicks over clicks)"),
+            ));
         }
         if !self.bad_rows.is_empty() {
             let list = |counts: &BTreeMap<String, u64>| {
-                let list: Vec<_> = counts.iter().map(|(reason, n)| format!("{n} {reason}")).collect();
+                let list: Vec<_> =
+                    counts.iter().map(|(reason, n)| format!("{n} {reason}")).collect();
                 if list.is_empty() { "none".to_owned() } else { list.join(", ") }
             };
             let (train, test) = (list(&self.bad_rows.train), list(&self.bad_rows.test));
@@ -294,20 +324,34 @@ impl Report {
         if let Some(training) = &self.training {
             rows.push(("  by", training.line()));
         }
-        rows.push(("embedding", format!("{} of {} allowed", bytes(self.embedding_bytes), bytes(self.budget_bytes))));
+        rows.push((
+            "embedding",
+            format!("{} of {} allowed", bytes(self.embedding_bytes), bytes(self.budget_bytes)),
+        ));
         if self.sketch_bytes > 0 {
             rows.push(("  sketch", bytes(self.sketch_bytes)));
-            let moved = format!("{} promoted, {} demoted", grouped(self.promoted), grouped(self.demoted));
+            let moved =
+                format!("{} promoted, {} demoted", grouped(self.promoted), grouped(self.demoted));
             rows.push(("  hot rows", format!("{} ({moved})", grouped(self.hot_rows))));
         }
-        rows.push(("full table", format!("{}: {:.1} times as much", bytes(self.full_bytes), self.compression_ratio)));
+        rows.push((
+            "full table",
+            format!("{}: {:.1} times as much", bytes(self.full_bytes), self.compression_ratio),
+        ));
         rows.push(("  all counted", bytes(self.embedding_total_bytes)));
-        let speed = format!("{} samples/s, {:.1} s in all", grouped(self.samples_per_second as u64), self.wall_seconds);
+        let speed = format!(
+            "{} samples/s, {:.1} s in all",
+            grouped(self.samples_per_second as u64),
+            self.wall_seconds
+        );
         rows.push(("speed", speed));
         rows.push(("  of it", self.phase_seconds.line()));
         rows.push((
             "  on",
-            format!("{} threads, {} engine, {} ({})", self.threads, self.engine, self.precision, self.kernel),
+            format!(
+                "{} threads, {} engine, {} ({})",
+                self.threads, self.engine, self.precision, self.kernel
+            ),
         ));
         if let Some(peak) = self.peak_rss_bytes {
             rows.push(("peak memory", bytes(peak)));
@@ -330,8 +374,12 @@ pub fn table(rows: &[(&str, String)]) -> String {
 #[must_use]
 pub fn grouped(number: u64) -> String {
     let digits = number.to_string();
-    let groups: Vec<_> =
-        digits.as_bytes().rchunks(3).rev().map(|group| group.iter().map(|&d| d as char).collect::<String>()).collect();
+    let groups: Vec<_> = digits
+        .as_bytes()
+        .rchunks(3)
+        .rev()
+        .map(|group| group.iter().map(|&d| d as char).collect::<String>())
+        .collect();
     groups.join(",")
 }
 

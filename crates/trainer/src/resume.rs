@@ -10,8 +10,9 @@ use crate::config::Config;
 use crate::settings::{self, Settings};
 use crate::state::RunState;
 
-/// Keys that may change between two parts of a run, beside the incidental ones and those of methods other than the run's.
-/// What the model learns from each row does not depend on them, or, for the files, is compared by what is in them.
+/// Keys that may change between two parts of a run, beside the incidental ones and those of methods
+/// other than the run's. What the model learns from each row does not depend on them, or, for the
+/// files, is compared by what is in them.
 const FREE: [&str; 9] = [
     // Only a new run looks there.
     "train.init",
@@ -38,7 +39,9 @@ pub enum ResumeError {
         differences: Vec<Difference>,
     },
     /// More epochs have been trained than are wanted.
-    #[error("train.epochs: {done} epochs are trained already, expected at least that many, got {wanted}")]
+    #[error(
+        "train.epochs: {done} epochs are trained already, expected at least that many, got {wanted}"
+    )]
     Epochs {
         /// Epochs that are trained.
         done: u32,
@@ -105,7 +108,8 @@ fn lines(differences: &[Difference]) -> String {
     })
 }
 
-/// Compares the configuration of a run with one that is to go on from it; returns what differs and may.
+/// Compares the configuration of a run with one that is to go on from it; returns what differs and
+/// may.
 ///
 /// # Errors
 /// With all that differs and may not.
@@ -115,7 +119,8 @@ pub fn check_config(state: &RunState, config: &Config) -> Result<Vec<Difference>
         let is_used = settings::is_used(&was, key) || settings::is_used(&is, key);
         FREE.contains(&key) || settings::is_incidental(key) || !is_used
     };
-    let (free, fixed): (Vec<_>, Vec<_>) = differences(&was, &is).into_iter().partition(|it| is_free(&it.key));
+    let (free, fixed): (Vec<_>, Vec<_>) =
+        differences(&was, &is).into_iter().partition(|it| is_free(&it.key));
     if !fixed.is_empty() {
         return Err(ResumeError::Config { differences: fixed });
     }
@@ -126,8 +131,15 @@ pub fn check_config(state: &RunState, config: &Config) -> Result<Vec<Difference>
 }
 
 /// Keys, and sections, on which the meaning of a model's arrays depends.
-const OF_MODEL: [&str; 7] =
-    ["seed", "model.", "embedding.", "train.optimizer", "train.embedding_optimizer", "data.format", "data.columns."];
+const OF_MODEL: [&str; 7] = [
+    "seed",
+    "model.",
+    "embedding.",
+    "train.optimizer",
+    "train.embedding_optimizer",
+    "data.format",
+    "data.columns.",
+];
 
 /// Whether a new run of `config` can start from the model of `run`.
 ///
@@ -136,21 +148,30 @@ const OF_MODEL: [&str; 7] =
 pub fn check_model(state: &RunState, config: &Config, run: &Path) -> Result<(), ResumeError> {
     let (was, is) = both(&state.config, config)?;
     let is_used = |key: &str| settings::is_used(&was, key) || settings::is_used(&is, key);
-    let is_of_model = |key: &str| OF_MODEL.iter().any(|one| key == *one || one.ends_with('.') && key.starts_with(one));
+    let is_of_model = |key: &str| {
+        OF_MODEL.iter().any(|one| key == *one || one.ends_with('.') && key.starts_with(one))
+    };
     let counts = |key: &str| is_of_model(key) && is_used(key);
-    let differences: Vec<_> = differences(&was, &is).into_iter().filter(|it| counts(&it.key)).collect();
-    if differences.is_empty() { Ok(()) } else { Err(ResumeError::Model { run: run.to_owned(), differences }) }
+    let differences: Vec<_> =
+        differences(&was, &is).into_iter().filter(|it| counts(&it.key)).collect();
+    if differences.is_empty() {
+        Ok(())
+    } else {
+        Err(ResumeError::Model { run: run.to_owned(), differences })
+    }
 }
 
 /// The settings of a saved configuration, and of one that is given.
 fn both(was: &str, config: &Config) -> Result<(Settings, Settings), ResumeError> {
-    let damaged = |error: &dyn std::fmt::Display| ResumeError::Damaged { message: error.to_string() };
+    let damaged =
+        |error: &dyn std::fmt::Display| ResumeError::Damaged { message: error.to_string() };
     let was: Table = toml::from_str(was).map_err(|error| damaged(&error))?;
     let (was, is) = (settings::of_saved(&was), settings::of(config));
     Ok((was.map_err(|error| damaged(&error))?, is.map_err(|error| damaged(&error))?))
 }
 
-/// Whether a run of the configuration `was`, as TOML, would come to the same end as one of `config`.
+/// Whether a run of the configuration `was`, as TOML, would come to the same end as one of
+/// `config`.
 ///
 /// # Errors
 /// If one of them can't be read.
@@ -161,7 +182,8 @@ pub fn is_same(was: &str, config: &Config) -> Result<bool, ResumeError> {
 
 fn differences(was: &Settings, is: &Settings) -> Vec<Difference> {
     let shown = |side: &Settings, key: &String| side.get(key).map(ToString::to_string);
-    let difference = |key: &String| Difference { key: key.clone(), was: shown(was, key), is: shown(is, key) };
+    let difference =
+        |key: &String| Difference { key: key.clone(), was: shown(was, key), is: shown(is, key) };
     let mut differing = settings::differing(was, is);
     // It is there with row-wise Adagrad alone, and follows when that is given back.
     if differing.iter().any(|key| *key == "train.embedding_optimizer") {
@@ -170,8 +192,8 @@ fn differences(was: &Settings, is: &Settings) -> Vec<Difference> {
     differing.into_iter().map(difference).collect()
 }
 
-/// Compares the files of a run with those that it is to go on with. Where they are does not matter, and what comes through
-/// a pipe shows itself by what is in it.
+/// Compares the files of a run with those that it is to go on with. Where they are does not matter,
+/// and what comes through a pipe shows itself by what is in it.
 ///
 /// # Errors
 /// With the first file that differs.
@@ -181,7 +203,8 @@ pub fn check_inputs(then: &[FileStamp], now: &[FileStamp]) -> Result<(), ResumeE
         return Ok(());
     }
     if then.len() != now.len() {
-        let what = format!("the run was started with {} files, now there are {}", then.len(), now.len());
+        let what =
+            format!("the run was started with {} files, now there are {}", then.len(), now.len());
         return Err(ResumeError::Inputs { what });
     }
     let is_other = |(then, now): &(&FileStamp, &FileStamp)| {
@@ -199,7 +222,10 @@ pub fn check_inputs(then: &[FileStamp], now: &[FileStamp]) -> Result<(), ResumeE
             Err(ResumeError::Inputs { what })
         }
         Some((_, now)) => {
-            let what = format!("{}: its content is not what it was when the run started", now.path.display());
+            let what = format!(
+                "{}: its content is not what it was when the run started",
+                now.path.display()
+            );
             Err(ResumeError::Inputs { what })
         }
     }
@@ -216,7 +242,8 @@ mod tests {
     #[test]
     fn differences_are_named_key_by_key() {
         let settings = |text: &str| settings::flat(&text.parse().expect("TOML"));
-        let was = settings("name = \"a\"\nseed = 1\n[train]\nlr = 0.1\n[data]\npath = [\"x\", \"y\"]\n");
+        let was =
+            settings("name = \"a\"\nseed = 1\n[train]\nlr = 0.1\n[data]\npath = [\"x\", \"y\"]\n");
         let is = settings("name = \"a\"\n[train]\nlr = 0.2\nbatch = 5\n[data]\npath = [\"x\"]\n");
         let found: Vec<_> = differences(&was, &is).iter().map(ToString::to_string).collect();
         let expected = [
@@ -232,11 +259,20 @@ mod tests {
     #[test]
     fn files_may_move_but_not_change() {
         let then = [input("a", 10, 1), input("b", 20, 2)];
-        let message = |now: &[FileStamp]| check_inputs(&then, now).expect_err("another").to_string();
+        let message =
+            |now: &[FileStamp]| check_inputs(&then, now).expect_err("another").to_string();
         assert!(check_inputs(&then, &[input("c/a", 10, 1), input("c/b", 20, 2)]).is_ok());
         assert!(check_inputs(&then, &[]).is_ok() && check_inputs(&[], &then).is_ok());
-        assert!(message(&then[..1]).starts_with("the run was started with 2 files, now there are 1; "));
-        assert!(message(&[then[0].clone(), input("b", 21, 2)]).starts_with("b: has 21 bytes, and had 20 when"));
-        assert!(message(&[input("a", 10, 3), then[1].clone()]).starts_with("a: its content is not what it was"));
+        assert!(
+            message(&then[..1]).starts_with("the run was started with 2 files, now there are 1; ")
+        );
+        assert!(
+            message(&[then[0].clone(), input("b", 21, 2)])
+                .starts_with("b: has 21 bytes, and had 20 when")
+        );
+        assert!(
+            message(&[input("a", 10, 3), then[1].clone()])
+                .starts_with("a: its content is not what it was")
+        );
     }
 }

@@ -60,7 +60,10 @@ pub struct Interrupted {
 fn way_on(saved: Option<u64>, dir: &Path) -> String {
     match saved {
         Some(step) => {
-            format!("saved at step {step}, the same command with `--run-dir {} --resume` goes on", dir.display())
+            format!(
+                "saved at step {step}, the same command with `--run-dir {} --resume` goes on",
+                dir.display()
+            )
         }
         None => "nothing was trained that could be saved".to_owned(),
     }
@@ -154,10 +157,17 @@ fn claim(config: &Config, run_dir: Option<PathBuf>, resume: Resume) -> Result<Or
     }
 }
 
-/// That the report of a finished run is of the files that are asked for. Those that it was started with may be gone since.
-fn check_finished(state: &RunState, config: &Config, differences: &[resume::Difference]) -> Result<()> {
-    let paths: Vec<PathBuf> = config.data.path.iter().chain(&config.data.test_path).flat_map(Paths::to_vec).collect();
-    let are_others = differences.iter().any(|it| ["data.path", "data.test_path"].contains(&it.key.as_str()));
+/// That the report of a finished run is of the files that are asked for. Those that it was started
+/// with may be gone since.
+fn check_finished(
+    state: &RunState,
+    config: &Config,
+    differences: &[resume::Difference],
+) -> Result<()> {
+    let paths: Vec<PathBuf> =
+        config.data.path.iter().chain(&config.data.test_path).flat_map(Paths::to_vec).collect();
+    let are_others =
+        differences.iter().any(|it| ["data.path", "data.test_path"].contains(&it.key.as_str()));
     if are_others || paths.iter().all(|path| path.exists()) {
         resume::check_inputs(&state.inputs, &data::stamps(paths.iter().map(PathBuf::as_path))?)?;
     }
@@ -230,7 +240,12 @@ impl Window {
 
 impl<'a> Run<'a> {
     /// Builds what trains, and puts it where `origin` stands.
-    fn open(config: &'a Config, plan: &EmbeddingPlan, origin: Origin, started: Instant) -> Result<Self> {
+    fn open(
+        config: &'a Config,
+        plan: &EmbeddingPlan,
+        origin: Origin,
+        started: Instant,
+    ) -> Result<Self> {
         let model = setup::build_model(config)?;
         let data = DataSet::open(config)?;
         let inputs = data.stamps()?;
@@ -254,7 +269,8 @@ impl<'a> Run<'a> {
             Some(_) => plan.sizes.build(&cafe_core::FeatureCounts::default()),
             None => setup::build_embedding(plan, config, &data)?,
         };
-        let (mut learner, mut online) = (Learner::new(embedding, model, config.threads)?, Online::default());
+        let (mut learner, mut online) =
+            (Learner::new(embedding, model, config.threads)?, Online::default());
         if let Some(mut arrays) = arrays {
             if let Some(state) = &state {
                 online = arrays.online(state)?;
@@ -264,7 +280,8 @@ impl<'a> Run<'a> {
         let dir = match claim {
             None => RunDir::create(path, config)?,
             Some(claim) => {
-                let lengths = state.as_ref().map_or_else(run_dir::LogLengths::default, |state| state.logs);
+                let lengths =
+                    state.as_ref().map_or_else(run_dir::LogLengths::default, |state| state.logs);
                 RunDir::open(claim, config, lengths)?
             }
         };
@@ -317,7 +334,8 @@ impl<'a> Run<'a> {
         let seconds = self.seconds();
         let (memory, quality) = (learner.embedding.memory(), evaluation.quality);
         let Standing { rows, hot_rows, promoted, demoted, .. } = totals.standing;
-        let warnings = warnings::not_learned(&quality, config, rows / u64::from(self.epochs_done.max(1)));
+        let warnings =
+            warnings::not_learned(&quality, config, rows / u64::from(self.epochs_done.max(1)));
         for warning in &warnings {
             tracing::warn!("{}: {}", warning.code, warning.message);
         }

@@ -1,4 +1,5 @@
-//! The directory of a run: who may write to it, what is written where, and that nothing of worth is ever overwritten.
+//! The directory of a run: who may write to it, what is written where, and that nothing of worth is
+//! ever overwritten.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, BufWriter, Write};
@@ -72,7 +73,8 @@ pub struct RunDir {
     n_metrics_bytes: u64,
     /// With `train.tensorboard`.
     events: Option<EventFile>,
-    /// Bytes of the event file that an earlier process wrote, which one without `train.tensorboard` leaves alone.
+    /// Bytes of the event file that an earlier process wrote, which one without `train.tensorboard`
+    /// leaves alone.
     n_earlier_event_bytes: Option<u64>,
 }
 
@@ -95,7 +97,9 @@ impl Claim {
         let lock = lock.with_context(cant_lock)?;
         match lock.try_lock() {
             Ok(()) => Ok(Self { path: path.to_owned(), _lock: lock }),
-            Err(TryLockError::WouldBlock) => Err(RunDirError::Locked { path: path.to_owned() }.into()),
+            Err(TryLockError::WouldBlock) => {
+                Err(RunDirError::Locked { path: path.to_owned() }.into())
+            }
             Err(TryLockError::Error(error)) => Err(error).with_context(cant_lock),
         }
     }
@@ -122,7 +126,9 @@ impl Claim {
     pub fn report(&self) -> Result<Option<Report>> {
         let path = self.path.join("report.json");
         match fs::read_to_string(&path) {
-            Ok(text) => serde_json::from_str(&text).map(Some).with_context(|| format!("{}: damaged", path.display())),
+            Ok(text) => serde_json::from_str(&text)
+                .map(Some)
+                .with_context(|| format!("{}: damaged", path.display())),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error).with_context(|| format!("{}: can't be read", path.display())),
         }
@@ -140,13 +146,15 @@ impl RunDir {
             return Err(RunDirError::Finished { path });
         }
         let has_checkpoint = fs::read_dir(checkpoints(&path)).is_ok_and(|mut entries| {
-            entries.any(|entry| entry.is_ok_and(|entry| !entry.file_name().to_string_lossy().ends_with(".tmp")))
+            entries.any(|entry| {
+                entry.is_ok_and(|entry| !entry.file_name().to_string_lossy().ends_with(".tmp"))
+            })
         });
         if has_checkpoint { Err(RunDirError::Unfinished { path }) } else { Ok(()) }
     }
 
-    /// Makes the directory of a new run. Without `path` it is `runs/NAME`, or `runs/NAME-2` and so on where that is
-    /// taken.
+    /// Makes the directory of a new run. Without `path` it is `runs/NAME`, or `runs/NAME-2` and so
+    /// on where that is taken.
     ///
     /// # Errors
     /// If `path` holds a run, or can't be written.
@@ -160,9 +168,9 @@ impl RunDir {
         Self::open(claim, config, LogLengths::default())
     }
 
-    /// Writes the resolved configuration and opens the logs, which go on after `lengths`: what a process wrote after
-    /// its last checkpoint is cut off, for it will be written again. A report is taken away, because the run is not
-    /// finished any more.
+    /// Writes the resolved configuration and opens the logs, which go on after `lengths`: what a
+    /// process wrote after its last checkpoint is cut off, for it will be written again. A report
+    /// is taken away, because the run is not finished any more.
     ///
     /// # Errors
     /// If something can't be written.
@@ -173,10 +181,17 @@ impl RunDir {
         let metrics = log_file(&path.join("metrics.jsonl"), lengths.metrics)?;
         let n_metrics_bytes = metrics.metadata()?.len();
         let tensorboard = path.join("tensorboard");
-        let events = config.train.tensorboard.then(|| EventFile::open(&tensorboard, lengths.events));
+        let events =
+            config.train.tensorboard.then(|| EventFile::open(&tensorboard, lengths.events));
         let n_earlier_event_bytes = lengths.events;
         let metrics = BufWriter::new(metrics);
-        Ok(Self { metrics, n_metrics_bytes, events: events.transpose()?, n_earlier_event_bytes, claim })
+        Ok(Self {
+            metrics,
+            n_metrics_bytes,
+            events: events.transpose()?,
+            n_earlier_event_bytes,
+            claim,
+        })
     }
 
     /// Where it is.
@@ -208,7 +223,9 @@ impl RunDir {
     pub fn log(&mut self, line: &impl Serialize) -> Result<()> {
         let text = serde_json::to_string(line)? + "\n";
         let written = self.metrics.write_all(text.as_bytes()).and_then(|()| self.metrics.flush());
-        written.with_context(|| format!("{}: can't be written", self.path().join("metrics.jsonl").display()))?;
+        written.with_context(|| {
+            format!("{}: can't be written", self.path().join("metrics.jsonl").display())
+        })?;
         self.n_metrics_bytes += text.len() as u64;
         match &mut self.events {
             Some(events) => events.line(&serde_json::to_value(line)?),
@@ -222,7 +239,9 @@ impl RunDir {
     /// If it can't be written.
     pub fn log_speed(&mut self, step: u64, samples_per_second: f64) -> Result<()> {
         match &mut self.events {
-            Some(events) => events.scalars(step, &[("samples_per_second".to_owned(), samples_per_second)]),
+            Some(events) => {
+                events.scalars(step, &[("samples_per_second".to_owned(), samples_per_second)])
+            }
             None => Ok(()),
         }
     }
@@ -241,7 +260,10 @@ impl RunDir {
     /// # Errors
     /// If it can't be written.
     pub fn finish(&self, report: &Report) -> Result<()> {
-        write_text(&self.path().join("report.json"), &(serde_json::to_string_pretty(report)? + "\n"))
+        write_text(
+            &self.path().join("report.json"),
+            &(serde_json::to_string_pretty(report)? + "\n"),
+        )
     }
 }
 
@@ -251,7 +273,11 @@ pub(crate) fn log_file(path: &Path, n_bytes: u64) -> Result<File> {
         let file = OpenOptions::new().create(true).truncate(false).append(true).open(path)?;
         let there = file.metadata()?.len();
         if there < n_bytes {
-            tracing::warn!("{}: {} bytes of it are lost; it goes on all the same", path.display(), n_bytes - there);
+            tracing::warn!(
+                "{}: {} bytes of it are lost; it goes on all the same",
+                path.display(),
+                n_bytes - there
+            );
         }
         file.set_len(n_bytes.min(there))?;
         Ok::<_, io::Error>(file)
@@ -263,11 +289,14 @@ pub(crate) fn log_file(path: &Path, n_bytes: u64) -> Result<File> {
 fn fresh(parent: &Path, name: &str) -> Result<PathBuf> {
     fs::create_dir_all(parent).with_context(|| format!("{}: can't be made", parent.display()))?;
     for number in 1_u32.. {
-        let path = if number == 1 { parent.join(name) } else { parent.join(format!("{name}-{number}")) };
+        let path =
+            if number == 1 { parent.join(name) } else { parent.join(format!("{name}-{number}")) };
         match fs::create_dir(&path) {
             Ok(()) => return Ok(path),
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-            Err(error) => return Err(error).with_context(|| format!("{}: can't be made", path.display())),
+            Err(error) => {
+                return Err(error).with_context(|| format!("{}: can't be made", path.display()));
+            }
         }
     }
     unreachable!("there are fewer directories than numbers")

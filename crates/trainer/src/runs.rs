@@ -107,7 +107,8 @@ pub fn read_settings(dir: &Path) -> Result<Option<Settings>> {
     settings::of_saved(&table).map(Some)
 }
 
-/// Whether `dir` is that of a run. A file called `config.toml` may be anything; a run writes metrics beside it.
+/// Whether `dir` is that of a run. A file called `config.toml` may be anything; a run writes
+/// metrics beside it.
 #[must_use]
 pub fn is_run(dir: &Path) -> bool {
     dir.join("config.toml").is_file() && dir.join("metrics.jsonl").is_file()
@@ -132,11 +133,16 @@ pub fn find(dirs: &[PathBuf]) -> Result<Vec<RunRecord>> {
     Ok(found)
 }
 
-/// Calls `enter` on `dir` and what is below, in the order of names; where it says that it is done it goes no deeper.
+/// Calls `enter` on `dir` and what is below, in the order of names; where it says that it is done
+/// it goes no deeper.
 ///
 /// # Errors
 /// Its own, or that a directory can't be read.
-pub fn visit(dir: &Path, depth: usize, enter: &mut impl FnMut(&Path) -> Result<bool>) -> Result<()> {
+pub fn visit(
+    dir: &Path,
+    depth: usize,
+    enter: &mut impl FnMut(&Path) -> Result<bool>,
+) -> Result<()> {
     if enter(dir)? || depth == 0 {
         return Ok(());
     }
@@ -158,8 +164,8 @@ fn read_metrics(path: &Path) -> Result<(Vec<WindowLine>, Vec<EvaluationLine>)> {
     let text = text(path)?.unwrap_or_default();
     let whole = text.rfind('\n').map_or("", |end| &text[..end]);
     for (number, line) in whole.lines().enumerate() {
-        let value: serde_json::Value =
-            serde_json::from_str(line).with_context(|| format!("{}:{}: damaged", path.display(), number + 1))?;
+        let value: serde_json::Value = serde_json::from_str(line)
+            .with_context(|| format!("{}:{}: damaged", path.display(), number + 1))?;
         if value.get("test_logloss").is_some() {
             evaluations.extend(EvaluationLine::deserialize(&value).ok());
         } else if value.get("day").is_none() {
@@ -172,7 +178,11 @@ fn read_metrics(path: &Path) -> Result<(Vec<WindowLine>, Vec<EvaluationLine>)> {
 fn text(path: &Path) -> Result<Option<String>> {
     match fs::read_to_string(path) {
         Ok(text) => Ok(Some(text)),
-        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(None),
+        Err(error)
+            if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) =>
+        {
+            Ok(None)
+        }
         Err(error) => Err(error).with_context(|| format!("{}: can't be read", path.display())),
     }
 }

@@ -21,8 +21,9 @@ pub struct Job {
 
 /// A thread that owns the checkpoints of a run and writes one at a time.
 ///
-/// The training loop pays for the copy of its state and no more. A checkpoint that can't be written is reported, and
-/// the one before it stays; only [`Saver::finish`], after the last, makes that an error.
+/// The training loop pays for the copy of its state and no more. A checkpoint that can't be written
+/// is reported, and the one before it stays; only [`Saver::finish`], after the last, makes that an
+/// error.
 pub struct Saver {
     jobs: Option<SyncSender<Job>>,
     written: Receiver<(u64, Result<()>)>,
@@ -48,7 +49,14 @@ impl Saver {
                 let _ = done.send((step, write(&store, &job, keep)));
             }
         })?;
-        Ok(Self { jobs: Some(jobs), written, thread: Some(thread), in_flight: false, newest, failed: None })
+        Ok(Self {
+            jobs: Some(jobs),
+            written,
+            thread: Some(thread),
+            in_flight: false,
+            newest,
+            failed: None,
+        })
     }
 
     /// Whether a checkpoint is still being written.
@@ -122,7 +130,8 @@ impl Drop for Saver {
     fn drop(&mut self) {
         self.jobs = None;
         if let Some(thread) = self.thread.take() {
-            // The receiver still is there, so that the thread can't wait for it in vain: one message fits.
+            // The receiver still is there, so that the thread can't wait for it in vain: one
+            // message fits.
             drop(thread.join());
         }
     }

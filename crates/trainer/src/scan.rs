@@ -9,7 +9,8 @@ use std::time::Instant;
 
 use anyhow::Result;
 use criteo_io::{
-    BadRows, CachePlan, Dialect, ReadError, Reader, Record, RecordSource, Synth, SynthConfig, Tolerance, Tolerated,
+    BadRows, CachePlan, Dialect, ReadError, Reader, Record, RecordSource, Synth, SynthConfig,
+    Tolerance, Tolerated,
 };
 
 use self::distinct::{BYTES_PER_ESTIMATE, BYTES_PER_EXACT};
@@ -37,8 +38,8 @@ pub struct ScanArgs {
     /// Stops after so many rows
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     rows: Option<u64>,
-    /// Different values that are counted exactly, over all fields, at 20 bytes each; beyond them the largest fields
-    /// are estimated. Fewer where `max_memory` has no room for them
+    /// Different values that are counted exactly, over all fields, at 20 bytes each; beyond them
+    /// the largest fields are estimated. Fewer where `max_memory` has no room for them
     #[arg(long, value_name = "N", default_value_t = 10_000_000)]
     exact: u64,
     /// One line of JSON instead of a table
@@ -66,7 +67,8 @@ pub fn scan(args: &ScanArgs) -> Result<String> {
     let mut tally = Tally::new(schema.n_integers, schema.n_fields, max_exact as usize);
     let parts = parts(&config, &dialect).map_err(|error| with_advice(error.into()))?;
     let n_rows = if let [only] = &parts[..] { only.max_rows } else { None };
-    let mut progress = Progress::new(n_rows.map_or(args.rows, |n| Some(args.rows.map_or(n, |rows| rows.min(n)))));
+    let mut progress =
+        Progress::new(n_rows.map_or(args.rows, |n| Some(args.rows.map_or(n, |rows| rows.min(n)))));
     let mut n_left = args.rows.unwrap_or(u64::MAX);
     for part in parts {
         tally.start_part(part.key);
@@ -84,11 +86,16 @@ pub fn scan(args: &ScanArgs) -> Result<String> {
 
 /// Values that are counted exactly: those asked for, as far as there is room.
 fn max_exact(config: &Config, wanted: u64, n_fields: u64) -> u64 {
-    let Some((limit, limit_name)) = memory::limit(config.max_memory.map(|bytes| bytes.0)) else { return wanted };
-    let room = limit.saturating_sub(PROGRAM_BYTES + n_fields * BYTES_PER_ESTIMATE) / BYTES_PER_EXACT;
+    let Some((limit, limit_name)) = memory::limit(config.max_memory.map(|bytes| bytes.0)) else {
+        return wanted;
+    };
+    let room =
+        limit.saturating_sub(PROGRAM_BYTES + n_fields * BYTES_PER_ESTIMATE) / BYTES_PER_EXACT;
     if room < wanted {
         let limit = bytes(limit);
-        tracing::warn!("{limit} is {limit_name}: {room} different values are counted exactly, {wanted} were asked for");
+        tracing::warn!(
+            "{limit} is {limit_name}: {room} different values are counted exactly, {wanted} were asked for"
+        );
     }
     room.min(wanted)
 }
@@ -103,7 +110,9 @@ fn parts(config: &Config, dialect: &Dialect) -> Result<Vec<Part>, ReadError> {
         return Ok(vec![Part { key: "data.synthetic", rows, max_rows: Some(n_rows) }]);
     }
     let lists = [("data.path", &data.path, data.rows), ("data.test_path", &data.test_path, None)];
-    let given = lists.into_iter().filter_map(|(key, paths, max_rows)| Some((key, paths.as_ref()?, max_rows)));
+    let given = lists
+        .into_iter()
+        .filter_map(|(key, paths, max_rows)| Some((key, paths.as_ref()?, max_rows)));
     given
         .map(|(key, paths, max_rows)| {
             Ok(Part { key, rows: open(config, paths.to_vec(), dialect, max_rows)?, max_rows })
@@ -111,8 +120,8 @@ fn parts(config: &Config, dialect: &Dialect) -> Result<Vec<Part>, ReadError> {
         .collect()
 }
 
-/// The files, or the cache of them that an earlier run left. One of a described table does not do: it holds numbers as
-/// a model takes them, and no longer tells which were missing.
+/// The files, or the cache of them that an earlier run left. One of a described table does not do:
+/// it holds numbers as a model takes them, and no longer tells which were missing.
 fn open(
     config: &Config,
     paths: Vec<PathBuf>,
@@ -120,7 +129,12 @@ fn open(
     max_rows: Option<u64>,
 ) -> Result<Box<dyn RecordSource>, ReadError> {
     if config.data.cache && dialect.columns().is_none() {
-        let plan = CachePlan::new(paths.clone(), dialect.clone(), max_rows, config.data.cache_dir.as_deref());
+        let plan = CachePlan::new(
+            paths.clone(),
+            dialect.clone(),
+            max_rows,
+            config.data.cache_dir.as_deref(),
+        );
         let plan = plan.map(|plan| plan.with_bad_rows(config.data.bad_rows()));
         if let Some(cache) = plan.ok().and_then(|plan| plan.open().ok()) {
             return Ok(Box::new(cache.rows()));

@@ -32,8 +32,8 @@ fn flatten(prefix: &str, table: &Table, out: &mut Settings) {
     }
 }
 
-/// The settings of `config` as they are written to a run's directory: through text, so that an `f32` has the digits that
-/// it has there.
+/// The settings of `config` as they are written to a run's directory: through text, so that an
+/// `f32` has the digits that it has there.
 ///
 /// # Errors
 /// If it can't be written as TOML.
@@ -41,8 +41,8 @@ pub fn of(config: &Config) -> Result<Settings> {
     Ok(flat(&toml::from_str(&toml::to_string(config)?)?))
 }
 
-/// The settings of a configuration that a run saved, with the defaults that it was trained with; those that stand there where
-/// it is of a version whose values this one can't read.
+/// The settings of a configuration that a run saved, with the defaults that it was trained with;
+/// those that stand there where it is of a version whose values this one can't read.
 ///
 /// # Errors
 /// If it can't be written as TOML.
@@ -87,8 +87,8 @@ pub fn differing<'a>(one: &'a Settings, other: &'a Settings) -> BTreeSet<&'a Str
     one.keys().chain(other.keys()).filter(|&key| one.get(key) != other.get(key)).collect()
 }
 
-/// What tells a run from every other that would come to another result: its settings but the incidental ones, and those
-/// that its method does not look at.
+/// What tells a run from every other that would come to another result: its settings but the
+/// incidental ones, and those that its method does not look at.
 #[must_use]
 pub fn identity(settings: &Settings) -> String {
     lines(settings.iter().filter(|(key, _)| !is_incidental(key) && is_used(settings, key)))
@@ -98,16 +98,20 @@ pub fn identity(settings: &Settings) -> String {
 #[must_use]
 pub fn is_used(settings: &Settings, key: &str) -> bool {
     let Some(rest) = key.strip_prefix("embedding.") else { return true };
-    let is =
-        |key: &str, values: &[&str]| settings.get(key).and_then(Value::as_str).is_some_and(|it| values.contains(&it));
+    let is = |key: &str, values: &[&str]| {
+        settings.get(key).and_then(Value::as_str).is_some_and(|it| values.contains(&it))
+    };
     let is_method = |methods: &[&str]| is("embedding.method", methods);
     match rest.split_once('.') {
         Some(("unified", _)) => {
-            is_method(&["unified"]) || is_method(&["cafe"]) && is("embedding.cafe.cold", &["unified"])
+            is_method(&["unified"])
+                || is_method(&["cafe"]) && is("embedding.cafe.cold", &["unified"])
         }
         Some((section, _)) => is_method(&[section]),
         // A full table is as large as it is.
-        None => !(matches!(rest, "compression" | "budget" | "count_optimizer") && is_method(&["full"])),
+        None => {
+            !(matches!(rest, "compression" | "budget" | "count_optimizer") && is_method(&["full"]))
+        }
     }
 }
 
@@ -126,20 +130,31 @@ mod tests {
     #[test]
     fn keys_are_whole_and_incidental_ones_tell_nothing() {
         let settings = |text: &str| flat(&text.parse().expect("TOML"));
-        let one = settings("name = \"a\"\nthreads = 1\n[data]\npath = [\"x\"]\n[train]\nschedule = { floor = 0.5 }\n");
+        let one = settings(
+            "name = \"a\"\nthreads = 1\n[data]\npath = [\"x\"]\n[train]\nschedule = { floor = 0.5 }\n",
+        );
         let keys: Vec<_> = one.keys().map(String::as_str).collect();
         assert_eq!(keys, ["data.path", "name", "threads", "train.schedule.floor"]);
         assert_eq!(shown(&one["name"]), "a");
         assert_eq!(shown(&one["data.path"]), "[\"x\"]");
         let other = |text: &str| identity(&settings(text)) != identity(&one);
-        assert!(!other("threads = 2\n[data]\npath = [\"x\"]\n[train]\nschedule = { floor = 0.5 }\n"));
+        assert!(!other(
+            "threads = 2\n[data]\npath = [\"x\"]\n[train]\nschedule = { floor = 0.5 }\n"
+        ));
         let methods = |method: &str, more: &str| {
-            identity(&settings(&format!("[embedding]\nmethod = \"{method}\"\ncompression = 10\n{more}")))
+            identity(&settings(&format!(
+                "[embedding]\nmethod = \"{method}\"\ncompression = 10\n{more}"
+            )))
         };
         let threshold = "cafe.threshold = 5.0\n";
         assert_eq!(methods("hash", threshold), methods("hash", ""));
         assert_ne!(methods("cafe", threshold), methods("cafe", ""));
-        assert!(methods("hash", "").contains("compression") && !methods("full", "").contains("compression"));
-        assert!(other("threads = 1\n[data]\npath = [\"x\"]\n[train]\nschedule = { floor = 0.25 }\n"));
+        assert!(
+            methods("hash", "").contains("compression")
+                && !methods("full", "").contains("compression")
+        );
+        assert!(other(
+            "threads = 1\n[data]\npath = [\"x\"]\n[train]\nschedule = { floor = 0.25 }\n"
+        ));
     }
 }

@@ -1,23 +1,24 @@
-//! From a configuration to the parts of a run: the one place that knows which methods and models exist.
+//! From a configuration to the parts of a run: the one place that knows which methods and models
+//! exist.
 
 mod cafe;
 mod sizes;
 
 use anyhow::{Context, Result, anyhow};
 use cafe_core::{
-    Accumulator, AdaConfig, Budget, BudgetError, CafeConfig, CafePlusConfig, CafeSettings, Embedding, FeatureCounts,
-    FrequencyConfig, Hash2Config, HashedConfig, MdeConfig, OfflineConfig, QrConfig, RowFormat, RowOptimizer,
-    UnifiedConfig, UnifiedSettings, full_bytes, mix64,
+    Accumulator, AdaConfig, Budget, BudgetError, CafeConfig, CafePlusConfig, CafeSettings,
+    Embedding, FeatureCounts, FrequencyConfig, Hash2Config, HashedConfig, MdeConfig, OfflineConfig,
+    QrConfig, RowFormat, RowOptimizer, UnifiedConfig, UnifiedSettings, full_bytes, mix64,
 };
 use criteo_io::{Dialect, DialectError, Schema};
 use dlrm_model::{
-    DcnConfig, DcnV2Config, DeepFmConfig, DeviceSpec, DlrmConfig, EngineKind, Model, ModelConfig as Shape,
-    ModelOptions, OptimizerKind, Precision, WideDeepConfig,
+    DcnConfig, DcnV2Config, DeepFmConfig, DeviceSpec, DlrmConfig, EngineKind, Model,
+    ModelConfig as Shape, ModelOptions, OptimizerKind, Precision, WideDeepConfig,
 };
 
 use crate::config::{
-    AccumulatorPrecision, CafeTable, Config, EmbeddingConfig, EmbeddingOptimizer, Method, ModelConfig, Optimizer,
-    RowPrecision, Sizing,
+    AccumulatorPrecision, CafeTable, Config, EmbeddingConfig, EmbeddingOptimizer, Method,
+    ModelConfig, Optimizer, RowPrecision, Sizing,
 };
 use crate::data::DataSet;
 
@@ -102,10 +103,13 @@ pub fn plan_embedding(config: &Config) -> Result<EmbeddingPlan> {
     let budget_bytes = budget.bytes(&features, dim);
     let format = row_format(config);
     let sizes = sizes(config, &features, budget, format).map_err(|error| match error {
-        BudgetError::TooSmall { what, .. } => too_small(config, &features, budget, what).unwrap_or(error),
+        BudgetError::TooSmall { what, .. } => {
+            too_small(config, &features, budget, what).unwrap_or(error)
+        }
         _ => error,
     });
-    let sizes = sizes.with_context(|| format!("embedding.method = \"{}\"", config.embedding.method.name()))?;
+    let sizes = sizes
+        .with_context(|| format!("embedding.method = \"{}\"", config.embedding.method.name()))?;
     Ok(EmbeddingPlan { features, dim, format, full_bytes, budget_bytes, sizes })
 }
 
@@ -114,9 +118,15 @@ fn budget_of(embedding: &EmbeddingConfig) -> Option<Budget> {
     ratio.or(embedding.budget.map(|bytes| Budget::Bytes(bytes.0)))
 }
 
-/// What a method says whose budget is too small: a ratio that it does reach, or the bytes, as it was asked. Found by trying,
-/// because rows, buckets and maps grow in steps of their own, and presets follow the ratio. `None` if there is no such ratio.
-fn too_small(config: &Config, features: &[u64], budget: Budget, what: &'static str) -> Option<BudgetError> {
+/// What a method says whose budget is too small: a ratio that it does reach, or the bytes, as it
+/// was asked. Found by trying, because rows, buckets and maps grow in steps of their own, and
+/// presets follow the ratio. `None` if there is no such ratio.
+fn too_small(
+    config: &Config,
+    features: &[u64],
+    budget: Budget,
+    what: &'static str,
+) -> Option<BudgetError> {
     let dim = config.model.dim;
     let asked = budget.compression(features, dim);
     // In tenths, as the message has it.
@@ -137,14 +147,19 @@ fn too_small(config: &Config, features: &[u64], budget: Budget, what: &'static s
         if fits(middle) { low = middle } else { high = middle }
     }
     Some(match budget {
-        Budget::Bytes(bytes) => BudgetError::TooSmall { budget: bytes, needed: at(low).bytes(features, dim), what },
-        Budget::Compression(_) => {
-            BudgetError::RatioTooHigh { method: config.embedding.method.name(), limit: low as f64 / 10.0, asked }
+        Budget::Bytes(bytes) => {
+            BudgetError::TooSmall { budget: bytes, needed: at(low).bytes(features, dim), what }
         }
+        Budget::Compression(_) => BudgetError::RatioTooHigh {
+            method: config.embedding.method.name(),
+            limit: low as f64 / 10.0,
+            asked,
+        },
     })
 }
 
-/// The settings of CAFE that a configuration comes to; `None` for another method, and where nothing says the ratio.
+/// The settings of CAFE that a configuration comes to; `None` for another method, and where nothing
+/// says the ratio.
 #[must_use]
 pub fn cafe_settings(config: &Config) -> Option<CafeSettings> {
     let embedding = &config.embedding;
@@ -178,7 +193,12 @@ pub fn row_precision(format: RowFormat) -> RowPrecision {
 const FREQUENCY_SHARE: f64 = 0.05;
 
 /// The sizes of the method, and of the sketch of frequencies beside it.
-fn sizes(config: &Config, features: &[u64], budget: Budget, format: RowFormat) -> Result<Box<dyn Sizes>, BudgetError> {
+fn sizes(
+    config: &Config,
+    features: &[u64],
+    budget: Budget,
+    format: RowFormat,
+) -> Result<Box<dyn Sizes>, BudgetError> {
     let Some((frequencies, rest)) = split_budget(config, features, budget)? else {
         return method_sizes(config, features, budget, format);
     };
@@ -186,8 +206,8 @@ fn sizes(config: &Config, features: &[u64], budget: Budget, format: RowFormat) -
     Ok(Box::new(FrequencySizes { method, frequencies }))
 }
 
-/// The sketch of frequencies that a configuration asks for, and the budget that is left for the method; `None` if it
-/// asks for none. A full table has no budget, and keeps all of its bytes.
+/// The sketch of frequencies that a configuration asks for, and the budget that is left for the
+/// method; `None` if it asks for none. A full table has no budget, and keeps all of its bytes.
 fn split_budget(
     config: &Config,
     features: &[u64],
@@ -200,9 +220,11 @@ fn split_budget(
     let share = (bytes as f64 * FREQUENCY_SHARE) as u64;
     let frequencies = FrequencyConfig::within(features, share, mix64(config.seed, 0xf_4e9));
     let frequencies = frequencies.map_err(|error| match error {
-        BudgetError::TooSmall { needed, what, .. } => {
-            BudgetError::TooSmall { budget: bytes, needed: (needed as f64 / FREQUENCY_SHARE).ceil() as u64, what }
-        }
+        BudgetError::TooSmall { needed, what, .. } => BudgetError::TooSmall {
+            budget: bytes,
+            needed: (needed as f64 / FREQUENCY_SHARE).ceil() as u64,
+            what,
+        },
         _ => error,
     })?;
     let rest = match config.embedding.method {
@@ -226,9 +248,19 @@ fn method_sizes(
         Method::Full => {
             let needed = features.iter().sum::<u64>() * format.row_bytes(dim);
             if bytes < needed {
-                return Err(BudgetError::TooSmall { budget: bytes, needed, what: "a row for each feature" });
+                return Err(BudgetError::TooSmall {
+                    budget: bytes,
+                    needed,
+                    what: "a row for each feature",
+                });
             }
-            Box::new(FullSizes { features: features.to_vec(), dim, format, seed, max_rows: known_rows(config) })
+            Box::new(FullSizes {
+                features: features.to_vec(),
+                dim,
+                format,
+                seed,
+                max_rows: known_rows(config),
+            })
         }
         Method::Hash => Box::new(HashedConfig::within(features, dim, bytes, format, seed)?),
         Method::Hash2 => Box::new(Hash2Config::within(features, dim, bytes, format, seed)?),
@@ -262,11 +294,16 @@ fn method_sizes(
     })
 }
 
-/// Builds the embedding that was planned, after a pass over the training rows where the method asks for one.
+/// Builds the embedding that was planned, after a pass over the training rows where the method asks
+/// for one.
 ///
 /// # Errors
 /// If the rows can't be read.
-pub fn build_embedding(plan: &EmbeddingPlan, config: &Config, data: &DataSet) -> Result<Box<dyn Embedding>> {
+pub fn build_embedding(
+    plan: &EmbeddingPlan,
+    config: &Config,
+    data: &DataSet,
+) -> Result<Box<dyn Embedding>> {
     let counts = if plan.sizes.wants_counts() {
         tracing::info!("counting features for {}", config.embedding.method.name());
         data.count_features(config.embedding.offline.rows.unwrap_or(u64::MAX))?
@@ -282,7 +319,8 @@ pub struct ModelEntry {
     pub name: &'static str,
     /// The keys of `[model]` that size its parts, beside `dim`.
     pub keys: &'static [&'static str],
-    /// Sizes of the deep layers where nothing is said, for a model that has them: the published ones.
+    /// Sizes of the deep layers where nothing is said, for a model that has them: the published
+    /// ones.
     pub deep: &'static [usize],
     /// Its shape, for so many numeric inputs and fields a sample.
     shape: fn(usize, usize, ModelConfig) -> Shape,
@@ -319,7 +357,9 @@ pub const MODELS: &[ModelEntry] = &[
         name: "dcnv2",
         keys: &["deep", "cross_layers", "cross_rank"],
         deep: &[256; 3],
-        shape: |n_dense, n_fields, ModelConfig { dim, deep, cross_layers, cross_rank: rank, .. }| {
+        shape: |n_dense,
+                n_fields,
+                ModelConfig { dim, deep, cross_layers, cross_rank: rank, .. }| {
             let n_cross = cross_layers.unwrap_or_default();
             DcnV2Config { n_dense, n_fields, dim, n_cross, rank, deep }.into()
         },
@@ -328,7 +368,9 @@ pub const MODELS: &[ModelEntry] = &[
         name: "deepfm",
         keys: &["deep"],
         deep: &[256; 3],
-        shape: |n_dense, n_fields, ModelConfig { dim, deep, .. }| DeepFmConfig { n_dense, n_fields, dim, deep }.into(),
+        shape: |n_dense, n_fields, ModelConfig { dim, deep, .. }| {
+            DeepFmConfig { n_dense, n_fields, dim, deep }.into()
+        },
     },
 ];
 
@@ -342,7 +384,8 @@ pub fn model_config(config: &Config) -> Result<Shape> {
     Ok((config.model.kind.entry().shape)(n_dense, n_fields, config.model.clone()))
 }
 
-/// The number of frequency inputs: one for each field, behind the other numeric inputs of the network.
+/// The number of frequency inputs: one for each field, behind the other numeric inputs of the
+/// network.
 fn n_frequency_inputs(config: &Config, n_fields: usize) -> usize {
     if config.embedding.frequency_inputs { n_fields } else { 0 }
 }
@@ -356,11 +399,19 @@ pub fn build_model(config: &Config) -> Result<Model> {
     let optimizer = match config.train.optimizer {
         Optimizer::Sgd => OptimizerKind::Sgd,
         Optimizer::Adagrad => OptimizerKind::Adagrad { epsilon: ADAGRAD_EPSILON },
-        Optimizer::Adam => OptimizerKind::Adam { beta1: BETA1, beta2: BETA2, epsilon: ADAM_EPSILON },
+        Optimizer::Adam => {
+            OptimizerKind::Adam { beta1: BETA1, beta2: BETA2, epsilon: ADAM_EPSILON }
+        }
     };
-    let options = ModelOptions { optimizer, seed: mix64(config.seed, 0x0de1), device, n_threads: config.threads };
+    let options = ModelOptions {
+        optimizer,
+        seed: mix64(config.seed, 0x0de1),
+        device,
+        n_threads: config.threads,
+    };
     let engine: EngineKind = config.engine.parse().map_err(|error| anyhow!("engine: {error}"))?;
-    let precision: Precision = config.precision.parse().map_err(|error| anyhow!("precision: {error}"))?;
+    let precision: Precision =
+        config.precision.parse().map_err(|error| anyhow!("precision: {error}"))?;
     let shape = model_config(config)?;
     let n_ignored = n_frequency_inputs(config, shape.n_fields());
     let mut model = Model::with_precision(engine, shape, options, precision)?;
@@ -372,7 +423,14 @@ pub fn build_model(config: &Config) -> Result<Model> {
 
 /// The rows of the data, where they are known without looking at them.
 fn known_rows(config: &Config) -> Option<u64> {
-    config.data.synthetic.as_ref().map(|synthetic| synthetic.rows).into_iter().chain(config.data.rows).min()
+    config
+        .data
+        .synthetic
+        .as_ref()
+        .map(|synthetic| synthetic.rows)
+        .into_iter()
+        .chain(config.data.rows)
+        .min()
 }
 
 fn embedding_seed(config: &Config) -> u64 {
@@ -387,7 +445,9 @@ fn row_format(config: &Config) -> RowFormat {
     };
     let optimizer = match config.train.row_optimizer() {
         EmbeddingOptimizer::Sgd => RowOptimizer::Sgd,
-        EmbeddingOptimizer::RowWiseAdagrad => RowOptimizer::RowWiseAdagrad { epsilon: ADAGRAD_EPSILON, accumulator },
+        EmbeddingOptimizer::RowWiseAdagrad => {
+            RowOptimizer::RowWiseAdagrad { epsilon: ADAGRAD_EPSILON, accumulator }
+        }
         EmbeddingOptimizer::Adagrad => RowOptimizer::Adagrad { epsilon: ADAGRAD_EPSILON },
         EmbeddingOptimizer::Adam => {
             RowOptimizer::Adam { beta1: BETA1 as f32, beta2: BETA2 as f32, epsilon: ADAM_EPSILON }
@@ -400,6 +460,7 @@ fn row_format(config: &Config) -> RowFormat {
         Some(RowPrecision::I8) => cafe_core::RowPrecision::I8,
     };
     // A full table has no budget that could pay for it.
-    let count_optimizer = embedding.count_optimizer == Some(true) && embedding.method != Method::Full;
+    let count_optimizer =
+        embedding.count_optimizer == Some(true) && embedding.method != Method::Full;
     RowFormat { precision, optimizer, count_optimizer }
 }

@@ -1,4 +1,5 @@
-//! `trainer sketch`: the theory's bound on HotSketch beside an experiment on a Zipf stream, or a sweep over sizes.
+//! `trainer sketch`: the theory's bound on HotSketch beside an experiment on a Zipf stream, or a
+//! sweep over sizes.
 
 mod findings;
 mod stream;
@@ -51,7 +52,8 @@ pub struct SketchArgs {
     #[arg(long)]
     pub sweep: bool,
     /// Where a sweep writes its figures as JSON; by default it prints them as tables
-    // A flag that is absent is false, which is enough for `requires`; what a sweep has not, the other mode must have.
+    // A flag that is absent is false, which is enough for `requires`; what a sweep has not, the
+    // other mode must have.
     #[arg(long, value_name = "FILE.json", default_value = "-", conflicts_with_all = ["slots", "buckets", "share"])]
     pub out: PathBuf,
 }
@@ -59,14 +61,16 @@ pub struct SketchArgs {
 /// Measures and computes; returns what is to be printed.
 ///
 /// # Errors
-/// If the distribution does not exist (arguments from the command line have been checked), or a file can't be written.
+/// If the distribution does not exist (arguments from the command line have been checked), or a
+/// file can't be written.
 pub fn sketch(args: &SketchArgs) -> Result<String> {
     let SketchArgs { skew, slots, buckets, share, features, observations, seeds, .. } = *args;
     if args.sweep {
         let (skew, n_seeds) = (skew.unwrap_or(1.1), seeds.unwrap_or(3));
         return sweep_to(args, &Streams { skew, features, observations, n_seeds });
     }
-    let (Some(skew), Some(slots), Some(buckets), Some(share)) = (skew, slots, buckets, share) else {
+    let (Some(skew), Some(slots), Some(buckets), Some(share)) = (skew, slots, buckets, share)
+    else {
         unreachable!("clap asks for all of them where there is no sweep");
     };
     let streams = Streams { skew, features, observations, n_seeds: seeds.unwrap_or(5) };
@@ -86,13 +90,15 @@ fn sweep_to(args: &SketchArgs, streams: &Streams) -> Result<String> {
     Ok(table(&[("written", args.out.display().to_string())]))
 }
 
-/// The bounds on a sketch of `w` buckets and `c` slots beside an experiment: features above the share `gamma`.
+/// The bounds on a sketch of `w` buckets and `c` slots beside an experiment: features above the
+/// share `gamma`.
 fn compare(streams: &Streams, (buckets, slots): (usize, usize), share: f64) -> Result<String> {
     let Streams { skew, features, observations, n_seeds } = *streams;
     let zipf = streams.distribution()?;
     let (mut above, mut held) = (0_u64, 0_u64);
     for seed in 0..n_seeds {
-        let sketch = SketchConfig { n_buckets: buckets, slots, victim: VictimPolicy::Lightest, seed };
+        let sketch =
+            SketchConfig { n_buckets: buckets, slots, victim: VictimPolicy::Lightest, seed };
         let (of_stream, kept) = one_stream(streams, zipf, sketch, share);
         above += of_stream;
         held += kept;
@@ -100,14 +106,23 @@ fn compare(streams: &Streams, (buckets, slots): (usize, usize), share: f64) -> R
     let measured = if above == 0 {
         "no feature has such a share".to_owned()
     } else {
-        format!("{:.4} ({} of {} over {n_seeds} streams)", held as f64 / above as f64, grouped(held), grouped(above))
+        format!(
+            "{:.4} ({} of {} over {n_seeds} streams)",
+            held as f64 / above as f64,
+            grouped(held),
+            grouped(above)
+        )
     };
     let zipf_bound = if skew > 1.0 && buckets >= 6 {
         format!("{:.4}", theory::hold_probability_zipf(share, skew, buckets, slots))
     } else {
         "nothing proven (needs skew > 1 and 6 buckets)".to_owned()
     };
-    let best = if skew > 1.0 { format!("{:.1}", theory::best_slots(skew)) } else { "unknown for skew <= 1".to_owned() };
+    let best = if skew > 1.0 {
+        format!("{:.1}", theory::best_slots(skew))
+    } else {
+        "unknown for skew <= 1".to_owned()
+    };
     Ok(table(&[
         (
             "sketch",
@@ -117,9 +132,22 @@ fn compare(streams: &Streams, (buckets, slots): (usize, usize), share: f64) -> R
                 bytes((buckets * slots * HotSketch::SLOT_BYTES) as u64)
             ),
         ),
-        ("stream", format!("Zipf({skew}) over {} features, {} observations", grouped(features), grouped(observations))),
+        (
+            "stream",
+            format!(
+                "Zipf({skew}) over {} features, {} observations",
+                grouped(features),
+                grouped(observations)
+            ),
+        ),
         ("held, measured", measured),
-        ("held, at least", format!("{:.4} whatever the distribution", theory::hold_probability(share, buckets, slots))),
+        (
+            "held, at least",
+            format!(
+                "{:.4} whatever the distribution",
+                theory::hold_probability(share, buckets, slots)
+            ),
+        ),
         ("  for Zipf", zipf_bound),
         ("best slots", best),
     ]))
@@ -151,5 +179,8 @@ fn proper_share(text: &str) -> Result<f64, String> {
 }
 
 fn in_range(text: &str, high: f64, expected: &str) -> Result<f64, String> {
-    text.parse().ok().filter(|&value: &f64| value > 0.0 && value <= high).ok_or_else(|| format!("expected {expected}"))
+    text.parse()
+        .ok()
+        .filter(|&value: &f64| value > 0.0 && value <= high)
+        .ok_or_else(|| format!("expected {expected}"))
 }

@@ -1,5 +1,6 @@
-//! The whole state of a run: what `capture` takes out of it and `restore` puts back, so that training goes on as if
-//! it had never stopped. Apart from the loop, because whoever only uses a trained model restores it, too.
+//! The whole state of a run: what `capture` takes out of it and `restore` puts back, so that
+//! training goes on as if it had never stopped. Apart from the loop, because whoever only uses a
+//! trained model restores it, too.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -38,7 +39,8 @@ pub struct RunState {
     pub standing: Standing,
     /// Sums of losses and probabilities since the last line of metrics.
     pub window_sums: [f64; 2],
-    /// The day that goes on, where rows have days, and how training stood after its last row so far.
+    /// The day that goes on, where rows have days, and how training stood after its last row so
+    /// far.
     pub day: Option<(u32, Standing)>,
     /// Its sums.
     pub day_sums: [f64; 2],
@@ -46,9 +48,11 @@ pub struct RunState {
     pub last_evaluation: Option<(u64, Evaluation)>,
     /// The evaluation with the best AUC before the end of training.
     pub best: Option<Best>,
-    /// Malformed rows that the last whole passes left out. Those of a pass that goes on are counted again with its rows.
+    /// Malformed rows that the last whole passes left out. Those of a pass that goes on are counted
+    /// again with its rows.
     pub bad_rows: BadRowsOfPasses,
-    /// Bytes of the logs; what comes after them was written by a process that did not get to its next checkpoint.
+    /// Bytes of the logs; what comes after them was written by a process that did not get to its
+    /// next checkpoint.
     pub logs: LogLengths,
     /// Time spent so far, by all processes.
     pub seconds: Seconds,
@@ -98,9 +102,12 @@ const DAY: &str = "day";
 /// A failure of the device.
 pub fn capture(learner: &Learner, online: &Online) -> Result<BTreeMap<String, Tensor>> {
     let mut tensors = BTreeMap::new();
-    for (prefix, of_kind) in [(NETWORK, learner.model.parameters()?), (OPTIMIZER, learner.model.optimizer_state()?)] {
+    for (prefix, of_kind) in
+        [(NETWORK, learner.model.parameters()?), (OPTIMIZER, learner.model.optimizer_state()?)]
+    {
         for NamedTensor { name, shape, values } in of_kind {
-            let tensor = Tensor { dtype: Dtype::F32, shape, bytes: le_bytes(&values, f32::to_le_bytes) };
+            let tensor =
+                Tensor { dtype: Dtype::F32, shape, bytes: le_bytes(&values, f32::to_le_bytes) };
             tensors.insert(format!("{prefix}{name}"), tensor);
         }
     }
@@ -116,8 +123,8 @@ pub fn capture(learner: &Learner, online: &Online) -> Result<BTreeMap<String, Te
     Ok(tensors)
 }
 
-/// The arrays of a checkpoint, to be put where they belong. Most of a model is one array, so that none is held twice: make
-/// them before the embedding that takes them.
+/// The arrays of a checkpoint, to be put where they belong. Most of a model is one array, so that
+/// none is held twice: make them before the embedding that takes them.
 pub struct Arrays(BTreeMap<String, (Vec<usize>, StateView<'static>)>);
 
 impl Arrays {
@@ -136,10 +143,17 @@ impl Arrays {
     /// # Errors
     /// If an array is missing or does not fit.
     pub fn restore(mut self, learner: &mut Learner) -> Result<()> {
-        learner.model.load_parameters(&self.take_named(NETWORK)?).context("the network of the checkpoint")?;
-        learner.model.load_optimizer_state(&self.take_named(OPTIMIZER)?).context("the optimizer of the checkpoint")?;
+        learner
+            .model
+            .load_parameters(&self.take_named(NETWORK)?)
+            .context("the network of the checkpoint")?;
+        learner
+            .model
+            .load_optimizer_state(&self.take_named(OPTIMIZER)?)
+            .context("the optimizer of the checkpoint")?;
         let arrays = self.take_below(EMBEDDING);
-        let (names, arrays): (Vec<String>, Vec<_>) = arrays.into_iter().map(|(name, (_, array))| (name, array)).unzip();
+        let (names, arrays): (Vec<String>, Vec<_>) =
+            arrays.into_iter().map(|(name, (_, array))| (name, array)).unzip();
         let mut arrays: StateMap<'_> = names.iter().map(String::as_str).zip(arrays).collect();
         learner.embedding.restore(&mut arrays).context("the embedding of the checkpoint")
     }
@@ -157,22 +171,32 @@ impl Arrays {
                     _ => bail!("the checkpoint has no array `{name}` of u32"),
                 }
             };
-            Ok(Scores::from_state(ScoresState { clicked: side("clicked")?, passed: side("passed")?, sums }))
+            Ok(Scores::from_state(ScoresState {
+                clicked: side("clicked")?,
+                passed: side("passed")?,
+                sums,
+            }))
         };
-        let (window, day_scores) = (scores(WINDOW, state.window_sums)?, scores(DAY, state.day_sums)?);
+        let (window, day_scores) =
+            (scores(WINDOW, state.window_sums)?, scores(DAY, state.day_sums)?);
         Ok(Online { window, day_scores, day: state.day })
     }
 
     /// Arrays whose names start with `prefix`, by the rest of their names.
     fn take_below(&mut self, prefix: &str) -> Vec<(String, (Vec<usize>, StateView<'static>))> {
-        let names: Vec<String> = self.0.keys().filter(|name| name.starts_with(prefix)).cloned().collect();
-        let taken = names.into_iter().filter_map(|name| Some((name[prefix.len()..].to_owned(), self.0.remove(&name)?)));
+        let names: Vec<String> =
+            self.0.keys().filter(|name| name.starts_with(prefix)).cloned().collect();
+        let taken = names
+            .into_iter()
+            .filter_map(|name| Some((name[prefix.len()..].to_owned(), self.0.remove(&name)?)));
         taken.collect()
     }
 
     fn take_named(&mut self, prefix: &str) -> Result<Vec<NamedTensor>> {
         let named = |(name, (shape, array))| match array {
-            StateView::F32(values) => Ok(NamedTensor { name, shape, values: Cow::into_owned(values) }),
+            StateView::F32(values) => {
+                Ok(NamedTensor { name, shape, values: Cow::into_owned(values) })
+            }
             _ => bail!("the checkpoint's array of `{name}` is not of f32"),
         };
         self.take_below(prefix).into_iter().map(named).collect()
@@ -212,7 +236,10 @@ fn le_bytes<T: Copy, const N: usize>(array: &[T], to_bytes: impl Fn(T) -> [u8; N
     bytes
 }
 
-fn elements<T: Clone, const N: usize>(bytes: &[u8], from_bytes: impl Fn([u8; N]) -> T) -> Cow<'static, [T]> {
+fn elements<T: Clone, const N: usize>(
+    bytes: &[u8],
+    from_bytes: impl Fn([u8; N]) -> T,
+) -> Cow<'static, [T]> {
     bytes.as_chunks().0.iter().map(|&chunk| from_bytes(chunk)).collect()
 }
 

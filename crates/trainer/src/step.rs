@@ -25,7 +25,8 @@ pub struct Learner {
     /// One row an id, and its gradient, where fields hold several values.
     bag_rows: Vec<f32>,
     bag_grads: Vec<f32>,
-    /// All numeric inputs of the network, where they are not those of the data alone: `[B, n_dense]`.
+    /// All numeric inputs of the network, where they are not those of the data alone: `[B,
+    /// n_dense]`.
     numbers: Vec<f32>,
     /// How often each id occurred.
     frequencies: Vec<f32>,
@@ -94,11 +95,16 @@ pub struct StepReport {
 }
 
 impl Learner {
-    /// A learner of fresh halves. Lookups and updates of the embedding take as many threads as the network.
+    /// A learner of fresh halves. Lookups and updates of the embedding take as many threads as the
+    /// network.
     ///
     /// # Errors
     /// If the system refuses threads.
-    pub fn new(embedding: Box<dyn Embedding>, model: Model, n_threads: usize) -> Result<Self, ModelError> {
+    pub fn new(
+        embedding: Box<dyn Embedding>,
+        model: Model,
+        n_threads: usize,
+    ) -> Result<Self, ModelError> {
         let team = if model.team().is_some() { None } else { Some(Team::new(n_threads)?) };
         Ok(Self {
             embedding,
@@ -123,7 +129,8 @@ impl Learner {
         let started = Instant::now();
         self.look_up(batch);
         let looked_up = Instant::now();
-        let inputs = Inputs { dense: dense(batch, &self.numbers), rows: &self.rows, labels: &batch.labels };
+        let inputs =
+            Inputs { dense: dense(batch, &self.numbers), rows: &self.rows, labels: &batch.labels };
         let outputs = StepOutputs { row_grads: &mut self.row_grads, logits: &mut self.logits };
         let loss = self.model.train_step(inputs, rates.network, outputs)?;
         let stepped = Instant::now();
@@ -141,14 +148,16 @@ impl Learner {
         Ok(StepReport { loss_sum: loss.loss_sum, stats })
     }
 
-    /// The share of the lookups of a batch that hot rows would serve now; `None` for a method without them.
+    /// The share of the lookups of a batch that hot rows would serve now; `None` for a method
+    /// without them.
     #[must_use]
     pub fn hot_share(&self, batch: &Batch) -> Option<f64> {
         let n_hot = self.embedding.n_hot(&batch.ids)?;
         (!batch.ids.is_empty()).then(|| n_hot as f64 / batch.ids.len() as f64)
     }
 
-    /// The logits of the last batch that was trained or predicted, `[B]`; those of a training step are from before it.
+    /// The logits of the last batch that was trained or predicted, `[B]`; those of a training step
+    /// are from before it.
     #[must_use]
     pub fn logits(&self) -> &[f32] {
         &self.logits
@@ -171,9 +180,10 @@ impl Learner {
         Ok(&self.logits)
     }
 
-    /// Whether everything that training changes is finite: the network's parameters, what its optimizer remembers, and
-    /// the embedding's arrays. A gradient of weights can overflow where those of rows don't, and `ReLU` hides weights
-    /// that are NaN from the logits: so this is asked before a state is saved.
+    /// Whether everything that training changes is finite: the network's parameters, what its
+    /// optimizer remembers, and the embedding's arrays. A gradient of weights can overflow where
+    /// those of rows don't, and `ReLU` hides weights that are NaN from the logits: so this is asked
+    /// before a state is saved.
     ///
     /// # Errors
     /// The first array that is not, or a failure of the device.
@@ -184,19 +194,23 @@ impl Learner {
         let arrays = self.embedding.state();
         let bad = arrays.iter().find_map(|(name, array)| Some((name, array.first_not_finite()?)));
         match bad {
-            Some((name, position)) => Err(NotFiniteArray { name: format!("embedding.{name}"), position }.into()),
+            Some((name, position)) => {
+                Err(NotFiniteArray { name: format!("embedding.{name}"), position }.into())
+            }
             None => Ok(()),
         }
     }
 
-    /// Fills `numbers` with the network's numeric inputs: the data's columns, or the constant 1 where the network has one
-    /// and the data have none; then a frequency for each field where the embedding counts them. Left empty where the
-    /// data's columns are all there is, which are read in place.
+    /// Fills `numbers` with the network's numeric inputs: the data's columns, or the constant 1
+    /// where the network has one and the data have none; then a frequency for each field where the
+    /// embedding counts them. Left empty where the data's columns are all there is, which are read
+    /// in place.
     fn gather_numbers(&mut self, batch: &Batch) {
         let Self { embedding, model, numbers, frequencies, .. } = self;
         let (n_samples, shape) = (batch.len(), model.config());
         frequencies.resize(batch.ids.len(), 0.0);
-        let n_counted = if embedding.frequencies(&batch.ids, frequencies) { shape.n_fields() } else { 0 };
+        let n_counted =
+            if embedding.frequencies(&batch.ids, frequencies) { shape.n_fields() } else { 0 };
         numbers.clear();
         if n_samples == 0 || n_counted == 0 && !batch.dense.is_empty() {
             return;
@@ -249,7 +263,8 @@ mod tests {
     use crate::data::DataSet;
     use crate::setup;
 
-    /// What training is judged by: the logits of a step are those of a model that has not seen its batch.
+    /// What training is judged by: the logits of a step are those of a model that has not seen its
+    /// batch.
     #[test]
     fn the_logits_of_a_step_are_from_before_it() {
         let text = "engine = \"native\"\n[data]\nsynthetic = { rows = 2000 }\n[model]\ndim = 4\nbottom = [8, 4]\n\
@@ -259,8 +274,10 @@ mod tests {
             let config = Config::parse(text, Path::new("a.toml"), &overrides).expect("valid");
             let plan = setup::plan_embedding(&config).expect("it fits");
             let data = DataSet::open(&config).expect("rows");
-            let (embedding, model) =
-                (setup::build_embedding(&plan, &config, &data), setup::build_model(&config).expect("a model"));
+            let (embedding, model) = (
+                setup::build_embedding(&plan, &config, &data),
+                setup::build_model(&config).expect("a model"),
+            );
             let mut learner = Learner::new(embedding.expect("no pass"), model, 2).expect("threads");
             let mut batches = data.train(256, criteo_io::Position::default()).expect("rows");
             while let Some(batch) = batches.next_batch().expect("rows") {
@@ -269,7 +286,8 @@ mod tests {
                 let at_step = learner.logits().to_vec();
                 let after = learner.predict(&batch).expect("finite");
                 let distance = |others: &[f32]| {
-                    at_step.iter().zip(others).map(|(a, b)| f64::from(a - b).abs()).sum::<f64>() / at_step.len() as f64
+                    at_step.iter().zip(others).map(|(a, b)| f64::from(a - b).abs()).sum::<f64>()
+                        / at_step.len() as f64
                 };
                 assert!(distance(&before) < 1e-6, "{engine}: {} from before", distance(&before));
                 assert!(distance(after) > 1e-4, "{engine}: {} from after", distance(after));

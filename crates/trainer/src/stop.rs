@@ -16,7 +16,8 @@ pub struct Stop {
     signal: Arc<AtomicUsize>,
 }
 
-/// SIGHUP, unless this process is to outlive its terminal (`nohup`), which shows in what it ignores.
+/// SIGHUP, unless this process is to outlive its terminal (`nohup`), which shows in what it
+/// ignores.
 #[cfg(unix)]
 fn hangup() -> Option<i32> {
     use signal_hook::consts::SIGHUP;
@@ -33,8 +34,9 @@ fn hangup() -> Option<i32> {
 }
 
 impl Stop {
-    /// The process' own, set by SIGINT (Ctrl-C), SIGTERM and SIGHUP (a terminal that closes) from now on. Until it is called these end the process, as
-    /// they do by default: before training there is nothing to save.
+    /// The process' own, set by SIGINT (Ctrl-C), SIGTERM and SIGHUP (a terminal that closes) from
+    /// now on. Until it is called these end the process, as they do by default: before training
+    /// there is nothing to save.
     ///
     /// # Errors
     /// If the system refuses handlers.
@@ -45,8 +47,13 @@ impl Stop {
         }
         let stop = Self::default();
         for signal in [SIGINT, SIGTERM].into_iter().chain(hangup()) {
-            // The order counts: what ends the process is asked first, and sees what earlier signals have set.
-            signal_hook::flag::register_conditional_shutdown(signal, SHELL_BASE + signal, Arc::clone(&stop.requested))?;
+            // The order counts: what ends the process is asked first, and sees what earlier signals
+            // have set.
+            signal_hook::flag::register_conditional_shutdown(
+                signal,
+                SHELL_BASE + signal,
+                Arc::clone(&stop.requested),
+            )?;
             signal_hook::flag::register_usize(signal, Arc::clone(&stop.signal), signal as usize)?;
             signal_hook::flag::register(signal, Arc::clone(&stop.requested))?;
         }

@@ -1,7 +1,9 @@
-//! `trainer sweep`: all runs that a file asks for, those that are missing, at once as far as cores and memory go.
+//! `trainer sweep`: all runs that a file asks for, those that are missing, at once as far as cores
+//! and memory go.
 //!
-//! Each run is a process of its own that writes to a directory of its own and goes on by itself where it was stopped
-//! (`--resume=auto`), so that one that fails ends no other, and a sweep that is stopped or killed loses nothing.
+//! Each run is a process of its own that writes to a directory of its own and goes on by itself
+//! where it was stopped (`--resume=auto`), so that one that fails ends no other, and a sweep that
+//! is stopped or killed loses nothing.
 
 mod plan;
 mod record;
@@ -70,7 +72,8 @@ pub struct Swept {
 /// Runs what is missing; compares all runs of the sweep.
 ///
 /// # Errors
-/// If the file or a configuration in it is wrong, or a signal came. A run that fails is no error here.
+/// If the file or a configuration in it is wrong, or a signal came. A run that fails is no error
+/// here.
 pub fn sweep(args: &SweepArgs) -> Result<Swept> {
     let spec = spec::Spec::read(&args.file)?;
     let n_cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
@@ -92,8 +95,10 @@ pub fn sweep(args: &SweepArgs) -> Result<Swept> {
         return Err(SweepStopped { exit_code: stop.exit_code() }.into());
     }
     let runs = crate::runs::find(&plan.dirs())?;
-    let text = crate::compare::text(&runs, &[plan.record()]) + &format!("\nwritten to {}\n", out.display());
+    let text = crate::compare::text(&runs, &[plan.record()])
+        + &format!("\nwritten to {}\n", out.display());
     let n_failed = plan.entries().filter(|entry| matches!(entry.fate, Fate::Failed(_))).count();
-    let failure = (n_failed > 0).then(|| SweepFailed { n_failed, n_runs: plan.entries().count(), out });
+    let failure =
+        (n_failed > 0).then(|| SweepFailed { n_failed, n_runs: plan.entries().count(), out });
     Ok(Swept { text, failure })
 }

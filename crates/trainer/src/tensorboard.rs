@@ -1,7 +1,8 @@
 //! Scalars in the event files that `TensorBoard` reads.
 //!
-//! An event file is a sequence of records: the length (8 bytes, little-endian) and its checksum, the data and theirs.
-//! The data of a record are an `Event` in protobuf's encoding, of which this module writes four fields:
+//! An event file is a sequence of records: the length (8 bytes, little-endian) and its checksum,
+//! the data and theirs. The data of a record are an `Event` in protobuf's encoding, of which this
+//! module writes four fields:
 //!
 //! ```text
 //! Event   1 wall_time: double   2 step: int64   3 file_version: string   5 summary: Summary
@@ -9,8 +10,8 @@
 //! Value   1 tag: string         2 simple_value: float
 //! ```
 //!
-//! By hand, because the crates that could do it rest on protobuf 2 or prost 0.12 and bring image or array libraries
-//! along, for what is a page here.
+//! By hand, because the crates that could do it rest on protobuf 2 or prost 0.12 and bring image or
+//! array libraries along, for what is a page here.
 
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
@@ -35,7 +36,8 @@ pub struct EventFile {
 }
 
 impl EventFile {
-    /// Opens the file in `dir`, which is made if need be, to go on after `n_bytes` of it; without these it starts anew.
+    /// Opens the file in `dir`, which is made if need be, to go on after `n_bytes` of it; without
+    /// these it starts anew.
     ///
     /// # Errors
     /// If it can't be written.
@@ -43,7 +45,8 @@ impl EventFile {
         fs::create_dir_all(dir).with_context(|| format!("{}: can't be made", dir.display()))?;
         let path = dir.join(FILE_NAME);
         let file = log_file(&path, n_bytes.unwrap_or(0))?;
-        let n_bytes = file.metadata().with_context(|| format!("{}: can't be read", path.display()))?.len();
+        let n_bytes =
+            file.metadata().with_context(|| format!("{}: can't be read", path.display()))?.len();
         let mut events = Self { path, out: BufWriter::new(file), n_bytes };
         if n_bytes == 0 {
             let mut event = Message::event();
@@ -67,7 +70,8 @@ impl EventFile {
         self.out.get_ref().try_clone()
     }
 
-    /// Appends the numbers of a line of `metrics.jsonl` at its step, but for counts of rows and days.
+    /// Appends the numbers of a line of `metrics.jsonl` at its step, but for counts of rows and
+    /// days.
     ///
     /// `train_auc` becomes `train/auc`, in a line on a day `day/auc`; a null is left out.
     ///
@@ -130,7 +134,8 @@ impl Message {
     /// An `Event` of now.
     fn event() -> Self {
         let mut event = Self::default();
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64());
+        let now =
+            SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64());
         event.key(1, 1);
         event.0.extend(now.to_le_bytes());
         event

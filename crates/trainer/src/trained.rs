@@ -34,7 +34,10 @@ impl std::str::FromStr for Which {
         match text {
             "last" => Ok(Self::Last),
             "best" => Ok(Self::Best),
-            _ => text.parse().map(Self::Step).map_err(|_| format!("expected last, best or a step, got {text:?}")),
+            _ => text
+                .parse()
+                .map(Self::Step)
+                .map_err(|_| format!("expected last, best or a step, got {text:?}")),
         }
     }
 }
@@ -92,7 +95,9 @@ fn build_model(config: &Config, place: Place) -> Result<Model> {
         Place::AsTrained => config.clone(),
         Place::On(device) => config.moved_to(device),
         // In f32, which every CPU has.
-        Place::Anywhere => Config { precision: Precision::F32.to_string(), ..config.moved_to(DeviceSpec::Cpu) },
+        Place::Anywhere => {
+            Config { precision: Precision::F32.to_string(), ..config.moved_to(DeviceSpec::Cpu) }
+        }
     };
     if matches!(place, Place::On(_)) && moved.precision != config.precision {
         tracing::warn!(
@@ -104,13 +109,15 @@ fn build_model(config: &Config, place: Place) -> Result<Model> {
     }
     let model = build_here(&moved);
     if place == Place::AsTrained && config.device != DeviceSpec::Cpu.to_string() {
-        return model
-            .with_context(|| format!("it was trained on {}; give --device cpu to use it without", config.device));
+        return model.with_context(|| {
+            format!("it was trained on {}; give --device cpu to use it without", config.device)
+        });
     }
     model
 }
 
-/// A CPU without bf16 has the same numbers by emulation: too slow to train with, but nothing else uses such a model there.
+/// A CPU without bf16 has the same numbers by emulation: too slow to train with, but nothing else
+/// uses such a model there.
 fn build_here(config: &Config) -> Result<Model> {
     let built = setup::build_model(config);
     let is_lacking = |error: &anyhow::Error| {
@@ -120,7 +127,9 @@ fn build_here(config: &Config) -> Result<Model> {
     if !built.as_ref().is_err_and(is_lacking) {
         return built;
     }
-    tracing::warn!("trained with products in bf16, which this CPU does not have: they are emulated, slowly");
+    tracing::warn!(
+        "trained with products in bf16, which this CPU does not have: they are emulated, slowly"
+    );
     setup::build_model(&Config { precision: Precision::Bf16Emulated.to_string(), ..config.clone() })
 }
 
@@ -155,7 +164,9 @@ fn load(run: &Path, which: Which) -> Result<(Checkpoint, RunState)> {
     let load = |step: u64| -> Result<_> {
         let steps = store.steps()?;
         if !steps.contains(&step) {
-            return Err(no_model(format!("holds no checkpoint of step {step}, but of {steps:?}")).into());
+            return Err(
+                no_model(format!("holds no checkpoint of step {step}, but of {steps:?}")).into()
+            );
         }
         Ok(store.load(step)?)
     };
@@ -174,13 +185,14 @@ fn load(run: &Path, which: Which) -> Result<(Checkpoint, RunState)> {
     Ok((checkpoint, state))
 }
 
-/// What the run was configured as, checked like any configuration: a checkpoint may come from anywhere. What it was allowed
-/// of another machine does not count here.
+/// What the run was configured as, checked like any configuration: a checkpoint may come from
+/// anywhere. What it was allowed of another machine does not count here.
 fn config_of(state: &RunState, run: &Path) -> Result<Config, ResumeError> {
     let config = Config::parse_saved(&state.config, run);
     let mut config = config.map_err(|error| ResumeError::Damaged { message: error.to_string() })?;
     config.max_memory = None;
-    config.threads = config.threads.min(std::thread::available_parallelism().map_or(1, std::num::NonZero::get));
+    config.threads =
+        config.threads.min(std::thread::available_parallelism().map_or(1, std::num::NonZero::get));
     Ok(config)
 }
 
@@ -188,11 +200,13 @@ fn run_state(state: &serde_json::Value) -> Result<RunState> {
     serde_json::from_value(state.clone()).context("the checkpoint's state can't be read")
 }
 
-/// The step of the best model before the last, if it is better than the last is by the run's report.
+/// The step of the best model before the last, if it is better than the last is by the run's
+/// report.
 fn best_before(run: &Path, last: &RunState) -> Option<u64> {
     let best = last.best?;
     let report = std::fs::read_to_string(run.join("report.json")).ok();
-    let report: Option<serde_json::Value> = report.and_then(|text| serde_json::from_str(&text).ok());
+    let report: Option<serde_json::Value> =
+        report.and_then(|text| serde_json::from_str(&text).ok());
     let at_end = report.and_then(|report| report["test_auc"].as_f64());
     at_end.is_none_or(|auc| best.auc > auc).then_some(best.step)
 }
@@ -202,7 +216,9 @@ mod tests {
     use super::*;
 
     fn config(lines: &str) -> Config {
-        let text = format!("{lines}[data]\nsynthetic = {{ rows = 700 }}\n[embedding]\ncompression = 100\n");
+        let text = format!(
+            "{lines}[data]\nsynthetic = {{ rows = 700 }}\n[embedding]\ncompression = 100\n"
+        );
         Config::parse(&text, Path::new("a.toml"), &[]).expect("a configuration")
     }
 
@@ -223,8 +239,12 @@ mod tests {
     #[test]
     fn a_model_trained_on_a_gpu_says_how_to_do_without() {
         let config = config("device = \"cuda:0\"\n");
-        let error = format!("{:#}", build_model(&config, Place::AsTrained).expect_err("no CUDA here"));
-        assert!(error.starts_with("it was trained on cuda:0; give --device cpu to use it without: "), "{error}");
+        let error =
+            format!("{:#}", build_model(&config, Place::AsTrained).expect_err("no CUDA here"));
+        assert!(
+            error.starts_with("it was trained on cuda:0; give --device cpu to use it without: "),
+            "{error}"
+        );
         for place in [Place::Anywhere, Place::On(DeviceSpec::Cpu)] {
             assert!(build_model(&config, place).is_ok(), "{place:?}");
         }

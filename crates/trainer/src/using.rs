@@ -81,7 +81,10 @@ impl Files<'_> {
         let dialect = setup::dialect(config)?;
         let dialect = if self.no_label { dialect.without_label() } else { dialect };
         let reader = Reader::open(self.paths.to_vec(), dialect)?;
-        let options = PrefetchConfig { bad_rows: self.bad_rows, ..PrefetchConfig::all(EVAL_BATCH, PREFETCH_DEPTH) };
+        let options = PrefetchConfig {
+            bad_rows: self.bad_rows,
+            ..PrefetchConfig::all(EVAL_BATCH, PREFETCH_DEPTH)
+        };
         Ok(Prefetch::spawn(Box::new(reader), options))
     }
 }

@@ -1,4 +1,5 @@
-//! What a run or an evaluation that came to its end still has to warn of: signs that the model has not learned.
+//! What a run or an evaluation that came to its end still has to warn of: signs that the model has
+//! not learned.
 
 use std::collections::BTreeMap;
 
@@ -20,19 +21,20 @@ pub struct Warning {
     pub values: BTreeMap<String, f64>,
 }
 
-/// Within this number of standard errors of 0.5 an AUC is not distinguished from that of random scores.
+/// Within this number of standard errors of 0.5 an AUC is not distinguished from that of random
+/// scores.
 const ERRORS_OF_CHANCE: f64 = 2.0;
 
-/// The standard error of the AUC of random scores (Mann and Whitney): `sqrt((n + 1) / (12 p (n - p)))` for `p` positives
-/// among `n` rows. `None` if all labels are equal.
+/// The standard error of the AUC of random scores (Mann and Whitney): `sqrt((n + 1) / (12 p (n -
+/// p)))` for `p` positives among `n` rows. `None` if all labels are equal.
 fn chance_error(quality: &Quality) -> Option<f64> {
     let (rows, positives) = (quality.rows as f64, quality.positives as f64);
     let pairs = positives * (rows - positives);
     (pairs > 0.0).then(|| ((rows + 1.0) / (12.0 * pairs)).sqrt())
 }
 
-/// Signs that a model of `quality` on test rows has learned nothing that helps there, or that these can't tell. `train_rows` are
-/// those of an epoch.
+/// Signs that a model of `quality` on test rows has learned nothing that helps there, or that these
+/// can't tell. `train_rows` are those of an epoch.
 #[must_use]
 pub fn not_learned(quality: &Quality, config: &Config, train_rows: u64) -> Vec<Warning> {
     let error = chance_error(quality);
@@ -58,7 +60,8 @@ pub fn not_learned(quality: &Quality, config: &Config, train_rows: u64) -> Vec<W
     if let (Some(auc), Some(error)) = (quality.auc, error) {
         let values = [("auc", auc), ("standard_error", error)];
         if quality.equal_scores && quality.rows > 1 {
-            let what = "all test rows have the same score: the model does not tell them apart".to_owned();
+            let what =
+                "all test rows have the same score: the model does not tell them apart".to_owned();
             warnings.push(warning("equal-scores", what, &values));
         } else if auc < 0.5 + ERRORS_OF_CHANCE * error {
             let what = format!(
@@ -99,7 +102,8 @@ fn advice(config: &Config, train_rows: u64, error: Option<f64>) -> String {
         ));
     }
     if train_rows < FEW_ROWS {
-        advice.push(format!("more than {} training rows, or more train.epochs", grouped(train_rows)));
+        advice
+            .push(format!("more than {} training rows, or more train.epochs", grouped(train_rows)));
     }
     if error.is_some_and(|error| error > LARGE_ERROR) {
         advice.push("more test rows".to_owned());
@@ -111,7 +115,10 @@ fn advice(config: &Config, train_rows: u64, error: Option<f64>) -> String {
 /// How network and rows are trained where nothing is said.
 fn default_training(config: &Config) -> TrainConfig {
     let mut default = TrainConfig::default();
-    default.complete(config.model.widest_layer(), setup::schema(config).map_or(1, |schema| schema.n_fields));
+    default.complete(
+        config.model.widest_layer(),
+        setup::schema(config).map_or(1, |schema| schema.n_fields),
+    );
     default
 }
 
@@ -141,7 +148,8 @@ mod tests {
     use crate::metrics::Scores;
 
     fn config(more: &str) -> Config {
-        let text = format!("[data]\nsynthetic = {{ rows = 700 }}\n[embedding]\ncompression = 100\n{more}");
+        let text =
+            format!("[data]\nsynthetic = {{ rows = 700 }}\n[embedding]\ncompression = 100\n{more}");
         Config::parse(&text, Path::new("a.toml"), &[]).expect("a configuration")
     }
 
@@ -152,20 +160,27 @@ mod tests {
     }
 
     fn found(quality: &Quality) -> Vec<String> {
-        not_learned(quality, &config(""), 1_000_000).into_iter().map(|warning| warning.code).collect()
+        not_learned(quality, &config(""), 1_000_000)
+            .into_iter()
+            .map(|warning| warning.code)
+            .collect()
     }
 
     #[test]
     fn a_model_that_tells_rows_apart_is_not_warned_of() {
-        let good = quality((0..1000).map(|k| if k % 3 == 0 { (1.0 + (k % 7) as f32, 1.0) } else { (-1.0, 0.0) }));
+        let good = quality(
+            (0..1000).map(|k| if k % 3 == 0 { (1.0 + (k % 7) as f32, 1.0) } else { (-1.0, 0.0) }),
+        );
         assert_eq!(found(&good), Vec::<String>::new());
     }
 
     #[test]
     fn chance_constants_and_equal_scores_are_told_apart() {
         // Scores in no relation to the labels, wide enough to cost more than the constant.
-        let random =
-            quality((0..5000_u64).map(|k| ((cafe_core::mix64(k, 1) % 64) as f32 / 16.0 - 2.0, (k % 4 == 0).into())));
+        let random = quality(
+            (0..5000_u64)
+                .map(|k| ((cafe_core::mix64(k, 1) % 64) as f32 / 16.0 - 2.0, (k % 4 == 0).into())),
+        );
         assert_eq!(found(&random), ["auc-of-chance", "worse-than-constant"]);
         // The right rate for everybody.
         let rate = (0.25_f32 / 0.75).ln();
@@ -175,7 +190,8 @@ mod tests {
         let shifted = quality((0..5000).map(|k| if k % 4 == 0 { (9.0, 1.0) } else { (8.0, 0.0) }));
         assert_eq!(found(&shifted), ["worse-than-constant"]);
         // Worse than chance is no better.
-        let reversed = quality((0..5000).map(|k| if k % 4 == 0 { (-1.2, 1.0) } else { (-1.0, 0.0) }));
+        let reversed =
+            quality((0..5000).map(|k| if k % 4 == 0 { (-1.2, 1.0) } else { (-1.0, 0.0) }));
         assert!(found(&reversed).contains(&"auc-of-chance".to_owned()));
         assert_eq!(found(&quality((0..100).map(|_| (0.5, 1.0)))), ["one-class"]);
     }
@@ -195,15 +211,22 @@ mod tests {
 
     #[test]
     fn advice_starts_with_what_was_changed() {
-        let random = quality((0..5000_u64).map(|k| ((cafe_core::mix64(k, 1) % 64) as f32 / 64.0, (k % 4 == 0).into())));
-        let message = |more: &str, rows| not_learned(&random, &config(more), rows)[0].message.clone();
+        let random = quality(
+            (0..5000_u64)
+                .map(|k| ((cafe_core::mix64(k, 1) % 64) as f32 / 64.0, (k % 4 == 0).into())),
+        );
+        let message =
+            |more: &str, rows| not_learned(&random, &config(more), rows)[0].message.clone();
         let sgd = message("[train]\noptimizer = \"sgd\"\n", 1_000_000);
         let expected = "what usually helps: train.optimizer, train.embedding_optimizer and both rates left out, for adagrad at \
                         0.0049, rows row-wise-adagrad at 0.0196 in place of sgd at 0.1000, rows sgd at 0.1000; a look at labels \
                         and columns with `trainer scan`";
         assert!(sgd.ends_with(expected), "{sgd}");
         let rows = message("[train]\nembedding_lr = 100.0\n", 1_000_000);
-        assert!(rows.contains("in place of adagrad at 0.0049, rows row-wise-adagrad at 100.0000; "), "{rows}");
+        assert!(
+            rows.contains("in place of adagrad at 0.0049, rows row-wise-adagrad at 100.0000; "),
+            "{rows}"
+        );
         let few = message("", 700);
         assert!(few.ends_with("helps: more than 700 training rows, or more train.epochs; a look at labels and columns with `trainer scan`"), "{few}");
     }

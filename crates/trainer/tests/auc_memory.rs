@@ -1,4 +1,5 @@
-//! The exact AUC of a test set as large as Criteo Kaggle's last day needs less memory than its scores twice.
+//! The exact AUC of a test set as large as Criteo Kaggle's last day needs less memory than its
+//! scores twice.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -16,8 +17,8 @@ fn grow(n_bytes: usize) {
     PEAK.fetch_max(now, Ordering::Relaxed);
 }
 
-// SAFETY: every call goes to the system's allocator unchanged. `realloc` is not overridden: it takes new memory, copies
-// and gives the old back, as the worst allocator would.
+// SAFETY: every call goes to the system's allocator unchanged. `realloc` is not overridden: it
+// takes new memory, copies and gives the old back, as the worst allocator would.
 #[allow(unsafe_code, reason = "an allocator is one")]
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
@@ -44,11 +45,15 @@ fn six_and_a_half_million_scores_take_less_than_60_mb() {
     let mut scores = Scores::default();
     for idx in 0..ROWS {
         let bits = idx.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        scores.push((bits >> 40) as f32 / 1e6 - 8.0, if bits.is_multiple_of(4) { 1.0 } else { 0.0 });
+        scores
+            .push((bits >> 40) as f32 / 1e6 - 8.0, if bits.is_multiple_of(4) { 1.0 } else { 0.0 });
     }
     let quality = scores.quality();
     let peak = PEAK.load(Ordering::Relaxed) - before;
     assert_eq!(quality.rows, ROWS);
-    assert!((quality.auc.expect("both labels") - 0.5).abs() < 0.01, "labels know nothing of the scores: {quality:?}");
+    assert!(
+        (quality.auc.expect("both labels") - 0.5).abs() < 0.01,
+        "labels know nothing of the scores: {quality:?}"
+    );
     assert!((4 * ROWS as usize..60_000_000).contains(&peak), "{peak} bytes at once");
 }

@@ -13,35 +13,41 @@ use crate::prefetch::{AHEAD, prefetch};
 use crate::rows::{RowTable, init_bound};
 use crate::state::{StateMap, check_len, f32s, u32s, u64s};
 use crate::workers::{Buffers, for_batch, for_each, lookup_parts};
-use crate::{Embedding, FeatureId, Memory, StateError, StateView, TierSummary, UpdateStats, Workers, mix64, reduce};
+use crate::{
+    Embedding, FeatureId, Memory, StateError, StateView, TierSummary, UpdateStats, Workers, mix64,
+    reduce,
+};
 
 pub use config::AdaConfig;
 
 /// AdaEmbed: every feature's importance is known exactly, and the `H` most important own the rows.
 ///
 /// # How it works
-/// For each of a field's `n_f` features there are 8 bytes of statistics: its importance and the row that it owns. Tokens
-/// have 32 bits and no vocabulary numbers them, so a seeded hash maps them to the `n_f` entries; tokens that meet in an
-/// entry are one feature (with as many tokens as entries, about 63 % of the entries are used). A feature that owns no row
-/// is the zero vector. `update` does, in this order:
+/// For each of a field's `n_f` features there are 8 bytes of statistics: its importance and the row
+/// that it owns. Tokens have 32 bits and no vocabulary numbers them, so a seeded hash maps them to
+/// the `n_f` entries; tokens that meet in an entry are one feature (with as many tokens as entries,
+/// about 63 % of the entries are used). A feature that owns no row is the zero vector. `update`
+/// does, in this order:
 ///
-/// 1. one optimizer step for each row that `lookup` read. As long as rows are free, a feature gets one at its first
-///    update; it starts from its initial row, `U(±sqrt(1/n_f))` as a function of its entry. Until the last row is taken
-///    `lookup` returns that initial row for features not yet seen;
-/// 2. adds the gradient norms of each feature's occurrences to its importance. With the decay of step 3 this is an
-///    exponential moving average, but for a constant factor;
+/// 1. one optimizer step for each row that `lookup` read. As long as rows are free, a feature gets
+///    one at its first update; it starts from its initial row, `U(±sqrt(1/n_f))` as a function of
+///    its entry. Until the last row is taken `lookup` returns that initial row for features not yet
+///    seen;
+/// 2. adds the gradient norms of each feature's occurrences to its importance. With the decay of
+///    step 3 this is an exponential moving average, but for a constant factor;
 /// 3. every `decay_every` steps, multiplies all importances by `decay_factor`;
-/// 4. every `check_every` steps, looks at a seeded sample of the statistics. Importances are divided by their field's
-///    95th percentile, so that fields are comparable. If more than `changed_share` of the most important `H/n` of the
-///    sample own no row, rows are given out anew: exactly the `H` most important features own rows afterwards. One that
-///    gains a row starts from its initial row, one that loses it is the zero vector again, who stays keeps what it has
-///    learned, and importances don't change (of equal ones the earlier entry comes first).
+/// 4. every `check_every` steps, looks at a seeded sample of the statistics. Importances are
+///    divided by their field's 95th percentile, so that fields are comparable. If more than
+///    `changed_share` of the most important `H/n` of the sample own no row, rows are given out
+///    anew: exactly the `H` most important features own rows afterwards. One that gains a row
+///    starts from its initial row, one that loses it is the zero vector again, who stays keeps what
+///    it has learned, and importances don't change (of equal ones the earlier entry comes first).
 ///
 /// # Costs
-/// Two reads of memory for each id, its statistics and its row. 8 bytes a feature are within the budget and leave no
-/// row from a ratio of about `dim / 2` on. A step allocates nothing, but in a check 8 bytes for each sampled feature. A
-/// check reads all statistics five times, new owners seven times more: rare, but for 34 million features some tenths of
-/// a second.
+/// Two reads of memory for each id, its statistics and its row. 8 bytes a feature are within the
+/// budget and leave no row from a ratio of about `dim / 2` on. A step allocates nothing, but in a
+/// check 8 bytes for each sampled feature. A check reads all statistics five times, new owners
+/// seven times more: rare, but for 34 million features some tenths of a second.
 ///
 /// # Example
 /// ```
@@ -59,8 +65,8 @@ pub use config::AdaConfig;
 /// # Ok::<(), cafe_core::BudgetError>(())
 /// ```
 ///
-/// Source: "AdaEmbed: Adaptive Embedding for Large-Scale Recommendation Models" (OSDI 2023), in the setting of the CAFE
-/// paper's comparison.
+/// Source: "AdaEmbed: Adaptive Embedding for Large-Scale Recommendation Models" (OSDI 2023), in the
+/// setting of the CAFE paper's comparison.
 #[derive(Clone, Debug)]
 pub struct AdaEmbedding {
     config: AdaConfig,
@@ -102,8 +108,8 @@ impl AdaEmbedding {
     /// An embedding in which nobody owns a row yet.
     ///
     /// # Panics
-    /// If the sizes or settings make no embedding: a field without features, no row, more rows than features, 2^32
-    /// features, a period of no steps, a share or factor out of range.
+    /// If the sizes or settings make no embedding: a field without features, no row, more rows than
+    /// features, 2^32 features, a period of no steps, a share or factor out of range.
     #[must_use]
     pub fn new(config: AdaConfig) -> Self {
         config.check();
@@ -170,7 +176,9 @@ impl AdaEmbedding {
                     self.rows.prefetch(*row);
                 }
             }
-            for ((&row, &entry), (out, id)) in rows.iter().zip(&entries).zip(out.chunks_exact_mut(dim).zip(ids)) {
+            for ((&row, &entry), (out, id)) in
+                rows.iter().zip(&entries).zip(out.chunks_exact_mut(dim).zip(ids))
+            {
                 match row {
                     NO_ROW if self.free.is_empty() => out.fill(0.0),
                     NO_ROW => {
@@ -237,11 +245,18 @@ impl AdaEmbedding {
     }
 
     /// Who owns which row, and what is important, from a state.
-    fn restored_statistics(&self, state: &StateMap<'_>) -> Result<(Vec<Statistics>, Vec<u32>), StateError> {
+    fn restored_statistics(
+        &self,
+        state: &StateMap<'_>,
+    ) -> Result<(Vec<Statistics>, Vec<u32>), StateError> {
         let importance = f32s(state, "importance")?;
         check_len("importance", importance.len(), self.statistics.len())?;
-        if let Some(value) = importance.iter().find(|value| !(**value >= 0.0 && value.is_finite())) {
-            return Err(StateError::Damaged { name: "importance", why: format!("it holds {value}") });
+        if let Some(value) = importance.iter().find(|value| !(**value >= 0.0 && value.is_finite()))
+        {
+            return Err(StateError::Damaged {
+                name: "importance",
+                why: format!("it holds {value}"),
+            });
         }
         let owners = u32s(state, "row_owners")?;
         check_len("row_owners", owners.len(), self.config.n_rows)?;
@@ -250,7 +265,9 @@ impl AdaEmbedding {
         let damaged = |why: String| StateError::Damaged { name: "row_owners", why };
         for (&owner, row) in owners.iter().zip(0..).filter(|&(&owner, _)| owner != NO_ROW) {
             let entry = statistics.get_mut(owner as usize).filter(|entry| entry.row == NO_ROW);
-            entry.ok_or_else(|| damaged(format!("entry {owner} is out of range or owns two rows")))?.row = row;
+            entry
+                .ok_or_else(|| damaged(format!("entry {owner} is out of range or owns two rows")))?
+                .row = row;
         }
         let mut free = Vec::with_capacity(self.config.n_rows);
         free.extend_from_slice(u32s(state, "free_rows")?);
@@ -327,7 +344,11 @@ impl Embedding for AdaEmbedding {
         learning_rate: f32,
         workers: &dyn Workers,
     ) -> UpdateStats {
-        assert_eq!(grads.len(), ids.len() * self.config.dim, "update takes dim gradients for each id");
+        assert_eq!(
+            grads.len(),
+            ids.len() * self.config.dim,
+            "update takes dim gradients for each id"
+        );
         let mut stats = UpdateStats::default();
         self.batch.sort(ids);
         self.gather((ids, grads), for_batch(workers, ids.len()));

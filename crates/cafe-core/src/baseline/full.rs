@@ -7,7 +7,9 @@ use crate::prefetch::AHEAD;
 use crate::rows::{RowTable, init_bound};
 use crate::state::u64s;
 use crate::workers::{Buffers, for_batch, for_each, lookup_parts};
-use crate::{Embedding, FeatureId, Memory, RowFormat, StateError, StateMap, StateView, UpdateStats, Workers};
+use crate::{
+    Embedding, FeatureId, Memory, RowFormat, StateError, StateMap, StateView, UpdateStats, Workers,
+};
 
 /// A row for every feature: the ceiling that compression is measured against.
 ///
@@ -26,7 +28,8 @@ pub struct FullEmbedding {
 }
 
 impl FullEmbedding {
-    /// An embedding of fields with `features[f]` features in rows of `dim` values; no row is stored yet.
+    /// An embedding of fields with `features[f]` features in rows of `dim` values; no row is stored
+    /// yet.
     #[must_use]
     pub fn new(features: &[u64], dim: usize, format: RowFormat, seed: u64) -> Self {
         Self {
@@ -75,7 +78,9 @@ impl Embedding for FullEmbedding {
                 for ((row, &id), out) in rows.iter().zip(ids).zip(out.chunks_exact_mut(dim)) {
                     match *row {
                         Some(row_idx) => self.rows.read(row_idx, out),
-                        None => self.rows.initial(id.raw(), self.seed, self.bounds[id.field()], out),
+                        None => {
+                            self.rows.initial(id.raw(), self.seed, self.bounds[id.field()], out)
+                        }
                     }
                 }
             }
@@ -95,7 +100,9 @@ impl Embedding for FullEmbedding {
         batch.sort(ids);
         let buffers = &self.buffers;
         for_each(for_batch(workers, ids.len()), batch.parts(), |mut part| {
-            buffers.with(|positions| part.coalesce(positions, (ids, grads, dim), FeatureId::raw, |_, _| ()));
+            buffers.with(|positions| {
+                part.coalesce(positions, (ids, grads, dim), FeatureId::raw, |_, _| ())
+            });
         });
         // Rows are given out in the order of the batch, whoever summed.
         batch.order();
@@ -127,7 +134,10 @@ impl Embedding for FullEmbedding {
         let own = OwnRows::restored(n_rows, state)?;
         // Rows are given out in order, so the sorted row numbers of a sound state count up.
         if own.iter_by_row().zip(0_u32..).any(|((_, row), expected)| row != expected) {
-            return Err(StateError::Damaged { name: "own_rows", why: "the rows are not numbered through".into() });
+            return Err(StateError::Damaged {
+                name: "own_rows",
+                why: "the rows are not numbered through".into(),
+            });
         }
         (self.rows, self.own) = (rows, own);
         Ok(())

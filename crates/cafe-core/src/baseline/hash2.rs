@@ -43,29 +43,33 @@ impl Hash2Config {
     }
 }
 
-/// One table a field, a feature the sum of two different rows that two hashes choose: `e(id) = T[h1(id)] + T[h2(id)]`.
+/// One table a field, a feature the sum of two different rows that two hashes choose: `e(id) =
+/// T[h1(id)] + T[h2(id)]`.
 ///
-/// Two features that share one row still differ in the other one. Of n rows there are n (n - 1) / 2 pairs, so features
-/// that can't be told apart are rare even where there are many more features than rows. Both hashes choose from the
-/// whole table: two tables of half the rows would load each row as much and have only half as many pairs. A field
-/// of one row has nothing to choose, and is that row.
+/// Two features that share one row still differ in the other one. Of n rows there are n (n - 1) / 2
+/// pairs, so features that can't be told apart are rare even where there are many more features
+/// than rows. Both hashes choose from the whole table: two tables of half the rows would load each
+/// row as much and have only half as many pairs. A field of one row has nothing to choose, and is
+/// that row.
 ///
-/// Costs: two rows read and stepped for each id, no bytes beside the rows. Every ratio can be reached down to a row
-/// for each field; at high ratios that is what fields of a few hundred features are left with, as with one hash.
+/// Costs: two rows read and stepped for each id, no bytes beside the rows. Every ratio can be
+/// reached down to a row for each field; at high ratios that is what fields of a few hundred
+/// features are left with, as with one hash.
 ///
-/// Source: Zhang et al. 2020, "Model Size Reduction Using Frequency Based Double Hashing for Recommender Systems",
-/// without its treatment of frequent features.
+/// Source: Zhang et al. 2020, "Model Size Reduction Using Frequency Based Double Hashing for
+/// Recommender Systems", without its treatment of frequent features.
 #[derive(Clone, Debug)]
 pub struct Hash2Embedding {
     table: PairTable<TwoHashes>,
 }
 
 impl Hash2Embedding {
-    /// A table of freshly initialised rows; their sums start with the variance of U(±sqrt(1 / n)) in a field of n
-    /// features.
+    /// A table of freshly initialised rows; their sums start with the variance of U(±sqrt(1 / n))
+    /// in a field of n features.
     ///
     /// # Panics
-    /// If `features` and `n_rows` are not of equal length, a field has no row, or there are 2^32 rows.
+    /// If `features` and `n_rows` are not of equal length, a field has no row, or there are 2^32
+    /// rows.
     #[must_use]
     pub fn new(config: &Hash2Config) -> Self {
         let Hash2Config { dim, features, n_rows, format, seed } = config;
@@ -122,13 +126,17 @@ mod tests {
         }
         // 12 ordered pairs, 1,000 expected of each; four standard deviations are 121.
         assert_eq!(pairs.len(), 12);
-        assert!(pairs.iter().all(|(pair, n)| Some(pair.0) != pair.1 && n.abs_diff(1000) < 121), "{pairs:?}");
+        assert!(
+            pairs.iter().all(|(pair, n)| Some(pair.0) != pair.1 && n.abs_diff(1000) < 121),
+            "{pairs:?}"
+        );
     }
 
     #[test]
     fn a_vector_is_the_sum_of_two_rows_and_of_one_where_there_is_one() {
         let features = [40, 3000];
-        let config = Hash2Config::within(&features, 4, 16 * 16, RowFormat::default(), 1).expect("fits");
+        let config =
+            Hash2Config::within(&features, 4, 16 * 16, RowFormat::default(), 1).expect("fits");
         assert_eq!(config.n_rows, [1, 15]);
         let embedding = Hash2Embedding::new(&config);
         for token in 0..50 {

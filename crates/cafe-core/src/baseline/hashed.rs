@@ -7,8 +7,8 @@ use crate::prefetch::AHEAD;
 use crate::rows::{RowTable, init_bound};
 use crate::workers::{Buffers, for_batch, for_each, lookup_parts};
 use crate::{
-    BudgetError, Embedding, FeatureId, Memory, RowFormat, StateError, StateMap, StateView, UpdateStats, Workers, mix64,
-    reduce,
+    BudgetError, Embedding, FeatureId, Memory, RowFormat, StateError, StateMap, StateView,
+    UpdateStats, Workers, mix64, reduce,
 };
 
 /// Sizes and settings of a [`HashedEmbedding`].
@@ -68,7 +68,8 @@ impl HashedEmbedding {
     /// A table of freshly initialised rows.
     ///
     /// # Panics
-    /// If `features` and `n_rows` are not of equal length, a field has no row, or there are 2^32 rows.
+    /// If `features` and `n_rows` are not of equal length, a field has no row, or there are 2^32
+    /// rows.
     #[must_use]
     pub fn new(config: &HashedConfig) -> Self {
         let HashedConfig { dim, features, n_rows, format, seed } = config;
@@ -86,7 +87,13 @@ impl HashedEmbedding {
             }
             start += n as u32;
         }
-        Self { seed: *seed, batch: ByField::new(fields.len(), *dim), fields, rows, buffers: Buffers::default() }
+        Self {
+            seed: *seed,
+            batch: ByField::new(fields.len(), *dim),
+            fields,
+            rows,
+            buffers: Buffers::default(),
+        }
     }
 
     #[inline]

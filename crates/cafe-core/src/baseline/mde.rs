@@ -1,4 +1,5 @@
-//! Mixed dimensions: fields of many features have shorter rows, projected to the length of the others.
+//! Mixed dimensions: fields of many features have shorter rows, projected to the length of the
+//! others.
 
 mod config;
 mod field;
@@ -12,35 +13,41 @@ use crate::prefetch::AHEAD;
 use crate::rows::RowTable;
 use crate::state::{StateMap, check_len};
 use crate::workers::{Buffers, for_batch, for_each, lookup_parts};
-use crate::{Embedding, FeatureId, Memory, RowFormat, RowPrecision, StateError, StateView, UpdateStats, Workers};
+use crate::{
+    Embedding, FeatureId, Memory, RowFormat, RowPrecision, StateError, StateView, UpdateStats,
+    Workers,
+};
 
 pub use config::MdeConfig;
 use field::{Field, FieldBuffers, add_scaled};
 
-/// A row for every feature, the shorter the more features its field has: `e(id) = v P_f`, v of `d_f` values and
-/// `P_f` a matrix of `d_f` rows of d values that the field learns.
+/// A row for every feature, the shorter the more features its field has: `e(id) = v P_f`, v of
+/// `d_f` values and `P_f` a matrix of `d_f` rows of d values that the field learns.
 ///
-/// The length is `d_f = d (n_min / n_f)^a`, rounded and at least 1: fields of many features see each of them rarely, and
-/// what is seen rarely supports few parameters. The exponent a, the same for all fields, is the smallest that fits the
-/// budget. Projections have no bias; they count in the bytes, are trained with the rows' optimizer, and stay in `f32`
-/// whatever the rows' precision. A field whose rows and projection together would take as many bytes as rows of full
-/// length has those, and no projection.
+/// The length is `d_f = d (n_min / n_f)^a`, rounded and at least 1: fields of many features see
+/// each of them rarely, and what is seen rarely supports few parameters. The exponent a, the same
+/// for all fields, is the smallest that fits the budget. Projections have no bias; they count in
+/// the bytes, are trained with the rows' optimizer, and stay in `f32` whatever the rows' precision.
+/// A field whose rows and projection together would take as many bytes as rows of full length has
+/// those, and no projection.
 ///
-/// No feature has less than one value, so the ratio is limited to about d (more with rows of lower precision).
-/// There is no vocabulary: a token's row is a seeded hash onto the `n_f` rows of its field, and of `n_f` tokens almost
-/// two thirds have theirs in common with another one.
+/// No feature has less than one value, so the ratio is limited to about d (more with rows of lower
+/// precision). There is no vocabulary: a token's row is a seeded hash onto the `n_f` rows of its
+/// field, and of `n_f` tokens almost two thirds have theirs in common with another one.
 ///
-/// Costs: a row read and `d_f d` multiplications for each id, twice as many for each distinct row of an update.
+/// Costs: a row read and `d_f d` multiplications for each id, twice as many for each distinct row
+/// of an update.
 ///
-/// Source: Ginart et al. 2019, "Mixed Dimension Embeddings with Application to Memory-Efficient Recommendation
-/// Systems".
+/// Source: Ginart et al. 2019, "Mixed Dimension Embeddings with Application to Memory-Efficient
+/// Recommendation Systems".
 #[derive(Clone, Debug)]
 pub struct MdeEmbedding {
     dim: usize,
     fields: Vec<Field>,
     /// The rows of each field, `n_f` of `d_f` values.
     tables: Vec<RowTable>,
-    /// The projections' rows of `dim` values: as many for a field as its rows have values, if they have fewer than `dim`.
+    /// The projections' rows of `dim` values: as many for a field as its rows have values, if they
+    /// have fewer than `dim`.
     projections: RowTable,
     batch: ByField,
     /// A copy of the projections, which a step reads and writes.
@@ -53,7 +60,8 @@ impl MdeEmbedding {
     /// U(±sqrt(6 / (`d_f` + d))) after Glorot.
     ///
     /// # Panics
-    /// If `features` and `dims` are not of equal length, a length is 0 or above `dim`, or a field has 2^32 features.
+    /// If `features` and `dims` are not of equal length, a length is 0 or above `dim`, or a field
+    /// has 2^32 features.
     #[must_use]
     pub fn new(config: &MdeConfig) -> Self {
         let MdeConfig { dim, features, dims, format, seed, .. } = config;
@@ -61,7 +69,10 @@ impl MdeEmbedding {
         let mut n_projected = 0;
         let (mut fields, mut tables) = (Vec::new(), Vec::new());
         for (field_idx, (&n_features, &field_dim)) in features.iter().zip(dims).enumerate() {
-            assert!((1..=*dim).contains(&field_dim), "rows of {field_dim} values for vectors of {dim}");
+            assert!(
+                (1..=*dim).contains(&field_dim),
+                "rows of {field_dim} values for vectors of {dim}"
+            );
             let field = Field::new(n_features, field_dim, *dim, n_projected, *seed);
             n_projected += field.n_projected();
             tables.push(field.table(field_idx as u64, *format));
@@ -116,7 +127,8 @@ impl Embedding for MdeEmbedding {
                         *row_idx = self.fields[id.field()].row_idx(id);
                         self.tables[id.field()].prefetch(*row_idx);
                     }
-                    for ((&row_idx, id), out) in rows.iter().zip(ids).zip(out.chunks_exact_mut(dim)) {
+                    for ((&row_idx, id), out) in rows.iter().zip(ids).zip(out.chunks_exact_mut(dim))
+                    {
                         self.project(id.field(), row_idx, scratch, out);
                     }
                 }
@@ -145,12 +157,27 @@ impl Embedding for MdeEmbedding {
             read = after;
             (part, field, table, projection, rest.take(field.n_projected()))
         });
-        for_each(for_batch(workers, ids.len()), parts, |(mut part, field, table, projection, mut projection_rows)| {
-            buffers.with(|buffers| {
-                part.coalesce(&mut buffers.positions, (ids, grads, dim), |id| u64::from(field.row_idx(id)), |_, _| ());
-                field.step(&part, table, (projection, &mut projection_rows), buffers, learning_rate);
-            });
-        });
+        for_each(
+            for_batch(workers, ids.len()),
+            parts,
+            |(mut part, field, table, projection, mut projection_rows)| {
+                buffers.with(|buffers| {
+                    part.coalesce(
+                        &mut buffers.positions,
+                        (ids, grads, dim),
+                        |id| u64::from(field.row_idx(id)),
+                        |_, _| (),
+                    );
+                    field.step(
+                        &part,
+                        table,
+                        (projection, &mut projection_rows),
+                        buffers,
+                        learning_rate,
+                    );
+                });
+            },
+        );
         UpdateStats::default()
     }
 
@@ -165,7 +192,8 @@ impl Embedding for MdeEmbedding {
             arrays.entry(name).or_default().push(view);
         }
         let tables = arrays.into_iter().map(|(name, views)| (name, StateView::join(&views)));
-        let projections = self.projections.state().into_iter().map(|(name, view)| (projection_name(name), view));
+        let projections =
+            self.projections.state().into_iter().map(|(name, view)| (projection_name(name), view));
         tables.chain(projections).collect()
     }
 

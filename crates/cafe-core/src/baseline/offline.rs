@@ -12,8 +12,8 @@ use crate::state::{StateMap, check_len, u64s};
 use crate::tier_summary::count_by_field;
 use crate::workers::{Buffers, for_batch, for_each, lookup_parts};
 use crate::{
-    Budget, BudgetError, Embedding, FeatureCounts, FeatureId, FieldRows, HotFeature, Memory, RowFormat, StateError,
-    StateView, TierSummary, UpdateStats, Workers,
+    Budget, BudgetError, Embedding, FeatureCounts, FeatureId, FieldRows, HotFeature, Memory,
+    RowFormat, StateError, StateView, TierSummary, UpdateStats, Workers,
 };
 
 /// Sizes and settings of an [`OfflineEmbedding`].
@@ -32,9 +32,9 @@ pub struct OfflineConfig {
 }
 
 impl OfflineConfig {
-    /// The sizes of a [`crate::CafeConfig`] that needs no sketch: `shared_share` of the budget for shared rows in
-    /// proportion to the fields' features, the rest for hot rows. The map from features to hot rows is not counted, as
-    /// in the literature; [`Memory::total_bytes`] has it.
+    /// The sizes of a [`crate::CafeConfig`] that needs no sketch: `shared_share` of the budget for
+    /// shared rows in proportion to the fields' features, the rest for hot rows. The map from
+    /// features to hot rows is not counted, as in the literature; [`Memory::total_bytes`] has it.
     ///
     /// # Errors
     /// If the budget can't hold a row for each field and one hot row.
@@ -47,9 +47,14 @@ impl OfflineConfig {
         seed: u64,
     ) -> Result<Self, BudgetError> {
         let (row_bytes, budget_bytes) = (format.row_bytes(dim), budget.bytes(features, dim));
-        let ColdSizes { fields, bytes } = ColdSizes::within(features, dim, budget, shared_share, row_bytes)?;
+        let ColdSizes { fields, bytes } =
+            ColdSizes::within(features, dim, budget, shared_share, row_bytes)?;
         // Nobody needs more hot rows than there are features without a row of their own.
-        let max_hot = fields.iter().filter(|field| !field.is_own()).map(|field| field.n_features).sum::<u64>();
+        let max_hot = fields
+            .iter()
+            .filter(|field| !field.is_own())
+            .map(|field| field.n_features)
+            .sum::<u64>();
         let n_hot = (budget_bytes.saturating_sub(bytes) / row_bytes).min(max_hot) as usize;
         if bytes > budget_bytes || (n_hot == 0 && max_hot > 0) {
             let one_hot = if max_hot > 0 { row_bytes } else { 0 };
@@ -65,11 +70,13 @@ impl OfflineConfig {
         self.n_rows() * self.format.row_bytes(self.dim)
     }
 
-    /// Bytes of the maps from features to rows, which [`OfflineConfig::embedding_bytes`] leaves out.
+    /// Bytes of the maps from features to rows, which [`OfflineConfig::embedding_bytes`] leaves
+    /// out.
     #[must_use]
     pub fn index_bytes(&self) -> u64 {
         let own = self.fields.iter().filter(|field| field.is_own());
-        own.map(|field| OwnRows::bytes_for(field.n_features as usize)).sum::<u64>() + OwnRows::bytes_for(self.n_hot)
+        own.map(|field| OwnRows::bytes_for(field.n_features as usize)).sum::<u64>()
+            + OwnRows::bytes_for(self.n_hot)
     }
 
     /// Rows of all kinds.
@@ -87,23 +94,29 @@ impl OfflineConfig {
     /// Whom to give the hot rows: the most frequent features of the fields whose rows are shared.
     #[must_use]
     pub fn hot_features(&self, counts: &FeatureCounts) -> Vec<FeatureId> {
-        counts.top_where(self.n_hot, |id| self.fields.get(id.field()).is_some_and(|field| !field.is_own()))
+        counts.top_where(self.n_hot, |id| {
+            self.fields.get(id.field()).is_some_and(|field| !field.is_own())
+        })
     }
 }
 
-/// The oracle that CAFE is held against: who is frequent is counted before training, and those features own rows.
+/// The oracle that CAFE is held against: who is frequent is counted before training, and those
+/// features own rows.
 ///
 /// # How it works
-/// A first pass over the training rows counts features ([`FeatureCounts`]); the `H` most frequent own a row from the
-/// start ([`OfflineConfig::hot_features`]), the others of a field share rows by hash. Nothing moves while it trains. An
-/// own row starts as a copy of the row that its feature would share, so that a feature starts from the same vector
-/// whether it is hot or not. Fields so small that hashing would save nothing have a row for every feature.
+/// A first pass over the training rows counts features ([`FeatureCounts`]); the `H` most frequent
+/// own a row from the start ([`OfflineConfig::hot_features`]), the others of a field share rows by
+/// hash. Nothing moves while it trains. An own row starts as a copy of the row that its feature
+/// would share, so that a feature starts from the same vector whether it is hot or not. Fields so
+/// small that hashing would save nothing have a row for every feature.
 ///
-/// It knows what a model in production can't: the future. Counted on the first day only, it shows what drift costs.
+/// It knows what a model in production can't: the future. Counted on the first day only, it shows
+/// what drift costs.
 ///
 /// # Costs
-/// One look into a hash map for each id. The map takes 17 bytes a cell, 19 to 39 a hot row: not part of the published
-/// figure and not of the budget, but of [`Memory::total_bytes`]. Rows lie field by field, so threads share a batch.
+/// One look into a hash map for each id. The map takes 17 bytes a cell, 19 to 39 a hot row: not
+/// part of the published figure and not of the budget, but of [`Memory::total_bytes`]. Rows lie
+/// field by field, so threads share a batch.
 ///
 /// # Example
 /// ```
@@ -118,8 +131,8 @@ impl OfflineConfig {
 /// # Ok::<(), cafe_core::BudgetError>(())
 /// ```
 ///
-/// Source: "offline separation" of the CAFE paper (SIGMOD 2024). Its published code takes the hot rows out of the hash
-/// tables' share of the budget; here both have their own.
+/// Source: "offline separation" of the CAFE paper (SIGMOD 2024). Its published code takes the hot
+/// rows out of the hash tables' share of the budget; here both have their own.
 #[derive(Clone, Debug)]
 pub struct OfflineEmbedding {
     config: OfflineConfig,
@@ -127,7 +140,8 @@ pub struct OfflineEmbedding {
     hot: Vec<FeatureId>,
     /// The same with their rows.
     hot_rows: OwnRows,
-    /// Of each field the hot rows and then the cold ones; rows that nobody was chosen for come last.
+    /// Of each field the hot rows and then the cold ones; rows that nobody was chosen for come
+    /// last.
     rows: RowTable,
     cold: ColdFields,
     batch: ByField,
@@ -139,8 +153,8 @@ impl OfflineEmbedding {
     /// An embedding in which `hot` own rows, in whatever order they are named.
     ///
     /// # Panics
-    /// If `hot` are more than `config.n_hot`, name a feature twice, or one of a small field or of none; if the sizes
-    /// make no embedding: a field without rows, 2^32 rows.
+    /// If `hot` are more than `config.n_hot`, name a feature twice, or one of a small field or of
+    /// none; if the sizes make no embedding: a field without rows, 2^32 rows.
     #[must_use]
     pub fn new(config: &OfflineConfig, hot: &[FeatureId]) -> Self {
         let (n_hot, limit) = (hot.len(), config.n_hot);
@@ -231,7 +245,9 @@ impl Embedding for OfflineEmbedding {
         });
         for_each(for_batch(workers, ids.len()), parts, |(mut part, first, mut rows)| {
             let is_own = cold_fields.is_own(part.field);
-            let row = |id: FeatureId| hot_rows.get(id).unwrap_or_else(|| cold_fields.shared_row(id)) - first;
+            let row = |id: FeatureId| {
+                hot_rows.get(id).unwrap_or_else(|| cold_fields.shared_row(id)) - first
+            };
             let key = |id: FeatureId| if is_own { id.raw() } else { u64::from(row(id)) };
             buffers.with(|positions| part.coalesce(positions, (ids, grads, dim), key, |_, _| ()));
             if !is_own {
@@ -313,7 +329,9 @@ impl Layout {
         if let Some((_, id)) = pairs.find(|(before, id)| before >= id) {
             return Err(format!("hot feature {id} is named twice or out of order"));
         }
-        if let Some(id) = hot.iter().find(|id| config.fields.get(id.field()).is_none_or(FieldRows::is_own)) {
+        if let Some(id) =
+            hot.iter().find(|id| config.fields.get(id.field()).is_none_or(FieldRows::is_own))
+        {
             return Err(format!("hot feature {id} is not of a field whose rows are shared"));
         }
         let mut hot_rows = OwnRows::with_capacity(config.n_hot);

@@ -1,4 +1,5 @@
-//! Rows of each field's own, a feature the sum of one or two of them: what double hashing and quotient-remainder share.
+//! Rows of each field's own, a feature the sum of one or two of them: what double hashing and
+//! quotient-remainder share.
 
 use std::fmt::Debug;
 
@@ -18,7 +19,8 @@ pub(super) trait Pairing: Clone + Debug + Send + Sync {
     /// Rows that a feature is the sum of, 1 or 2: the same for all features of the field.
     fn n_terms(&self) -> usize;
 
-    /// The rows of a feature, numbered within the field; the second is there if there are two terms.
+    /// The rows of a feature, numbered within the field; the second is there if there are two
+    /// terms.
     fn rows_of(&self, id: FeatureId) -> (u32, Option<u32>);
 }
 
@@ -40,12 +42,18 @@ struct PairBuffers {
 }
 
 impl<P: Pairing> PairTable<P> {
-    /// Freshly initialised rows: a feature of a field of n starts with the variance of U(±sqrt(1 / n)), of one row
-    /// or of two.
+    /// Freshly initialised rows: a feature of a field of n starts with the variance of U(±sqrt(1 /
+    /// n)), of one row or of two.
     ///
     /// # Panics
     /// If a field has no row, or there are 2^32 rows.
-    pub(super) fn new(features: &[u64], pairings: Vec<P>, dim: usize, format: RowFormat, seed: u64) -> Self {
+    pub(super) fn new(
+        features: &[u64],
+        pairings: Vec<P>,
+        dim: usize,
+        format: RowFormat,
+        seed: u64,
+    ) -> Self {
         assert_eq!(features.len(), pairings.len(), "features and rows are given for every field");
         let total = pairings.iter().map(P::n_rows).sum::<usize>();
         assert!(u32::try_from(total).is_ok(), "a table has fewer than 2^32 rows");
@@ -93,7 +101,13 @@ impl<P: Pairing> PairTable<P> {
         });
     }
 
-    pub(super) fn update(&mut self, ids: &[FeatureId], grads: &[f32], learning_rate: f32, workers: &dyn Workers) {
+    pub(super) fn update(
+        &mut self,
+        ids: &[FeatureId],
+        grads: &[f32],
+        learning_rate: f32,
+        workers: &dyn Workers,
+    ) {
         let dim = self.dim();
         assert_eq!(grads.len(), ids.len() * dim, "update takes dim gradients for each id");
         let Self { fields, rows, batch, buffers } = self;
@@ -106,7 +120,8 @@ impl<P: Pairing> PairTable<P> {
         for_each(for_batch(workers, ids.len()), parts, |(mut part, pairing, mut rows)| {
             buffers.with(|PairBuffers { positions, sums }| {
                 part.coalesce(positions, (ids, grads, dim), FeatureId::raw, |_, _| ());
-                let n_sums = |n_features: usize| (n_features * pairing.n_terms()).min(pairing.n_rows());
+                let n_sums =
+                    |n_features: usize| (n_features * pairing.n_terms()).min(pairing.n_rows());
                 // Room for the worst batch of this size: later ones then allocate nothing.
                 sums.reserve(n_sums(part.occurrences.len()), dim);
                 sums.clear(n_sums(*part.n_keys), dim);
@@ -159,7 +174,12 @@ macro_rules! embedding_of_pair_table {
                 self.table.dim()
             }
 
-            fn lookup_on(&self, ids: &[$crate::FeatureId], out: &mut [f32], workers: &dyn $crate::Workers) {
+            fn lookup_on(
+                &self,
+                ids: &[$crate::FeatureId],
+                out: &mut [f32],
+                workers: &dyn $crate::Workers,
+            ) {
                 self.table.lookup(ids, out, workers);
             }
 
@@ -182,7 +202,10 @@ macro_rules! embedding_of_pair_table {
                 self.table.state()
             }
 
-            fn restore(&mut self, state: &mut $crate::StateMap<'_>) -> Result<(), $crate::StateError> {
+            fn restore(
+                &mut self,
+                state: &mut $crate::StateMap<'_>,
+            ) -> Result<(), $crate::StateError> {
                 self.table.restore(state)
             }
         }

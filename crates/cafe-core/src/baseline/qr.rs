@@ -1,4 +1,5 @@
-//! Quotient-remainder: two small tables a field, and every feature has a pair of rows that no other one has.
+//! Quotient-remainder: two small tables a field, and every feature has a pair of rows that no other
+//! one has.
 
 use super::pair_table::{PairTable, Pairing, embedding_of_pair_table};
 use crate::budget::{full_bytes, ratio_too_high};
@@ -11,7 +12,8 @@ pub struct QrConfig {
     pub dim: usize,
     /// Features of each field.
     pub features: Vec<u64>,
-    /// Rows of each field's table of remainders; as many as features where the field has one full table.
+    /// Rows of each field's table of remainders; as many as features where the field has one full
+    /// table.
     pub moduli: Vec<u64>,
     /// How rows are stored, and how they follow their gradients.
     pub format: RowFormat,
@@ -20,8 +22,9 @@ pub struct QrConfig {
 }
 
 impl QrConfig {
-    /// Rows in proportion to the fields' features, as many as `budget_bytes` holds for all fields together, but in no
-    /// field fewer than about `2 sqrt(n)`, which is as far as two tables can go.
+    /// Rows in proportion to the fields' features, as many as `budget_bytes` holds for all fields
+    /// together, but in no field fewer than about `2 sqrt(n)`, which is as far as two tables can
+    /// go.
     ///
     /// # Errors
     /// If the smallest tables don't fit.
@@ -37,7 +40,8 @@ impl QrConfig {
         let moduli = |scale: f64| -> Vec<u64> {
             features.iter().map(|&n| modulus(n, (n as f64 * scale).ceil() as u64)).collect()
         };
-        let total = |moduli: &[u64]| features.iter().zip(moduli).map(|(&n, &m)| rows(n, m)).sum::<u64>();
+        let total =
+            |moduli: &[u64]| features.iter().zip(moduli).map(|(&n, &m)| rows(n, m)).sum::<u64>();
         let least = total(&moduli(0.0));
         if least > max_rows {
             let (full, needed) = (full_bytes(features, dim), least * row_bytes);
@@ -71,17 +75,20 @@ impl QrConfig {
     }
 }
 
-/// Rows for `n_features` of a field with the modulus m: m remainders and `ceil(n / m)` quotients, or one full table.
+/// Rows for `n_features` of a field with the modulus m: m remainders and `ceil(n / m)` quotients,
+/// or one full table.
 fn rows(n_features: u64, modulus: u64) -> u64 {
     if modulus == n_features { n_features } else { modulus + n_features.div_ceil(modulus) }
 }
 
-/// The largest modulus with which `n_features` take at most `max_rows`, or the one with which they take fewest.
+/// The largest modulus with which `n_features` take at most `max_rows`, or the one with which they
+/// take fewest.
 fn modulus(n_features: u64, max_rows: u64) -> u64 {
     if max_rows >= n_features {
         return n_features;
     }
-    // With q quotients `q + ceil(n / q)` rows will do. That falls up to q = ceil(sqrt(n)), where it is least.
+    // With q quotients `q + ceil(n / q)` rows will do. That falls up to q = ceil(sqrt(n)), where it
+    // is least.
     let root = n_features.isqrt();
     let (mut low, mut high) = (1, root + u64::from(root * root < n_features));
     let n_rows = |n_quotients: u64| n_quotients + n_features.div_ceil(n_quotients);
@@ -98,40 +105,48 @@ fn modulus(n_features: u64, max_rows: u64) -> u64 {
 
 /// Two tables a field: `e(id) = R[i mod m] + Q[i div m]`, i the number of the feature in its field.
 ///
-/// No two numbers have both remainder and quotient in common, so numbered features never share a whole vector, and a
-/// field of n features needs only about `2 sqrt(n)` rows; that is also the limit: where not even those fit, the ratio
-/// can't be reached. Here features aren't numbered: no vocabulary is built. The number of a token is a seeded hash onto
-/// `0..n`. Features of the same number share everything: where n features appear, almost two thirds of them have their
-/// number in common with another one.
+/// No two numbers have both remainder and quotient in common, so numbered features never share a
+/// whole vector, and a field of n features needs only about `2 sqrt(n)` rows; that is also the
+/// limit: where not even those fit, the ratio can't be reached. Here features aren't numbered: no
+/// vocabulary is built. The number of a token is a seeded hash onto `0..n`. Features of the same
+/// number share everything: where n features appear, almost two thirds of them have their number in
+/// common with another one.
 ///
-/// The moduli are chosen for all fields together so that the sum fits the budget, with as many remainders as it allows:
-/// more rows for remainders keep features apart, and a few quotients tell those apart that share a remainder. Fields
-/// where two tables would save nothing have one full table. Remainder and quotient are added; the paper also multiplies
-/// them.
+/// The moduli are chosen for all fields together so that the sum fits the budget, with as many
+/// remainders as it allows: more rows for remainders keep features apart, and a few quotients tell
+/// those apart that share a remainder. Fields where two tables would save nothing have one full
+/// table. Remainder and quotient are added; the paper also multiplies them.
 ///
 /// Costs: two rows read and stepped for each id, no bytes beside the rows.
 ///
-/// Source: Shi et al. 2020, "Compositional Embeddings Using Complementary Partitions for Memory-Efficient
-/// Recommendation Systems".
+/// Source: Shi et al. 2020, "Compositional Embeddings Using Complementary Partitions for
+/// Memory-Efficient Recommendation Systems".
 #[derive(Clone, Debug)]
 pub struct QrEmbedding {
     table: PairTable<QuotientRemainder>,
 }
 
 impl QrEmbedding {
-    /// Tables of freshly initialised rows; their sums start with the variance of U(±sqrt(1 / n)) in a field of n
-    /// features.
+    /// Tables of freshly initialised rows; their sums start with the variance of U(±sqrt(1 / n)) in
+    /// a field of n features.
     ///
     /// # Panics
-    /// If `features` and `moduli` are not of equal length, a modulus is 0 or above the field's features, a field has
-    /// 2^32 features, or there are 2^32 rows.
+    /// If `features` and `moduli` are not of equal length, a modulus is 0 or above the field's
+    /// features, a field has 2^32 features, or there are 2^32 rows.
     #[must_use]
     pub fn new(config: &QrConfig) -> Self {
         let QrConfig { dim, features, moduli, format, seed } = config;
         let pairing = |(&n_features, &modulus): (&u64, &u64)| {
-            assert!((1..=n_features).contains(&modulus), "a modulus of {modulus} for {n_features} features");
+            assert!(
+                (1..=n_features).contains(&modulus),
+                "a modulus of {modulus} for {n_features} features"
+            );
             assert!(u32::try_from(n_features).is_ok(), "a field has fewer than 2^32 features");
-            QuotientRemainder { n_features: n_features as usize, modulus: modulus as u32, seed: *seed }
+            QuotientRemainder {
+                n_features: n_features as usize,
+                modulus: modulus as u32,
+                seed: *seed,
+            }
         };
         let pairings = features.iter().zip(moduli).map(pairing).collect();
         Self { table: PairTable::new(features, pairings, *dim, *format, *seed) }
@@ -185,8 +200,8 @@ mod tests {
     use crate::{Budget, Embedding};
 
     const KAGGLE: [u64; 26] = [
-        1460, 583, 10_131_227, 2_202_608, 305, 24, 12_517, 633, 3, 93_145, 5683, 8_351_593, 3194, 27, 14_992,
-        5_461_306, 10, 5652, 2173, 4, 7_046_547, 18, 15, 286_181, 105, 142_572,
+        1460, 583, 10_131_227, 2_202_608, 305, 24, 12_517, 633, 3, 93_145, 5683, 8_351_593, 3194,
+        27, 14_992, 5_461_306, 10, 5652, 2173, 4, 7_046_547, 18, 15, 286_181, 105, 142_572,
     ];
 
     /// Against all moduli: the largest within the rows, and the fewest rows there can be.

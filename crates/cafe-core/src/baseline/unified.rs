@@ -4,10 +4,13 @@ use crate::by_field::ByField;
 use crate::claimed::{ClaimedRows, OwnRowSizes};
 use crate::coalesce::Positions;
 use crate::prefetch::AHEAD;
-use crate::signed_table::{Contributions, FeatureRows, MAX_ROWS, SignedTable, Signs, UnifiedSettings};
+use crate::signed_table::{
+    Contributions, FeatureRows, MAX_ROWS, SignedTable, Signs, UnifiedSettings,
+};
 use crate::workers::{Buffers, for_batch, for_each, lookup_parts};
 use crate::{
-    BudgetError, Embedding, FeatureId, Memory, RowFormat, StateError, StateMap, StateView, UpdateStats, Workers,
+    BudgetError, Embedding, FeatureId, Memory, RowFormat, StateError, StateMap, StateView,
+    UpdateStats, Workers,
 };
 
 /// Sizes and settings of a [`UnifiedEmbedding`].
@@ -33,8 +36,9 @@ pub struct UnifiedConfig {
 const MAX_ROWS_PER_FEATURE: u64 = 4;
 
 impl UnifiedConfig {
-    /// As many rows as `budget_bytes` holds, the rows of the fields among them, but no more than there are features; with a sign
-    /// for each value four times as many, since fewer features collide then.
+    /// As many rows as `budget_bytes` holds, the rows of the fields among them, but no more than
+    /// there are features; with a sign for each value four times as many, since fewer features
+    /// collide then.
     ///
     /// # Errors
     /// If the budget can't hold a row for each field that has one and one for each hash.
@@ -47,19 +51,33 @@ impl UnifiedConfig {
         seed: u64,
     ) -> Result<Self, BudgetError> {
         let (row_bytes, min_rows) = (format.row_bytes(dim), settings.min_rows(features.len()));
-        let per_feature = if settings.signs == Signs::Coordinate { MAX_ROWS_PER_FEATURE } else { 1 };
+        let per_feature =
+            if settings.signs == Signs::Coordinate { MAX_ROWS_PER_FEATURE } else { 1 };
         let max_rows = (per_feature * features.iter().sum::<u64>() + min_rows).min(MAX_ROWS);
         let n_rows = max_rows.min(budget_bytes / row_bytes);
         if n_rows < min_rows {
             let needed = min_rows * row_bytes;
-            let what = if settings.field_rows { "a row for each field and each hash" } else { "a row for each hash" };
+            let what = if settings.field_rows {
+                "a row for each field and each hash"
+            } else {
+                "a row for each hash"
+            };
             return Err(BudgetError::TooSmall { budget: budget_bytes, needed, what });
         }
-        Ok(Self { dim, features: features.to_vec(), n_rows, settings, own_rows: None, format, seed })
+        Ok(Self {
+            dim,
+            features: features.to_vec(),
+            n_rows,
+            settings,
+            own_rows: None,
+            format,
+            seed,
+        })
     }
 
-    /// The coded table ([`UnifiedSettings::CODED`]), with rows of their own for all features where the budget has a few bytes
-    /// for each ([`OwnRowSizes::within`]); these then take nine tenths of it.
+    /// The coded table ([`UnifiedSettings::CODED`]), with rows of their own for all features where
+    /// the budget has a few bytes for each ([`OwnRowSizes::within`]); these then take nine tenths
+    /// of it.
     ///
     /// # Errors
     /// As [`UnifiedConfig::within`].
@@ -70,7 +88,8 @@ impl UnifiedConfig {
         format: RowFormat,
         seed: u64,
     ) -> Result<Self, BudgetError> {
-        let coded = |bytes| Self::within(features, dim, bytes, UnifiedSettings::CODED, format, seed);
+        let coded =
+            |bytes| Self::within(features, dim, bytes, UnifiedSettings::CODED, format, seed);
         let with_own = |own: OwnRowSizes| {
             let shared = coded(budget_bytes - own.bytes(format)).ok()?;
             Some(Self { own_rows: Some(own), ..shared })
@@ -82,31 +101,36 @@ impl UnifiedConfig {
     /// Bytes of all rows as the budget counts them, with the fingerprints of own rows.
     #[must_use]
     pub fn embedding_bytes(&self) -> u64 {
-        self.n_rows * self.format.row_bytes(self.dim) + self.own_rows.map_or(0, |own| own.bytes(self.format))
+        self.n_rows * self.format.row_bytes(self.dim)
+            + self.own_rows.map_or(0, |own| own.bytes(self.format))
     }
 }
 
-/// One table that all fields share: `e(id) = T[field] + s1 T[h1(id)] + s2 T[h2(id)]`, s = ±1 from the hash; with
-/// [`UnifiedSettings::CODED`] the method `coded`: one hashed row, and a sign for each of its values.
+/// One table that all fields share: `e(id) = T[field] + s1 T[h1(id)] + s2 T[h2(id)]`, s = ±1 from
+/// the hash; with [`UnifiedSettings::CODED`] the method `coded`: one hashed row, and a sign for
+/// each of its values.
 ///
-/// Sizing a table for each field in proportion to its features leaves a field of a few hundred features with one row
-/// at high ratios, and gives millions of rows' worth of bytes to features that are seen once. Here nobody decides who
-/// gets the rows: a frequent feature moves its rows far and often, a rare one hardly, so what a row holds is mostly its
-/// most frequent feature. Two rows a feature make it unlikely that two frequent ones share everything, and signs make
-/// the rare ones' contributions cancel. The row of the field takes up what its features have in common. A sign for each
-/// value makes a second row unnecessary: two features of one row read it through different reflections, so that d values
-/// hold about d numbers of several features ([`Signs`]).
+/// Sizing a table for each field in proportion to its features leaves a field of a few hundred
+/// features with one row at high ratios, and gives millions of rows' worth of bytes to features
+/// that are seen once. Here nobody decides who gets the rows: a frequent feature moves its rows far
+/// and often, a rare one hardly, so what a row holds is mostly its most frequent feature. Two rows
+/// a feature make it unlikely that two frequent ones share everything, and signs make the rare
+/// ones' contributions cancel. The row of the field takes up what its features have in common. A
+/// sign for each value makes a second row unnecessary: two features of one row read it through
+/// different reflections, so that d values hold about d numbers of several features ([`Signs`]).
 ///
-/// Where a budget has some bytes for each feature, features also claim narrow rows of their own ([`UnifiedConfig::coded`]).
+/// Where a budget has some bytes for each feature, features also claim narrow rows of their own
+/// ([`UnifiedConfig::coded`]).
 ///
-/// Costs: a row for each hash and one of the field read for each id, and as many stepped; nothing is stored beside the
-/// rows but the fingerprints of own ones. Every ratio can be reached down to a row for each field and hash.
+/// Costs: a row for each hash and one of the field read for each id, and as many stepped; nothing
+/// is stored beside the rows but the fingerprints of own ones. Every ratio can be reached down to a
+/// row for each field and hash.
 ///
 /// [`Signs`]: crate::Signs
 ///
-/// Sources: Weinberger et al. 2009 for signed hashing into one space ("Feature Hashing for Large Scale Multitask
-/// Learning"), Svenstrup et al. 2017 for several rows from one pool ("Hash Embeddings"), Coleman et al. 2023 for one
-/// table across fields ("Unified Embedding").
+/// Sources: Weinberger et al. 2009 for signed hashing into one space ("Feature Hashing for Large
+/// Scale Multitask Learning"), Svenstrup et al. 2017 for several rows from one pool ("Hash
+/// Embeddings"), Coleman et al. 2023 for one table across fields ("Unified Embedding").
 #[derive(Clone, Debug)]
 pub struct UnifiedEmbedding {
     n_fields: usize,
@@ -128,7 +152,8 @@ struct Scratch {
 }
 
 impl UnifiedEmbedding {
-    /// A table of freshly initialised rows, U(±sqrt(1 / (k n))) for n rows of which hashes choose k.
+    /// A table of freshly initialised rows, U(±sqrt(1 / (k n))) for n rows of which hashes choose
+    /// k.
     ///
     /// # Panics
     /// If there are neither one nor two hashes, too few rows for them and the fields, or 2^31 rows.
@@ -153,7 +178,10 @@ impl Embedding for UnifiedEmbedding {
     }
 
     fn lookup_on(&self, ids: &[FeatureId], out: &mut [f32], workers: &dyn Workers) {
-        assert!(ids.iter().all(|id| id.field() < self.n_fields), "an id is of a field that there isn't");
+        assert!(
+            ids.iter().all(|id| id.field() < self.n_fields),
+            "an id is of a field that there isn't"
+        );
         lookup_parts((ids, out, self.dim()), workers, |ids, out| match &self.own {
             Some(own) => read_with_own(&self.table, own, ids, out),
             None => self.table.read(ids, out),
@@ -177,7 +205,9 @@ impl Embedding for UnifiedEmbedding {
             (part, contributions)
         });
         for_each(for_batch(workers, ids.len()), parts, |(mut part, mut contributions)| {
-            buffers.with(|positions| part.coalesce(positions, (ids, grads, dim), FeatureId::raw, |_, _| ()));
+            buffers.with(|positions| {
+                part.coalesce(positions, (ids, grads, dim), FeatureId::raw, |_, _| ())
+            });
             for (position, (raw, grad)) in part.iter(dim).enumerate() {
                 contributions.add(position, FeatureId::from_raw(raw), grad);
             }
@@ -191,7 +221,10 @@ impl Embedding for UnifiedEmbedding {
     }
 
     fn memory(&self) -> Memory {
-        self.own.as_ref().map_or_else(Memory::default, ClaimedRows::memory).plus(self.table.memory())
+        self.own
+            .as_ref()
+            .map_or_else(Memory::default, ClaimedRows::memory)
+            .plus(self.table.memory())
     }
 
     fn state(&self) -> Vec<(&'static str, StateView<'_>)> {
@@ -207,7 +240,8 @@ impl Embedding for UnifiedEmbedding {
     }
 }
 
-/// Writes the vector of `ids[i]` to `out[i * dim .. (i + 1) * dim]`: its first values from its own row, if it has one.
+/// Writes the vector of `ids[i]` to `out[i * dim .. (i + 1) * dim]`: its first values from its own
+/// row, if it has one.
 fn read_with_own(table: &SignedTable, own: &ClaimedRows, ids: &[FeatureId], out: &mut [f32]) {
     let (dim, width) = (table.dim(), own.width());
     let (mut rows, mut slots) = ([FeatureRows::default(); AHEAD], [None; AHEAD]);
@@ -223,7 +257,9 @@ fn read_with_own(table: &SignedTable, own: &ClaimedRows, ids: &[FeatureId], out:
                 own.prefetch_row(slot);
             }
         }
-        for (((&rows, &slot), id), out) in rows.iter().zip(&slots).zip(ids).zip(out.chunks_exact_mut(dim)) {
+        for (((&rows, &slot), id), out) in
+            rows.iter().zip(&slots).zip(ids).zip(out.chunks_exact_mut(dim))
+        {
             table.read_hashed(rows, id.field(), out);
             if let Some(slot) = slot {
                 own.read(slot, &mut out[..width]);
@@ -233,9 +269,10 @@ fn read_with_own(table: &SignedTable, own: &ClaimedRows, ids: &[FeatureId], out:
     }
 }
 
-/// Gives the batch's new features a row each, as far as there is room, starting from the shared values; then steps own rows
-/// with their values' gradients, which the shared rows no longer get. In the order of fields and keys, on one thread: a
-/// bucket is of all fields, and narrow rows are quick.
+/// Gives the batch's new features a row each, as far as there is room, starting from the shared
+/// values; then steps own rows with their values' gradients, which the shared rows no longer get.
+/// In the order of fields and keys, on one thread: a bucket is of all fields, and narrow rows are
+/// quick.
 fn step_own(
     table: &SignedTable,
     own: &mut ClaimedRows,
@@ -284,32 +321,41 @@ mod tests {
     fn features_start_distinct_and_small() {
         let settings = UnifiedSettings { field_rows: false, ..UnifiedSettings::default() };
         let config =
-            UnifiedConfig::within(&[1000, 9000], 8, 200 * 32, settings, RowFormat::default(), 1).expect("fits");
+            UnifiedConfig::within(&[1000, 9000], 8, 200 * 32, settings, RowFormat::default(), 1)
+                .expect("fits");
         assert_eq!(config.n_rows, 200);
         let embedding = UnifiedEmbedding::new(&config);
         let ids: Vec<_> = (0..2000).map(|at| FeatureId::new(at % 2, at as u32 / 2)).collect();
         let mut rows = vec![0.0_f32; ids.len() * 8];
         embedding.lookup(&ids, &mut rows);
-        let distinct: BTreeSet<Vec<u32>> =
-            rows.chunks_exact(8).map(|row| row.iter().map(|value| value.to_bits()).collect()).collect();
-        // 79,600 vectors are possible: 2,000 * 1,999 / 2 pairs of features give 25 that are equal, give or take 15.
+        let distinct: BTreeSet<Vec<u32>> = rows
+            .chunks_exact(8)
+            .map(|row| row.iter().map(|value| value.to_bits()).collect())
+            .collect();
+        // 79,600 vectors are possible: 2,000 * 1,999 / 2 pairs of features give 25 that are equal,
+        // give or take 15.
         assert!(distinct.len() >= 2000 - 40, "{}", distinct.len());
         let variance = rows.iter().map(|value| value * value).sum::<f32>() / rows.len() as f32;
         // 1 / (3 n); the 1,600 values drawn leave 5 % to chance.
         assert!((variance * 600.0 - 1.0).abs() < 0.15, "{variance}");
     }
 
-    /// Twins of plain steps, exact in f32 with SGD: shared rows get no gradient for values that an own row has, fields' rows all
-    /// of it, and an own row starts from the shared values.
+    /// Twins of plain steps, exact in f32 with SGD: shared rows get no gradient for values that an
+    /// own row has, fields' rows all of it, and an own row starts from the shared values.
     #[test]
     fn own_rows_take_the_first_values_and_their_gradients() {
         const DIM: usize = 8;
         let format = RowFormat::default();
         let features = [40, 60];
-        let config = UnifiedConfig::coded(&features, DIM, 100 * (format.row_bytes(4) + 1), format, 5).expect("fits");
+        let config =
+            UnifiedConfig::coded(&features, DIM, 100 * (format.row_bytes(4) + 1), format, 5)
+                .expect("fits");
         let plain = UnifiedConfig { own_rows: None, ..config.clone() };
-        let (mut embedding, mut hashed, mut fields) =
-            (UnifiedEmbedding::new(&config), UnifiedEmbedding::new(&plain), UnifiedEmbedding::new(&plain));
+        let (mut embedding, mut hashed, mut fields) = (
+            UnifiedEmbedding::new(&config),
+            UnifiedEmbedding::new(&plain),
+            UnifiedEmbedding::new(&plain),
+        );
         let width = config.own_rows.expect("room").width;
         let shared = |embedding: &UnifiedEmbedding, id: FeatureId| {
             let mut out = vec![0.0; DIM];
@@ -326,8 +372,9 @@ mod tests {
         for step in 0..60_u64 {
             let first = crate::mix64(step, 1) % 14;
             let ids = [id(first), id((first + 1) % 14), id((first + 5) % 14)];
-            let grads: Vec<f32> =
-                (0..3 * DIM as u64).map(|k| (crate::mix64(k, step) % 9) as f32 / 64.0 - 0.0625).collect();
+            let grads: Vec<f32> = (0..3 * DIM as u64)
+                .map(|k| (crate::mix64(k, step) % 9) as f32 / 64.0 - 0.0625)
+                .collect();
             for (&id, grad) in ids.iter().zip(grads.chunks_exact(DIM)) {
                 let row = own.entry(id).or_insert_with(|| shared(&hashed, id)[..width].to_vec());
                 row.iter_mut().zip(grad).for_each(|(value, g)| *value -= 0.5 * g);
@@ -340,7 +387,10 @@ mod tests {
             for id in (0..20).map(id) {
                 assert_eq!(shared(&embedding, id), shared(&hashed, id), "step {step}");
                 assert_eq!(of_field(&embedding, id), of_field(&fields, id), "step {step}");
-                assert_eq!(embedding.own.as_ref().and_then(|own| own.find(id)).is_some(), own.contains_key(&id));
+                assert_eq!(
+                    embedding.own.as_ref().and_then(|own| own.find(id)).is_some(),
+                    own.contains_key(&id)
+                );
                 let mut expected = shared(&hashed, id);
                 if let Some(row) = own.get(&id) {
                     expected[..width].copy_from_slice(row);
@@ -356,8 +406,16 @@ mod tests {
 
     #[test]
     fn a_hopeless_budget_says_what_is_needed() {
-        let within =
-            |bytes| UnifiedConfig::within(&[10, 20, 30], 4, bytes, UnifiedSettings::default(), RowFormat::default(), 1);
+        let within = |bytes| {
+            UnifiedConfig::within(
+                &[10, 20, 30],
+                4,
+                bytes,
+                UnifiedSettings::default(),
+                RowFormat::default(),
+                1,
+            )
+        };
         let error = within(79).unwrap_err();
         assert_eq!(
             error.to_string(),

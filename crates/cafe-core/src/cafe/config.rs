@@ -4,7 +4,8 @@ use crate::{RowFormat, VictimPolicy};
 
 use super::levers::{Cold, HotRows, HotRule, Sketches, SlotLayout};
 
-/// Sizes and settings of a [`crate::CafeEmbedding`]; [`CafeConfig::within`] makes them from a budget.
+/// Sizes and settings of a [`crate::CafeEmbedding`]; [`CafeConfig::within`] makes them from a
+/// budget.
 #[derive(Clone, Debug, PartialEq)]
 pub struct CafeConfig {
     /// Values a row.
@@ -19,7 +20,8 @@ pub struct CafeConfig {
     pub victim: VictimPolicy,
     /// What a score measures.
     pub importance: Importance,
-    /// `K`: the score from which a feature is hot; under [`HotRule::Quota`] the least that `K` may be.
+    /// `K`: the score from which a feature is hot; under [`HotRule::Quota`] the least that `K` may
+    /// be.
     pub threshold: f32,
     /// Whether `K` stays or follows the hot rows in use.
     pub rule: HotRule,
@@ -27,13 +29,15 @@ pub struct CafeConfig {
     pub decay: Option<Decay>,
     /// What a hot row holds.
     pub hot: HotRows,
-    /// The share β of what a hot row knows that goes back into the shared rows when it is taken away; `None` forgets it.
+    /// The share β of what a hot row knows that goes back into the shared rows when it is taken
+    /// away; `None` forgets it.
     pub write_back: Option<f32>,
     /// The middle tier; `None` for hot and cold only.
     pub medium: Option<Medium>,
     /// What a slot of the sketch consists of.
     pub layout: SlotLayout,
-    /// Buckets of each field, with hot rows in proportion; empty where all fields share all of them.
+    /// Buckets of each field, with hot rows in proportion; empty where all fields share all of
+    /// them.
     pub field_buckets: Vec<usize>,
     /// Where features without a hot row have their vectors.
     pub cold: Cold,
@@ -52,7 +56,8 @@ pub struct CafeConfig {
 pub struct CafeSettings {
     /// `h`: the share of the budget that the shared rows get; the rest is for sketch and hot rows.
     pub shared_share: f64,
-    /// `K`: the score from which a feature is hot; under [`HotRule::Quota`] the least that `K` may be.
+    /// `K`: the score from which a feature is hot; under [`HotRule::Quota`] the least that `K` may
+    /// be.
     pub threshold: f32,
     /// Whether `K` stays or follows the hot rows in use.
     pub rule: HotRule,
@@ -68,11 +73,13 @@ pub struct CafeSettings {
     pub importance: Importance,
     /// Each decay multiplies the scores by this; `None` never decays.
     pub decay_factor: Option<f32>,
-    /// The score mass observed from one decay to the next; `None` for `10 H K`, as the paper's published code.
+    /// The score mass observed from one decay to the next; `None` for `10 H K`, as the paper's
+    /// published code.
     pub decay_every: Option<f64>,
     /// What a hot row holds.
     pub hot: HotRows,
-    /// The share β of what a hot row knows that goes back into the shared rows when it is taken away; `None` forgets it.
+    /// The share β of what a hot row knows that goes back into the shared rows when it is taken
+    /// away; `None` forgets it.
     pub write_back: Option<f32>,
     /// Where features without a hot row have their vectors.
     pub cold: Cold,
@@ -85,7 +92,8 @@ pub struct CafeSettings {
 }
 
 impl CafeSettings {
-    /// [`CafeSettings::paper`] for the data set: the paper lists another `h` for Avazu and KDD12 at ratios of 2 and 5.
+    /// [`CafeSettings::paper`] for the data set: the paper lists another `h` for Avazu and KDD12 at
+    /// ratios of 2 and 5.
     #[must_use]
     pub fn paper_on(data: PaperData, compression: f64) -> Self {
         let paper = Self::paper(compression);
@@ -99,8 +107,9 @@ impl CafeSettings {
         Self { shared_share: listed.unwrap_or(paper.shared_share), ..paper }
     }
 
-    /// The paper's settings for a compression ratio on Criteo, of the nearest ratio that it lists. Rows that features
-    /// own are spared when a bucket is full, as in the paper's published code ([`VictimPolicy::LightestCold`]).
+    /// The paper's settings for a compression ratio on Criteo, of the nearest ratio that it lists.
+    /// Rows that features own are spared when a bucket is full, as in the paper's published code
+    /// ([`VictimPolicy::LightestCold`]).
     #[must_use]
     pub fn paper(compression: f64) -> Self {
         /// Compression ratio, K, h.

@@ -45,7 +45,13 @@ pub(super) struct FieldBuffers {
 }
 
 impl<S: Tracker> FieldStep<'_, S> {
-    pub(super) fn run(mut self, buffers: &mut FieldBuffers, ids: &[FeatureId], grads: &[f32], learning_rate: f32) {
+    pub(super) fn run(
+        mut self,
+        buffers: &mut FieldBuffers,
+        ids: &[FeatureId],
+        grads: &[f32],
+        learning_rate: f32,
+    ) {
         let FieldBuffers { positions, importance, row_sums } = buffers;
         if matches!(self.cold, ColdStep::Own) {
             self.part.coalesce(positions, (ids, grads, self.config.dim), FeatureId::raw, |_, _| ());
@@ -55,16 +61,23 @@ impl<S: Tracker> FieldStep<'_, S> {
             return;
         }
         match self.config.importance {
-            Importance::GradientNorm => norms(self.part.occurrences, grads, self.config.dim, importance),
+            Importance::GradientNorm => {
+                norms(self.part.occurrences, grads, self.config.dim, importance)
+            }
             Importance::Frequency => {
                 importance.clear();
                 importance.resize(self.part.occurrences.len(), 1.0);
             }
         }
         self.importance.fill(0.0);
-        self.part.coalesce(positions, (ids, grads, self.config.dim), FeatureId::raw, |number, position| {
-            self.importance[position] += importance[number];
-        });
+        self.part.coalesce(
+            positions,
+            (ids, grads, self.config.dim),
+            FeatureId::raw,
+            |number, position| {
+                self.importance[position] += importance[number];
+            },
+        );
         self.score(importance.iter().sum());
         self.route();
         match self.cold {
@@ -77,7 +90,9 @@ impl<S: Tracker> FieldStep<'_, S> {
     /// Scores have a mean of one over the field's occurrences.
     fn score(&mut self, total: f64) {
         let occurrences = self.part.occurrences.len() as f64;
-        for (score, &importance) in self.scores.iter_mut().zip(&self.importance[..*self.part.n_keys]) {
+        for (score, &importance) in
+            self.scores.iter_mut().zip(&self.importance[..*self.part.n_keys])
+        {
             *score = match self.config.importance {
                 _ if importance == 0.0 => NO_SCORE,
                 Importance::Frequency => importance as f32,
@@ -122,10 +137,15 @@ impl<S: Tracker> FieldStep<'_, S> {
                 }
                 // The hot row's own step comes later.
                 Route::Hot(_) if self.config.hot == HotRows::Residual => {
-                    row_sums.add(shared.first_row(self.config, FeatureId::from_raw(raw)) - start, grad);
+                    row_sums
+                        .add(shared.first_row(self.config, FeatureId::from_raw(raw)) - start, grad);
                 }
                 // Hot rows are not the field's.
-                Route::Hot(_) | Route::Unified | Route::Own(_) | Route::Unseen { .. } | Route::Unknown => {}
+                Route::Hot(_)
+                | Route::Unified
+                | Route::Own(_)
+                | Route::Unseen { .. }
+                | Route::Unknown => {}
             }
         }
         for (row_idx, grad) in row_sums.iter(dim) {
@@ -137,7 +157,9 @@ impl<S: Tracker> FieldStep<'_, S> {
     fn contribute(self) {
         let ColdStep::Unified(mut contributions) = self.cold else { return };
         let is_residual = self.config.hot == HotRows::Residual;
-        for (position, ((raw, grad), &route)) in self.part.iter(self.config.dim).zip(&*self.routes).enumerate() {
+        for (position, ((raw, grad), &route)) in
+            self.part.iter(self.config.dim).zip(&*self.routes).enumerate()
+        {
             if is_residual || route == Route::Unified {
                 contributions.add(position, FeatureId::from_raw(raw), grad);
             }

@@ -9,13 +9,15 @@ pub enum HotRule {
     /// Whoever has the score `K`, while rows are free.
     #[default]
     Threshold,
-    /// The heaviest, as many as there are rows. `K` follows them: it falls while rows are free and rises to the score of
-    /// the last one that has room. An owner keeps its row until its score is below `K / hysteresis`, so that two features
-    /// of about equal weight don't take a row from each other over and over.
+    /// The heaviest, as many as there are rows. `K` follows them: it falls while rows are free and
+    /// rises to the score of the last one that has room. An owner keeps its row until its score is
+    /// below `K / hysteresis`, so that two features of about equal weight don't take a row from
+    /// each other over and over.
     ///
-    /// With [`SlotLayout::Full`], `K` is found by a scan of the sketch each time that the mass observed since the last
-    /// one is four for each slot: a constant for each observation. With [`SlotLayout::Compact`] there is no `K` but the
-    /// least one: a newcomer takes the row of the lightest owner in its bucket once it outweighs it by the factor.
+    /// With [`SlotLayout::Full`], `K` is found by a scan of the sketch each time that the mass
+    /// observed since the last one is four for each slot: a constant for each observation. With
+    /// [`SlotLayout::Compact`] there is no `K` but the least one: a newcomer takes the row of the
+    /// lightest owner in its bucket once it outweighs it by the factor.
     Quota {
         /// At least 1.
         hysteresis: f32,
@@ -25,12 +27,12 @@ pub enum HotRule {
 /// What a hot row holds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum HotRows {
-    /// The feature's whole vector. A promoted feature starts with a copy of its shared one, and learns alone from then
-    /// on.
+    /// The feature's whole vector. A promoted feature starts with a copy of its shared one, and
+    /// learns alone from then on.
     #[default]
     Exclusive,
-    /// What is added to the shared vector, zero at first. Gradients go to both in full; who loses the row falls back to a
-    /// shared vector that has learned with it.
+    /// What is added to the shared vector, zero at first. Gradients go to both in full; who loses
+    /// the row falls back to a shared vector that has learned with it.
     Residual,
 }
 
@@ -40,19 +42,21 @@ pub enum Sketches {
     /// Features of all fields compete for all hot rows.
     #[default]
     One,
-    /// Buckets and hot rows are divided among the fields in proportion to their features, at least one for each.
+    /// Buckets and hot rows are divided among the fields in proportion to their features, at least
+    /// one for each.
     PerField,
 }
 
 /// What a slot of the sketch consists of.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum SlotLayout {
-    /// 12 bytes: the id, the score as `f32`, the number of the row that the feature owns. A bucket for each hot row.
+    /// 12 bytes: the id, the score as `f32`, the number of the row that the feature owns. A bucket
+    /// for each hot row.
     #[default]
     Full,
-    /// 4 bytes: 16 bits of a hash of the id, the score in 16 bits. Rows belong to buckets, and the heaviest features of a
-    /// bucket own them. Two features of a bucket are taken for one with a chance of 1 in 65,535; where both are in a batch,
-    /// their row takes a step for each.
+    /// 4 bytes: 16 bits of a hash of the id, the score in 16 bits. Rows belong to buckets, and the
+    /// heaviest features of a bucket own them. Two features of a bucket are taken for one with a
+    /// chance of 1 in 65,535; where both are in a batch, their row takes a step for each.
     Compact {
         /// Hot rows of a bucket, fewer than its slots.
         rows_per_bucket: usize,
@@ -73,7 +77,8 @@ impl SlotLayout {
 /// Where features without a hot row have their vectors.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Cold {
-    /// In rows of their field, as many as its share of all features; small fields have a row for each.
+    /// In rows of their field, as many as its share of all features; small fields have a row for
+    /// each.
     #[default]
     PerField,
     /// In one table for all fields, as sums of signed rows; no field is treated as small.
@@ -84,22 +89,30 @@ impl CafeConfig {
     /// Why these settings can't work together or at all, if they can't.
     pub(crate) fn contradiction(&self) -> Option<&'static str> {
         let is_compact = matches!(self.layout, SlotLayout::Compact { .. });
-        let spares_by_score = matches!(self.victim, VictimPolicy::LightestCold | VictimPolicy::ByChance);
-        let is_plain = self.hot == HotRows::Exclusive && self.cold == Cold::PerField && self.write_back.is_none();
+        let spares_by_score =
+            matches!(self.victim, VictimPolicy::LightestCold | VictimPolicy::ByChance);
+        let is_plain = self.hot == HotRows::Exclusive
+            && self.cold == Cold::PerField
+            && self.write_back.is_none();
         let n_listed = self.field_buckets.iter().sum::<usize>();
         let has_listed = !self.field_buckets.is_empty();
-        let n_owned = if has_listed { n_listed } else { self.n_buckets } * self.layout.rows_per_bucket();
+        let n_owned =
+            if has_listed { n_listed } else { self.n_buckets } * self.layout.rows_per_bucket();
         let checks = [
             (
                 (is_compact || has_listed) && n_owned != self.n_hot,
                 "where rows belong to buckets there are as many hot rows as the buckets have",
             ),
             (
-                has_listed && (self.field_buckets.len() != self.fields.len() || n_listed != self.n_buckets),
+                has_listed
+                    && (self.field_buckets.len() != self.fields.len()
+                        || n_listed != self.n_buckets),
                 "buckets are listed for every field, and their sum is the number of buckets",
             ),
             (
-                self.decay.is_some_and(|decay| !((0.0..=1.0).contains(&decay.factor) && decay.every > 0.0)),
+                self.decay.is_some_and(|decay| {
+                    !((0.0..=1.0).contains(&decay.factor) && decay.every > 0.0)
+                }),
                 "scores fade by a factor from 0 to 1, after some mass",
             ),
             (

@@ -1,4 +1,5 @@
-//! Hot rows and the buckets whose features compete for them: one pool for all fields, or one for each.
+//! Hot rows and the buckets whose features compete for them: one pool for all fields, or one for
+//! each.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -38,7 +39,8 @@ impl Pools {
         let mut pool = |n_buckets: usize| {
             let buckets = start..start + n_buckets;
             start = buckets.end;
-            let rows = (buckets.start * rows_per_bucket) as u32..(buckets.end * rows_per_bucket) as u32;
+            let rows =
+                (buckets.start * rows_per_bucket) as u32..(buckets.end * rows_per_bucket) as u32;
             let free = if has_free_list { rows.clone().rev().collect() } else { Vec::new() };
             Pool { buckets, rows, free, threshold: config.threshold }
         };
@@ -51,7 +53,10 @@ impl Pools {
             }
             (Vec::new(), vec![whole])
         } else {
-            ((0..config.field_buckets.len()).collect(), config.field_buckets.iter().map(|&n| pool(n)).collect())
+            (
+                (0..config.field_buckets.len()).collect(),
+                config.field_buckets.iter().map(|&n| pool(n)).collect(),
+            )
         };
         let hysteresis = match config.rule {
             HotRule::Threshold => f32::INFINITY,
@@ -114,12 +119,16 @@ impl Pools {
         }
     }
 
-    /// Sets each `K` by who is held now: to the score of the last feature that there is a row for, or lower while rows
-    /// stay free for want of features that reach it.
+    /// Sets each `K` by who is held now: to the score of the last feature that there is a row for,
+    /// or lower while rows stay free for want of features that reach it.
     pub(super) fn follow(&mut self, sketch: &HotSketch, least: f32) {
         for pool in self.all.iter_mut().filter(|pool| !pool.buckets.is_empty()) {
             let last = sketch.nth_largest_score(pool.buckets.clone(), pool.rows.len());
-            let most = if pool.free.is_empty() { f32::INFINITY } else { pool.threshold / self.hysteresis.sqrt() };
+            let most = if pool.free.is_empty() {
+                f32::INFINITY
+            } else {
+                pool.threshold / self.hysteresis.sqrt()
+            };
             pool.threshold = last.min(most).max(least);
         }
     }
@@ -156,7 +165,8 @@ impl Pools {
         self.has_free_list && self.rule != HotRule::Threshold
     }
 
-    /// The pools that [`Pools::state`] described; which rows `sketch` says are owned is checked with it.
+    /// The pools that [`Pools::state`] described; which rows `sketch` says are owned is checked
+    /// with it.
     pub(super) fn restored(
         &self,
         state: &StateMap<'_>,
@@ -169,7 +179,10 @@ impl Pools {
             check_len("hot_thresholds", thresholds.len(), self.all.len())?;
             for (pool, &threshold) in restored.all.iter_mut().zip(thresholds) {
                 if !(threshold.is_finite() && threshold >= least) {
-                    return Err(StateError::Damaged { name: "hot_thresholds", why: format!("it holds {threshold}") });
+                    return Err(StateError::Damaged {
+                        name: "hot_thresholds",
+                        why: format!("it holds {threshold}"),
+                    });
                 }
                 pool.threshold = threshold;
             }
@@ -181,7 +194,9 @@ impl Pools {
         let damaged = |why: String| StateError::Damaged { name: "free_rows", why };
         let mut see = |row_idx: u32, fits: bool| {
             let slot = seen.get_mut(row_idx as usize).filter(|seen| fits && !**seen);
-            *slot.ok_or_else(|| damaged(format!("row {row_idx} is out of range or has two owners")))? = true;
+            *slot.ok_or_else(|| {
+                damaged(format!("row {row_idx} is out of range or has two owners"))
+            })? = true;
             Ok(())
         };
         for pool in &mut restored.all {

@@ -5,7 +5,8 @@ use crate::own_rows::OwnRows;
 use crate::state::{StateMap, check_len, u64s};
 use crate::{FeatureId, StateError};
 
-/// Arrays of the cold table that have the names of the hot rows' arrays, and what they are called instead.
+/// Arrays of the cold table that have the names of the hot rows' arrays, and what they are called
+/// instead.
 const COLD_NAMES: [(&str, &str); 7] = [
     ("rows", "cold_rows"),
     ("row_exponents", "cold_row_exponents"),
@@ -16,7 +17,8 @@ const COLD_NAMES: [(&str, &str); 7] = [
     ("row_updates", "cold_row_updates"),
 ];
 
-/// What an array of the cold table is called in a state that has an array of the hot rows of that name.
+/// What an array of the cold table is called in a state that has an array of the hot rows of that
+/// name.
 pub(super) fn cold_name(name: &str) -> &'static str {
     let renamed = COLD_NAMES.iter().find(|(table_name, _)| *table_name == name);
     renamed.expect("every array of a table has a second name").1
@@ -33,17 +35,22 @@ impl CafeEmbedding {
             Sketch::Full(sketch) => Some(sketch),
             Sketch::Compact(_) => None,
         };
-        if let Some(stray) = full.and_then(|sketch| sketch.iter().find(|held| !self.is_sketched(held.id))) {
+        if let Some(stray) =
+            full.and_then(|sketch| sketch.iter().find(|held| !self.is_sketched(held.id)))
+        {
             let why = format!("it holds {}, of a field whose features it does not see", stray.id);
             return Err(StateError::Damaged { name: "sketch_slots", why });
         }
         let pools = self.pools.restored(state, full, self.config.threshold)?;
         let mass_at_decay = mass_before("mass_at_decay", state, sketch.mass())?;
-        let mass_at_scan = if self.scans() { mass_before("mass_at_scan", state, sketch.mass())? } else { 0.0 };
+        let mass_at_scan =
+            if self.scans() { mass_before("mass_at_scan", state, sketch.mass())? } else { 0.0 };
         let cold = match &self.cold {
             None => None,
             Some(cold) => {
-                let names = COLD_NAMES.iter().filter_map(|(name, stored)| Some((*name, state.remove(stored)?)));
+                let names = COLD_NAMES
+                    .iter()
+                    .filter_map(|(name, stored)| Some((*name, state.remove(stored)?)));
                 Some(cold.restored(&mut names.collect()).map_err(renamed)?)
             }
         };
@@ -52,7 +59,8 @@ impl CafeEmbedding {
                 rows.medium_from = self.config.medium_from(pools.wants(field).0);
             }
         }
-        (self.rows, self.sketch, self.own, self.layout, self.pools) = (rows, sketch, own, layout, pools);
+        (self.rows, self.sketch, self.own, self.layout, self.pools) =
+            (rows, sketch, own, layout, pools);
         (self.mass_at_decay, self.mass_at_scan, self.cold) = (mass_at_decay, mass_at_scan, cold);
         Ok(())
     }
@@ -73,7 +81,9 @@ impl CafeEmbedding {
         }
         for (id, row_idx) in own.iter_by_row() {
             match layout.get_mut(id.field()) {
-                Some(FieldLayout::Own { start, n, used, .. }) if *used < *n && row_idx == *start + *used as u32 => {
+                Some(FieldLayout::Own { start, n, used, .. })
+                    if *used < *n && row_idx == *start + *used as u32 =>
+                {
                     *used += 1;
                 }
                 _ => return Err(damaged(format!("row {row_idx} can't be owned by {id}"))),
@@ -100,7 +110,9 @@ fn renamed(error: StateError) -> StateError {
     match error {
         StateError::Missing { name } => StateError::Missing { name: cold_name(name) },
         StateError::Kind { name, expected } => StateError::Kind { name: cold_name(name), expected },
-        StateError::Length { name, expected, got } => StateError::Length { name: cold_name(name), expected, got },
+        StateError::Length { name, expected, got } => {
+            StateError::Length { name: cold_name(name), expected, got }
+        }
         StateError::Damaged { name, why } => StateError::Damaged { name: cold_name(name), why },
     }
 }

@@ -47,7 +47,8 @@ impl SharedRows {
         }
     }
 
-    /// The same as a row of the first table and one of the second, `Source::NO_ROW` if the feature is cold.
+    /// The same as a row of the first table and one of the second, `Source::NO_ROW` if the feature
+    /// is cold.
     #[inline]
     fn sources(&self, config: &CafeConfig, id: FeatureId, score: f32) -> (u32, u32) {
         let first = self.first_row(config, id);
@@ -64,7 +65,8 @@ impl SharedRows {
     /// The row of a feature in the first table.
     #[inline]
     pub(super) fn first_row(&self, config: &CafeConfig, id: FeatureId) -> u32 {
-        self.first_start + reduce(mix64(id.raw(), SketchSeeds::of(config.seed).first), self.first_n) as u32
+        self.first_start
+            + reduce(mix64(id.raw(), SketchSeeds::of(config.seed).first), self.first_n) as u32
     }
 
     pub(super) fn n_rows(&self) -> usize {
@@ -102,7 +104,9 @@ impl CafeEmbedding {
             Some(row_idx) => Route::Own(row_idx),
             None if used < n => Route::Unseen { bound: *bound },
             // More features than were declared: the surplus shares the field's rows.
-            None => Route::Cold(start + reduce(mix64(id.raw(), SketchSeeds::of(self.config.seed).first), *n) as u32),
+            None => Route::Cold(
+                start + reduce(mix64(id.raw(), SketchSeeds::of(self.config.seed).first), *n) as u32,
+            ),
         }
     }
 
@@ -147,14 +151,16 @@ impl CafeEmbedding {
         };
         let (row_bits, score) = sketch.row_bits_and_score(bucket_idx, id);
         let is_hot = row_bits != S::NO_ROW;
-        let (first, second) =
-            shared.map_or((Source::NO_ROW, Source::NO_ROW), |rows| rows.sources(&self.config, id, score));
+        let (first, second) = shared
+            .map_or((Source::NO_ROW, Source::NO_ROW), |rows| rows.sources(&self.config, id, score));
         match self.config.hot {
             HotRows::Exclusive => Source {
                 first: select_unpredictable(is_hot, row_bits, first),
                 second: select_unpredictable(is_hot, Source::NO_ROW, second),
             },
-            HotRows::Residual => Source { first, second: select_unpredictable(is_hot, row_bits, Source::NO_ROW) },
+            HotRows::Residual => {
+                Source { first, second: select_unpredictable(is_hot, row_bits, Source::NO_ROW) }
+            }
         }
     }
 
@@ -182,7 +188,8 @@ impl CafeEmbedding {
                 cold.prefetch(*rows);
             }
         }
-        let of_each = sources.iter().zip(&cold_rows).zip(ids).zip(out.chunks_exact_mut(self.config.dim));
+        let of_each =
+            sources.iter().zip(&cold_rows).zip(ids).zip(out.chunks_exact_mut(self.config.dim));
         for (((&source, &rows), id), out) in of_each {
             if source.first == Source::NO_ROW {
                 cold.read_rows(rows, id.field(), out);

@@ -8,16 +8,22 @@ use crate::own_rows::OwnRows;
 use crate::{Budget, BudgetError, HotSketch, UnifiedSettings, proportional_rows};
 
 impl CafeConfig {
-    /// The sizes that the paper's published code gives a compression ratio:
-    /// `H = floor(n (1 - h) / CR * 4d / (4d + 12c))` hot rows and as many buckets, `ceil(h n_f / CR)`
-    /// shared rows in each field of more than `2000 / CR` features, and a row for every feature of
-    /// the smaller fields. Rounding up a row in each field can overspend the budget by a percent
-    /// at high ratios; [`CafeConfig::within`] does not.
+    /// The sizes that the paper's published code gives a compression ratio: `H = floor(n (1 - h) /
+    /// CR * 4d / (4d + 12c))` hot rows and as many buckets, `ceil(h n_f / CR)` shared rows in each
+    /// field of more than `2000 / CR` features, and a row for every feature of the smaller fields.
+    /// Rounding up a row in each field can overspend the budget by a percent at high ratios;
+    /// [`CafeConfig::within`] does not.
     ///
     /// # Errors
-    /// If nothing is left for a hot row, or there are more than the sketch can number; if the settings contradict each
-    /// other, or the paper has no sizes for them: slots that are not full, a unified cold table.
-    pub fn paper(features: &[u64], dim: usize, compression: f64, settings: &CafeSettings) -> Result<Self, BudgetError> {
+    /// If nothing is left for a hot row, or there are more than the sketch can number; if the
+    /// settings contradict each other, or the paper has no sizes for them: slots that are not full,
+    /// a unified cold table.
+    pub fn paper(
+        features: &[u64],
+        dim: usize,
+        compression: f64,
+        settings: &CafeSettings,
+    ) -> Result<Self, BudgetError> {
         if settings.layout != SlotLayout::Full || settings.cold != Cold::PerField {
             return Err(BudgetError::Contradiction {
                 what: "the paper's sizes are for full slots and rows of each field",
@@ -37,27 +43,38 @@ impl CafeConfig {
             }
         });
         let budget = Budget::Compression(compression).bytes(features, dim);
-        let needed = (bucket_bytes(row_bytes, settings) as f64 / (1.0 - settings.shared_share)).ceil() as u64;
+        let needed = (bucket_bytes(row_bytes, settings) as f64 / (1.0 - settings.shared_share))
+            .ceil() as u64;
         let too_small = BudgetError::TooSmall { budget, needed, what: HOT_ROW };
         Self::assemble(dim, n_hot, (fields.collect(), 0), settings, too_small)
     }
 
     /// The sizes for a budget that is never overspent: `h` of the bytes for shared rows, in
-    /// proportion to the fields' features or in one table for all, the rest for hot rows and their buckets.
+    /// proportion to the fields' features or in one table for all, the rest for hot rows and their
+    /// buckets.
     ///
     /// # Errors
-    /// If the budget can't hold a row for each field and one hot row (of a unified table: the rows that it needs at
-    /// least; of a sketch for each field: a bucket for each), or the hot rows are more than the sketch can number; if the
-    /// settings contradict each other.
-    pub fn within(features: &[u64], dim: usize, budget: Budget, settings: &CafeSettings) -> Result<Self, BudgetError> {
-        let (compression, budget_bytes) = (budget.compression(features, dim), budget.bytes(features, dim));
+    /// If the budget can't hold a row for each field and one hot row (of a unified table: the rows
+    /// that it needs at least; of a sketch for each field: a bucket for each), or the hot rows are
+    /// more than the sketch can number; if the settings contradict each other.
+    pub fn within(
+        features: &[u64],
+        dim: usize,
+        budget: Budget,
+        settings: &CafeSettings,
+    ) -> Result<Self, BudgetError> {
+        let (compression, budget_bytes) =
+            (budget.compression(features, dim), budget.bytes(features, dim));
         let row_bytes = settings.format.row_bytes(dim);
         let shared_bytes = (budget_bytes as f64 * settings.shared_share) as u64;
         let (fields, n_unified) = match settings.cold {
-            Cold::PerField => (field_rows(features, compression, (shared_bytes, row_bytes), settings)?, 0),
+            Cold::PerField => {
+                (field_rows(features, compression, (shared_bytes, row_bytes), settings)?, 0)
+            }
             Cold::Unified(unified) => unified_rows(features, shared_bytes / row_bytes, &unified),
         };
-        let n_own = fields.iter().filter(|field| field.is_own()).map(FieldRows::n_rows).sum::<u64>();
+        let n_own =
+            fields.iter().filter(|field| field.is_own()).map(FieldRows::n_rows).sum::<u64>();
         let n_rows = n_unified + fields.iter().map(FieldRows::n_rows).sum::<u64>();
         let spent = OwnRows::bytes_for(n_own as usize) + n_rows * row_bytes;
         let bucket_bytes = bucket_bytes(row_bytes, settings);
@@ -106,13 +123,15 @@ impl CafeConfig {
             Sketches::One => Vec::new(),
             Sketches::PerField => buckets_of_fields(&fields, n_buckets)?,
         };
-        let n_buckets = if field_buckets.is_empty() { n_buckets as usize } else { field_buckets.iter().sum() };
+        let n_buckets =
+            if field_buckets.is_empty() { n_buckets as usize } else { field_buckets.iter().sum() };
         let n_hot = n_buckets * settings.layout.rows_per_bucket();
         if n_hot > HotSketch::MAX_ROWS {
             return Err(BudgetError::TooManyHotRows { n_hot, limit: HotSketch::MAX_ROWS });
         }
         // As the paper's code: a decay is due once the mass seen would fill every bucket to 10 K.
-        let every = settings.decay_every.unwrap_or(10.0 * n_hot as f64 * f64::from(settings.threshold));
+        let every =
+            settings.decay_every.unwrap_or(10.0 * n_hot as f64 * f64::from(settings.threshold));
         let CafeSettings {
             shared_share: _,
             threshold,
@@ -168,7 +187,8 @@ fn bucket_bytes(row_bytes: u64, settings: &CafeSettings) -> u64 {
     n_rows * row_bytes + (settings.slots * slot_bytes(settings.layout)) as u64
 }
 
-/// Rows of each field within `shared_bytes`: one for each feature of small fields, shared ones in proportion to features.
+/// Rows of each field within `shared_bytes`: one for each feature of small fields, shared ones in
+/// proportion to features.
 fn field_rows(
     features: &[u64],
     compression: f64,
@@ -182,18 +202,29 @@ fn field_rows(
     let owns = owners(features, compression, (shared_bytes, row_bytes), own_bytes);
     let (small, large) = by_owning(features, &owns);
     // Every field needs a row, however small its share of the budget.
-    let max_rows = (shared_bytes.saturating_sub(own_bytes(&small)) / row_bytes).max(large.len() as u64);
+    let max_rows =
+        (shared_bytes.saturating_sub(own_bytes(&small)) / row_bytes).max(large.len() as u64);
     let shared = proportional_rows(&large, row_bytes, max_rows)?;
     let mut sizes = shared.iter();
     let fields = features.iter().zip(owns).map(|(&n_f, owns)| {
-        if owns { FieldRows::own(n_f) } else { FieldRows::shared(n_f, sizes.next().copied().unwrap_or(1), settings) }
+        if owns {
+            FieldRows::own(n_f)
+        } else {
+            FieldRows::shared(n_f, sizes.next().copied().unwrap_or(1), settings)
+        }
     });
     Ok(fields.collect())
 }
 
-/// Fields without rows, and how many rows they share: no more than there are features, and no fewer than must be.
-fn unified_rows(features: &[u64], max_rows: u64, settings: &UnifiedSettings) -> (Vec<FieldRows>, u64) {
-    let fields = features.iter().map(|&n_features| FieldRows { n_features, kind: FieldKind::Unified });
+/// Fields without rows, and how many rows they share: no more than there are features, and no fewer
+/// than must be.
+fn unified_rows(
+    features: &[u64],
+    max_rows: u64,
+    settings: &UnifiedSettings,
+) -> (Vec<FieldRows>, u64) {
+    let fields =
+        features.iter().map(|&n_features| FieldRows { n_features, kind: FieldKind::Unified });
     let least = settings.min_rows(features.len());
     let n_rows = max_rows.min(features.iter().sum::<u64>() + least).max(least);
     (fields.collect(), n_rows)
@@ -207,8 +238,8 @@ fn min_buckets(fields: &[FieldRows], settings: &CafeSettings) -> u64 {
     }
 }
 
-/// Buckets of each field in proportion to its features; none for fields that the sketch does not see, but at least one in
-/// all.
+/// Buckets of each field in proportion to its features; none for fields that the sketch does not
+/// see, but at least one in all.
 fn buckets_of_fields(fields: &[FieldRows], n_buckets: u64) -> Result<Vec<usize>, BudgetError> {
     let seen = |field: &&FieldRows| !field.is_own();
     let features: Vec<u64> = fields.iter().filter(seen).map(|field| field.n_features).collect();
@@ -218,6 +249,7 @@ fn buckets_of_fields(fields: &[FieldRows], n_buckets: u64) -> Result<Vec<usize>,
         return Ok(sizes);
     }
     let mut sizes = proportional_rows(&features, 1, n_buckets)?.into_iter();
-    let size = |field: &FieldRows| if field.is_own() { 0 } else { sizes.next().unwrap_or(1) as usize };
+    let size =
+        |field: &FieldRows| if field.is_own() { 0 } else { sizes.next().unwrap_or(1) as usize };
     Ok(fields.iter().map(size).collect())
 }

@@ -21,7 +21,9 @@ impl CafeEmbedding {
                 let by_field = count_by_field(owners, self.config.fields.len());
                 (sketch.iter().count(), by_field, count_by_exponent(scores))
             }
-            Sketch::Compact(sketch) => (sketch.n_in_use(), Vec::new(), count_by_exponent(sketch.scores())),
+            Sketch::Compact(sketch) => {
+                (sketch.n_in_use(), Vec::new(), count_by_exponent(sketch.scores()))
+            }
         };
         let mass = self.sketch.mass();
         TierSummary {

@@ -20,7 +20,8 @@ pub(super) struct Tiers<'a> {
 }
 
 impl Tiers<'_> {
-    /// Step 1 for hot rows, and step 2: importance into the sketch; in the order in which the batch names features.
+    /// Step 1 for hot rows, and step 2: importance into the sketch; in the order in which the batch
+    /// names features.
     pub(super) fn observe<S: Tracker>(
         &mut self,
         sketch: &mut S,
@@ -47,7 +48,12 @@ impl Tiers<'_> {
                     continue;
                 }
                 let id = FeatureId::from_raw(batch.key(place));
-                let seen = sketch.observe_in(buckets[place] as usize, id, scores[place], self.pools.wants(id.field()));
+                let seen = sketch.observe_in(
+                    buckets[place] as usize,
+                    id,
+                    scores[place],
+                    self.pools.wants(id.field()),
+                );
                 if let Some((victim, row_idx)) = seen.evicted {
                     self.demote(victim, row_idx, vectors, stats);
                 }
@@ -59,7 +65,13 @@ impl Tiers<'_> {
     }
 
     /// Step 3: the past fades by `factor`.
-    pub(super) fn decay(&mut self, sketch: &mut Sketch, factor: f32, vectors: &mut [f32], stats: &mut UpdateStats) {
+    pub(super) fn decay(
+        &mut self,
+        sketch: &mut Sketch,
+        factor: f32,
+        vectors: &mut [f32],
+        stats: &mut UpdateStats,
+    ) {
         self.pools.fade(factor, self.config.threshold);
         self.follow_medium();
         match sketch {
@@ -78,8 +90,14 @@ impl Tiers<'_> {
         }
     }
 
-    /// Step 4 of a quota: the thresholds follow the scores, and who has fallen far below them loses the row.
-    pub(super) fn follow(&mut self, sketch: &mut HotSketch, vectors: &mut [f32], stats: &mut UpdateStats) {
+    /// Step 4 of a quota: the thresholds follow the scores, and who has fallen far below them loses
+    /// the row.
+    pub(super) fn follow(
+        &mut self,
+        sketch: &mut HotSketch,
+        vectors: &mut [f32],
+        stats: &mut UpdateStats,
+    ) {
         self.pools.follow(sketch, self.config.threshold);
         self.follow_medium();
         self.release(sketch, self.pools.hysteresis(), vectors, stats);
@@ -95,15 +113,29 @@ impl Tiers<'_> {
     }
 
     /// Takes the row from everyone whose score is below the threshold by the factor.
-    fn release(&mut self, sketch: &mut HotSketch, factor: f32, vectors: &mut [f32], stats: &mut UpdateStats) {
+    fn release(
+        &mut self,
+        sketch: &mut HotSketch,
+        factor: f32,
+        vectors: &mut [f32],
+        stats: &mut UpdateStats,
+    ) {
         for pool in 0..self.pools.n() {
             let (buckets, threshold) = self.pools.part(pool);
-            sketch.release_below(buckets, threshold / factor, |id, row_idx| self.demote(id, row_idx, vectors, stats));
+            sketch.release_below(buckets, threshold / factor, |id, row_idx| {
+                self.demote(id, row_idx, vectors, stats)
+            });
         }
     }
 
     /// A row that its owner lost becomes free.
-    fn demote(&mut self, id: FeatureId, row_idx: u32, vectors: &mut [f32], stats: &mut UpdateStats) {
+    fn demote(
+        &mut self,
+        id: FeatureId,
+        row_idx: u32,
+        vectors: &mut [f32],
+        stats: &mut UpdateStats,
+    ) {
         if let Some(share) = self.config.write_back {
             self.write_back(id, row_idx, share, vectors);
         }
@@ -111,25 +143,33 @@ impl Tiers<'_> {
         stats.demoted += 1;
     }
 
-    /// Moves the vector that `id` falls back to by `share` of the way to the one that it had: what it learned alone is
-    /// not lost, and those that it shares with get a part of it.
+    /// Moves the vector that `id` falls back to by `share` of the way to the one that it had: what
+    /// it learned alone is not lost, and those that it shares with get a part of it.
     fn write_back(&mut self, id: FeatureId, row_idx: u32, share: f32, vectors: &mut [f32]) {
         let (hot, shared) = vectors.split_at_mut(self.config.dim);
         self.rows.read(row_idx, hot);
         self.read_shared(id, Route::Unknown, shared);
         for (hot, shared) in hot.iter_mut().zip(&*shared) {
-            let known_alone = if self.config.hot == HotRows::Exclusive { *hot - shared } else { *hot };
+            let known_alone =
+                if self.config.hot == HotRows::Exclusive { *hot - shared } else { *hot };
             *hot = known_alone * share;
         }
         match (&mut self.cold, &self.layout[id.field()]) {
             (Some(cold), _) => cold.add_one(id, hot),
-            (None, FieldLayout::Shared(rows)) => self.rows.move_by(rows.first_row(self.config, id), 1.0, hot),
+            (None, FieldLayout::Shared(rows)) => {
+                self.rows.move_by(rows.first_row(self.config, id), 1.0, hot)
+            }
             (None, _) => unreachable!("the sketch does not see small fields"),
         }
     }
 
     /// Step 5: rows for those who earned one.
-    pub(super) fn promote(&mut self, sketch: &mut Sketch, scratch: &mut Scratch, stats: &mut UpdateStats) {
+    pub(super) fn promote(
+        &mut self,
+        sketch: &mut Sketch,
+        scratch: &mut Scratch,
+        stats: &mut UpdateStats,
+    ) {
         let Scratch { batch, buckets, routes, candidates, vectors, .. } = scratch;
         for &place in &*candidates {
             let id = FeatureId::from_raw(batch.key(place as usize));
@@ -137,7 +177,11 @@ impl Tiers<'_> {
             let given = match sketch {
                 Sketch::Full(sketch) => self.give_free(sketch, id),
                 Sketch::Compact(sketch) => {
-                    let claim = sketch.claim(buckets[place as usize] as usize, id, self.pools.wants(id.field()));
+                    let claim = sketch.claim(
+                        buckets[place as usize] as usize,
+                        id,
+                        self.pools.wants(id.field()),
+                    );
                     stats.demoted += u64::from(claim.is_some_and(|claim| claim.displaced));
                     claim.map(|claim| (claim.row, self.config.threshold))
                 }
@@ -165,7 +209,8 @@ impl Tiers<'_> {
         Some((row_idx, held.score))
     }
 
-    /// Makes a row what its new owner starts from, so that the vector that `lookup` returns stays the same.
+    /// Makes a row what its new owner starts from, so that the vector that `lookup` returns stays
+    /// the same.
     fn start_row(&mut self, id: FeatureId, source: Route, vector: &mut [f32], row_idx: u32) {
         match self.config.hot {
             HotRows::Exclusive => self.read_shared(id, source, vector),
@@ -175,7 +220,8 @@ impl Tiers<'_> {
         self.rows.reset_optimizer(row_idx);
     }
 
-    /// The shared vector of a feature, as `lookup` returned it: from `source`, or as a cold one's if that is unknown.
+    /// The shared vector of a feature, as `lookup` returned it: from `source`, or as a cold one's
+    /// if that is unknown.
     fn read_shared(&self, id: FeatureId, source: Route, vector: &mut [f32]) {
         match (source, &self.cold, &self.layout[id.field()]) {
             (_, Some(cold), _) => cold.read(std::slice::from_ref(&id), vector),
@@ -184,7 +230,9 @@ impl Tiers<'_> {
                 self.rows.read(first, vector);
                 self.rows.add_to(second, vector);
             }
-            (_, _, FieldLayout::Shared(rows)) => self.rows.read(rows.first_row(self.config, id), vector),
+            (_, _, FieldLayout::Shared(rows)) => {
+                self.rows.read(rows.first_row(self.config, id), vector)
+            }
             _ => unreachable!("the sketch does not see small fields"),
         }
     }

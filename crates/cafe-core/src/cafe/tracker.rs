@@ -1,5 +1,5 @@
-//! The sketch that leads a CAFE embedding, in either layout. What a step asks of it for each feature is compiled apart
-//! for each.
+//! The sketch that leads a CAFE embedding, in either layout. What a step asks of it for each
+//! feature is compiled apart for each.
 
 use super::CafeConfig;
 use crate::sketch::{Buckets, CompactSketch};
@@ -56,10 +56,18 @@ impl Tracker for HotSketch {
 
     #[inline(always)]
     #[allow(clippy::inline_always, reason = "as the sketch's own: what isn't asked for isn't made")]
-    fn observe_in(&mut self, bucket_idx: usize, id: FeatureId, weight: f32, (threshold, _): Wants) -> Seen {
+    fn observe_in(
+        &mut self,
+        bucket_idx: usize,
+        id: FeatureId,
+        weight: f32,
+        (threshold, _): Wants,
+    ) -> Seen {
         let observed = self.observe_in(bucket_idx, id, weight);
         Seen {
-            wants_row: observed.held.is_some_and(|held| held.row.is_none() && held.score >= threshold),
+            wants_row: observed
+                .held
+                .is_some_and(|held| held.row.is_none() && held.score >= threshold),
             evicted: observed.victim.zip(observed.freed_row),
         }
     }

@@ -1,4 +1,5 @@
-//! One training step of the tiers: gradients to rows, importance to the sketch, rows to those who earned them.
+//! One training step of the tiers: gradients to rows, importance to the sketch, rows to those who
+//! earned them.
 
 use super::field_step::{ColdStep, FieldBuffers, FieldStep};
 use super::tracker::{Sketch, Tracker};
@@ -10,7 +11,8 @@ use crate::signed_table::{Contributions, SignedTable};
 use crate::workers::{Buffers, for_each};
 use crate::{FeatureId, UpdateStats, Workers};
 
-/// Buffers of one update, kept from step to step. What there is of each distinct feature lies at its place in `batch`.
+/// Buffers of one update, kept from step to step. What there is of each distinct feature lies at
+/// its place in `batch`.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Scratch {
     pub(super) batch: ByField,
@@ -33,8 +35,9 @@ pub(super) struct Scratch {
 }
 
 impl CafeEmbedding {
-    /// Step 1: every gradient to the rows that its lookup read, but for hot rows and fields of own rows, which come
-    /// after; and what each feature's score is. Fields share nothing here, so threads may take one each.
+    /// Step 1: every gradient to the rows that its lookup read, but for hot rows and fields of own
+    /// rows, which come after; and what each feature's score is. Fields share nothing here, so
+    /// threads may take one each.
     pub(super) fn step_fields(
         &mut self,
         scratch: &mut Scratch,
@@ -46,13 +49,17 @@ impl CafeEmbedding {
         rows.take(config.n_hot);
         let parts = FieldParts { config, layout, rows, cold: cold.as_ref() };
         match sketch {
-            Sketch::Full(sketch) => parts.step(sketch, scratch, (ids, grads, learning_rate), workers),
-            Sketch::Compact(sketch) => parts.step(sketch, scratch, (ids, grads, learning_rate), workers),
+            Sketch::Full(sketch) => {
+                parts.step(sketch, scratch, (ids, grads, learning_rate), workers)
+            }
+            Sketch::Compact(sketch) => {
+                parts.step(sketch, scratch, (ids, grads, learning_rate), workers)
+            }
         }
     }
 
-    /// Step 1 for small fields. One exception: where features fill such a field past its declared number within a
-    /// batch, the surplus read rows of its own that can't be stored any more.
+    /// Step 1 for small fields. One exception: where features fill such a field past its declared
+    /// number within a batch, the surplus read rows of its own that can't be stored any more.
     pub(super) fn step_own_fields(&mut self, scratch: &mut Scratch, learning_rate: f32) {
         let Scratch { batch, own_sums, .. } = scratch;
         for field in 0..self.layout.len() {
@@ -91,7 +98,12 @@ impl CafeEmbedding {
     }
 
     /// Step 1 for hot rows, and step 2.
-    pub(super) fn observe(&mut self, scratch: &mut Scratch, learning_rate: f32, stats: &mut UpdateStats) {
+    pub(super) fn observe(
+        &mut self,
+        scratch: &mut Scratch,
+        learning_rate: f32,
+        stats: &mut UpdateStats,
+    ) {
         let (sketch, mut tiers) = self.tiers();
         match sketch {
             Sketch::Full(sketch) => tiers.observe(sketch, scratch, learning_rate, stats),
@@ -156,11 +168,12 @@ impl FieldParts<'_> {
         workers: &dyn Workers,
     ) {
         let Self { config, layout, mut rows, cold } = self;
-        let Scratch { batch, importance, scores, buckets, routes, buffers, contributions, .. } = scratch;
+        let Scratch { batch, importance, scores, buckets, routes, buffers, contributions, .. } =
+            scratch;
         let (mut importance, mut scores) = (importance.as_mut_slice(), scores.as_mut_slice());
         let (mut buckets, mut routes) = (buckets.as_mut_slice(), routes.as_mut_slice());
-        let mut contributions =
-            cold.map(|cold| contributions.start(cold.hashes(), layout.len(), config.dim, ids.len()));
+        let mut contributions = cold
+            .map(|cold| contributions.start(cold.hashes(), layout.len(), config.dim, ids.len()));
         let steps = batch.parts().zip(layout).map(|(part, layout)| {
             let n = part.occurrences.len();
             let (n_rows, cold) = match layout {
@@ -196,7 +209,12 @@ impl Scratch {
     }
 
     /// Step 1 for rows that all fields share: one step for each.
-    pub(super) fn step_unified(&self, cold: &mut SignedTable, learning_rate: f32, workers: &dyn Workers) {
+    pub(super) fn step_unified(
+        &self,
+        cold: &mut SignedTable,
+        learning_rate: f32,
+        workers: &dyn Workers,
+    ) {
         cold.step(&self.batch, &self.contributions, learning_rate, workers);
     }
 

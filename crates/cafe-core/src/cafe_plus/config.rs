@@ -4,7 +4,8 @@ use super::sketch::Sketch;
 use crate::cold::ColdSizes;
 use crate::{Budget, BudgetError, CafeSettings, FieldRows, HotSketch, Importance, RowFormat};
 
-/// Sizes and settings of a [`crate::CafePlusEmbedding`]; [`CafePlusConfig::within`] makes them from a budget.
+/// Sizes and settings of a [`crate::CafePlusEmbedding`]; [`CafePlusConfig::within`] makes them from
+/// a budget.
 #[derive(Clone, Debug, PartialEq)]
 pub struct CafePlusConfig {
     /// Values a row.
@@ -32,7 +33,8 @@ pub struct CafePlusSettings {
     pub slots: usize,
     /// What a score measures.
     pub importance: Importance,
-    /// `K` at the start: the score from which a feature is hot, in average occurrences of the present.
+    /// `K` at the start: the score from which a feature is hot, in average occurrences of the
+    /// present.
     pub initial_threshold: f32,
     /// `K` never falls below this.
     pub min_threshold: f32,
@@ -42,7 +44,8 @@ pub struct CafePlusSettings {
     pub overfull: f64,
     /// Steps from one look at how many rows are free to the next.
     pub check_every: u64,
-    /// `K` is lowered when at two looks in succession more than this share of the rows, and more than one, was free.
+    /// `K` is lowered when at two looks in succession more than this share of the rows, and more
+    /// than one, was free.
     pub free_share: f64,
     /// `α`: what weights grow by from one field's batch to the next; 1 never forgets.
     pub growth: f64,
@@ -75,20 +78,23 @@ impl CafePlusSettings {
 }
 
 impl CafePlusConfig {
-    /// The sizes for a budget that is never overspent: `h` of the bytes for shared rows in proportion to the fields'
-    /// features, the rest for hot rows and a bucket for each, of the main part or of the filter.
+    /// The sizes for a budget that is never overspent: `h` of the bytes for shared rows in
+    /// proportion to the fields' features, the rest for hot rows and a bucket for each, of the main
+    /// part or of the filter.
     ///
     /// # Errors
-    /// If the budget can't hold a row for each field and one hot row, or the hot rows are more than the sketch can
-    /// number.
+    /// If the budget can't hold a row for each field and one hot row, or the hot rows are more than
+    /// the sketch can number.
     pub fn within(
         features: &[u64],
         dim: usize,
         budget: Budget,
         settings: &CafePlusSettings,
     ) -> Result<Self, BudgetError> {
-        let (row_bytes, budget_bytes) = (settings.format.row_bytes(dim), budget.bytes(features, dim));
-        let ColdSizes { fields, bytes } = ColdSizes::within(features, dim, budget, settings.shared_share, row_bytes)?;
+        let (row_bytes, budget_bytes) =
+            (settings.format.row_bytes(dim), budget.bytes(features, dim));
+        let ColdSizes { fields, bytes } =
+            ColdSizes::within(features, dim, budget, settings.shared_share, row_bytes)?;
         let hot_bytes = |n_hot: u64| {
             let (n_main, n_filter) = n_buckets(n_hot as usize, settings.filter_share);
             n_hot * row_bytes + Sketch::bytes_for(n_main, n_filter, settings.slots)
@@ -109,7 +115,14 @@ impl CafePlusConfig {
             return Err(BudgetError::TooManyHotRows { n_hot, limit: HotSketch::MAX_ROWS });
         }
         let (n_main_buckets, n_filter_buckets) = n_buckets(n_hot, settings.filter_share);
-        Ok(Self { dim, n_hot, n_main_buckets, n_filter_buckets, fields, settings: settings.clone() })
+        Ok(Self {
+            dim,
+            n_hot,
+            n_main_buckets,
+            n_filter_buckets,
+            fields,
+            settings: settings.clone(),
+        })
     }
 
     /// Bytes of rows and sketch: what [`crate::Memory::embedding_bytes`] will be.
@@ -118,7 +131,8 @@ impl CafePlusConfig {
         self.sketch_bytes() + self.n_rows() * self.settings.format.row_bytes(self.dim)
     }
 
-    /// Bytes of the sketch: 12 a slot and 4 a slot more in the filter, for its clock; 4 a bucket, for its epoch.
+    /// Bytes of the sketch: 12 a slot and 4 a slot more in the filter, for its clock; 4 a bucket,
+    /// for its epoch.
     #[must_use]
     pub fn sketch_bytes(&self) -> u64 {
         Sketch::bytes_for(self.n_main_buckets, self.n_filter_buckets, self.settings.slots)
@@ -137,8 +151,15 @@ impl CafePlusConfig {
     }
 
     pub(super) fn check(&self) {
-        let CafePlusSettings { slots, initial_threshold, min_threshold, growth, overfull, check_every, .. } =
-            self.settings;
+        let CafePlusSettings {
+            slots,
+            initial_threshold,
+            min_threshold,
+            growth,
+            overfull,
+            check_every,
+            ..
+        } = self.settings;
         assert!((1..=HotSketch::MAX_ROWS).contains(&self.n_hot), "{} hot rows", self.n_hot);
         assert!(u32::try_from(self.n_rows()).is_ok(), "a table has fewer than 2^32 rows");
         assert!(
@@ -150,8 +171,14 @@ impl CafePlusConfig {
             min_threshold > 0.0 && initial_threshold >= min_threshold,
             "a threshold is positive and above its minimum"
         );
-        assert!(initial_threshold.is_finite() && check_every > 0, "a threshold is finite, a period has a step");
-        assert!(overfull >= 1.0, "more features than rows are too many, not {overfull} times as many");
+        assert!(
+            initial_threshold.is_finite() && check_every > 0,
+            "a threshold is finite, a period has a step"
+        );
+        assert!(
+            overfull >= 1.0,
+            "more features than rows are too many, not {overfull} times as many"
+        );
         assert!((1.0..=2.0).contains(&growth), "weights grow by a factor in 1..=2, got {growth}");
     }
 }

@@ -12,8 +12,8 @@ use crate::{FeatureId, Importance};
 /// Stands for the score of a feature that adds nothing.
 pub(super) const NO_SCORE: f32 = -1.0;
 
-/// One field's part of the batch, and what it reads and writes. What there is of each distinct feature lies at its
-/// position.
+/// One field's part of the batch, and what it reads and writes. What there is of each distinct
+/// feature lies at its position.
 pub(super) struct FieldStep<'a> {
     pub(super) config: &'a CafePlusConfig,
     pub(super) sketch: &'a Sketch,
@@ -39,7 +39,13 @@ pub(super) struct FieldBuffers {
 }
 
 impl FieldStep<'_> {
-    pub(super) fn run(&mut self, buffers: &mut FieldBuffers, ids: &[FeatureId], grads: &[f32], learning_rate: f32) {
+    pub(super) fn run(
+        &mut self,
+        buffers: &mut FieldBuffers,
+        ids: &[FeatureId],
+        grads: &[f32],
+        learning_rate: f32,
+    ) {
         let FieldBuffers { positions, importance, row_sums } = buffers;
         let batch = (ids, grads, self.config.dim);
         if self.cold.is_own(self.part.field) {
@@ -48,7 +54,9 @@ impl FieldStep<'_> {
             return;
         }
         match self.config.settings.importance {
-            Importance::GradientNorm => norms(self.part.occurrences, grads, self.config.dim, importance),
+            Importance::GradientNorm => {
+                norms(self.part.occurrences, grads, self.config.dim, importance)
+            }
             Importance::Frequency => {
                 importance.clear();
                 importance.resize(self.part.occurrences.len(), 1.0);
@@ -66,7 +74,9 @@ impl FieldStep<'_> {
     /// Scores have a mean of the present weight over the field's occurrences.
     fn score(&mut self, total: f64) {
         let scale = self.part.occurrences.len() as f64 / total * self.weight;
-        for (score, &importance) in self.scores.iter_mut().zip(&self.importance[..*self.part.n_keys]) {
+        for (score, &importance) in
+            self.scores.iter_mut().zip(&self.importance[..*self.part.n_keys])
+        {
             *score = if importance == 0.0 { NO_SCORE } else { (importance * scale) as f32 };
         }
     }

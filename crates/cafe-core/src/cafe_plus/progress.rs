@@ -9,7 +9,8 @@ use crate::{StateError, StateView};
 /// Forward decay and adaptive threshold.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Progress {
-    /// What a step's scores are multiplied by, in the unit of `epoch`: from 1 to below `2^EPOCH_SHIFT`.
+    /// What a step's scores are multiplied by, in the unit of `epoch`: from 1 to below
+    /// `2^EPOCH_SHIFT`.
     pub(super) weight: f64,
     pub(super) epoch: u32,
     /// `K`, in the unit of a weight of one.
@@ -42,8 +43,8 @@ impl Progress {
         (f64::from(score) / self.weight) as f32
     }
 
-    /// The weights of the next step are `growth` times this one's. Where they become large the unit changes: by a power
-    /// of two, so that no digit does.
+    /// The weights of the next step are `growth` times this one's. Where they become large the unit
+    /// changes: by a power of two, so that no digit does.
     pub(super) fn advance(&mut self, growth: f64) {
         const UNIT: f64 = (1_u64 << EPOCH_SHIFT) as f64;
         self.steps += 1;
@@ -54,13 +55,14 @@ impl Progress {
         }
     }
 
-    /// Whether it is time to lower the threshold, at the end of a step that leaves `n_free` rows free: they have been many
-    /// for a while.
+    /// Whether it is time to lower the threshold, at the end of a step that leaves `n_free` rows
+    /// free: they have been many for a while.
     pub(super) fn rows_stay_free(&mut self, n_free: usize, config: &CafePlusConfig) -> bool {
         if !(self.steps + 1).is_multiple_of(config.settings.check_every) {
             return false;
         }
-        let are_free = n_free > 1 && n_free as f64 > config.settings.free_share * config.n_hot as f64;
+        let are_free =
+            n_free > 1 && n_free as f64 > config.settings.free_share * config.n_hot as f64;
         let stay_free = are_free && self.were_free;
         self.were_free = are_free && !stay_free;
         stay_free && self.threshold > config.settings.min_threshold
@@ -80,10 +82,14 @@ impl Progress {
     }
 
     /// What [`Progress::state`] described, and the filter's clock.
-    pub(super) fn restored(config: &CafePlusConfig, state: &StateMap<'_>) -> Result<(Self, u32), StateError> {
+    pub(super) fn restored(
+        config: &CafePlusConfig,
+        state: &StateMap<'_>,
+    ) -> Result<(Self, u32), StateError> {
         let words = u64s(state, NAME)?;
         check_len(NAME, words.len(), 7)?;
-        let damaged = |what: &str| StateError::Damaged { name: NAME, why: format!("{what} is out of range") };
+        let damaged =
+            |what: &str| StateError::Damaged { name: NAME, why: format!("{what} is out of range") };
         let narrow = |word: u64, what| u32::try_from(word).map_err(|_| damaged(what));
         let restored = Self {
             weight: f64::from_bits(words[0]),

@@ -13,9 +13,9 @@ impl CafePlusEmbedding {
         }
     }
 
-    /// Whether more features reach the threshold or own a row than there should be: as many own a row that have faded, as
-    /// others wait for one. They are counted only when enough have reached it since they were last counted, so that
-    /// counting costs nothing much in each step.
+    /// Whether more features reach the threshold or own a row than there should be: as many own a
+    /// row that have faded, as others wait for one. They are counted only when enough have reached
+    /// it since they were last counted, so that counting costs nothing much in each step.
     fn is_overfull(&mut self) -> bool {
         let (n_hot, overfull) = (self.config.n_hot as f64, self.config.settings.overfull);
         if self.progress.n_crossed as f64 <= (overfull - 1.0) * n_hot {
@@ -28,7 +28,8 @@ impl CafePlusEmbedding {
         ask.count() as f64 > overfull * n_hot
     }
 
-    /// Makes the `H`-th largest score the threshold, but not less than its minimum, and gives rows to the top `H - 1`.
+    /// Makes the `H`-th largest score the threshold, but not less than its minimum, and gives rows
+    /// to the top `H - 1`.
     fn reassign(&mut self, vector: &mut [f32], stats: &mut UpdateStats) {
         self.sketch.rebase();
         self.progress.n_crossed = 0;
@@ -37,7 +38,8 @@ impl CafePlusEmbedding {
         self.progress.threshold = self.config.settings.min_threshold;
         let lowest = nth.max(self.progress.limits(0.0).hot);
         if lowest == nth {
-            self.progress.threshold = self.progress.present(nth).max(self.config.settings.min_threshold);
+            self.progress.threshold =
+                self.progress.present(nth).max(self.config.settings.min_threshold);
         }
         let n_above = self.sketch.iter().filter(|slot| slot.score > lowest).count() as u64;
         // Of equal scores those that own a row already come first.

@@ -80,7 +80,8 @@ impl Sketch {
     pub(super) fn buckets(&self, id: FeatureId) -> Buckets {
         let hash = mix64(id.raw(), self.seed);
         // Upper and lower half are independent.
-        let (main, filter) = (reduce(hash, self.main.n_buckets()), reduce(hash << 32, self.filter.n_buckets()));
+        let (main, filter) =
+            (reduce(hash, self.main.n_buckets()), reduce(hash << 32, self.filter.n_buckets()));
         Buckets { main: main as u32, filter: filter as u32 }
     }
 
@@ -94,7 +95,8 @@ impl Sketch {
     /// The row that `id` owns.
     #[inline]
     pub(super) fn row(&self, buckets: Buckets, id: FeatureId) -> Option<u32> {
-        let row_bits = probe(self.main.bucket(buckets.main), id) & probe(self.filter.bucket(buckets.filter), id);
+        let row_bits = probe(self.main.bucket(buckets.main), id)
+            & probe(self.filter.bucket(buckets.filter), id);
         // Not held is all ones, held without a row the marker.
         (row_bits < NO_ROW).then_some(row_bits)
     }
@@ -109,10 +111,20 @@ impl Sketch {
         find(&self.main, main).or_else(|| find(&self.filter, filter))
     }
 
-    /// Adds `weight` to the score of `id`. A newcomer enters the filter; whoever is hot goes on to the main part if there
-    /// is room, as does whoever leaves the filter with a row or an admitted score.
-    pub(super) fn observe(&mut self, at: Buckets, id: FeatureId, weight: f32, limits: Limits) -> Observed {
-        assert!(weight >= 0.0 && weight.is_finite(), "a weight is finite and not negative, got {weight} for {id}");
+    /// Adds `weight` to the score of `id`. A newcomer enters the filter; whoever is hot goes on to
+    /// the main part if there is room, as does whoever leaves the filter with a row or an admitted
+    /// score.
+    pub(super) fn observe(
+        &mut self,
+        at: Buckets,
+        id: FeatureId,
+        weight: f32,
+        limits: Limits,
+    ) -> Observed {
+        assert!(
+            weight >= 0.0 && weight.is_finite(),
+            "a weight is finite and not negative, got {weight} for {id}"
+        );
         let main = self.main.bucket_mut(at.main, self.epoch);
         if let Some(slot) = main.iter_mut().find(|slot| slot.holds(id)) {
             let before = slot.score;
@@ -123,7 +135,8 @@ impl Sketch {
         let start = at.filter as usize * self.filter.n_slots;
         let bucket = self.filter.bucket_mut(at.filter, self.epoch);
         let held = bucket.iter().position(|slot| slot.holds(id));
-        let place = held.unwrap_or_else(|| oldest(bucket, &self.clocks[start..start + bucket.len()], self.now));
+        let place = held
+            .unwrap_or_else(|| oldest(bucket, &self.clocks[start..start + bucket.len()], self.now));
         self.clocks[start + place] = self.now;
         let slot = &mut bucket[place];
         let (before, left) = match held {
@@ -139,7 +152,8 @@ impl Sketch {
         Observed { before, score: slot.score, row: slot.row(), freed_row }
     }
 
-    /// Moves a slot that the filter has given up to the main part, or drops it; returns the row that this frees.
+    /// Moves a slot that the filter has given up to the main part, or drops it; returns the row
+    /// that this frees.
     fn leave_filter(&mut self, slot: Slot, limits: Limits) -> Option<u32> {
         if slot.is_vacant() || (slot.score < limits.admitted && slot.row().is_none()) {
             return None;
@@ -165,14 +179,18 @@ impl Sketch {
         }
     }
 
-    /// Every slot in use, the main part's first; scores are in the present unit after [`Sketch::rebase`].
+    /// Every slot in use, the main part's first; scores are in the present unit after
+    /// [`Sketch::rebase`].
     pub(super) fn iter(&self) -> impl Iterator<Item = Slot> {
         self.main.slots.iter().chain(&self.filter.slots).copied().filter(|slot| !slot.is_vacant())
     }
 
     /// The same with scores in the present unit, whenever that was taken.
     pub(super) fn iter_rebased(&self) -> impl Iterator<Item = Slot> {
-        self.main.rebased(self.epoch).chain(self.filter.rebased(self.epoch)).filter(|slot| !slot.is_vacant())
+        self.main
+            .rebased(self.epoch)
+            .chain(self.filter.rebased(self.epoch))
+            .filter(|slot| !slot.is_vacant())
     }
 
     /// The same to be changed.
@@ -184,21 +202,35 @@ impl Sketch {
         self.main.bytes() + self.filter.bytes() + size_of_val(self.clocks.as_slice()) as u64
     }
 
-    /// Slots with scores in the present unit, so that no epochs need to be kept; with the filter's clocks.
+    /// Slots with scores in the present unit, so that no epochs need to be kept; with the filter's
+    /// clocks.
     pub(super) fn state(&self) -> [(&'static str, StateView<'_>); 2] {
         let words = |slot: Slot| [slot.id_low, slot.id_high_row, slot.score.to_bits()];
         let main = self.main.rebased(self.epoch).flat_map(words).collect();
         let filter = self.filter.rebased(self.epoch).zip(&self.clocks);
-        let filter = filter.flat_map(|(slot, &clock)| words(slot).into_iter().chain([clock])).collect();
-        [("sketch_slots", StateView::U32(Cow::Owned(main))), ("filter_slots", StateView::U32(Cow::Owned(filter)))]
+        let filter =
+            filter.flat_map(|(slot, &clock)| words(slot).into_iter().chain([clock])).collect();
+        [
+            ("sketch_slots", StateView::U32(Cow::Owned(main))),
+            ("filter_slots", StateView::U32(Cow::Owned(filter))),
+        ]
     }
 
     /// The sketch that [`Sketch::state`] described, of the sizes of `self`.
-    pub(super) fn restored(&self, state: &StateMap<'_>, epoch: u32, now: u32) -> Result<Self, StateError> {
+    pub(super) fn restored(
+        &self,
+        state: &StateMap<'_>,
+        epoch: u32,
+        now: u32,
+    ) -> Result<Self, StateError> {
         let (main, filter) = (u32s(state, "sketch_slots")?, u32s(state, "filter_slots")?);
         check_len("sketch_slots", main.len(), 3 * self.main.slots.len())?;
         check_len("filter_slots", filter.len(), 4 * self.filter.slots.len())?;
-        let slot = |words: &[u32]| Slot { id_low: words[0], id_high_row: words[1], score: f32::from_bits(words[2]) };
+        let slot = |words: &[u32]| Slot {
+            id_low: words[0],
+            id_high_row: words[1],
+            score: f32::from_bits(words[2]),
+        };
         let restored = Self {
             main: self.main.with_slots(main.chunks_exact(3).map(slot).collect(), epoch),
             filter: self.filter.with_slots(filter.chunks_exact(4).map(slot).collect(), epoch),
@@ -209,8 +241,10 @@ impl Sketch {
         };
         restored.main.check("sketch_slots", |id| restored.buckets(id).main)?;
         restored.filter.check("filter_slots", |id| restored.buckets(id).filter)?;
-        let in_main = |id| restored.main.bucket(restored.buckets(id).main).iter().any(|slot| slot.holds(id));
-        let mut in_filter = restored.filter.slots.iter().filter(|slot| !slot.is_vacant()).map(|slot| slot.id());
+        let in_main =
+            |id| restored.main.bucket(restored.buckets(id).main).iter().any(|slot| slot.holds(id));
+        let mut in_filter =
+            restored.filter.slots.iter().filter(|slot| !slot.is_vacant()).map(|slot| slot.id());
         match in_filter.find(|&id| in_main(id)) {
             None => Ok(restored),
             Some(id) => Err(damaged("filter_slots", format!("{id} is in the main part, too"))),
@@ -250,7 +284,8 @@ impl Table {
     #[inline]
     fn bucket_mut(&mut self, bucket: u32, epoch: u32) -> &mut [Slot] {
         let start = bucket as usize * self.n_slots;
-        let (slots, since) = (&mut self.slots[start..start + self.n_slots], &mut self.epochs[bucket as usize]);
+        let (slots, since) =
+            (&mut self.slots[start..start + self.n_slots], &mut self.epochs[bucket as usize]);
         if *since != epoch {
             for slot in &mut *slots {
                 *slot = slot.rebased(epoch - *since);
@@ -267,7 +302,9 @@ impl Table {
 
     fn rebased(&self, epoch: u32) -> impl Iterator<Item = Slot> {
         let buckets = self.slots.chunks_exact(self.n_slots).zip(&self.epochs);
-        buckets.flat_map(move |(slots, &since)| slots.iter().map(move |slot| slot.rebased(epoch - since)))
+        buckets.flat_map(move |(slots, &since)| {
+            slots.iter().map(move |slot| slot.rebased(epoch - since))
+        })
     }
 
     fn bytes(&self) -> u64 {
@@ -275,7 +312,11 @@ impl Table {
     }
 
     /// Every feature is in its bucket, once, with a score that a sketch can have.
-    fn check(&self, name: &'static str, bucket_of: impl Fn(FeatureId) -> u32) -> Result<(), StateError> {
+    fn check(
+        &self,
+        name: &'static str,
+        bucket_of: impl Fn(FeatureId) -> u32,
+    ) -> Result<(), StateError> {
         for (at, slot) in self.slots.iter().enumerate() {
             let first = at - at % self.n_slots;
             if !(slot.score >= 0.0 && slot.score.is_finite()) {
@@ -283,10 +324,16 @@ impl Table {
             }
             if slot.is_vacant() {
                 if *slot != Slot::VACANT {
-                    return Err(damaged(name, format!("slot {at} is vacant and has a score or id")));
+                    return Err(damaged(
+                        name,
+                        format!("slot {at} is vacant and has a score or id"),
+                    ));
                 }
             } else if bucket_of(slot.id()) as usize * self.n_slots != first {
-                return Err(damaged(name, format!("slot {at} holds {}, which belongs elsewhere", slot.id())));
+                return Err(damaged(
+                    name,
+                    format!("slot {at} holds {}, which belongs elsewhere", slot.id()),
+                ));
             } else if self.slots[first..at].iter().any(|other| other.holds(slot.id())) {
                 return Err(damaged(name, format!("slot {at} holds {} a second time", slot.id())));
             }
@@ -299,9 +346,12 @@ fn damaged(name: &'static str, why: String) -> StateError {
     StateError::Damaged { name, why }
 }
 
-/// The place that a newcomer takes: the first vacant one, or else that of the feature not seen for longest.
+/// The place that a newcomer takes: the first vacant one, or else that of the feature not seen for
+/// longest.
 fn oldest(bucket: &[Slot], clocks: &[u32], now: u32) -> usize {
-    let age = |place: usize| if bucket[place].is_vacant() { u32::MAX } else { now.wrapping_sub(clocks[place]) };
+    let age = |place: usize| {
+        if bucket[place].is_vacant() { u32::MAX } else { now.wrapping_sub(clocks[place]) }
+    };
     (0..bucket.len()).rev().max_by_key(|&place| age(place)).expect("a bucket has a slot")
 }
 

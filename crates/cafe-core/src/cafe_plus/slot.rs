@@ -30,14 +30,19 @@ impl Slot {
     }
 
     #[inline]
-    #[allow(clippy::needless_bitwise_bool, reason = "a lazy operator would be a branch that nothing foresees")]
+    #[allow(
+        clippy::needless_bitwise_bool,
+        reason = "a lazy operator would be a branch that nothing foresees"
+    )]
     pub(super) fn holds(self, id: FeatureId) -> bool {
         let row_if_equal = self.id_high_row ^ high_bits(id);
         (self.id_low == id.raw() as u32) & (row_if_equal <= ROW_MASK) & (row_if_equal != EMPTY)
     }
 
     pub(super) fn id(self) -> FeatureId {
-        FeatureId::from_raw((u64::from(self.id_high_row >> ROW_BITS) << 32) | u64::from(self.id_low))
+        FeatureId::from_raw(
+            (u64::from(self.id_high_row >> ROW_BITS) << 32) | u64::from(self.id_low),
+        )
     }
 
     #[inline]
@@ -65,8 +70,8 @@ fn high_bits(id: FeatureId) -> u32 {
 /// The binary logarithm of what weights are divided by from one epoch to the next.
 pub(super) const EPOCH_SHIFT: u32 = 16;
 
-/// A score in the unit of `n_epochs` epochs later. A power of two changes no digit; what becomes too small for all
-/// digits is nothing, so that two re-basings are the same as both at once.
+/// A score in the unit of `n_epochs` epochs later. A power of two changes no digit; what becomes
+/// too small for all digits is nothing, so that two re-basings are the same as both at once.
 fn rebased(score: f32, n_epochs: u32) -> f32 {
     // Even the least score is saved and comes back as it is.
     if n_epochs == 0 {
@@ -77,7 +82,8 @@ fn rebased(score: f32, n_epochs: u32) -> f32 {
     if rebased < f64::from(f32::MIN_POSITIVE) { 0.0 } else { rebased as f32 }
 }
 
-/// The row number of `id`, all ones if it owns none; as an operand of `&`, so that two buckets take no branch.
+/// The row number of `id`, all ones if it owns none; as an operand of `&`, so that two buckets take
+/// no branch.
 #[inline]
 pub(super) fn probe(bucket: &[Slot], id: FeatureId) -> u32 {
     bucket.iter().fold(u32::MAX, |row_bits, slot| {
@@ -97,7 +103,10 @@ mod tests {
         assert_eq!(size_of::<Slot>(), 12);
         let mut slot = Slot::new(FeatureId::missing(127), 2.0);
         slot.set_row(Some(EMPTY - 1));
-        assert_eq!((slot.id(), slot.row(), slot.is_vacant()), (FeatureId::missing(127), Some(EMPTY - 1), false));
+        assert_eq!(
+            (slot.id(), slot.row(), slot.is_vacant()),
+            (FeatureId::missing(127), Some(EMPTY - 1), false)
+        );
         assert!(!Slot::VACANT.holds(FeatureId::from_raw(0)) && Slot::VACANT.is_vacant());
     }
 

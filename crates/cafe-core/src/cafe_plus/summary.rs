@@ -8,7 +8,10 @@ use crate::{HotFeature, TierSummary};
 impl CafePlusEmbedding {
     pub(super) fn owners(&self) -> Vec<HotFeature> {
         let owners = self.sketch.iter_rebased().filter(|slot| slot.row().is_some());
-        let present = |slot: Slot| HotFeature { id: slot.id(), score: Some(self.progress.present(slot.score)) };
+        let present = |slot: Slot| HotFeature {
+            id: slot.id(),
+            score: Some(self.progress.present(slot.score)),
+        };
         by_score(owners.map(present).collect())
     }
 
@@ -20,7 +23,8 @@ impl CafePlusEmbedding {
             hot_rows: (self.config.n_hot - self.free.len()) as u64,
             hot_rows_by_field: count_by_field(owners, self.config.fields.len()),
             knows_features: true,
-            slots: ((self.config.n_main_buckets + self.config.n_filter_buckets) * self.config.settings.slots) as u64,
+            slots: ((self.config.n_main_buckets + self.config.n_filter_buckets)
+                * self.config.settings.slots) as u64,
             slots_in_use: self.sketch.iter().count() as u64,
             thresholds: vec![self.progress.threshold],
             score_counts: count_by_exponent(scores),

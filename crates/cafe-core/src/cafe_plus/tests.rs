@@ -1,4 +1,5 @@
-//! The sketch of CAFE+ against a plain twin: a list for each bucket, every list brought to each new unit at once.
+//! The sketch of CAFE+ against a plain twin: a list for each bucket, every list brought to each new
+//! unit at once.
 
 use std::collections::BTreeMap;
 
@@ -49,7 +50,8 @@ impl Twin {
         if place.is_none() {
             for at in 0..bucket.len() {
                 let Some(held) = bucket[at] else { continue };
-                let is_lighter = |than: usize| bucket[than].is_some_and(|other| held.score < other.score);
+                let is_lighter =
+                    |than: usize| bucket[than].is_some_and(|other| held.score < other.score);
                 if held.row.is_none() && place.is_none_or(is_lighter) {
                     place = Some(at);
                 }
@@ -74,7 +76,9 @@ impl Twin {
         self.now += 1;
         let bucket = Self::bucket(&mut self.filter, at.1, self.n_slots);
         let mut left = None;
-        let place = if let Some(place) = bucket.iter().position(|entry| entry.is_some_and(|entry| entry.id == id)) {
+        let place = if let Some(place) =
+            bucket.iter().position(|entry| entry.is_some_and(|entry| entry.id == id))
+        {
             place
         } else {
             let vacant = bucket.iter().position(Option::is_none);
@@ -109,14 +113,20 @@ impl Twin {
 
     fn entries(&self) -> [BTreeMap<u64, (f32, Option<u32>)>; 2] {
         [&self.main, &self.filter].map(|part| {
-            part.values().flatten().flatten().map(|entry| (entry.id.raw(), (entry.score, entry.row))).collect()
+            part.values()
+                .flatten()
+                .flatten()
+                .map(|entry| (entry.id.raw(), (entry.score, entry.row)))
+                .collect()
         })
     }
 }
 
 fn entries(sketch: &Sketch) -> [BTreeMap<u64, (f32, Option<u32>)>; 2] {
     let used = |slots: Vec<Slot>| slots.into_iter().filter(|slot| !slot.is_vacant());
-    sketch.parts().map(|slots| used(slots).map(|slot| (slot.id().raw(), (slot.score, slot.row()))).collect())
+    sketch
+        .parts()
+        .map(|slots| used(slots).map(|slot| (slot.id().raw(), (slot.score, slot.row()))).collect())
 }
 
 /// A bucket of each part.
@@ -192,7 +202,8 @@ fn a_feature_goes_from_the_filter_to_the_main_part() {
     observe(3, 1.0); // 2 leaves and is not admitted
     assert_eq!(observe(2, 1.0).before, 0.0); // 1 leaves and is; 2 begins anew
     assert_eq!(observe(3, 9.0).score, 10.0); // hot
-    let raws = |slots: &[Slot]| slots.iter().map(|slot| (slot.id().raw(), slot.score)).collect::<Vec<_>>();
+    let raws =
+        |slots: &[Slot]| slots.iter().map(|slot| (slot.id().raw(), slot.score)).collect::<Vec<_>>();
     let [main, filter] = sketch.parts();
     assert_eq!(raws(&main), [(1, 7.0), (3, 10.0)]);
     assert_eq!(filter.iter().filter(|slot| !slot.is_vacant()).count(), 1);

@@ -10,7 +10,8 @@ use crate::prefetch::AHEAD;
 use crate::workers::{Buffers, for_each};
 use crate::{FeatureId, UpdateStats, Workers};
 
-/// Buffers of one update, kept from step to step. What there is of each distinct feature lies at its place in `batch`.
+/// Buffers of one update, kept from step to step. What there is of each distinct feature lies at
+/// its place in `batch`.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Scratch {
     pub(super) batch: ByField,
@@ -31,7 +32,11 @@ pub(super) struct Scratch {
 
 impl Scratch {
     pub(super) fn new(config: &CafePlusConfig) -> Self {
-        Self { batch: ByField::new(config.fields.len(), config.dim), vector: vec![0.0; config.dim], ..Self::default() }
+        Self {
+            batch: ByField::new(config.fields.len(), config.dim),
+            vector: vec![0.0; config.dim],
+            ..Self::default()
+        }
     }
 
     /// Sorts a batch by field and makes room for its features.
@@ -46,8 +51,9 @@ impl Scratch {
 }
 
 impl CafePlusEmbedding {
-    /// Every gradient to the rows that its lookup read, but for hot rows and fields of own rows, which come after; and
-    /// what each feature's score is. Fields share nothing here, so threads may take one each.
+    /// Every gradient to the rows that its lookup read, but for hot rows and fields of own rows,
+    /// which come after; and what each feature's score is. Fields share nothing here, so threads
+    /// may take one each.
     pub(super) fn step_fields(
         &mut self,
         scratch: &mut Scratch,
@@ -63,7 +69,8 @@ impl CafePlusEmbedding {
         let (config, sketch, cold, weight) = (&*config, &*sketch, &*cold, progress.weight);
         let mut next_row = config.n_hot as u32;
         let steps = batch.parts().map(|part| {
-            let (n, n_rows, first_row) = (part.occurrences.len(), cold.n_rows(part.field), next_row);
+            let (n, n_rows, first_row) =
+                (part.occurrences.len(), cold.n_rows(part.field), next_row);
             next_row += n_rows as u32;
             FieldStep {
                 config,
@@ -84,8 +91,14 @@ impl CafePlusEmbedding {
         });
     }
 
-    /// Hot rows take their steps, and the sketch is told of importance, in the order in which the batch names features.
-    pub(super) fn observe(&mut self, scratch: &mut Scratch, learning_rate: f32, stats: &mut UpdateStats) {
+    /// Hot rows take their steps, and the sketch is told of importance, in the order in which the
+    /// batch names features.
+    pub(super) fn observe(
+        &mut self,
+        scratch: &mut Scratch,
+        learning_rate: f32,
+        stats: &mut UpdateStats,
+    ) {
         let Scratch { batch, scores, buckets, routes, candidates, .. } = scratch;
         let limits = self.progress.limits(self.config.settings.admission_score);
         candidates.clear();
@@ -134,8 +147,13 @@ impl CafePlusEmbedding {
         for &place in &*candidates {
             let Some(&row_idx) = self.free.last() else { return };
             let id = FeatureId::from_raw(batch.key(place as usize));
-            // A later feature of the batch may have taken the slot, or the threshold may have been raised.
-            if self.sketch.get(id).is_some_and(|slot| slot.row().is_none() && slot.score >= limits.hot) {
+            // A later feature of the batch may have taken the slot, or the threshold may have been
+            // raised.
+            if self
+                .sketch
+                .get(id)
+                .is_some_and(|slot| slot.row().is_none() && slot.score >= limits.hot)
+            {
                 self.free.pop();
                 copy_shared(&mut self.rows, (self.cold.shared_row(id), row_idx), vector);
                 self.sketch.set_row(id, row_idx);

@@ -2,7 +2,8 @@
 
 use super::{FrequencyConfig, FrequencySketch};
 use crate::{
-    Embedding, FeatureId, HotFeature, Memory, StateError, StateMap, StateView, TierSummary, UpdateStats, Workers,
+    Embedding, FeatureId, HotFeature, Memory, StateError, StateMap, StateView, TierSummary,
+    UpdateStats, Workers,
 };
 
 /// Counts what another embedding is trained on, and answers [`Embedding::frequencies`].
@@ -51,7 +52,8 @@ impl Embedding for FrequencyEmbedding {
     }
 
     fn memory(&self) -> Memory {
-        Memory { sketch_bytes: self.frequencies.bytes(), ..Memory::default() }.plus(self.inner.memory())
+        Memory { sketch_bytes: self.frequencies.bytes(), ..Memory::default() }
+            .plus(self.inner.memory())
     }
 
     fn hot_features(&self) -> Vec<HotFeature> {

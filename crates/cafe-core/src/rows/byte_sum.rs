@@ -1,8 +1,9 @@
 //! A growing sum of positive numbers in one byte.
 //!
-//! The byte is the sum's logarithm in steps of a quarter of an octave, over 63 octaves: small enough for the squared
-//! gradients of a rare feature in a batch of tens of thousands, large enough for the row of a field after a billion steps.
-//! Steps of an eighth would leave half the range, and runs with large batches fall out of it.
+//! The byte is the sum's logarithm in steps of a quarter of an octave, over 63 octaves: small
+//! enough for the squared gradients of a rare feature in a batch of tens of thousands, large enough
+//! for the row of a field after a billion steps. Steps of an eighth would leave half the range, and
+//! runs with large batches fall out of it.
 //!
 //! Rounding is random, up with the probability that makes the stored sum right in the mean:
 //!
@@ -10,13 +11,14 @@
 //! P(up) = (sum - lower) / (upper - lower)      E[stored] = sum
 //! ```
 //!
-//! So the mean stays exact over any number of additions, though most of them change nothing: a Morris counter (1978) with
-//! base 2^(1/4), whose standard deviation is at most sqrt((2^(1/4) - 1) / 2) = 31 % of the sum; the rate of a row, which goes
-//! by its root, is off by about 15 %.
+//! So the mean stays exact over any number of additions, though most of them change nothing: a
+//! Morris counter (1978) with base 2^(1/4), whose standard deviation is at most sqrt((2^(1/4) - 1)
+//! / 2) = 31 % of the sum; the rate of a row, which goes by its root, is off by about 15 %.
 
 /// No gradient yet: a sum of 0.
 pub(super) const ZERO: u8 = 0;
-/// The largest sum; larger ones stay there. The code above it is none, so that damaged states are seen.
+/// The largest sum; larger ones stay there. The code above it is none, so that damaged states are
+/// seen.
 pub(super) const LARGEST: u8 = 254;
 
 /// Codes an octave.
@@ -32,7 +34,8 @@ const SUMS: [f32; 256] = {
     let mut code = 1;
     while code < sums.len() {
         let exponent = 127 + LEAST + ((code - 1) / STEPS) as i32;
-        sums[code] = f32::from_bits((exponent as u32) << MANTISSA_BITS | MANTISSAS[(code - 1) % STEPS]);
+        sums[code] =
+            f32::from_bits((exponent as u32) << MANTISSA_BITS | MANTISSAS[(code - 1) % STEPS]);
         code += 1;
     }
     sums
@@ -44,8 +47,8 @@ pub(super) fn decode(code: u8) -> f32 {
     SUMS[usize::from(code)]
 }
 
-/// The code of a sum, rounded with noise that is uniform over its 32 bits. A sum below the least becomes that one: a row
-/// that had a gradient is not taken for one that had none.
+/// The code of a sum, rounded with noise that is uniform over its 32 bits. A sum below the least
+/// becomes that one: a row that had a gradient is not taken for one that had none.
 #[inline]
 pub(super) fn encode(sum: f32, noise: u32) -> u8 {
     if sum < SUMS[1] {
@@ -76,9 +79,16 @@ mod tests {
         assert_eq!((decode(ZERO), decode(1)), (0.0, 2.0_f32.powi(LEAST)));
         for code in 1..=LARGEST {
             let exact = 2.0_f64.powf(f64::from(LEAST) + f64::from(code - 1) / 4.0);
-            assert!((f64::from(decode(code)) / exact - 1.0).abs() < 1e-7, "{code}: {}", decode(code));
+            assert!(
+                (f64::from(decode(code)) / exact - 1.0).abs() < 1e-7,
+                "{code}: {}",
+                decode(code)
+            );
             // What is on the grid stays there, whatever the noise.
-            assert!([0, 1 << 31, u32::MAX].iter().all(|&noise| encode(decode(code), noise) == code), "{code}");
+            assert!(
+                [0, 1 << 31, u32::MAX].iter().all(|&noise| encode(decode(code), noise) == code),
+                "{code}"
+            );
         }
         assert_eq!(encode(0.0, u32::MAX), ZERO);
         for (tiny, huge) in [(1e-30, 1e6), (f32::MIN_POSITIVE, f32::MAX), (1e-16, f32::INFINITY)] {
@@ -104,8 +114,8 @@ mod tests {
             prop_assert!((mean / f64::from(sum) - 1.0).abs() < 1e-6, "{sum}: {mean}");
         }
 
-        /// Many runs of a row's life, most of whose additions are far below a step of the code: the mean is the sum, and the
-        /// spread is that of a Morris counter.
+        /// Many runs of a row's life, most of whose additions are far below a step of the code: the
+        /// mean is the sum, and the spread is that of a Morris counter.
         #[test]
         fn a_sum_of_many_small_parts_is_right_in_the_mean(scale in -40.0_f32..-5.0, seed: u64) {
             const RUNS: u64 = 400;

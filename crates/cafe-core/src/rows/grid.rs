@@ -1,8 +1,9 @@
 //! The numbers that 16 and 8 bits can hold, and how a value gets onto them.
 //!
-//! Rounding takes 16 bits of noise: a value goes up by one step where the noise exceeds what is missing, so uniform noise
-//! rounds without bias and [`NEAREST`], the noise in the middle, rounds to the nearest. All of it is integer arithmetic
-//! on the bits of an `f32`, without a branch: the loops around it become vector instructions on any processor.
+//! Rounding takes 16 bits of noise: a value goes up by one step where the noise exceeds what is
+//! missing, so uniform noise rounds without bias and [`NEAREST`], the noise in the middle, rounds
+//! to the nearest. All of it is integer arithmetic on the bits of an `f32`, without a branch: the
+//! loops around it become vector instructions on any processor.
 
 /// Values in a chunk.
 pub(super) const LANES: usize = 8;
@@ -45,8 +46,9 @@ impl Half for Bf16 {
 
 /// IEEE half precision.
 ///
-/// From 2^-14 on it has 13 bits of mantissa less than `f32` and another bias of the exponent. Below, its step is 2^-24,
-/// which is its step just above 2^-14, too: there a value is moved up by 2^-14, and its code down as far.
+/// From 2^-14 on it has 13 bits of mantissa less than `f32` and another bias of the exponent.
+/// Below, its step is 2^-24, which is its step just above 2^-14, too: there a value is moved up by
+/// 2^-14, and its code down as far.
 pub(super) struct F16;
 
 impl F16 {
@@ -63,8 +65,13 @@ impl Half for F16 {
     fn decode(bits: u16) -> f32 {
         let magnitude = u32::from(bits & 0x7fff);
         let finite = (magnitude + Self::BIAS) << Self::DROPPED;
-        let normal = f32::from_bits(if magnitude >= u32::from(Self::EXPONENT) { finite | INFINITE } else { finite });
-        let small = f32::from_bits((magnitude + Self::BIAS + (1 << 10)) << Self::DROPPED) - Self::LEAST_NORMAL;
+        let normal = f32::from_bits(if magnitude >= u32::from(Self::EXPONENT) {
+            finite | INFINITE
+        } else {
+            finite
+        });
+        let small = f32::from_bits((magnitude + Self::BIAS + (1 << 10)) << Self::DROPPED)
+            - Self::LEAST_NORMAL;
         let unsigned = if magnitude < 1 << 10 { small } else { normal };
         f32::from_bits(unsigned.to_bits() | (u32::from(bits & 0x8000) << 16))
     }
@@ -75,7 +82,8 @@ impl Half for F16 {
         let is_small = unsigned < Self::LEAST_NORMAL;
         let moved = if is_small { unsigned + Self::LEAST_NORMAL } else { unsigned };
         let bias = if is_small { Self::BIAS + (1 << 10) } else { Self::BIAS };
-        let magnitude = ((moved.to_bits() + (noise >> (NOISE_BITS - Self::DROPPED))) >> Self::DROPPED) - bias;
+        let magnitude =
+            ((moved.to_bits() + (noise >> (NOISE_BITS - Self::DROPPED))) >> Self::DROPPED) - bias;
         with_sign(value, magnitude.min(u32::from(Self::EXPONENT)))
     }
 }
@@ -95,8 +103,8 @@ impl Unit {
     /// The exponent of the unit in a row of the largest `f32`.
     pub(super) const MAX_EXPONENT: u8 = 249;
 
-    /// The exponent of the least unit, no less than 2^-126, of which 127 are no less than the largest magnitude of a row,
-    /// given by its bits.
+    /// The exponent of the least unit, no less than 2^-126, of which 127 are no less than the
+    /// largest magnitude of a row, given by its bits.
     #[inline]
     pub(super) fn exponent(largest_bits: u32) -> u8 {
         if largest_bits >= INFINITE {
@@ -150,9 +158,13 @@ mod tests {
     #[test]
     fn codes_mean_what_the_half_crate_says() {
         for bits in 0..=u16::MAX {
-            let (f16, bf16) = (half::f16::from_bits(bits).to_f32(), half::bf16::from_bits(bits).to_f32());
+            let (f16, bf16) =
+                (half::f16::from_bits(bits).to_f32(), half::bf16::from_bits(bits).to_f32());
             for (got, expected) in [(F16::decode(bits), f16), (Bf16::decode(bits), bf16)] {
-                assert!(got.to_bits() == expected.to_bits() || got.is_nan() && expected.is_nan(), "{bits:#x}: {got}");
+                assert!(
+                    got.to_bits() == expected.to_bits() || got.is_nan() && expected.is_nan(),
+                    "{bits:#x}: {got}"
+                );
             }
             for noise in [0, NEAREST, (1 << NOISE_BITS) - 1] {
                 if f16.is_finite() {
@@ -167,13 +179,17 @@ mod tests {
 
     #[test]
     fn what_is_not_finite_stays_so() {
-        for value in [f32::INFINITY, f32::NEG_INFINITY, f32::NAN, -f32::NAN, f32::from_bits(0x7fff_ffff)] {
+        for value in
+            [f32::INFINITY, f32::NEG_INFINITY, f32::NAN, -f32::NAN, f32::from_bits(0x7fff_ffff)]
+        {
             for noise in [0, NEAREST, (1 << NOISE_BITS) - 1] {
                 assert!(!F16::decode(F16::encode(value, noise)).is_finite());
                 assert!(!Bf16::decode(Bf16::encode(value, noise)).is_finite());
             }
             let exponent = Unit::exponent(larger(0, value));
-            assert!([-127, 0, 127].iter().all(|&code| !Unit::new(exponent).decode(code).is_finite()));
+            assert!(
+                [-127, 0, 127].iter().all(|&code| !Unit::new(exponent).decode(code).is_finite())
+            );
         }
         assert_eq!(F16::decode(F16::encode(65_504.0, NEAREST)), 65_504.0);
         assert_eq!(F16::decode(F16::encode(-65_536.0, 0)), f32::NEG_INFINITY);
@@ -211,7 +227,8 @@ mod tests {
                     Bf16::decode(Bf16::encode(value, 0)),
                 ),
             ] {
-                // Equal but for ties, and for values so near to a tie below 2^-14 that moving them up rounds to it.
+                // Equal but for ties, and for values so near to a tie below 2^-14 that moving them
+                // up rounds to it.
                 let is_as_near = (f64::from(got) - f64::from(value)).abs()
                     <= (f64::from(expected) - f64::from(value)).abs() + 2_f64.powi(-37);
                 prop_assert!(got == expected || is_as_near, "{value}: {got}, not {expected}");

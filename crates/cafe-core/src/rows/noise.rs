@@ -1,14 +1,16 @@
-//! Where stochastic rounding gets its chance from: a hash, no generator with a state that threads would have to share.
+//! Where stochastic rounding gets its chance from: a hash, no generator with a state that threads
+//! would have to share.
 
 use super::grid::{LANES, NOISE_BITS};
 use crate::hash::finalise;
 use crate::mix64;
 
-/// Counts a table's updates: noise is a function of the update's number, the row's number and the position in the row.
+/// Counts a table's updates: noise is a function of the update's number, the row's number and the
+/// position in the row.
 ///
-/// So it depends neither on threads nor on the order in which the rows of an update step. What a row is rounded by is new
-/// in every update, even where the gradient is the same again: a hash of the new values alone would round a row that was
-/// left where it is in the same way for ever.
+/// So it depends neither on threads nor on the order in which the rows of an update step. What a
+/// row is rounded by is new in every update, even where the gradient is the same again: a hash of
+/// the new values alone would round a row that was left where it is in the same way for ever.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Clock {
     updates: u64,
@@ -18,7 +20,8 @@ pub(super) struct Clock {
 impl Clock {
     /// No run makes as many.
     pub(super) const MAX_UPDATES: u64 = 1 << 53;
-    /// One for all tables and runs: where a value is rounded to depends on the value, too, and values differ.
+    /// One for all tables and runs: where a value is rounded to depends on the value, too, and
+    /// values differ.
     const SEED: u64 = 0x57_0c4a_5712;
 
     pub(super) fn at(updates: u64) -> Self {
@@ -52,7 +55,8 @@ impl Noise {
         const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
         const { assert!(NOISE_BITS == u16::BITS && LANES == 8) };
         let start = self.0.wrapping_add((at as u64).wrapping_mul(GOLDEN));
-        let words = (u128::from(product(start)) << 64) | u128::from(product(start.wrapping_add(GOLDEN)));
+        let words =
+            (u128::from(product(start)) << 64) | u128::from(product(start.wrapping_add(GOLDEN)));
         let bytes = words.to_le_bytes();
         let (pairs, _) = bytes.as_chunks::<2>();
         std::array::from_fn(|lane| u32::from(u16::from_le_bytes(pairs[lane])))
@@ -66,7 +70,8 @@ impl Noise {
     }
 }
 
-/// 64 bits of a counter by one long product: a step of `wyrand` (Wang Yi), which is cheap and tested.
+/// 64 bits of a counter by one long product: a step of `wyrand` (Wang Yi), which is cheap and
+/// tested.
 #[inline]
 fn product(counter: u64) -> u64 {
     let product = u128::from(counter) * u128::from(counter ^ 0xe703_7ed1_a0b4_28db);
@@ -77,7 +82,8 @@ fn product(counter: u64) -> u64 {
 mod tests {
     use super::*;
 
-    /// Correlations between the noises of a row, of its neighbour and of other updates are those of chance.
+    /// Correlations between the noises of a row, of its neighbour and of other updates are those of
+    /// chance.
     #[test]
     fn noise_is_uniform_and_independent() {
         const N: usize = 20_000;

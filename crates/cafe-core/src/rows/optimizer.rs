@@ -42,7 +42,10 @@ impl Memories {
 
     pub(super) fn bytes(&self) -> u64 {
         let Self { squares, means, counts, codes } = self;
-        (size_of_val(&**squares) + size_of_val(&**means) + size_of_val(&**counts) + size_of_val(&**codes)) as u64
+        (size_of_val(&**squares)
+            + size_of_val(&**means)
+            + size_of_val(&**counts)
+            + size_of_val(&**codes)) as u64
     }
 
     #[inline]
@@ -71,10 +74,16 @@ impl<'a> MemoriesMut<'a> {
         }
     }
 
-    /// What a row's gradient is multiplied by, where that is one number for all values and takes no noise; then the row's
-    /// step is counted.
+    /// What a row's gradient is multiplied by, where that is one number for all values and takes no
+    /// noise; then the row's step is counted.
     #[inline]
-    pub(super) fn scale(&mut self, optimizer: RowOptimizer, row: usize, grad: &[f32], rate: f32) -> Option<f32> {
+    pub(super) fn scale(
+        &mut self,
+        optimizer: RowOptimizer,
+        row: usize,
+        grad: &[f32],
+        rate: f32,
+    ) -> Option<f32> {
         match optimizer {
             RowOptimizer::Sgd => Some(rate),
             RowOptimizer::RowWiseAdagrad { epsilon, accumulator: Accumulator::F32 } => {
@@ -90,7 +99,14 @@ impl<'a> MemoriesMut<'a> {
 
     /// The same for row-wise Adagrad with its sum in a byte.
     #[inline]
-    pub(super) fn byte_scale(&mut self, row: usize, grad: &[f32], rate: f32, epsilon: f32, noise: Noise) -> f32 {
+    pub(super) fn byte_scale(
+        &mut self,
+        row: usize,
+        grad: &[f32],
+        rate: f32,
+        epsilon: f32,
+        noise: Noise,
+    ) -> f32 {
         let code = &mut self.codes[row];
         let sum = byte_sum::decode(*code) + mean_square(grad);
         *code = byte_sum::encode(sum, noise.of_sum());
@@ -145,7 +161,8 @@ fn mean_square(grad: &[f32]) -> f32 {
 
 /// How far a row goes.
 pub(super) trait Descent {
-    /// What is subtracted from `N` values of the row from `at` on; the same however often it is asked.
+    /// What is subtracted from `N` values of the row from `at` on; the same however often it is
+    /// asked.
     fn delta<const N: usize>(&self, at: usize) -> [f32; N];
 }
 
@@ -175,7 +192,9 @@ impl Descent for Normalised<'_> {
     #[inline]
     fn delta<const N: usize>(&self, at: usize) -> [f32; N] {
         let (direction, squares) = (lanes::<N>(self.direction, at), lanes::<N>(self.squares, at));
-        std::array::from_fn(|k| self.rate * direction[k] / (squares[k].sqrt() * self.root_scale + self.epsilon))
+        std::array::from_fn(|k| {
+            self.rate * direction[k] / (squares[k].sqrt() * self.root_scale + self.epsilon)
+        })
     }
 }
 

@@ -21,16 +21,22 @@ const COUNTS: &str = "row_counts";
 const UPDATES: &str = "row_updates";
 
 impl RowTable {
-    /// The arrays that the format has: values; exponents of `i8` rows; accumulators (`f32`, or a byte each) or moments;
-    /// and, where steps are rounded, the number of updates, which the rounding depends on.
+    /// The arrays that the format has: values; exponents of `i8` rows; accumulators (`f32`, or a
+    /// byte each) or moments; and, where steps are rounded, the number of updates, which the
+    /// rounding depends on.
     pub(crate) fn state(&self) -> Vec<(&'static str, StateView<'_>)> {
         let f32s = |values| StateView::F32(Cow::Borrowed(values));
         let Memories { squares, means, counts, codes } = &self.memories;
         let mut state = match &self.values {
             Owned::F32(values) => vec![(ROWS, f32s(values))],
-            Owned::F16(halves) | Owned::Bf16(halves) => vec![(ROWS, StateView::U16(Cow::Borrowed(halves)))],
+            Owned::F16(halves) | Owned::Bf16(halves) => {
+                vec![(ROWS, StateView::U16(Cow::Borrowed(halves)))]
+            }
             Owned::I8(codes, exponents) => {
-                vec![(ROWS, StateView::I8(Cow::Borrowed(codes))), (EXPONENTS, StateView::U8(Cow::Borrowed(exponents)))]
+                vec![
+                    (ROWS, StateView::I8(Cow::Borrowed(codes))),
+                    (EXPONENTS, StateView::U8(Cow::Borrowed(exponents))),
+                ]
             }
         };
         match self.format.optimizer {
@@ -54,7 +60,11 @@ impl RowTable {
     }
 
     /// The table that [`RowTable::state`] described, with `n_rows` rows and the settings of `self`.
-    pub(crate) fn restored(&self, n_rows: usize, state: &mut StateMap<'_>) -> Result<Self, StateError> {
+    pub(crate) fn restored(
+        &self,
+        n_rows: usize,
+        state: &mut StateMap<'_>,
+    ) -> Result<Self, StateError> {
         Ok(Self {
             values: restored_values(self.format.precision, n_rows, self.dim, state)?,
             memories: restored_memories(self.format.optimizer, n_rows, self.dim, state)?,
@@ -72,17 +82,27 @@ fn restored_values(
 ) -> Result<Owned, StateError> {
     let n_values = n_rows * dim;
     Ok(match precision {
-        RowPrecision::F32 => Owned::F32(checked(ROWS, take!(state, ROWS, f32s, F32), n_values, |v| v.is_finite())?),
+        RowPrecision::F32 => {
+            Owned::F32(checked(ROWS, take!(state, ROWS, f32s, F32), n_values, |v| v.is_finite())?)
+        }
         RowPrecision::F16 => {
-            Owned::F16(checked(ROWS, take!(state, ROWS, u16s, U16), n_values, |&bits| is_finite::<F16>(bits))?)
+            Owned::F16(checked(ROWS, take!(state, ROWS, u16s, U16), n_values, |&bits| {
+                is_finite::<F16>(bits)
+            })?)
         }
         RowPrecision::Bf16 => {
-            Owned::Bf16(checked(ROWS, take!(state, ROWS, u16s, U16), n_values, |&bits| is_finite::<Bf16>(bits))?)
+            Owned::Bf16(checked(ROWS, take!(state, ROWS, u16s, U16), n_values, |&bits| {
+                is_finite::<Bf16>(bits)
+            })?)
         }
         RowPrecision::I8 => {
-            let codes = checked(ROWS, take!(state, ROWS, i8s, I8), n_values, |&code| code != i8::MIN)?;
+            let codes =
+                checked(ROWS, take!(state, ROWS, i8s, I8), n_values, |&code| code != i8::MIN)?;
             let is_possible = |&exponent: &u8| exponent <= Unit::MAX_EXPONENT;
-            Owned::I8(codes, checked(EXPONENTS, take!(state, EXPONENTS, u8s, U8), n_rows, is_possible)?)
+            Owned::I8(
+                codes,
+                checked(EXPONENTS, take!(state, EXPONENTS, u8s, U8), n_rows, is_possible)?,
+            )
         }
     })
 }
@@ -94,21 +114,34 @@ fn restored_memories(
     state: &mut StateMap<'_>,
 ) -> Result<Memories, StateError> {
     let Widths { squares, means, counts, codes } = optimizer.widths(dim);
-    let mut squares =
-        |name| checked(name, take!(state, name, f32s, F32), n_rows * squares, |v| v.is_finite() && *v >= 0.0);
+    let mut squares = |name| {
+        checked(name, take!(state, name, f32s, F32), n_rows * squares, |v| {
+            v.is_finite() && *v >= 0.0
+        })
+    };
     let none = Memories { squares: vec![], means: vec![], counts: vec![], codes: vec![] };
     Ok(match optimizer {
         RowOptimizer::Sgd => none,
         RowOptimizer::RowWiseAdagrad { accumulator: Accumulator::Byte, .. } => {
             let saved = take!(state, ACCUMULATORS, u8s, U8);
-            Memories { codes: checked(ACCUMULATORS, saved, n_rows * codes, |&code| code <= byte_sum::LARGEST)?, ..none }
+            Memories {
+                codes: checked(ACCUMULATORS, saved, n_rows * codes, |&code| {
+                    code <= byte_sum::LARGEST
+                })?,
+                ..none
+            }
         }
         RowOptimizer::RowWiseAdagrad { .. } | RowOptimizer::Adagrad { .. } => {
             Memories { squares: squares(ACCUMULATORS)?, ..none }
         }
         RowOptimizer::Adam { .. } => Memories {
             squares: squares(SECOND_MOMENTS)?,
-            means: checked(FIRST_MOMENTS, take!(state, FIRST_MOMENTS, f32s, F32), n_rows * means, |v| v.is_finite())?,
+            means: checked(
+                FIRST_MOMENTS,
+                take!(state, FIRST_MOMENTS, f32s, F32),
+                n_rows * means,
+                |v| v.is_finite(),
+            )?,
             counts: checked(COUNTS, take!(state, COUNTS, u32s, U32), n_rows * counts, |_| true)?,
             ..none
         },
@@ -116,7 +149,9 @@ fn restored_memories(
 }
 
 fn restored_clock(state: &mut StateMap<'_>) -> Result<Clock, StateError> {
-    let updates = checked(UPDATES, take!(state, UPDATES, u64s, U64), 1, |&updates| updates <= Clock::MAX_UPDATES)?;
+    let updates = checked(UPDATES, take!(state, UPDATES, u64s, U64), 1, |&updates| {
+        updates <= Clock::MAX_UPDATES
+    })?;
     Ok(Clock::at(updates[0]))
 }
 

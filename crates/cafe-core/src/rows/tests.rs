@@ -3,7 +3,8 @@ use proptest::prelude::*;
 use super::*;
 
 const NARROW: [RowPrecision; 3] = [RowPrecision::F16, RowPrecision::Bf16, RowPrecision::I8];
-const ALL: [RowPrecision; 4] = [RowPrecision::F32, RowPrecision::F16, RowPrecision::Bf16, RowPrecision::I8];
+const ALL: [RowPrecision; 4] =
+    [RowPrecision::F32, RowPrecision::F16, RowPrecision::Bf16, RowPrecision::I8];
 const OPTIMIZERS: [RowOptimizer; 5] = [
     RowOptimizer::Sgd,
     RowOptimizer::row_wise_adagrad(1e-8),
@@ -11,7 +12,8 @@ const OPTIMIZERS: [RowOptimizer; 5] = [
     RowOptimizer::Adam { beta1: 0.9, beta2: 0.999, epsilon: 1e-8 },
     BYTE_ADAGRAD,
 ];
-const BYTE_ADAGRAD: RowOptimizer = RowOptimizer::RowWiseAdagrad { epsilon: 1e-8, accumulator: Accumulator::Byte };
+const BYTE_ADAGRAD: RowOptimizer =
+    RowOptimizer::RowWiseAdagrad { epsilon: 1e-8, accumulator: Accumulator::Byte };
 
 fn sgd(precision: RowPrecision) -> RowFormat {
     RowFormat::new(precision, RowOptimizer::Sgd)
@@ -48,8 +50,9 @@ fn sgd_and_adagrad_follow_their_formulas() {
     assert_eq!(row(&adagrad, 1), [-0.375 - 2.0 / 6.0, -0.25]);
 }
 
-/// beta1 = 1/2, beta2 = 3/4, lr = 1, epsilon = 0. Gradient 2: m = 1, v = 1, m' = 2, v' = 4: a step of 1. Gradient -1: m = 0.
-/// A row that came later has its own count: its first step is 1, whatever the size of its gradient.
+/// beta1 = 1/2, beta2 = 3/4, lr = 1, epsilon = 0. Gradient 2: m = 1, v = 1, m' = 2, v' = 4: a step
+/// of 1. Gradient -1: m = 0. A row that came later has its own count: its first step is 1, whatever
+/// the size of its gradient.
 #[test]
 fn adam_counts_each_rows_steps() {
     let optimizer = RowOptimizer::Adam { beta1: 0.5, beta2: 0.75, epsilon: 0.0 };
@@ -65,8 +68,12 @@ fn adam_counts_each_rows_steps() {
 /// The numbers are PyTorch's, each row a parameter of its own: `python3 scripts/golden_rows.py`.
 #[test]
 fn adagrad_and_adam_are_those_of_pytorch() {
-    let adagrad = [[0.442_565_8, -0.195_820_69, -0.021_279_302], [-0.997_014_3, 1.944_721_3, -0.005_877_226_6]];
-    let adam = [[0.344_321_25, -0.104_769_64, -0.076_797_26], [-0.955_950_4, 1.873_366_2, -0.077_521_86]];
+    let adagrad = [
+        [0.442_565_8, -0.195_820_69, -0.021_279_302],
+        [-0.997_014_3, 1.944_721_3, -0.005_877_226_6],
+    ];
+    let adam =
+        [[0.344_321_25, -0.104_769_64, -0.076_797_26], [-0.955_950_4, 1.873_366_2, -0.077_521_86]];
     let steps: [&[(u32, [f32; 3])]; 4] = [
         &[(0, [0.5, -1.5, 0.0])],
         &[(0, [0.25, 0.75, 2.0]), (1, [-0.125, 1.0, 3.0])],
@@ -98,7 +105,8 @@ struct Twin {
 
 impl Twin {
     fn step(&mut self, optimizer: RowOptimizer, grad: &[f32], rate: f64) {
-        let mean_square = grad.iter().map(|&g| f64::from(g).powi(2)).sum::<f64>() / grad.len() as f64;
+        let mean_square =
+            grad.iter().map(|&g| f64::from(g).powi(2)).sum::<f64>() / grad.len() as f64;
         self.count += 1;
         for (k, &g) in grad.iter().enumerate() {
             let g = f64::from(g);
@@ -131,24 +139,34 @@ fn optimizers_agree_with_a_twin_in_f64() {
     // Sums in a byte are right in the mean only: they have a test of their own.
     for optimizer in OPTIMIZERS.into_iter().filter(|&optimizer| optimizer != BYTE_ADAGRAD) {
         let mut table = RowTable::new(3, DIM, optimizer.into());
-        let twin = || Twin { values: vec![0.0; DIM], squares: vec![0.0; DIM], means: vec![0.0; DIM], count: 0 };
+        let twin = || Twin {
+            values: vec![0.0; DIM],
+            squares: vec![0.0; DIM],
+            means: vec![0.0; DIM],
+            count: 0,
+        };
         let mut twins = [twin(), twin(), twin()];
         for step in 0..300 {
             // Rows 1 and 2 are rarer.
             let row_idx = (mix64(step, 1) % 10).min(9).saturating_sub(7) as usize;
-            let grad: Vec<f32> = (0..DIM as u64).map(|k| number(step * 100 + k, 2).powi(3)).collect();
+            let grad: Vec<f32> =
+                (0..DIM as u64).map(|k| number(step * 100 + k, 2).powi(3)).collect();
             table.step(row_idx as u32, &grad, 0.05);
             twins[row_idx].step(optimizer, &grad, 0.05);
         }
         for (row_idx, twin) in twins.iter().enumerate() {
             for (got, expected) in row(&table, row_idx as u32).iter().zip(&twin.values) {
-                assert!((f64::from(*got) - expected).abs() < 2e-5, "{optimizer:?}: {got}, not {expected}");
+                assert!(
+                    (f64::from(*got) - expected).abs() < 2e-5,
+                    "{optimizer:?}: {got}, not {expected}"
+                );
             }
         }
     }
 }
 
-/// Rows with their sums in a byte go, in the mean, as far as rows with exact sums; the first step of each is exact.
+/// Rows with their sums in a byte go, in the mean, as far as rows with exact sums; the first step
+/// of each is exact.
 #[test]
 fn sums_in_a_byte_move_rows_as_far_as_exact_ones() {
     const N_ROWS: u32 = 600;
@@ -159,7 +177,8 @@ fn sums_in_a_byte_move_rows_as_far_as_exact_ones() {
         let mut rows = [exact.all_mut(), coded.all_mut()];
         for row_idx in 0..N_ROWS {
             // Always in one direction, so that distances add up; sizes differ by rows.
-            let grad: Vec<f32> = (0..3).map(|k| number(step + k, 3).abs() * 0.97_f32.powi(row_idx as i32)).collect();
+            let grad: Vec<f32> =
+                (0..3).map(|k| number(step + k, 3).abs() * 0.97_f32.powi(row_idx as i32)).collect();
             for rows in &mut rows {
                 rows.step(row_idx, &grad, 0.05);
             }
@@ -173,7 +192,8 @@ fn sums_in_a_byte_move_rows_as_far_as_exact_ones() {
         ratios += ratio / N_ROWS as f32;
         far = f32::max(far, (ratio - 1.0).abs());
     }
-    // The root is concave: a sum that is right in the mean and off by up to 31 % makes steps too long by 3/8 of its variance.
+    // The root is concave: a sum that is right in the mean and off by up to 31 % makes steps too
+    // long by 3/8 of its variance.
     assert!((ratios - 1.0).abs() < 0.04, "{ratios}");
     assert!(far < 0.6, "{far}");
 }
@@ -244,7 +264,10 @@ fn a_row_starts_as_its_lookup_was_before_it_was_stored() {
             let mut exact = vec![0.0; dim];
             init_row(&mut exact, 77, 5, 3e-4);
             let step = grid_step(precision, 3e-4, &exact);
-            assert!(exact.iter().zip(&unseen).all(|(a, b)| (a - b).abs() <= 0.501 * step), "{precision:?}");
+            assert!(
+                exact.iter().zip(&unseen).all(|(a, b)| (a - b).abs() <= 0.501 * step),
+                "{precision:?}"
+            );
         }
     }
 }
@@ -275,7 +298,8 @@ fn like(value: f32, n_rows: u32, precision: RowPrecision) -> (RowTable, Vec<f32>
     (table, start)
 }
 
-/// Each update the same gradient, as small as a thousandth of the grid's step: the mean over rows goes where `f32` would.
+/// Each update the same gradient, as small as a thousandth of the grid's step: the mean over rows
+/// goes where `f32` would.
 #[test]
 fn rounding_is_unbiased_however_small_the_step() {
     const N_ROWS: u32 = 4000;
@@ -291,18 +315,24 @@ fn rounding_is_unbiased_however_small_the_step() {
                     let mut rows = table.all_mut();
                     (0..N_ROWS).for_each(|row_idx| rows.step(row_idx, &grad, 1.0));
                 }
-                let moved = |row: &[f32]| -> f64 { (0..10).map(|k| f64::from(row[k]) - f64::from(start[k])).sum() };
+                let moved = |row: &[f32]| -> f64 {
+                    (0..10).map(|k| f64::from(row[k]) - f64::from(start[k])).sum()
+                };
                 let total = (0..N_ROWS).map(|row_idx| moved(&row(&table, row_idx))).sum::<f64>();
                 let n = f64::from(N_ROWS) * 10.0;
                 let (mean, step) = (total / n / f64::from(step), f64::from(share));
                 let expected = -f64::from(N_UPDATES) * step;
-                // An update's variance is p (1 - p) of a step's square, of two steps' where the grid changes on the way.
+                // An update's variance is p (1 - p) of a step's square, of two steps' where the
+                // grid changes on the way.
                 let error = (4.0 * f64::from(N_UPDATES) * step * (1.0 - step) / n).sqrt();
                 assert!(
                     (mean - expected).abs() < 4.0 * error + 2e-4 * expected.abs(),
                     "{precision:?} at {value}, {share} of a step: {mean} steps, not {expected} +- {error}"
                 );
-                assert!((0..N_ROWS).all(|row_idx| row(&table, row_idx)[10] == start[10]), "no gradient, no change");
+                assert!(
+                    (0..N_ROWS).all(|row_idx| row(&table, row_idx)[10] == start[10]),
+                    "no gradient, no change"
+                );
             }
         }
     }
@@ -312,11 +342,14 @@ fn rounding_is_unbiased_however_small_the_step() {
 fn without_a_gradient_a_row_stays_as_it_is() {
     for precision in NARROW {
         // Adam's means carry a row on.
-        for optimizer in OPTIMIZERS.into_iter().filter(|it| !matches!(it, RowOptimizer::Adam { .. })) {
+        for optimizer in
+            OPTIMIZERS.into_iter().filter(|it| !matches!(it, RowOptimizer::Adam { .. }))
+        {
             let mut table = RowTable::new(50, 13, RowFormat::new(precision, optimizer));
             for row_idx in 0..50 {
                 // Row 0 is zero.
-                let values: Vec<_> = (0..13).map(|k| row_idx as f32 * number(k, u64::from(row_idx))).collect();
+                let values: Vec<_> =
+                    (0..13).map(|k| row_idx as f32 * number(k, u64::from(row_idx))).collect();
                 table.write(row_idx, &values);
                 table.step(row_idx, &values, 0.01);
             }
@@ -333,7 +366,8 @@ fn without_a_gradient_a_row_stays_as_it_is() {
     }
 }
 
-/// One value swings, and with it the row's unit, from 2^-7 to 2^-5; the others lose what the coarse grid can't hold, once.
+/// One value swings, and with it the row's unit, from 2^-7 to 2^-5; the others lose what the coarse
+/// grid can't hold, once.
 #[test]
 fn a_unit_that_changes_back_and_forth_adds_no_noise() {
     let mut table = RowTable::new(200, 9, sgd(RowPrecision::I8));
@@ -348,11 +382,16 @@ fn a_unit_that_changes_back_and_forth_adds_no_noise() {
             grad[8] = if swing % 2 == 0 { -2.5 } else { 2.5 };
             table.all_mut().step(row_idx, &grad, 1.0);
             let now = row(&table, row_idx)[..8].to_vec();
-            assert_eq!(*swung.get_or_insert(now.clone()), now, "after the first swing nothing moves");
+            assert_eq!(
+                *swung.get_or_insert(now.clone()),
+                now,
+                "after the first swing nothing moves"
+            );
         }
         total += swung.into_iter().flatten().sum::<f32>();
     }
-    // 1600 values of 0 or 1/32, three quarters of them 1/32: a standard error of 0.0108 * 1/32 of the mean.
+    // 1600 values of 0 or 1/32, three quarters of them 1/32: a standard error of 0.0108 * 1/32 of
+    // the mean.
     let mean = total / 1600.0;
     assert!((mean - start[0]).abs() < 4.0 * 0.0108 / 32.0, "{mean}");
 }
@@ -365,12 +404,16 @@ fn a_cut_table_steps_as_a_whole_one() {
             (0..9).for_each(|row_idx| whole.init(row_idx, u64::from(row_idx), 1, 0.3));
             let mut cut = whole.clone();
             for update in 0..5 {
-                let grad = |row_idx: u64| -> Vec<f32> { (0..10).map(|k| number(10 * row_idx + k, update)).collect() };
+                let grad = |row_idx: u64| -> Vec<f32> {
+                    (0..10).map(|k| number(10 * row_idx + k, update)).collect()
+                };
                 let mut rows = whole.all_mut();
                 (0..9).for_each(|row_idx| rows.step(row_idx as u32, &grad(row_idx), 0.1));
                 let mut rest = cut.all_mut();
                 let (mut first, mut second) = (rest.take(4), rest.take(5));
-                (0..5).rev().for_each(|row_idx| second.step(row_idx as u32, &grad(4 + row_idx), 0.1));
+                (0..5)
+                    .rev()
+                    .for_each(|row_idx| second.step(row_idx as u32, &grad(4 + row_idx), 0.1));
                 (0..4).for_each(|row_idx| first.step(row_idx as u32, &grad(row_idx), 0.1));
             }
             assert_eq!(whole.state(), cut.state(), "{precision:?}, {optimizer:?}");
@@ -436,8 +479,16 @@ fn a_row_is_moved_by_what_it_is_told_in_the_mean() {
         }
         // A step of i8 is 1/64 here: 0.001 is a chance of 0.064, with a standard error of 0.00006.
         assert!((moved - 0.001).abs() < 0.000_25, "{precision:?}: {moved}");
-        let accumulators =
-            table.state().into_iter().find(|(name, _)| *name == "row_accumulators").expect("Adagrad's").1;
-        assert_eq!(accumulators, crate::StateView::F32(vec![0.0; N_ROWS as usize].into()), "it was no step");
+        let accumulators = table
+            .state()
+            .into_iter()
+            .find(|(name, _)| *name == "row_accumulators")
+            .expect("Adagrad's")
+            .1;
+        assert_eq!(
+            accumulators,
+            crate::StateView::F32(vec![0.0; N_ROWS as usize].into()),
+            "it was no step"
+        );
     }
 }

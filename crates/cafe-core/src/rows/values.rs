@@ -8,7 +8,8 @@ use crate::by_field::take;
 use crate::coalesce::add;
 use crate::prefetch::prefetch;
 
-/// Values of rows, flat, in one of four forms: vectors where they are owned, slices where they are lent.
+/// Values of rows, flat, in one of four forms: vectors where they are owned, slices where they are
+/// lent.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Values<Floats, Halves, Codes, Exponents> {
     F32(Floats),
@@ -114,7 +115,9 @@ impl Lent<'_> {
         match self {
             Self::F32(values) => add(out, row_of(values, row, out.len())),
             Self::F16(halves) => decode(row_of(halves, row, out.len()), out, F16::decode, increase),
-            Self::Bf16(halves) => decode(row_of(halves, row, out.len()), out, Bf16::decode, increase),
+            Self::Bf16(halves) => {
+                decode(row_of(halves, row, out.len()), out, Bf16::decode, increase)
+            }
             Self::I8(codes, exponents) => {
                 let unit = Unit::new(exponents[row]);
                 decode(row_of(codes, row, out.len()), out, |code| unit.decode(code), increase);
@@ -129,14 +132,18 @@ impl<'a> LentMut<'a> {
             Self::F32(values) => Self::F32(take(values, n_rows * dim)),
             Self::F16(halves) => Self::F16(take(halves, n_rows * dim)),
             Self::Bf16(halves) => Self::Bf16(take(halves, n_rows * dim)),
-            Self::I8(codes, exponents) => Self::I8(take(codes, n_rows * dim), take(exponents, n_rows)),
+            Self::I8(codes, exponents) => {
+                Self::I8(take(codes, n_rows * dim), take(exponents, n_rows))
+            }
         }
     }
 
     /// Writes `dim` values, rounded to the nearest.
     pub(super) fn write(self, row: usize, dim: usize, values: impl Iterator<Item = f32> + Clone) {
         match self {
-            Self::F32(floats) => row_of_mut(floats, row, dim).iter_mut().zip(values).for_each(|(out, v)| *out = v),
+            Self::F32(floats) => {
+                row_of_mut(floats, row, dim).iter_mut().zip(values).for_each(|(out, v)| *out = v)
+            }
             Self::F16(halves) => write_halves::<F16>(row_of_mut(halves, row, dim), values),
             Self::Bf16(halves) => write_halves::<Bf16>(row_of_mut(halves, row, dim), values),
             Self::I8(codes, exponents) => {
@@ -151,11 +158,19 @@ impl<'a> LentMut<'a> {
 
     /// Moves a row, and rounds it stochastically.
     #[inline]
-    pub(super) fn step(&mut self, row: usize, dim: usize, noise: impl Fn() -> Noise, descent: &impl Descent) {
+    pub(super) fn step(
+        &mut self,
+        row: usize,
+        dim: usize,
+        noise: impl Fn() -> Noise,
+        descent: &impl Descent,
+    ) {
         match self {
             Self::F32(values) => step_floats(row_of_mut(values, row, dim), descent),
             Self::F16(halves) => step_halves::<F16>(row_of_mut(halves, row, dim), noise(), descent),
-            Self::Bf16(halves) => step_halves::<Bf16>(row_of_mut(halves, row, dim), noise(), descent),
+            Self::Bf16(halves) => {
+                step_halves::<Bf16>(row_of_mut(halves, row, dim), noise(), descent)
+            }
             Self::I8(codes, exponents) => {
                 step_codes(row_of_mut(codes, row, dim), &mut exponents[row], noise(), descent);
             }
@@ -167,8 +182,12 @@ impl<'a> LentMut<'a> {
 pub(super) fn round(precision: RowPrecision, values: &mut [f32]) {
     match precision {
         RowPrecision::F32 => {}
-        RowPrecision::F16 => values.iter_mut().for_each(|v| *v = F16::decode(F16::encode(*v, NEAREST))),
-        RowPrecision::Bf16 => values.iter_mut().for_each(|v| *v = Bf16::decode(Bf16::encode(*v, NEAREST))),
+        RowPrecision::F16 => {
+            values.iter_mut().for_each(|v| *v = F16::decode(F16::encode(*v, NEAREST)))
+        }
+        RowPrecision::Bf16 => {
+            values.iter_mut().for_each(|v| *v = Bf16::decode(Bf16::encode(*v, NEAREST)))
+        }
         RowPrecision::I8 => {
             let exponent = Unit::exponent(values.iter().copied().fold(0, grid::larger));
             let (unit, reciprocal) = (Unit::new(exponent), Unit::reciprocal(exponent));
@@ -203,7 +222,12 @@ pub(super) fn copy(out: &mut [f32], row: &[f32]) {
 }
 
 #[inline]
-fn decode<T: Copy>(row: &[T], out: &mut [f32], value: impl Fn(T) -> f32, put: impl Fn(&mut f32, f32)) {
+fn decode<T: Copy>(
+    row: &[T],
+    out: &mut [f32],
+    value: impl Fn(T) -> f32,
+    put: impl Fn(&mut f32, f32),
+) {
     let (out_chunks, out_rest) = out.as_chunks_mut::<LANES>();
     let (row_chunks, row_rest) = row.as_chunks::<LANES>();
     for (out, row) in out_chunks.iter_mut().zip(row_chunks) {
@@ -289,8 +313,11 @@ fn step_codes(row: &mut [i8], exponent: &mut u8, noise: Noise, descent: &impl De
     for (idx, codes) in chunks.iter().enumerate() {
         compare(moved(codes, descent.delta(idx * LANES)));
     }
-    let moved_rest =
-        if rest.is_empty() { [0.0; LANES] } else { moved(&padded(rest), rest_of(descent, at_rest, rest.len())) };
+    let moved_rest = if rest.is_empty() {
+        [0.0; LANES]
+    } else {
+        moved(&padded(rest), rest_of(descent, at_rest, rest.len()))
+    };
     compare(moved_rest);
     *exponent = Unit::exponent(largest.into_iter().fold(0, u32::max));
     let reciprocal = Unit::reciprocal(*exponent);

@@ -1,4 +1,5 @@
-//! What a batch adds to the rows of a [`SignedTable`](super::SignedTable): noted field by field, summed range by range.
+//! What a batch adds to the rows of a [`SignedTable`](super::SignedTable): noted field by field,
+//! summed range by range.
 
 use std::ops::Range;
 
@@ -8,7 +9,8 @@ use crate::by_field::{ByField, take};
 use crate::coalesce::{NOTHING, RowSums, add};
 use crate::workers::{Buffers, MIN_SHARED};
 
-/// Ranges of rows that threads take one at a time, at most: more than threads, so that none waits long for the last.
+/// Ranges of rows that threads take one at a time, at most: more than threads, so that none waits
+/// long for the last.
 const MAX_RANGES: usize = 16;
 
 /// One gradient goes to one row.
@@ -28,7 +30,8 @@ pub(crate) struct Contributions {
     n_ranges: usize,
     /// A hashed row's number without its lowest `shift` bits is the number of its range.
     shift: u32,
-    /// Room for as many as a field has occurrences, times hashes; field after field, in the order of `add`.
+    /// Room for as many as a field has occurrences, times hashes; field after field, in the order
+    /// of `add`.
     noted: Vec<Contribution>,
     /// The same, each field's ordered by range; unused with one range.
     sorted: Vec<Contribution>,
@@ -69,7 +72,8 @@ pub(crate) struct FieldContributions<'a> {
 }
 
 impl Contributions {
-    /// Forgets everything and makes room for a batch of `n_ids` ids. All fields' parts come out as one, to be cut.
+    /// Forgets everything and makes room for a batch of `n_ids` ids. All fields' parts come out as
+    /// one, to be cut.
     pub(crate) fn start(
         &mut self,
         hashes: SignedHashes,
@@ -162,7 +166,8 @@ impl<'a> FieldContributions<'a> {
         part
     }
 
-    /// The gradient of the field's key at `position` goes to the rows of `id`; `grad` is its value already.
+    /// The gradient of the field's key at `position` goes to the rows of `id`; `grad` is its value
+    /// already.
     pub(crate) fn add(&mut self, position: usize, id: FeatureId, grad: &[f32]) {
         let rows: FeatureRows = self.hashes.rows_of(id);
         for &row in &rows[..self.hashes.n_hashes] {

@@ -12,18 +12,16 @@ const DIM: usize = 37;
 
 fn every_setting() -> impl Strategy<Value = UnifiedSettings> {
     let signs = prop::sample::select(vec![Signs::None, Signs::Row, Signs::Coordinate]);
-    (1..=MAX_HASHES, signs, any::<bool>()).prop_map(|(n_hashes, signs, field_rows)| UnifiedSettings {
-        n_hashes,
-        signs,
-        field_rows,
-    })
+    (1..=MAX_HASHES, signs, any::<bool>())
+        .prop_map(|(n_hashes, signs, field_rows)| UnifiedSettings { n_hashes, signs, field_rows })
 }
 
 fn table(settings: &UnifiedSettings, n_rows: u64) -> SignedTable {
     SignedTable::new(settings, &[50; N_FIELDS], n_rows, DIM, RowFormat::default(), 5)
 }
 
-/// The rows of a feature by number with the signs of their values, that of the field among them: as the definition says it.
+/// The rows of a feature by number with the signs of their values, that of the field among them: as
+/// the definition says it.
 fn terms(table: &SignedTable, id: FeatureId) -> Vec<(u32, [f32; DIM])> {
     let SignedHashes { n_hashes, signs, first_hashed, n_hashed, seeds } = table.hashes;
     let hashed = table.rows_of(id);
@@ -72,22 +70,27 @@ fn step(table: &mut SignedTable, ids: &[FeatureId], grads: &[f32]) {
     table.step(&batch, &contributions, 0.5, &Alone);
 }
 
-/// Features of a small field start as far from each other as in a table of their own, however large the shared one is.
+/// Features of a small field start as far from each other as in a table of their own, however large
+/// the shared one is.
 #[test]
 fn coded_features_start_with_the_variance_of_their_fields_tables() {
     let features = [3, 100, 40_000];
     let settings = UnifiedSettings { field_rows: false, ..UnifiedSettings::CODED };
     let table = SignedTable::new(&settings, &features, 100_000, DIM, RowFormat::default(), 5);
     for (field, n_features) in features.into_iter().enumerate() {
-        let ids: Vec<_> = (0..n_features.min(500) as u32).map(|token| FeatureId::new(field, token)).collect();
+        let ids: Vec<_> =
+            (0..n_features.min(500) as u32).map(|token| FeatureId::new(field, token)).collect();
         let mut vectors = vec![f32::NAN; ids.len() * DIM];
         table.read(&ids, &mut vectors);
-        let moment = vectors.iter().map(|&value| f64::from(value).powi(2)).sum::<f64>() / vectors.len() as f64;
+        let moment = vectors.iter().map(|&value| f64::from(value).powi(2)).sum::<f64>()
+            / vectors.len() as f64;
         // Of U(±sqrt(1 / f)), and of what the rows start from.
         let expected = (1.0 / n_features as f64 + 1e-5) / 3.0;
         assert!((moment / expected - 1.0).abs() < 0.1, "field {field}: {moment} for {expected}");
-        let distinct: std::collections::BTreeSet<Vec<bool>> =
-            vectors.chunks_exact(DIM).map(|row| row.iter().map(|value| value.is_sign_negative()).collect()).collect();
+        let distinct: std::collections::BTreeSet<Vec<bool>> = vectors
+            .chunks_exact(DIM)
+            .map(|row| row.iter().map(|value| value.is_sign_negative()).collect())
+            .collect();
         assert_eq!(distinct.len(), ids.len(), "field {field}");
     }
 }
@@ -117,7 +120,8 @@ proptest! {
         }
     }
 
-    /// Sums of small integers are exact, so a map of rows has to agree to the bit. Large batches are sorted by range.
+    /// Sums of small integers are exact, so a map of rows has to agree to the bit. Large batches
+    /// are sorted by range.
     #[test]
     fn a_step_follows_the_signed_sum_of_what_hit_the_row(
         settings in every_setting(), spare in 0_u64..300, n_ids in prop_oneof![0_usize..40, 1024_usize..1300],
@@ -157,7 +161,8 @@ fn the_rows_of_a_feature_differ_and_are_spread_evenly() {
         assert!(rows.iter().all(|row| [0, u32::MAX].contains(&row.first_signs)));
         n_negative += rows.iter().map(|row| row.first_signs & 1).sum::<u32>();
     }
-    // 20 ordered pairs, 1,000 expected of each; four standard deviations are 123. And 20,000 of 40,000 signs; 400.
+    // 20 ordered pairs, 1,000 expected of each; four standard deviations are 123. And 20,000 of
+    // 40,000 signs; 400.
     assert_eq!(pairs.len(), 20);
     assert!(pairs.values().all(|n| n.abs_diff(1000) < 123), "{pairs:?}");
     assert!(n_negative.abs_diff(20_000) < 400, "{n_negative}");
@@ -176,7 +181,8 @@ fn a_token_has_other_rows_in_another_field() {
 #[test]
 fn a_field_without_gradients_keeps_its_row() {
     let format = RowFormat::from(RowOptimizer::row_wise_adagrad(1e-10));
-    let mut table = SignedTable::new(&UnifiedSettings::default(), &[50; N_FIELDS], 50, DIM, format, 5);
+    let mut table =
+        SignedTable::new(&UnifiedSettings::default(), &[50; N_FIELDS], 50, DIM, format, 5);
     let before = [0, 1, 2].map(|field| row(&table, field));
     step(&mut table, &[FeatureId::new(1, 7)], &[1.0; DIM]);
     let after = [0, 1, 2].map(|field| row(&table, field));
@@ -190,8 +196,9 @@ fn too_few_rows_are_refused() {
     let _ = table(&UnifiedSettings::default(), 4);
 }
 
-/// What strangers in its row add to a feature's vector, seen along a direction: mean zero, and the variance that the
-/// module's documentation gives, for strangers who all learned the very vector that the feature is read along.
+/// What strangers in its row add to a feature's vector, seen along a direction: mean zero, and the
+/// variance that the module's documentation gives, for strangers who all learned the very vector
+/// that the feature is read along.
 #[test]
 fn strangers_add_noise_of_the_variance_predicted() {
     const N_STRANGERS: usize = 5;
@@ -211,14 +218,20 @@ fn strangers_add_noise_of_the_variance_predicted() {
                 out
             };
             let before = read(&table);
-            let strangers: Vec<_> = (0..N_STRANGERS as u32).map(|k| FeatureId::new(1, 1_000_000 * run + k)).collect();
+            let strangers: Vec<_> =
+                (0..N_STRANGERS as u32).map(|k| FeatureId::new(1, 1_000_000 * run + k)).collect();
             step(&mut table, &strangers, &direction.repeat(N_STRANGERS));
-            let seen: f32 = read(&table).iter().zip(before).zip(direction).map(|((a, b), v)| (a - b) * v).sum();
+            let seen: f32 =
+                read(&table).iter().zip(before).zip(direction).map(|((a, b), v)| (a - b) * v).sum();
             moments[0] += f64::from(seen) / f64::from(n);
             moments[1] += f64::from(seen).powi(2) / f64::from(n);
         }
         // Half of each gradient is taken: the rate of `step`.
-        assert!(moments[0].abs() < 5.0 * (moments[1] / f64::from(n)).sqrt(), "{signs:?}: mean {}", moments[0]);
+        assert!(
+            moments[0].abs() < 5.0 * (moments[1] / f64::from(n)).sqrt(),
+            "{signs:?}: mean {}",
+            moments[0]
+        );
         4.0 * moments[1] / N_STRANGERS as f64
     };
     let (by_row, by_coordinate) = (variance(Signs::Row), variance(Signs::Coordinate));

@@ -12,8 +12,8 @@ pub(crate) struct Buckets {
 }
 
 impl Buckets {
-    /// `n` buckets; with `by_field` the first field's features use its first number of buckets only, and so on. A field
-    /// without buckets is never asked for, and may be named all the same.
+    /// `n` buckets; with `by_field` the first field's features use its first number of buckets
+    /// only, and so on. A field without buckets is never asked for, and may be named all the same.
     ///
     /// # Panics
     /// If there is no bucket, more than 2^32, or more in the fields than there are.

@@ -1,4 +1,5 @@
-//! A sketch of four bytes a slot: a fingerprint for the id, a short float for the score, and rows by position.
+//! A sketch of four bytes a slot: a fingerprint for the id, a short float for the score, and rows
+//! by position.
 
 use std::borrow::Cow;
 
@@ -9,14 +10,15 @@ use crate::{FeatureId, StateError, StateView, mix64};
 
 /// [`HotSketch`](super::HotSketch) in a third of the bytes, at a price:
 ///
-/// * a slot holds 16 bits of a hash in place of the id. A stranger in the same bucket passes for a held feature with a
-///   chance of 1 in 65,535 for each slot in use, and then shares its score and its row;
-/// * a score is the 16 upper bits of the `f32` below its sign, rounded up or down by chance so that it is right in the
-///   mean: increments far below its precision of 1/256 count, if seldom. What many small ones add up to has a standard
-///   deviation of about 4 %;
-/// * the first slots of a bucket own its rows, one each, and their features keep them until a heavier one of the same
-///   bucket comes or until they fade. So row numbers need no bits, but a bucket with more heavy features than rows
-///   can't borrow one.
+/// * a slot holds 16 bits of a hash in place of the id. A stranger in the same bucket passes for a
+///   held feature with a chance of 1 in 65,535 for each slot in use, and then shares its score and
+///   its row;
+/// * a score is the 16 upper bits of the `f32` below its sign, rounded up or down by chance so that
+///   it is right in the mean: increments far below its precision of 1/256 count, if seldom. What
+///   many small ones add up to has a standard deviation of about 4 %;
+/// * the first slots of a bucket own its rows, one each, and their features keep them until a
+///   heavier one of the same bucket comes or until they fade. So row numbers need no bits, but a
+///   bucket with more heavy features than rows can't borrow one.
 #[derive(Clone, Debug)]
 pub(crate) struct CompactSketch {
     buckets: Buckets,
@@ -51,14 +53,22 @@ impl CompactSketch {
     /// An empty sketch of buckets with `n_slots` slots, of which the first `n_rows` own a row each.
     ///
     /// # Panics
-    /// If no slot is left without a row, or none has one, or the policy is not one that spares owners by score.
-    pub(crate) fn new(buckets: Buckets, (n_slots, n_rows): (usize, usize), victim: VictimPolicy, seed: u64) -> Self {
+    /// If no slot is left without a row, or none has one, or the policy is not one that spares
+    /// owners by score.
+    pub(crate) fn new(
+        buckets: Buckets,
+        (n_slots, n_rows): (usize, usize),
+        victim: VictimPolicy,
+        seed: u64,
+    ) -> Self {
         assert!((1..n_slots).contains(&n_rows), "{n_rows} of {n_slots} slots can't own rows");
         assert!(u32::try_from(buckets.n() * n_rows).is_ok(), "row numbers have 32 bits");
         let by_chance = match victim {
             VictimPolicy::LightestCold => false,
             VictimPolicy::ByChance => true,
-            VictimPolicy::Lightest | VictimPolicy::LastSlot => panic!("compact slots spare owners, by score"),
+            VictimPolicy::Lightest | VictimPolicy::LastSlot => {
+                panic!("compact slots spare owners, by score")
+            }
         };
         let slots = vec![0; buckets.n() * n_slots];
         Self { buckets, seed, n_slots, n_rows, by_chance, slots, n_owners: 0, mass: 0.0 }
@@ -86,8 +96,8 @@ impl CompactSketch {
         (if at < self.n_rows { self.row_of(bucket_idx, at) } else { u32::MAX }, score(word))
     }
 
-    /// Adds `weight` to the score of `id`, making room for it if it isn't held. Whether it now wants a row that it could
-    /// have: see [`CompactSketch::claim`].
+    /// Adds `weight` to the score of `id`, making room for it if it isn't held. Whether it now
+    /// wants a row that it could have: see [`CompactSketch::claim`].
     ///
     /// # Panics
     /// If `weight` is negative or not finite.
@@ -99,7 +109,10 @@ impl CompactSketch {
         weight: f32,
         (threshold, hysteresis): (f32, f32),
     ) -> bool {
-        assert!(weight >= 0.0 && weight.is_finite(), "a weight is finite and not negative, got {weight} for {id}");
+        assert!(
+            weight >= 0.0 && weight.is_finite(),
+            "a weight is finite and not negative, got {weight} for {id}"
+        );
         self.mass += f64::from(weight);
         let luck = Luck { mass: self.mass, seed: self.seed }.bits(id);
         let (fingerprint, n_rows, by_chance) = (self.fingerprint(id), self.n_rows, self.by_chance);
@@ -122,8 +135,9 @@ impl CompactSketch {
         at >= n_rows && total >= threshold && is_open(&bucket[..n_rows], total, hysteresis)
     }
 
-    /// Gives `id` a row of its bucket if its score is at least `threshold` and a row is free, or that of the lightest
-    /// owner if it exceeds that one's score by the factor `hysteresis`. The displaced feature takes the newcomer's slot.
+    /// Gives `id` a row of its bucket if its score is at least `threshold` and a row is free, or
+    /// that of the lightest owner if it exceeds that one's score by the factor `hysteresis`. The
+    /// displaced feature takes the newcomer's slot.
     pub(crate) fn claim(
         &mut self,
         bucket_idx: usize,
@@ -144,10 +158,12 @@ impl CompactSketch {
         Some(Claim { row: self.row_of(bucket_idx, owner), displaced })
     }
 
-    /// Multiplies every score by `factor`; who would be left without one is forgotten only by being replaced.
+    /// Multiplies every score by `factor`; who would be left without one is forgotten only by being
+    /// replaced.
     pub(crate) fn decay(&mut self, factor: f32) {
         assert!((0.0..=1.0).contains(&factor), "a decay factor is in 0..=1, got {factor}");
-        // By chance as everywhere: to the nearest, a score would never fade by less than half of what it can tell.
+        // By chance as everywhere: to the nearest, a score would never fade by less than half of
+        // what it can tell.
         let seed = self.seed ^ self.mass.to_bits();
         for (number, slot) in self.slots.iter_mut().enumerate().filter(|(_, slot)| **slot != 0) {
             let noise = mix64(number as u64, seed) as u32;
@@ -155,8 +171,8 @@ impl CompactSketch {
         }
     }
 
-    /// Takes the row from every feature whose score is below `threshold` and returns how many those were. They stay
-    /// held where a lighter feature or none has a slot for them.
+    /// Takes the row from every feature whose score is below `threshold` and returns how many those
+    /// were. They stay held where a lighter feature or none has a slot for them.
     pub(crate) fn release_below(&mut self, threshold: f32) -> u64 {
         let (n_rows, mut released) = (self.n_rows, 0);
         for bucket in self.slots.chunks_exact_mut(self.n_slots) {
@@ -167,8 +183,11 @@ impl CompactSketch {
                 }
                 bucket[owner] = 0;
                 released += 1;
-                let lightest = bucket[n_rows..].iter_mut().min_by_key(|other| **other & !FINGERPRINT);
-                if let Some(other) = lightest.filter(|other| **other & !FINGERPRINT < slot & !FINGERPRINT) {
+                let lightest =
+                    bucket[n_rows..].iter_mut().min_by_key(|other| **other & !FINGERPRINT);
+                if let Some(other) =
+                    lightest.filter(|other| **other & !FINGERPRINT < slot & !FINGERPRINT)
+                {
                     *other = slot;
                 }
             }
@@ -278,8 +297,8 @@ fn score(slot: u32) -> f32 {
     f32::from_bits((slot >> 16) << SHIFT)
 }
 
-/// A slot's upper half: the score, rounded up with the chance that `noise` gives what is cut off. Never 0, which would be
-/// nobody's.
+/// A slot's upper half: the score, rounded up with the chance that `noise` gives what is cut off.
+/// Never 0, which would be nobody's.
 #[inline]
 fn word(score: f32, noise: u32) -> u32 {
     let kept = (score.to_bits() + (noise & ((1 << SHIFT) - 1))) >> SHIFT;
@@ -330,7 +349,8 @@ mod tests {
         assert!(score(word(0.0, 0)) > 0.0 && score(word(0.0, 0)) < 1e-38);
     }
 
-    /// Two rows and two slots without: the first two get rows, the third must be heavier by the factor.
+    /// Two rows and two slots without: the first two get rows, the third must be heavier by the
+    /// factor.
     #[test]
     fn a_newcomer_must_outweigh_the_lightest_owner() {
         let rule = (4.0, 1.5);
@@ -361,7 +381,11 @@ mod tests {
         assert_eq!(seen(&s, 1), (0, 8.0));
         s.decay(0.5);
         assert_eq!((s.release_below(4.0), s.release_below(4.5)), (0, 1));
-        assert_eq!((s.n_owners(), seen(&s, 1)), (0, (u32::MAX, 0.0)), "the other slot's feature is heavier");
+        assert_eq!(
+            (s.n_owners(), seen(&s, 1)),
+            (0, (u32::MAX, 0.0)),
+            "the other slot's feature is heavier"
+        );
     }
 
     /// The tail takes a slot over in the share of its weight, so that whoever comes often stays.
@@ -379,7 +403,8 @@ mod tests {
             }
             (present, s.mass())
         };
-        let (lightest, by_chance) = (held(VictimPolicy::LightestCold), held(VictimPolicy::ByChance));
+        let (lightest, by_chance) =
+            (held(VictimPolicy::LightestCold), held(VictimPolicy::ByChance));
         assert_eq!((lightest.1, by_chance.1), (50_000.0, 50_000.0));
         assert!(lightest.0 < 1500 && by_chance.0 > 1900, "{lightest:?} {by_chance:?}");
     }

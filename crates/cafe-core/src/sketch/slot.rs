@@ -43,7 +43,9 @@ impl Slot {
     }
 
     pub(super) fn id(self) -> FeatureId {
-        FeatureId::from_raw((u64::from(self.id_high_row >> ROW_BITS) << 32) | u64::from(self.id_low))
+        FeatureId::from_raw(
+            (u64::from(self.id_high_row >> ROW_BITS) << 32) | u64::from(self.id_low),
+        )
     }
 
     #[inline]
@@ -60,12 +62,17 @@ impl Slot {
         Held { id: self.id(), score: self.score, row: self.row() }
     }
 
-    /// The order in which slots are taken for `id`: its own, then a vacant one, then victims by score; `NEVER` none.
+    /// The order in which slots are taken for `id`: its own, then a vacant one, then victims by
+    /// score; `NEVER` none.
     #[inline]
     fn order(self, id: FeatureId, spares_owners: bool) -> i32 {
         let row_idx = self.id_high_row & ROW_MASK;
         // Scores are not negative, so their bits order as they do.
-        let victim = select_unpredictable(spares_owners & (row_idx < EMPTY), NEVER, self.score.to_bits() as i32);
+        let victim = select_unpredictable(
+            spares_owners & (row_idx < EMPTY),
+            NEVER,
+            self.score.to_bits() as i32,
+        );
         let newcomer = select_unpredictable(row_idx == EMPTY, VACANT, victim);
         select_unpredictable(self.holds(id), HELD, newcomer)
     }
@@ -81,7 +88,8 @@ pub(super) struct Place {
     pub(super) is_held: bool,
 }
 
-/// The slot that `id` is in, or else the one that it takes, if any. Of equal scores the first slot's loses.
+/// The slot that `id` is in, or else the one that it takes, if any. Of equal scores the first
+/// slot's loses.
 #[inline(always)]
 #[allow(clippy::inline_always, reason = "compiled apart for each policy")]
 pub(super) fn place(bucket: &[Slot], id: FeatureId, policy: VictimPolicy) -> Option<Place> {
@@ -103,7 +111,8 @@ pub(super) fn place(bucket: &[Slot], id: FeatureId, policy: VictimPolicy) -> Opt
 #[inline]
 pub(super) fn put(slot: &mut Slot, id: FeatureId, is_held: bool, weight: f32) -> (Slot, Slot) {
     let before = *slot;
-    let id_high_row = select_unpredictable(is_held, before.id_high_row, Slot::high_bits(id) | NO_ROW);
+    let id_high_row =
+        select_unpredictable(is_held, before.id_high_row, Slot::high_bits(id) | NO_ROW);
     let after = Slot { id_low: id.raw() as u32, id_high_row, score: before.score + weight };
     *slot = after;
     (before, after)

@@ -47,7 +47,12 @@ fn settled_slots_are_spared_by_the_other_policies() {
 fn chance_admits_newcomers_in_the_share_of_their_weight() {
     let mut admitted = 0;
     for seed in 0..4000 {
-        let mut s = HotSketch::new(SketchConfig { n_buckets: 1, slots: 1, victim: VictimPolicy::ByChance, seed });
+        let mut s = HotSketch::new(SketchConfig {
+            n_buckets: 1,
+            slots: 1,
+            victim: VictimPolicy::ByChance,
+            seed,
+        });
         s.observe(id(1), 3.0);
         let observed = s.observe(id(2), 1.0);
         let expected = observed.held.map(|held| (held.score, observed.victim));
@@ -124,10 +129,18 @@ fn damage_is_named() {
     let at = words.iter().position(|&w| w == 7).expect("the id is there");
     let mut broken = words.to_vec();
     broken[at] ^= 0x40; // another id, in a bucket that isn't its own
-    let with = |words: Vec<u32>| BTreeMap::from([("sketch_slots", StateView::U32(words.into())), state[1].clone()]);
+    let with = |words: Vec<u32>| {
+        BTreeMap::from([("sketch_slots", StateView::U32(words.into())), state[1].clone()])
+    };
     assert!(matches!(s.restored(&with(broken)), Err(StateError::Damaged { .. })));
-    assert!(matches!(s.restored(&with(vec![0; 3])), Err(StateError::Length { expected: 24, got: 3, .. })));
-    assert!(matches!(s.restored(&BTreeMap::new()), Err(StateError::Missing { name: "sketch_slots" })));
+    assert!(matches!(
+        s.restored(&with(vec![0; 3])),
+        Err(StateError::Length { expected: 24, got: 3, .. })
+    ));
+    assert!(matches!(
+        s.restored(&BTreeMap::new()),
+        Err(StateError::Missing { name: "sketch_slots" })
+    ));
     assert!(s.restored(&with(words.to_vec())).is_ok());
 }
 
@@ -136,7 +149,14 @@ fn damage_is_named() {
 struct Twin(BTreeMap<usize, Vec<(u64, f32, Option<u32>)>>);
 
 impl Twin {
-    fn observe(&mut self, (bucket, c): (usize, usize), policy: VictimPolicy, raw: u64, weight: f32, luck: Luck) {
+    fn observe(
+        &mut self,
+        (bucket, c): (usize, usize),
+        policy: VictimPolicy,
+        raw: u64,
+        weight: f32,
+        luck: Luck,
+    ) {
         let slots = self.0.entry(bucket).or_default();
         if let Some(i) = slots.iter().position(|s| s.0 == raw) {
             slots[i].1 += weight;
@@ -157,7 +177,9 @@ impl Twin {
                     victim = Some(i);
                 }
             }
-            if policy == VictimPolicy::ByChance && victim.is_some_and(|v| !luck.admits(id(raw), weight, slots[v].1)) {
+            if policy == VictimPolicy::ByChance
+                && victim.is_some_and(|v| !luck.admits(id(raw), weight, slots[v].1))
+            {
                 victim = None;
             }
             if let Some(v) = victim {

@@ -1,8 +1,12 @@
 //! An allocator that counts the calls of a test and of the threads that it starts.
 //!
-//! The main thread of the test harness is left out: it registers a running test while that test is running.
+//! The main thread of the test harness is left out: it registers a running test while that test is
+//! running.
 
-#![allow(unsafe_code, reason = "a global allocator can't be written without; it forwards to the system's")]
+#![allow(
+    unsafe_code,
+    reason = "a global allocator can't be written without; it forwards to the system's"
+)]
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -11,14 +15,16 @@ struct Counting;
 
 static N_ALLOCATIONS: AtomicUsize = AtomicUsize::new(0);
 
-/// The thread that allocates first in a process is its main thread. 0: not known yet, or to be counted.
+/// The thread that allocates first in a process is its main thread. 0: not known yet, or to be
+/// counted.
 static HARNESS: AtomicUsize = AtomicUsize::new(0);
 const COUNT_ALL: usize = usize::MAX;
 
 /// Tells threads apart: no two that live at one time have the same.
 fn thread() -> usize {
     thread_local!(static HERE: u8 = const { 0 });
-    // A constant without a destructor is never set up and never torn down, so nothing is allocated here.
+    // A constant without a destructor is never set up and never torn down, so nothing is allocated
+    // here.
     HERE.with(|here| std::ptr::from_ref(here).addr())
 }
 

@@ -2,7 +2,8 @@
 
 use cafe_core::{CafeSettings, Cold, SlotLayout, UnifiedSettings, VictimPolicy};
 
-/// All of CAFE's options at once: compact slots, a quota, rows that chance guards, a coded cold table.
+/// All of CAFE's options at once: compact slots, a quota, rows that chance guards, a coded cold
+/// table.
 pub(crate) fn compact_quota(ratio: f64) -> CafeSettings {
     let settings = CafeSettings {
         shared_share: 0.9,

@@ -35,7 +35,8 @@ impl CachePlan {
         self.write(temporary.as_file(), progress)?;
         temporary.as_file().sync_all().map_err(write_error)?;
         self.check_inputs().map_err(unusable)?;
-        let cache = Cache::check(File::open(temporary.path()).map_err(write_error)?, self).map_err(unusable)?;
+        let cache = Cache::check(File::open(temporary.path()).map_err(write_error)?, self)
+            .map_err(unusable)?;
         temporary.persist(self.file()).map_err(|error| write_error(error.error))?;
         sync_directory(self.dir()).map_err(write_error)?;
         Ok(cache)
@@ -81,7 +82,9 @@ impl CachePlan {
                 Ok(()) => break,
                 Err(Stop::TooWide) => {}
                 Err(Stop::Input(error)) => return Err(error.into()),
-                Err(Stop::Output(source)) => return Err(CacheError::Write { file: self.file().to_owned(), source }),
+                Err(Stop::Output(source)) => {
+                    return Err(CacheError::Write { file: self.file().to_owned(), source });
+                }
             }
         }
         Ok(())
@@ -136,7 +139,9 @@ impl Writer<'_> {
         while self.header.n_rows < max_rows {
             match tolerance.read(source, &mut record)? {
                 Tolerated::Row => self.header.layout.encode(&record, &mut self.block)?,
-                Tolerated::Bad(reason) => self.header.layout.encode_bad(reason, record.day, &mut self.block),
+                Tolerated::Bad(reason) => {
+                    self.header.layout.encode_bad(reason, record.day, &mut self.block)
+                }
                 Tolerated::End => {
                     self.header.is_whole = true;
                     break;
@@ -177,9 +182,14 @@ fn remove_abandoned(dir: &Path, prefix: &str, suffix: &str) {
     for entry in entries.flatten() {
         let name = entry.file_name();
         let name = name.to_string_lossy();
-        let age =
-            entry.metadata().and_then(|metadata| metadata.modified()).map(|time| time.elapsed().unwrap_or_default());
-        if name.starts_with(prefix) && name.ends_with(suffix) && age.is_ok_and(|age| age > ABANDONED) {
+        let age = entry
+            .metadata()
+            .and_then(|metadata| metadata.modified())
+            .map(|time| time.elapsed().unwrap_or_default());
+        if name.starts_with(prefix)
+            && name.ends_with(suffix)
+            && age.is_ok_and(|age| age > ABANDONED)
+        {
             // Whoever removes it first, it is gone.
             let _ = fs::remove_file(entry.path());
         }

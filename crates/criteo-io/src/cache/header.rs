@@ -48,7 +48,9 @@ impl Header {
         push_text(&self.format, &mut out);
         out.extend_from_slice(&self.digest.to_le_bytes());
         let RowLayout { n_integers, n_dense, n_fields, integer_bytes, has_day } = self.layout;
-        for number in [n_integers, n_dense, n_fields, integer_bytes, usize::from(has_day), self.inputs.len()] {
+        for number in
+            [n_integers, n_dense, n_fields, integer_bytes, usize::from(has_day), self.inputs.len()]
+        {
             out.extend_from_slice(&(number as u32).to_le_bytes());
         }
         out.extend_from_slice(&self.n_rows.to_le_bytes());
@@ -102,10 +104,12 @@ impl Header {
         let mut size = || fields.u32().filter(|&size| size <= MAX_SIZE).map(|size| size as usize);
         let (n_integers, n_dense, n_fields) = (size()?, size()?, size()?);
         let (integer_bytes, has_day, n_inputs) = (size()?, size()?, fields.u32()?);
-        let layout = RowLayout { n_integers, n_dense, n_fields, integer_bytes, has_day: has_day == 1 };
+        let layout =
+            RowLayout { n_integers, n_dense, n_fields, integer_bytes, has_day: has_day == 1 };
         let n_rows = fields.u64()?;
         let &[is_whole, skips, has_bad_rows] = fields.take(3)? else { return None };
-        let limits = SkipLimits { max_rows: fields.u64()?, max_fraction: f64::from_bits(fields.u64()?) };
+        let limits =
+            SkipLimits { max_rows: fields.u64()?, max_fraction: f64::from_bits(fields.u64()?) };
         let bad_rows = if skips == 1 { BadRows::Skip(limits) } else { BadRows::Error };
         let (is_whole, has_bad_rows) = (is_whole == 1, has_bad_rows == 1);
         let input = |_| {
@@ -117,7 +121,16 @@ impl Header {
         let inputs = (0..n_inputs).map(input).collect::<Option<_>>()?;
         // All is known to have been written on purpose, but perhaps by a program that knows more.
         let is_known = matches!(integer_bytes, 4 | 8) && has_day <= 1 && n_rows < MAX_ROWS;
-        is_known.then_some(Self { format, digest, layout, n_rows, is_whole, bad_rows, has_bad_rows, inputs })
+        is_known.then_some(Self {
+            format,
+            digest,
+            layout,
+            n_rows,
+            is_whole,
+            bad_rows,
+            has_bad_rows,
+            inputs,
+        })
     }
 }
 

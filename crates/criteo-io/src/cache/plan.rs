@@ -13,8 +13,9 @@ use crate::{BadRows, Dialect, ReadError};
 /// A set of inputs, as it is now, and the cache that it would have.
 ///
 /// There is one cache for each list of files (by resolved paths, in order) and format, whatever the
-/// state of the files and the description of their columns: a new one takes the place of the old. Its name is that of the first file,
-/// with 64 bits of a hash of all: `train.txt.0123456789abcdef.rows`.
+/// state of the files and the description of their columns: a new one takes the place of the old.
+/// Its name is that of the first file, with 64 bits of a hash of all:
+/// `train.txt.0123456789abcdef.rows`.
 #[derive(Clone, Debug)]
 pub struct CachePlan {
     pub(super) paths: Vec<PathBuf>,
@@ -52,8 +53,8 @@ impl CachePlan {
         Ok(Self { paths, dialect, max_rows, bad_rows: BadRows::Error, inputs, file })
     }
 
-    /// What becomes of malformed rows: by default the first one is an error. A cache that leaves out some does for whoever
-    /// allows at least as many, and one without any for everybody.
+    /// What becomes of malformed rows: by default the first one is an error. A cache that leaves
+    /// out some does for whoever allows at least as many, and one without any for everybody.
     #[must_use]
     pub fn with_bad_rows(mut self, bad_rows: BadRows) -> Self {
         self.bad_rows = bad_rows;
@@ -74,7 +75,8 @@ impl CachePlan {
 
     /// Whether the inputs are still what they were.
     pub(super) fn check_inputs(&self) -> Result<(), CacheFault> {
-        let is_same = |(path, then): (&PathBuf, &Input)| Input::look(path).is_ok_and(|now| now == *then);
+        let is_same =
+            |(path, then): (&PathBuf, &Input)| Input::look(path).is_ok_and(|now| now == *then);
         match self.paths.iter().zip(&self.inputs).position(|pair| !is_same(pair)) {
             Some(changed) => Err(CacheFault::Stale { file: self.inputs[changed].path.clone() }),
             None => Ok(()),
@@ -98,8 +100,12 @@ impl CachePlan {
 fn hash(format: &str, inputs: &[Input]) -> u64 {
     let texts = std::iter::once(format).chain(inputs.iter().map(|input| input.path.as_str()));
     texts.fold(0, |hash, text| {
-        let chunk = |bytes: &[u8]| bytes.iter().fold(0, |value, &byte| value << 8 | u64::from(byte));
+        let chunk =
+            |bytes: &[u8]| bytes.iter().fold(0, |value, &byte| value << 8 | u64::from(byte));
         // The length first, so that no two lists run together to the same bytes.
-        text.as_bytes().chunks(8).map(chunk).fold(mix64(text.len() as u64, hash), |hash, value| mix64(value, hash))
+        text.as_bytes()
+            .chunks(8)
+            .map(chunk)
+            .fold(mix64(text.len() as u64, hash), |hash, value| mix64(value, hash))
     })
 }

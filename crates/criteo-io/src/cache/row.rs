@@ -16,7 +16,8 @@ use crate::{BadRowReason, Dialect, Record};
 ///
 /// All little-endian. The logs' integers fit in four bytes; a file that has one that does not is
 /// written with eight for all of them. A row has integers, or dense numbers if its columns were
-/// described. Of a malformed row there is the reason, by its place in [`BadRowReason::ALL`] from 1, and the day.
+/// described. Of a malformed row there is the reason, by its place in [`BadRowReason::ALL`] from 1,
+/// and the day.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct RowLayout {
     pub(super) n_integers: usize,
@@ -47,14 +48,24 @@ impl RowLayout {
     pub(super) fn new(dialect: &Dialect, n_files: usize, integer_bytes: usize) -> Self {
         let schema = dialect.schema();
         let is_described = dialect.columns().is_some();
-        let (n_integers, n_dense) = if is_described { (0, schema.n_integers) } else { (schema.n_integers, 0) };
-        Self { n_integers, n_dense, n_fields: schema.n_fields, integer_bytes, has_day: dialect.has_days(n_files) }
+        let (n_integers, n_dense) =
+            if is_described { (0, schema.n_integers) } else { (schema.n_integers, 0) };
+        Self {
+            n_integers,
+            n_dense,
+            n_fields: schema.n_fields,
+            integer_bytes,
+            has_day: dialect.has_days(n_files),
+        }
     }
 
     /// Bytes of a row.
     pub(super) fn row_bytes(self) -> usize {
         let n_numbers = self.n_integers * self.integer_bytes + self.n_dense * DENSE_BYTES;
-        self.bits_bytes() + n_numbers + self.n_fields * TOKEN_BYTES + usize::from(self.has_day) * DAY_BYTES
+        self.bits_bytes()
+            + n_numbers
+            + self.n_fields * TOKEN_BYTES
+            + usize::from(self.has_day) * DAY_BYTES
     }
 
     fn bits_bytes(self) -> usize {
@@ -65,7 +76,11 @@ impl RowLayout {
     pub(super) fn encode(self, record: &Record, out: &mut Vec<u8>) -> Result<(), TooWide> {
         let start = out.len();
         out.resize(start + self.bits_bytes(), 0);
-        let present = record.integers.iter().map(Option::is_some).chain(record.tokens.iter().map(Option::is_some));
+        let present = record
+            .integers
+            .iter()
+            .map(Option::is_some)
+            .chain(record.tokens.iter().map(Option::is_some));
         out[start] = u8::from(record.clicked);
         for (n, bit) in (N_FIRST_BITS..).zip(present) {
             out[start + n / 8] |= u8::from(bit) << (n % 8);
@@ -101,9 +116,13 @@ impl RowLayout {
         }
     }
 
-    /// Fills `record` from the bytes of a row; returns why it is malformed, if it is. Allocates only where `record` has
-    /// no columns yet. An error is a row that no version writes.
-    pub(super) fn decode(self, row: &[u8], record: &mut Record) -> Result<Option<BadRowReason>, UnknownReason> {
+    /// Fills `record` from the bytes of a row; returns why it is malformed, if it is. Allocates
+    /// only where `record` has no columns yet. An error is a row that no version writes.
+    pub(super) fn decode(
+        self,
+        row: &[u8],
+        record: &mut Record,
+    ) -> Result<Option<BadRowReason>, UnknownReason> {
         record.integers.resize(self.n_integers, None);
         record.dense.resize(self.n_dense, 0.0);
         record.tokens.resize(self.n_fields, None);
@@ -175,7 +194,8 @@ mod tests {
         let sizes = (0_usize..20, 0_usize..20, 0_usize..129, any::<bool>());
         sizes.prop_flat_map(|(n_integers, n_dense, n_fields, has_day)| {
             let layout = RowLayout { n_integers, n_dense, n_fields, integer_bytes: 8, has_day };
-            let dense = vec(any::<f32>().prop_filter("equality", |number| !number.is_nan()), n_dense);
+            let dense =
+                vec(any::<f32>().prop_filter("equality", |number| !number.is_nan()), n_dense);
             let integers = vec(prop::option::of(any::<i64>()), n_integers);
             let tokens = vec(prop::option::of(any::<u32>()), n_fields);
             (any::<bool>(), integers, dense, tokens, any::<u32>()).prop_map(

@@ -9,13 +9,17 @@ use super::{Column, Columns};
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ColumnsError {
     /// Not one ASCII character that can stand between fields.
-    #[error("delimiter: expected one ASCII character that is no quote and no line end, got {got:?}")]
+    #[error(
+        "delimiter: expected one ASCII character that is no quote and no line end, got {got:?}"
+    )]
     Delimiter {
         /// What was given.
         got: char,
     },
     /// The same for values of a field.
-    #[error("column {column}: separator: expected one ASCII character other than the delimiter, got {got:?}")]
+    #[error(
+        "column {column}: separator: expected one ASCII character other than the delimiter, got {got:?}"
+    )]
     Separator {
         /// The column.
         column: Column,
@@ -67,7 +71,9 @@ pub enum ColumnsError {
         second: &'static str,
     },
     /// Rules for the label that exclude each other.
-    #[error("label: at most one of positive, at_least and above can be its rule, and negative goes with positive")]
+    #[error(
+        "label: at most one of positive, at_least and above can be its rule, and negative goes with positive"
+    )]
     LabelRule,
     /// A model without anything to go by.
     #[error("there is no numeric and no categorical column")]
@@ -79,7 +85,10 @@ pub enum ColumnsError {
         n_fields: usize,
     },
     /// Numbers of features for other fields than there are.
-    #[error("features: expected {n_fields} numbers of at least 1, one a categorical column, got {}", numbers(got))]
+    #[error(
+        "features: expected {n_fields} numbers of at least 1, one a categorical column, got {}",
+        numbers(got)
+    )]
     Features {
         /// Categorical columns.
         n_fields: usize,
@@ -117,7 +126,8 @@ impl Columns {
             return Err(ColumnsError::Delimiter { got: self.delimiter });
         }
         for field in &self.categorical {
-            if let Some(got) = field.separator.filter(|&c| !is_separator(c) || c == self.delimiter) {
+            if let Some(got) = field.separator.filter(|&c| !is_separator(c) || c == self.delimiter)
+            {
                 return Err(ColumnsError::Separator { column: field.column.clone(), got });
             }
         }
@@ -157,15 +167,16 @@ impl Columns {
         Ok(())
     }
 
-    /// The label as a feature would give the answer away; twice the same feature is a slip. A column
-    /// may be numeric and categorical, and may tell the day besides.
+    /// The label as a feature would give the answer away; twice the same feature is a slip. A
+    /// column may be numeric and categorical, and may tell the day besides.
     fn check_uses(&self) -> Result<(), ColumnsError> {
         let numeric = self.numeric.iter().map(|it| (&it.column, "numeric"));
         let categorical = self.categorical.iter().map(|it| (&it.column, "categorical"));
         let ignored = self.ignore.iter().map(|column| (column, "ignored"));
         let label = [(&self.label.column, "the label")];
         let day = self.day.iter().map(|day| (&day.column, "the day"));
-        let uses: Vec<_> = label.into_iter().chain(numeric).chain(categorical).chain(day).chain(ignored).collect();
+        let uses: Vec<_> =
+            label.into_iter().chain(numeric).chain(categorical).chain(day).chain(ignored).collect();
         for (idx, &(column, second)) in uses.iter().enumerate() {
             for &(other, first) in &uses[..idx] {
                 let is_odd = first == second || first == "the label" || second == "ignored";
@@ -186,14 +197,20 @@ impl Columns {
         }
         match self.used().find(|column| matches!(column, Column::Name(_)) && !self.header) {
             Some(column) => Err(ColumnsError::NoNames { column: column.clone() }),
-            None if self.used().any(|column| *column == Column::Number(0)) => Err(ColumnsError::NumberZero),
+            None if self.used().any(|column| *column == Column::Number(0)) => {
+                Err(ColumnsError::NumberZero)
+            }
             None => Ok(()),
         }
     }
 
     /// Every column that is named somewhere.
     fn used(&self) -> impl Iterator<Item = &Column> {
-        let features = self.numeric.iter().map(|it| &it.column).chain(self.categorical.iter().map(|it| &it.column));
+        let features = self
+            .numeric
+            .iter()
+            .map(|it| &it.column)
+            .chain(self.categorical.iter().map(|it| &it.column));
         let rest = self.day.iter().map(|day| &day.column).chain(&self.ignore);
         std::iter::once(&self.label.column).chain(features).chain(rest)
     }
@@ -207,10 +224,15 @@ impl Columns {
         let place = |column: &Column| place(column, names);
         self.ignore.iter().try_for_each(|column| place(column).map(drop))?;
         let places = self.place_all(names.len(), &place)?;
-        let is_feature = |idx: &usize| places.numeric.contains(idx) || places.categorical.contains(idx);
+        let is_feature =
+            |idx: &usize| places.numeric.contains(idx) || places.categorical.contains(idx);
         if places.label.as_ref().is_some_and(is_feature) {
             let column = self.label.column.clone();
-            return Err(ColumnsError::UsedTwice { column, first: "the label", second: "a feature" });
+            return Err(ColumnsError::UsedTwice {
+                column,
+                first: "the label",
+                second: "a feature",
+            });
         }
         Ok(places)
     }
@@ -223,7 +245,9 @@ impl Columns {
         let place = |column: &Column| match *column {
             Column::Number(0) => Err(ColumnsError::NumberZero),
             Column::Number(number) if number <= n_columns => Ok(number - 1),
-            Column::Number(_) => Err(ColumnsError::TooFewColumns { column: column.clone(), n_columns }),
+            Column::Number(_) => {
+                Err(ColumnsError::TooFewColumns { column: column.clone(), n_columns })
+            }
             Column::Name(_) => Err(ColumnsError::NoNames { column: column.clone() }),
         };
         self.ignore.iter().try_for_each(|column| place(column).map(drop))?;
@@ -238,7 +262,11 @@ impl Columns {
         Ok(Places {
             label: if self.unlabelled { None } else { Some(place(&self.label.column)?) },
             numeric: self.numeric.iter().map(|it| place(&it.column)).collect::<Result<_, _>>()?,
-            categorical: self.categorical.iter().map(|it| place(&it.column)).collect::<Result<_, _>>()?,
+            categorical: self
+                .categorical
+                .iter()
+                .map(|it| place(&it.column))
+                .collect::<Result<_, _>>()?,
             day: self.day.as_ref().map(|day| place(&day.column)).transpose()?,
             n_columns,
         })
@@ -249,7 +277,9 @@ fn place(column: &Column, names: &[impl AsRef<str>]) -> Result<usize, ColumnsErr
     match column {
         Column::Number(0) => Err(ColumnsError::NumberZero),
         Column::Number(number) if *number <= names.len() => Ok(number - 1),
-        Column::Number(_) => Err(ColumnsError::TooFewColumns { column: column.clone(), n_columns: names.len() }),
+        Column::Number(_) => {
+            Err(ColumnsError::TooFewColumns { column: column.clone(), n_columns: names.len() })
+        }
         Column::Name(name) => {
             let mut found = names.iter().enumerate().filter(|(_, other)| other.as_ref() == name);
             match (found.next(), found.next()) {
@@ -267,7 +297,12 @@ fn place(column: &Column, names: &[impl AsRef<str>]) -> Result<usize, ColumnsErr
 /// The names that there are; the first of them where there are many.
 fn listed(names: &[String]) -> String {
     const N_SHOWN: usize = 50;
-    let shown = names.iter().take(N_SHOWN).map(|name| format!("`{}`", short(name))).collect::<Vec<_>>().join(", ");
+    let shown = names
+        .iter()
+        .take(N_SHOWN)
+        .map(|name| format!("`{}`", short(name)))
+        .collect::<Vec<_>>()
+        .join(", ");
     match names.len().saturating_sub(N_SHOWN) {
         0 => shown,
         n_more => format!("{shown} and {n_more} more"),
@@ -319,11 +354,26 @@ mod tests {
             ),
             ("header = false\nnumeric = [0]", "columns are numbered from 1, got 0"),
             ("numeric = ['y']", "column `y`: the label and numeric at once; drop one of them"),
-            ("categorical = ['y']", "column `y`: the label and categorical at once; drop one of them"),
-            ("numeric = ['a', 'b', 'a']", "column `a`: numeric and numeric at once; drop one of them"),
-            ("categorical = ['a', 'a']", "column `a`: categorical and categorical at once; drop one of them"),
-            ("numeric = ['a']\nignore = ['a']", "column `a`: numeric and ignored at once; drop one of them"),
-            ("numeric = ['a']\nday = { column = 'd', first = 0 }", "day: first = 0 leaves nothing to tell days apart"),
+            (
+                "categorical = ['y']",
+                "column `y`: the label and categorical at once; drop one of them",
+            ),
+            (
+                "numeric = ['a', 'b', 'a']",
+                "column `a`: numeric and numeric at once; drop one of them",
+            ),
+            (
+                "categorical = ['a', 'a']",
+                "column `a`: categorical and categorical at once; drop one of them",
+            ),
+            (
+                "numeric = ['a']\nignore = ['a']",
+                "column `a`: numeric and ignored at once; drop one of them",
+            ),
+            (
+                "numeric = ['a']\nday = { column = 'd', first = 0 }",
+                "day: first = 0 leaves nothing to tell days apart",
+            ),
             (
                 "categorical = ['a', 'b']\nfeatures = [3]",
                 "features: expected 2 numbers of at least 1, one a categorical column, got 1",
@@ -336,7 +386,10 @@ mod tests {
                 "categorical = ['a']\nfeatures = [0]",
                 "features: expected 1 numbers of at least 1, one a categorical column, got one that is 0",
             ),
-            ("header = false\nnames = ['x', 'a']\nnumeric = ['a']", "there is no column `y`; the columns are `x`, `a`"),
+            (
+                "header = false\nnames = ['x', 'a']\nnumeric = ['a']",
+                "there is no column `y`; the columns are `x`, `a`",
+            ),
             (
                 "header = false\nnames = ['y', 'a', 'a']\nnumeric = ['a']",
                 "there are two columns `a`; give the number of the one that is meant",
@@ -352,13 +405,21 @@ mod tests {
             ),
         ];
         for (text, expected) in cases {
-            let label = if text.starts_with("header = false") && !text.contains("names") { "1" } else { "'y'" };
+            let label = if text.starts_with("header = false") && !text.contains("names") {
+                "1"
+            } else {
+                "'y'"
+            };
             let columns = parse(&format!("{text}\n[label]\ncolumn = {label}"));
             assert_eq!(columns.check().unwrap_err().to_string(), expected, "{text}");
         }
         let many: Vec<String> = (0..129).map(|n| format!("'c{n}'")).collect();
-        let columns = parse(&format!("label = {{ column = 'y' }}\ncategorical = [{}]", many.join(",")));
-        assert_eq!(columns.check().unwrap_err().to_string(), "129 categorical columns; at most 128 are possible");
+        let columns =
+            parse(&format!("label = {{ column = 'y' }}\ncategorical = [{}]", many.join(",")));
+        assert_eq!(
+            columns.check().unwrap_err().to_string(),
+            "129 categorical columns; at most 128 are possible"
+        );
     }
 
     #[test]
@@ -378,7 +439,13 @@ mod tests {
         assert_eq!(columns.check(), Ok(()));
         assert_eq!(columns.n_features(), [5, 6]);
         let places = columns.places(&["y", "b", "c", "a"]).unwrap();
-        let expected = Places { label: Some(0), numeric: vec![3], categorical: vec![3, 2], day: Some(3), n_columns: 4 };
+        let expected = Places {
+            label: Some(0),
+            numeric: vec![3],
+            categorical: vec![3, 2],
+            day: Some(3),
+            n_columns: 4,
+        };
         assert_eq!(places, expected);
     }
 
@@ -389,26 +456,34 @@ mod tests {
         assert_eq!(message, "there is no column `id`; the columns are `y`, `a`");
         columns.places(&["y", "a", "id", "more"]).unwrap();
         let long = "x".repeat(40);
-        let names: Vec<&str> = std::iter::once("y").chain(std::iter::repeat_n(long.as_str(), 60)).collect();
+        let names: Vec<&str> =
+            std::iter::once("y").chain(std::iter::repeat_n(long.as_str(), 60)).collect();
         let message = columns.places(&names).unwrap_err().to_string();
-        let (start, end) = ("there is no column `id`; the columns are `y`, `xxxx", "x...` and 11 more");
+        let (start, end) =
+            ("there is no column `id`; the columns are `y`, `xxxx", "x...` and 11 more");
         assert!(message.starts_with(start) && message.ends_with(end), "{message}");
     }
 
     #[test]
     fn what_a_configuration_gets_wrong_is_said() {
-        let message = |text: &str| toml::from_str::<Columns>(text).unwrap_err().message().to_owned();
+        let message =
+            |text: &str| toml::from_str::<Columns>(text).unwrap_err().message().to_owned();
         assert_eq!(message("numeric = ['a']"), "missing field `label`");
         let label = "label = { column = 'y' }\n";
-        assert!(message(&format!("{label}numerics = ['a']")).starts_with("unknown field `numerics`, expected one of"));
+        assert!(
+            message(&format!("{label}numerics = ['a']"))
+                .starts_with("unknown field `numerics`, expected one of")
+        );
         assert!(
             message(&format!("{label}numeric = [{{ column = 'a', kind = 'hex' }}]"))
                 .starts_with("unknown field `kind`")
         );
         let expected = "unknown variant `hash`, expected one of `string`, `hex`, `integer`";
-        assert_eq!(message(&format!("{label}categorical = [{{ column = 'a', kind = 'hash' }}]")), expected);
-        let expected =
-            "invalid type: boolean `true`, expected the name of a column, its number from 1, or a table with `column`";
+        assert_eq!(
+            message(&format!("{label}categorical = [{{ column = 'a', kind = 'hash' }}]")),
+            expected
+        );
+        let expected = "invalid type: boolean `true`, expected the name of a column, its number from 1, or a table with `column`";
         assert_eq!(message(&format!("{label}categorical = [true]")), expected);
         assert_eq!(message(&format!("{label}categorical = [-1]")), "columns are numbered from 1");
         assert_eq!(

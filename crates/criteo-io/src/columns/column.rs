@@ -72,7 +72,9 @@ impl Visitor<'_> for ColumnVisitor {
     }
 
     fn visit_i64<E: Error>(self, number: i64) -> Result<Column, E> {
-        usize::try_from(number).map(Column::Number).map_err(|_| E::custom("columns are numbered from 1"))
+        usize::try_from(number)
+            .map(Column::Number)
+            .map_err(|_| E::custom("columns are numbered from 1"))
     }
 }
 
@@ -101,7 +103,9 @@ impl From<Column> for Numeric {
 
 impl<'de> Deserialize<'de> for Numeric {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(ShortOrTable::<NumericTable>::new()).map(ShortOrTableValue::into)
+        deserializer
+            .deserialize_any(ShortOrTable::<NumericTable>::new())
+            .map(ShortOrTableValue::into)
     }
 }
 
@@ -119,7 +123,9 @@ struct CategoricalTable {
 }
 
 impl From<CategoricalTable> for Categorical {
-    fn from(CategoricalTable { column, kind, separator, features, missing }: CategoricalTable) -> Self {
+    fn from(
+        CategoricalTable { column, kind, separator, features, missing }: CategoricalTable,
+    ) -> Self {
         Self { column, kind, separator, features, missing }
     }
 }
@@ -132,7 +138,9 @@ impl From<Column> for Categorical {
 
 impl<'de> Deserialize<'de> for Categorical {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(ShortOrTable::<CategoricalTable>::new()).map(ShortOrTableValue::into)
+        deserializer
+            .deserialize_any(ShortOrTable::<CategoricalTable>::new())
+            .map(ShortOrTableValue::into)
     }
 }
 

@@ -136,7 +136,8 @@ fn short_integer(text: &[u8]) -> Option<i64> {
     if !(1..=15).contains(&digits.len()) {
         return None;
     }
-    let fold = |sum: i64, byte: &u8| byte.is_ascii_digit().then(|| sum * 10 + i64::from(byte - b'0'));
+    let fold =
+        |sum: i64, byte: &u8| byte.is_ascii_digit().then(|| sum * 10 + i64::from(byte - b'0'));
     let value = digits.iter().try_fold(0, fold)?;
     Some(if digits.len() < text.len() { -value } else { value })
 }
@@ -154,8 +155,10 @@ impl Label {
         let is_in = |texts: &[String]| texts.iter().any(|one| one.as_bytes() == text);
         if !self.positive.is_empty() {
             let is_positive = is_in(&self.positive);
-            return (is_positive || self.negative.is_empty() && !text.is_empty() || is_in(&self.negative))
-                .then_some(is_positive);
+            return (is_positive
+                || self.negative.is_empty() && !text.is_empty()
+                || is_in(&self.negative))
+            .then_some(is_positive);
         }
         if self.at_least.is_some() || self.above.is_some() {
             return self.of_number(real(text)?);
@@ -224,7 +227,11 @@ mod tests {
             assert_eq!(Kind::Integer.token(text.as_bytes()), Some(token));
         }
         for text in ["-1", "-0", "4294967296", "12057878999086460853"] {
-            assert_eq!(Kind::Integer.token(text.as_bytes()), Some(hash_text(text.as_bytes())), "{text}");
+            assert_eq!(
+                Kind::Integer.token(text.as_bytes()),
+                Some(hash_text(text.as_bytes())),
+                "{text}"
+            );
         }
         for text in ["", "-", "+1", "1.0", "1e3", "--1", " 1"] {
             assert_eq!(Kind::Integer.token(text.as_bytes()), None, "{text}");
@@ -246,14 +253,20 @@ mod tests {
         for number in [i64::MIN, -1, 0, 1, 4095, 4096, 1_669_366, 999_999_999_999_999, i64::MAX] {
             let text = number.to_string();
             let expected = encode_integer(Some(number));
-            assert_eq!(Transform::Log1p.of_text(text.as_bytes()).unwrap().to_bits(), expected.to_bits(), "{text}");
+            assert_eq!(
+                Transform::Log1p.of_text(text.as_bytes()).unwrap().to_bits(),
+                expected.to_bits(),
+                "{text}"
+            );
             assert_eq!(Transform::None.of_text(text.as_bytes()), Some(number as f64 as f32));
         }
         assert_eq!(Transform::Log1p.of_text(b"0.5"), Some(1.5_f64.ln() as f32));
         assert_eq!(Transform::Log1p.of_text(b"-0.5"), Some(0.0));
         assert_eq!(Transform::None.of_text(b"-2.5e-1"), Some(-0.25));
         assert_eq!(Transform::Log1p.of_text(b"1e39"), Some(1e39_f64.ln() as f32));
-        for text in ["", "nan", "inf", "-inf", "1e999", "1,5", "0x10", " 1", "1 ", "-", "1e39", "\u{661}"] {
+        for text in
+            ["", "nan", "inf", "-inf", "1e999", "1,5", "0x10", " 1", "1 ", "-", "1e39", "\u{661}"]
+        {
             assert_eq!(Transform::None.of_text(text.as_bytes()), None, "{text}");
         }
         assert_eq!(Transform::None.of_text(b"\xff"), None);
@@ -265,8 +278,14 @@ mod tests {
             texts.iter().map(|text| label.of_text(text.as_bytes())).collect()
         };
         let label = Label::binary("y");
-        assert_eq!(judged(&label, &["0", "1", "2", "", "1.0"]), [Some(false), Some(true), None, None, None]);
-        assert_eq!([0.0, 1.0, 2.0].map(|number| label.of_number(number)), [Some(false), Some(true), None]);
+        assert_eq!(
+            judged(&label, &["0", "1", "2", "", "1.0"]),
+            [Some(false), Some(true), None, None, None]
+        );
+        assert_eq!(
+            [0.0, 1.0, 2.0].map(|number| label.of_number(number)),
+            [Some(false), Some(true), None]
+        );
 
         let label = Label::at_least("y", 1.0);
         assert_eq!(
@@ -274,11 +293,21 @@ mod tests {
             [Some(false), Some(true), Some(true), Some(false), None, None]
         );
         let label = Label { above: Some(0.0), ..Label::binary("y") };
-        assert_eq!(judged(&label, &["0", "1e-3", "-1", "nan"]), [Some(false), Some(true), Some(false), None]);
+        assert_eq!(
+            judged(&label, &["0", "1e-3", "-1", "nan"]),
+            [Some(false), Some(true), Some(false), None]
+        );
 
-        let label = Label { positive: vec!["yes".to_owned(), "y".to_owned()], ..Label::binary("y") };
-        assert_eq!(judged(&label, &["yes", "y", "Yes", ""]), [Some(true), Some(true), Some(false), None]);
+        let label =
+            Label { positive: vec!["yes".to_owned(), "y".to_owned()], ..Label::binary("y") };
+        assert_eq!(
+            judged(&label, &["yes", "y", "Yes", ""]),
+            [Some(true), Some(true), Some(false), None]
+        );
         let label = Label { negative: vec!["no".to_owned()], ..label };
-        assert_eq!(judged(&label, &["yes", "no", "maybe", ""]), [Some(true), Some(false), None, None]);
+        assert_eq!(
+            judged(&label, &["yes", "no", "maybe", ""]),
+            [Some(true), Some(false), None, None]
+        );
     }
 }

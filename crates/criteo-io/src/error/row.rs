@@ -95,8 +95,7 @@ pub enum RowFault {
     },
 }
 
-pub(crate) const TEXT_BEHIND_QUOTE: &str =
-    "expected the end of the field behind its closing quote, got more text; double the quotes inside it";
+pub(crate) const TEXT_BEHIND_QUOTE: &str = "expected the end of the field behind its closing quote, got more text; double the quotes inside it";
 
 /// The beginning of a field as it can be shown: at most 32 bytes, whatever is not printable
 /// ASCII escaped.

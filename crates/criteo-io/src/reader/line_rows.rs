@@ -39,8 +39,8 @@ impl LineRows {
         self.line
     }
 
-    /// The next line, over files if need be; `None` after the last one, and after an error. After a line that is too
-    /// long comes the one that follows it.
+    /// The next line, over files if need be; `None` after the last one, and after an error. After a
+    /// line that is too long comes the one that follows it.
     pub(super) fn next_line(&mut self) -> Result<Option<Range<usize>>, ReadError> {
         let line = self.try_next_line();
         let line = self.files.end_on_error(line)?;
@@ -66,7 +66,9 @@ impl LineRows {
                 return Ok(None);
             };
             let line = self.lines.next(input);
-            let Some(range) = line.map_err(|error| ReadError::reading(&self.files.file(), error))? else {
+            let Some(range) =
+                line.map_err(|error| ReadError::reading(&self.files.file(), error))?
+            else {
                 self.files.end_file();
                 continue;
             };
@@ -85,7 +87,8 @@ impl LineRows {
                 break;
             };
             let skipped = self.lines.skip(input, n_left);
-            let n_skipped = skipped.map_err(|error| ReadError::reading(&self.files.file(), error))?;
+            let n_skipped =
+                skipped.map_err(|error| ReadError::reading(&self.files.file(), error))?;
             self.line += n_skipped;
             n_left -= n_skipped;
             if n_left > 0 {

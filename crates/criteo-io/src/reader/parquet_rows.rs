@@ -1,7 +1,7 @@
 //! The rows of several Parquet files, one row group after another.
 //!
-//! Every value is taken as its text, and the text as that of a delimited file: so the same rows give the same records,
-//! whichever way they are kept.
+//! Every value is taken as its text, and the text as that of a delimited file: so the same rows
+//! give the same records, whichever way they are kept.
 
 use std::fmt::Write as _;
 use std::fs::File;
@@ -60,7 +60,11 @@ impl Fields for Texts {
 }
 
 impl ParquetRows {
-    pub(super) fn new(paths: Vec<PathBuf>, columns: &Columns, missing_number: f32) -> Result<Self, ReadError> {
+    pub(super) fn new(
+        paths: Vec<PathBuf>,
+        columns: &Columns,
+        missing_number: f32,
+    ) -> Result<Self, ReadError> {
         if paths.is_empty() {
             return Err(ReadError::NoFiles);
         }
@@ -100,8 +104,8 @@ impl ParquetRows {
         })
     }
 
-    /// Passes over up to `n_rows` rows, counting days; returns how many there were. Where no column tells the day, row
-    /// groups are passed over whole.
+    /// Passes over up to `n_rows` rows, counting days; returns how many there were. Where no column
+    /// tells the day, row groups are passed over whole.
     pub(super) fn skip_rows(&mut self, n_rows: u64) -> Result<u64, ReadError> {
         let mut n_skipped = 0;
         while n_skipped < n_rows {
@@ -180,7 +184,8 @@ impl ParquetRows {
         let file = File::open(path).map_err(|error| ReadError::opening(path, error))?;
         let reader = SerializedFileReader::new(file).map_err(|error| damaged(path, &error))?;
         let opened = OpenFile::new(reader, &self.columns, self.missing_number);
-        let opened = opened.map_err(|error| ReadError::Columns { file: path.clone(), line: 1, error })?;
+        let opened =
+            opened.map_err(|error| ReadError::Columns { file: path.clone(), line: 1, error })?;
         self.file = Some(opened);
         Ok(true)
     }
@@ -191,14 +196,20 @@ fn damaged(path: &std::path::Path, error: &ParquetError) -> ReadError {
 }
 
 impl OpenFile {
-    fn new(reader: SerializedFileReader<File>, columns: &Columns, missing_number: f32) -> Result<Self, ColumnsError> {
+    fn new(
+        reader: SerializedFileReader<File>,
+        columns: &Columns,
+        missing_number: f32,
+    ) -> Result<Self, ColumnsError> {
         let root = reader.metadata().file_metadata().schema().clone();
         let all = root.get_fields();
         let names: Vec<String> = all.iter().map(|field| field.name().to_owned()).collect();
         let places = columns.places(&names)?;
         let used = places.label.into_iter().chain(places.day);
-        let mut used: Vec<usize> =
-            used.chain(places.numeric.iter().copied()).chain(places.categorical.iter().copied()).collect();
+        let mut used: Vec<usize> = used
+            .chain(places.numeric.iter().copied())
+            .chain(places.categorical.iter().copied())
+            .collect();
         used.sort_unstable();
         used.dedup();
         let at = |place: usize| used.binary_search(&place).expect("it is used");

@@ -50,20 +50,27 @@ pub(super) struct Fault {
 
 impl TablePlan {
     /// `names` are those of the header, or of the description; none for columns without.
-    pub(super) fn new(columns: &Columns, places: Places, names: &[String], missing_number: f32) -> Self {
-        let numeric = columns
-            .numeric
-            .iter()
-            .zip(&places.numeric)
-            .map(|(column, &place)| (place, column.transform, Missing::new(&columns.missing, &column.missing)));
-        let categorical = columns.categorical.iter().zip(&places.categorical).map(|(column, &place)| Category {
-            place,
-            kind: column.kind,
-            separator: column.separator.map(|separator| separator as u8),
-            missing: Missing::new(&columns.missing, &column.missing),
+    pub(super) fn new(
+        columns: &Columns,
+        places: Places,
+        names: &[String],
+        missing_number: f32,
+    ) -> Self {
+        let numeric = columns.numeric.iter().zip(&places.numeric).map(|(column, &place)| {
+            (place, column.transform, Missing::new(&columns.missing, &column.missing))
         });
+        let categorical =
+            columns.categorical.iter().zip(&places.categorical).map(|(column, &place)| Category {
+                place,
+                kind: column.kind,
+                separator: column.separator.map(|separator| separator as u8),
+                missing: Missing::new(&columns.missing, &column.missing),
+            });
         let name = |place: usize| {
-            names.get(place).map_or_else(|| format!("number {}", place + 1), |name| name.escape_debug().to_string())
+            names.get(place).map_or_else(
+                || format!("number {}", place + 1),
+                |name| name.escape_debug().to_string(),
+            )
         };
         Self {
             numeric: numeric.collect(),
@@ -111,14 +118,12 @@ impl TablePlan {
     #[cold]
     pub(super) fn leftmost(&self, row: &impl Fields, found: Fault) -> Fault {
         let label = self.label(row).err();
-        let numbers = self
-            .numeric
-            .iter()
-            .map(|(place, transform, missing)| self.number(*place, *transform, missing, row.field(*place)).err());
-        let tokens = self
-            .categorical
-            .iter()
-            .map(|category| self.push_tokens(category, row.field(category.place), &mut Vec::new()).err());
+        let numbers = self.numeric.iter().map(|(place, transform, missing)| {
+            self.number(*place, *transform, missing, row.field(*place)).err()
+        });
+        let tokens = self.categorical.iter().map(|category| {
+            self.push_tokens(category, row.field(category.place), &mut Vec::new()).err()
+        });
         let day = self.day_key(row).and_then(Result::err);
         let faults = std::iter::once(label).chain(numbers).chain(tokens).chain([day]).flatten();
         faults.chain([found]).min_by_key(|fault| fault.place).expect("one was found")
@@ -127,20 +132,36 @@ impl TablePlan {
     fn label(&self, row: &impl Fields) -> Result<bool, Fault> {
         let Some(place) = self.places.label else { return Ok(false) };
         let (label, text) = (&self.columns.label, row.field(place));
-        label.of_text(text).ok_or_else(|| self.fault(place, BadRowReason::Label, label.expected(), text))
+        label
+            .of_text(text)
+            .ok_or_else(|| self.fault(place, BadRowReason::Label, label.expected(), text))
     }
 
-    fn number(&self, place: usize, transform: Transform, missing: &Missing, text: &[u8]) -> Result<f32, Fault> {
+    fn number(
+        &self,
+        place: usize,
+        transform: Transform,
+        missing: &Missing,
+        text: &[u8],
+    ) -> Result<f32, Fault> {
         if missing.holds(text) {
             return Ok(self.missing_number);
         }
-        transform.of_text(text).ok_or_else(|| self.fault(place, BadRowReason::Number, "a number or nothing", text))
+        transform
+            .of_text(text)
+            .ok_or_else(|| self.fault(place, BadRowReason::Number, "a number or nothing", text))
     }
 
-    fn push_tokens(&self, category: &Category, text: &[u8], tokens: &mut Vec<Option<u32>>) -> Result<(), Fault> {
+    fn push_tokens(
+        &self,
+        category: &Category,
+        text: &[u8],
+        tokens: &mut Vec<Option<u32>>,
+    ) -> Result<(), Fault> {
         let Category { place, kind, separator, missing } = category;
         let token = |text: &[u8]| {
-            kind.token(text).ok_or_else(|| self.fault(*place, BadRowReason::Token, kind.expected(), text))
+            kind.token(text)
+                .ok_or_else(|| self.fault(*place, BadRowReason::Token, kind.expected(), text))
         };
         let Some(separator) = separator else {
             tokens.push(if missing.holds(text) { None } else { Some(token(text)?) });
@@ -157,7 +178,13 @@ impl TablePlan {
     }
 
     #[cold]
-    fn fault(&self, place: usize, reason: BadRowReason, expected: &'static str, text: &[u8]) -> Fault {
+    fn fault(
+        &self,
+        place: usize,
+        reason: BadRowReason,
+        expected: &'static str,
+        text: &[u8],
+    ) -> Fault {
         let name = self.names[place].clone();
         Fault { place, fault: RowFault::Field { name, expected, got: Excerpt::new(text), reason } }
     }

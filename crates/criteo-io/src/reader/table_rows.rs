@@ -52,7 +52,11 @@ impl Days {
 }
 
 impl TableRows {
-    pub(super) fn new(paths: Vec<PathBuf>, columns: &Columns, missing_number: f32) -> Result<Self, ReadError> {
+    pub(super) fn new(
+        paths: Vec<PathBuf>,
+        columns: &Columns,
+        missing_number: f32,
+    ) -> Result<Self, ReadError> {
         let rows = CsvRows::new(columns.delimiter as u8, columns.quoting, CsvRows::DEFAULT_BYTES);
         let (files, columns) = (Files::new(paths)?, columns.clone());
         Ok(Self { files, rows, columns, missing_number, plan: None, days: Days::default() })
@@ -124,7 +128,10 @@ impl TableRows {
             }
             if self.plan.is_none() {
                 let n_columns = self.rows.n_fields();
-                let places = self.columns.numbered_places(n_columns).map_err(|error| self.columns_error(error))?;
+                let places = self
+                    .columns
+                    .numbered_places(n_columns)
+                    .map_err(|error| self.columns_error(error))?;
                 self.plan = Some(TablePlan::new(&self.columns, places, &[], self.missing_number));
             }
             return Ok(true);
@@ -133,7 +140,8 @@ impl TableRows {
 
     fn next_in_file(&mut self) -> Result<bool, ReadError> {
         let input = self.files.input().expect("a file is open");
-        let next = self.rows.next(input).map_err(|error| ReadError::reading(&self.files.file(), error))?;
+        let next =
+            self.rows.next(input).map_err(|error| ReadError::reading(&self.files.file(), error))?;
         match next {
             Next::Record => match self.rows.quote_fault() {
                 // A row that can be left out, like any other that is malformed.
@@ -154,7 +162,9 @@ impl TableRows {
     fn quotes_error(&self, field_idx: usize, fault: QuoteFault) -> ReadError {
         let (line, column) = self.rows.place(field_idx);
         let fault = match fault {
-            QuoteFault::Unclosed => "expected a closing quote, got the end of the file; close the quote",
+            QuoteFault::Unclosed => {
+                "expected a closing quote, got the end of the file; close the quote"
+            }
             QuoteFault::TextBehind => TEXT_BEHIND_QUOTE,
         };
         ReadError::Quotes { file: self.files.file(), line, column, fault }
@@ -189,7 +199,8 @@ impl TableRows {
     }
 
     fn plan_for(&mut self, names: &[String]) -> Result<(), ReadError> {
-        let places: Places = self.columns.places(names).map_err(|error| self.columns_error(error))?;
+        let places: Places =
+            self.columns.places(names).map_err(|error| self.columns_error(error))?;
         self.plan = Some(TablePlan::new(&self.columns, places, names, self.missing_number));
         Ok(())
     }
@@ -205,7 +216,11 @@ impl TableRows {
             _ => fault,
         };
         let (line, column) = self.rows.place(fault.place);
-        ReadError::Row { file: self.files.file(), line, error: RowError { column, fault: fault.fault } }
+        ReadError::Row {
+            file: self.files.file(),
+            line,
+            error: RowError { column, fault: fault.fault },
+        }
     }
 }
 

@@ -22,14 +22,14 @@ const RANK: usize = 3;
 /// Scale of the main effects of C1 to C26. Where fields move together, most of the effect is with
 /// the ones of middling cardinality, and the others inherit it.
 const MAIN: [f64; 26] = [
-    0.03, 0.42, 0.15, 0.25, 0.03, 0.15, 0.25, 0.03, 0.20, 0.35, 0.30, 0.15, 0.35, 0.25, 0.30, 0.15, 0.36, 0.42, 0.12,
-    0.12, 0.15, 0.10, 0.27, 0.30, 0.10, 0.42,
+    0.03, 0.42, 0.15, 0.25, 0.03, 0.15, 0.25, 0.03, 0.20, 0.35, 0.30, 0.15, 0.35, 0.25, 0.30, 0.15,
+    0.36, 0.42, 0.12, 0.12, 0.15, 0.10, 0.27, 0.30, 0.10, 0.42,
 ];
 
 /// Scale of the latent vectors of C1 to C26.
 const LATENT: [f64; 26] = [
-    0.0, 0.26, 0.0, 0.24, 0.0, 0.12, 0.12, 0.0, 0.12, 0.18, 0.18, 0.0, 0.26, 0.24, 0.12, 0.0, 0.24, 0.18, 0.0, 0.0,
-    0.0, 0.0, 0.24, 0.26, 0.0, 0.24,
+    0.0, 0.26, 0.0, 0.24, 0.0, 0.12, 0.12, 0.0, 0.12, 0.18, 0.18, 0.0, 0.26, 0.24, 0.12, 0.0, 0.24,
+    0.18, 0.0, 0.0, 0.0, 0.0, 0.24, 0.26, 0.0, 0.24,
 ];
 
 /// What an integer adds to the logit.
@@ -89,7 +89,10 @@ impl LabelModel {
         let mut model = Self {
             fields: Vec::new(),
             small_logs: (0..256).map(|x| ln(1.0 + f64::from(x))).collect(),
-            median_logs: INTEGERS.iter().map(|field| Quantiles::new(field).median_log1p()).collect(),
+            median_logs: INTEGERS
+                .iter()
+                .map(|field| Quantiles::new(field).median_log1p())
+                .collect(),
             effect_seed: mix64(seed, 0x6566_6665_6374),
             scale: 1.0,
             intercept: 0.0,
@@ -111,7 +114,9 @@ impl LabelModel {
     fn integer_part(&self, integers: &[Option<i64>]) -> f64 {
         let effects = INTEGER_EFFECTS.iter().zip(&self.median_logs);
         let parts = integers.iter().zip(effects).map(|(integer, (effect, median_log))| {
-            integer.map_or(effect.missing, |value| effect.slope * (self.log1p(value.max(0)) - median_log))
+            integer.map_or(effect.missing, |value| {
+                effect.slope * (self.log1p(value.max(0)) - median_log)
+            })
         });
         parts.sum()
     }

@@ -76,7 +76,12 @@ pub(super) const INTEGERS: [Integer; 13] = [
     integer(0.206, [0.0, 1.0, 5.0, 24.0, 62.0, 4016.0]),
 ];
 
-const fn categorical(missing: f64, cardinality: u32, top: [f64; 4], tail_decay: f64) -> Categorical {
+const fn categorical(
+    missing: f64,
+    cardinality: u32,
+    top: [f64; 4],
+    tail_decay: f64,
+) -> Categorical {
     Categorical { missing, cardinality, top, tail_decay }
 }
 
@@ -182,7 +187,12 @@ fn missing_rank(field: &Categorical) -> Option<u32> {
 }
 
 /// A log-uniform segment, flattened as far as it takes to begin no denser than `limit`.
-fn falling_segment(ranks: RangeInclusive<u32>, mass: f64, field: &Categorical, limit: f64) -> Vec<Cell> {
+fn falling_segment(
+    ranks: RangeInclusive<u32>,
+    mass: f64,
+    field: &Categorical,
+    limit: f64,
+) -> Vec<Cell> {
     let mut decay = 1.0;
     loop {
         let cells = segment(ranks.clone(), mass, field, decay);
@@ -232,7 +242,8 @@ impl Quantiles {
         let [q01, q10, q50, q90, q99, max] = field.quantiles;
         let offset = 1.0 - q01.min(0.0);
         let rise = ln((max + offset) / (q99 + offset));
-        let [low, tenth, median, ninth, high] = [q01, q10, q50, q90, q99].map(|quantile| ln(quantile + offset));
+        let [low, tenth, median, ninth, high] =
+            [q01, q10, q50, q90, q99].map(|quantile| ln(quantile + offset));
         let tail = [0.4, 0.8, 1.0].map(|part| high + part * rise);
         let logs = [low, low, tenth, median, ninth, high, tail[0], tail[1], tail[2]];
         Self { logs, offset }

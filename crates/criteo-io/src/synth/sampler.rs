@@ -121,19 +121,19 @@ const COUPLINGS: [Coupling; 26] = [
 ];
 
 const INTEGER_COUPLINGS: [Coupling; 13] = [
-    counted(Latent::Clicks, Latent::Clicks, 0.9, 1.0),               // I1
-    alone(),                                                         // I2
+    counted(Latent::Clicks, Latent::Clicks, 0.9, 1.0), // I1
+    alone(),                                           // I2
     partly(counted(Latent::Counts, Latent::Counts, 0.5, -1.0), 0.7), // I3
-    counted(Latent::Counts, Latent::Counts, 0.6, -1.0),              // I4
+    counted(Latent::Counts, Latent::Counts, 0.6, -1.0), // I4
     partly(counted(Latent::Activity, Latent::Activity, 0.85, -1.0), 0.9), // I5
     partly(counted(Latent::Activity, Latent::Activity, 0.95, -1.0), 0.9), // I6
-    counted(Latent::Recent, Latent::Activity, 0.9, 1.0),             // I7
-    counted(Latent::Activity, Latent::Person, 0.2, -1.0),            // I8
-    counted(Latent::Recent, Latent::Activity, 0.2, 1.0),             // I9
-    counted(Latent::Clicks, Latent::Clicks, 0.9, 1.0),               // I10
-    counted(Latent::Recent, Latent::Activity, 0.9, 1.0),             // I11
-    alone(),                                                         // I12
-    counted(Latent::Counts, Latent::Counts, 0.9, -1.0),              // I13
+    counted(Latent::Recent, Latent::Activity, 0.9, 1.0), // I7
+    counted(Latent::Activity, Latent::Person, 0.2, -1.0), // I8
+    counted(Latent::Recent, Latent::Activity, 0.2, 1.0), // I9
+    counted(Latent::Clicks, Latent::Clicks, 0.9, 1.0), // I10
+    counted(Latent::Recent, Latent::Activity, 0.9, 1.0), // I11
+    alone(),                                           // I12
+    counted(Latent::Counts, Latent::Counts, 0.9, -1.0), // I13
 ];
 
 const fn alone() -> Coupling {
@@ -147,7 +147,13 @@ const fn shared(latent: Latent, loyalty: f64, stride: f64) -> Coupling {
 }
 
 const fn counted(value: Latent, missing: Latent, loyalty: f64, stride: f64) -> Coupling {
-    Coupling { value_latent: value, value_loyalty: loyalty, missing_latent: missing, missing_loyalty: 1.0, stride }
+    Coupling {
+        value_latent: value,
+        value_loyalty: loyalty,
+        missing_latent: missing,
+        missing_loyalty: 1.0,
+        stride,
+    }
 }
 
 const fn partly(coupling: Coupling, missing_loyalty: f64) -> Coupling {
@@ -165,13 +171,13 @@ struct Draws {
 impl Sampler {
     pub(super) fn new(seed: u64) -> Self {
         let categoricals = CATEGORICALS.iter().zip(COUPLINGS);
-        let integers = INTEGERS.iter().zip(INTEGER_COUPLINGS).map(|(field, coupling)| IntegerField {
-            coupling,
-            missing: field.missing,
-            quantiles: Quantiles::new(field),
+        let integers = INTEGERS.iter().zip(INTEGER_COUPLINGS).map(|(field, coupling)| {
+            IntegerField { coupling, missing: field.missing, quantiles: Quantiles::new(field) }
         });
         Self {
-            categoricals: categoricals.map(|(field, coupling)| CategoricalField::new(field, coupling)).collect(),
+            categoricals: categoricals
+                .map(|(field, coupling)| CategoricalField::new(field, coupling))
+                .collect(),
             integers: integers.collect(),
             token_seed: mix64(seed, 0x746f_6b65_6e73),
         }
@@ -214,7 +220,8 @@ impl Sampler {
         let field = &self.categoricals[field_idx];
         let present = 1.0 - field.missing;
         let singles = field.popularity.singles();
-        let tokens = singles.map(move |(rank, share)| (Some(self.token(field_idx, rank, 0)), share * present));
+        let tokens = singles
+            .map(move |(rank, share)| (Some(self.token(field_idx, rank, 0)), share * present));
         std::iter::once((None, field.missing)).chain(tokens)
     }
 }
@@ -237,7 +244,8 @@ impl CategoricalField {
 
 impl Draws {
     fn new(key: u64) -> Self {
-        let mut draws = Self { key, n_drawn: 0, values: [0.0; N_LATENTS], missing: [0.0; N_LATENTS] };
+        let mut draws =
+            Self { key, n_drawn: 0, values: [0.0; N_LATENTS], missing: [0.0; N_LATENTS] };
         for latent_idx in 0..N_LATENTS {
             draws.values[latent_idx] = draws.split().0;
             draws.missing[latent_idx] = draws.split().0;

@@ -159,7 +159,8 @@ fn families_are_missing_together() {
     let item_and_c24 = share(&records, |record| together(record, &[2, 23]));
     assert!(item_and_c24 > 0.98 && item_and_c24 < 1.0, "{item_and_c24}");
     for [first, second] in [[0, 9], [6, 8], [6, 10], [3, 12]] {
-        let same = |record: &Record| record.integers[first].is_none() == record.integers[second].is_none();
+        let same =
+            |record: &Record| record.integers[first].is_none() == record.integers[second].is_none();
         assert!(records.iter().all(same), "I{} and I{}", first + 1, second + 1);
     }
 }
@@ -227,7 +228,8 @@ fn the_head_is_renewed_at_the_documented_pace() {
     let sampler = Sampler::new(31);
     let surviving = |field_idx: usize, first_day: u64, n_days: u64| {
         let stays = |rank: &u32| {
-            sampler.token(field_idx, *rank, first_day) == sampler.token(field_idx, *rank, first_day + n_days)
+            sampler.token(field_idx, *rank, first_day)
+                == sampler.token(field_idx, *rank, first_day + n_days)
         };
         (1..=DRIFT_RANKS).filter(stays).count() as f64 / f64::from(DRIFT_RANKS)
     };

@@ -9,10 +9,10 @@ use crate::{Format, Record};
 /// All formats get the rows of the one generator, which is Kaggle-shaped. What is written of them:
 /// * Criteo's formats: everything, by [`write_record`].
 /// * `avazu`: header, row number, label, the hour by the number of the row and the rows of a day
-///   (from 2014-10-21), and C1 to C21 in order as the 21 fields after the hour, with hex digits or as
-///   integers.
-/// * `kdd12`: clicks (1 or 2 where the label is positive, else 0), impressions (the clicks and up to
-///   three more), and C1 to C10 in order as the ten ids, as integers.
+///   (from 2014-10-21), and C1 to C21 in order as the 21 fields after the hour, with hex digits or
+///   as integers.
+/// * `kdd12`: clicks (1 or 2 where the label is positive, else 0), impressions (the clicks and up
+///   to three more), and C1 to C10 in order as the ten ids, as integers.
 ///
 /// A missing value is an empty text. So marginals, drift and effects are those of the Kaggle fields
 /// whose places the values take, and nothing of Avazu or KDD12 but the dialect; and as effects of
@@ -27,8 +27,8 @@ pub struct RowWriter {
 
 /// Fields of Avazu after the hour: those of integers, by index; the others have hex digits.
 const AVAZU_INTEGERS: [bool; 21] = [
-    true, true, false, false, false, false, false, false, false, false, false, true, true, true, true, true, true,
-    true, true, true, true,
+    true, true, false, false, false, false, false, false, false, false, false, true, true, true,
+    true, true, true, true, true, true, true,
 ];
 const KDD12_IDS: usize = 10;
 
@@ -52,7 +52,9 @@ impl RowWriter {
     /// Appends `record`, the next row.
     pub fn write(&mut self, record: &Record, out: &mut Vec<u8>) {
         match self.format {
-            Format::CriteoKaggle | Format::CriteoTerabyte | Format::CriteoTerabyteThird => write_record(record, out),
+            Format::CriteoKaggle | Format::CriteoTerabyte | Format::CriteoTerabyteThird => {
+                write_record(record, out)
+            }
             Format::Avazu => self.write_avazu(record, out),
             Format::Kdd12 => self.write_kdd12(record, out),
         }
@@ -117,8 +119,8 @@ mod tests {
         assert_eq!(
             dates,
             [
-                141_021, 141_030, 141_031, 141_101, 141_130, 141_201, 141_231, 150_101, 150_228, 150_301, 160_228,
-                160_229, 160_301
+                141_021, 141_030, 141_031, 141_101, 141_130, 141_201, 141_231, 150_101, 150_228,
+                150_301, 160_228, 160_229, 160_301
             ]
         );
     }
@@ -127,7 +129,8 @@ mod tests {
     fn there_and_back(format: Format, rows: std::ops::Range<u64>) -> (Vec<Record>, Vec<Record>) {
         let config = SynthConfig { seed: 3, rows_per_day: 48 };
         let mut writer = RowWriter::new(format, config, rows.start);
-        let (mut written, mut read, mut record, mut text) = (Vec::new(), Vec::new(), Record::default(), Vec::new());
+        let (mut written, mut read, mut record, mut text) =
+            (Vec::new(), Vec::new(), Record::default(), Vec::new());
         writer.write_header(&mut text);
         let mut synth = Synth::new(config, rows);
         while synth.read_record(&mut record).unwrap() {

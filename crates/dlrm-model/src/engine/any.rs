@@ -48,7 +48,8 @@ impl fmt::Display for EngineKind {
     }
 }
 
-/// A model of either engine. Both compute the same and keep the same promises; their last bits differ.
+/// A model of either engine. Both compute the same and keep the same promises; their last bits
+/// differ.
 #[derive(Debug)]
 pub enum Model {
     /// Hand-written, for CPUs.
@@ -71,12 +72,16 @@ impl Model {
     /// A model in `f32` with freshly drawn weights, the same for both engines.
     ///
     /// # Errors
-    /// A configuration that does not fit together, a device that cannot be had or is not the engine's, threads that
-    /// do not start.
+    /// A configuration that does not fit together, a device that cannot be had or is not the
+    /// engine's, threads that do not start.
     ///
     /// # Panics
     /// If `n_threads` is 0.
-    pub fn new(engine: EngineKind, config: impl Into<ModelConfig>, options: ModelOptions) -> Result<Self, ModelError> {
+    pub fn new(
+        engine: EngineKind,
+        config: impl Into<ModelConfig>,
+        options: ModelOptions,
+    ) -> Result<Self, ModelError> {
         Self::with_precision(engine, config, options, Precision::F32)
     }
 
@@ -105,8 +110,8 @@ impl Model {
         }
     }
 
-    /// Sets to zero the weights by which the last `n` numeric inputs reach the logit: predictions do not depend on them
-    /// until training has changed these weights.
+    /// Sets to zero the weights by which the last `n` numeric inputs reach the logit: predictions
+    /// do not depend on them until training has changed these weights.
     ///
     /// # Errors
     /// A failure of the device.
@@ -119,7 +124,9 @@ impl Model {
         let first = n_dense.checked_sub(n).expect("no more numeric inputs than there are");
         let names = config.dense_weights();
         let mut parameters = self.parameters()?;
-        for NamedTensor { shape, values, .. } in parameters.iter_mut().filter(|tensor| names.contains(&tensor.name)) {
+        for NamedTensor { shape, values, .. } in
+            parameters.iter_mut().filter(|tensor| names.contains(&tensor.name))
+        {
             let n_columns = shape.last().copied().unwrap_or(1);
             values.chunks_exact_mut(n_columns).for_each(|row| row[first..n_dense].fill(0.0));
         }
@@ -174,7 +181,8 @@ impl Model {
         dispatch!(self, model => model.n_parameters())
     }
 
-    /// Bytes that the optimizer of the dense network remembers: none with SGD, 4 a parameter with Adagrad, 8 with Adam.
+    /// Bytes that the optimizer of the dense network remembers: none with SGD, 4 a parameter with
+    /// Adagrad, 8 with Adam.
     #[must_use]
     pub fn n_state_bytes(&self) -> usize {
         dispatch!(self, model => model.n_state_bytes())
@@ -183,8 +191,8 @@ impl Model {
     /// Forward pass, loss, backward pass, and one step of the optimizer.
     ///
     /// # Errors
-    /// The first sample whose logit, loss or row gradient is not finite, or a failure of the device; then nothing has
-    /// changed but the outputs.
+    /// The first sample whose logit, loss or row gradient is not finite, or a failure of the
+    /// device; then nothing has changed but the outputs.
     ///
     /// # Panics
     /// If the batch is empty, or a slice has another length than its shape says.
@@ -203,7 +211,8 @@ impl Model {
     /// The first sample whose logit is not finite, or a failure of the device.
     ///
     /// # Panics
-    /// If a slice has another length than its shape says; the length of `logits` is the number of samples.
+    /// If a slice has another length than its shape says; the length of `logits` is the number of
+    /// samples.
     pub fn predict(&self, inputs: Inputs<'_>, logits: &mut [f32]) -> Result<(), ModelError> {
         dispatch!(self, model => model.predict(inputs, logits))
     }
@@ -219,14 +228,15 @@ impl Model {
     /// Sets all weights and biases, given in any order, from whichever engine.
     ///
     /// # Errors
-    /// A name that is missing, unknown or given twice, a shape that differs, a value that is not finite; then nothing
-    /// has changed.
+    /// A name that is missing, unknown or given twice, a shape that differs, a value that is not
+    /// finite; then nothing has changed.
     pub fn load_parameters(&mut self, tensors: &[NamedTensor]) -> Result<(), ModelError> {
         dispatch!(self, model => model.load_parameters(tensors))
     }
 
-    /// The first parameter, or tensor of what the optimizer remembers, that is not finite, by name, and where in it. A
-    /// step checks logits and row gradients alone: gradients of weights can overflow where those are finite.
+    /// The first parameter, or tensor of what the optimizer remembers, that is not finite, by name,
+    /// and where in it. A step checks logits and row gradients alone: gradients of weights can
+    /// overflow where those are finite.
     ///
     /// # Errors
     /// A failure of the device.
@@ -241,9 +251,10 @@ impl Model {
         Ok(None)
     }
 
-    /// Copies of what the optimizer remembers, sorted by name: of each parameter Adagrad's sum of squares, under the
-    /// parameter's name, or Adam's two moments, under the name and `.first_moment` or `.second_moment`, with the number
-    /// of steps taken as `step`, `[2]`, modulo 2^24 and the rest. Empty for SGD.
+    /// Copies of what the optimizer remembers, sorted by name: of each parameter Adagrad's sum of
+    /// squares, under the parameter's name, or Adam's two moments, under the name and
+    /// `.first_moment` or `.second_moment`, with the number of steps taken as `step`, `[2]`, modulo
+    /// 2^24 and the rest. Empty for SGD.
     ///
     /// # Errors
     /// A failure of the device.

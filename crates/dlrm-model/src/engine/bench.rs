@@ -28,8 +28,13 @@ impl LayerProducts {
     ///
     /// # Errors
     /// A precision that this CPU does not have.
-    pub fn new(precision: Precision, [n_samples, n_input, n_output]: [usize; 3]) -> Result<Self, PrecisionError> {
-        let draw = |n: usize| (0..n).map(|idx| (idx * 7919 % 1009) as f32 / 504.5 - 1.0).collect::<Vec<f32>>();
+    pub fn new(
+        precision: Precision,
+        [n_samples, n_input, n_output]: [usize; 3],
+    ) -> Result<Self, PrecisionError> {
+        let draw = |n: usize| {
+            (0..n).map(|idx| (idx * 7919 % 1009) as f32 / 504.5 - 1.0).collect::<Vec<f32>>()
+        };
         let init = LinearInit { weight: draw(n_input * n_output), bias: draw(n_output) };
         let method = Method { optimizer: OptimizerKind::Sgd, wide: Wide::choose(precision)? };
         let layer = Layer::new(&init, n_input, true, method);
@@ -84,7 +89,10 @@ impl Peak {
 impl WithSimd for Peak {
     type Output = ();
 
-    #[allow(clippy::inline_always, reason = "compiled once for each instruction set, inside `dispatch`")]
+    #[allow(
+        clippy::inline_always,
+        reason = "compiled once for each instruction set, inside `dispatch`"
+    )]
     #[inline(always)]
     fn with_simd<S: Simd>(self, _: S) {
         let (a, b) = std::hint::black_box(([0.5f32; Self::LANES], [0.25f32; Self::LANES]));

@@ -1,5 +1,5 @@
-//! What the two kinds of cross layers have in common: `x_{l+1}` is `x_0` times something that is linear in `x_l`, plus
-//! `x_l`.
+//! What the two kinds of cross layers have in common: `x_{l+1}` is `x_0` times something that is
+//! linear in `x_l`, plus `x_l`.
 
 use std::fmt;
 

@@ -1,6 +1,9 @@
-//! Cross layers with a weight matrix, `x_{l+1} = x_0 ∘ (W_l x_l + b_l) + x_l`, forward and back over a shard: products,
-//! and between them single passes over their results.
-#![allow(clippy::inline_always, reason = "a body is compiled once for each instruction set, inside `dispatch`")]
+//! Cross layers with a weight matrix, `x_{l+1} = x_0 ∘ (W_l x_l + b_l) + x_l`, forward and back
+//! over a shard: products, and between them single passes over their results.
+#![allow(
+    clippy::inline_always,
+    reason = "a body is compiled once for each instruction set, inside `dispatch`"
+)]
 
 use pulp::{Arch, Simd, WithSimd};
 use rand::Rng;
@@ -11,7 +14,8 @@ use super::layer::{Layer, LayerRecord, Method, Tile};
 use super::mlp::{Mlp, Tape};
 use crate::init::{self, LinearInit};
 
-/// For each layer the matrix and its bias, or two matrices of low rank of which the second has the bias.
+/// For each layer the matrix and its bias, or two matrices of low rank of which the second has the
+/// bias.
 #[derive(Debug)]
 pub(crate) struct MatrixCross {
     products: Vec<Mlp>,
@@ -24,14 +28,21 @@ pub(crate) struct MatrixCrossTape {
     products: Vec<Tape>,
     /// `x_1`, `x_2`, ...: `[n, len]`
     outputs: Vec<Vec<f32>>,
-    /// Gradient of a layer's output, and the part of its input's that comes through the product: `[n, len]`
+    /// Gradient of a layer's output, and the part of its input's that comes through the product:
+    /// `[n, len]`
     gradient: Vec<f32>,
     through_product: Vec<f32>,
 }
 
 impl MatrixCross {
     /// Draws the layers in order: `W`, or `V` before `U`, and then the bias.
-    pub(crate) fn new<R: Rng>(rng: &mut R, len: usize, rank: Option<usize>, n_layers: usize, method: Method) -> Self {
+    pub(crate) fn new<R: Rng>(
+        rng: &mut R,
+        len: usize,
+        rank: Option<usize>,
+        n_layers: usize,
+        method: Method,
+    ) -> Self {
         let layer = |n_input, init: LinearInit| Layer::new(&init, n_input, false, method);
         let mut product = |_: usize| {
             let layers = match rank {
@@ -60,7 +71,9 @@ impl CrossLayers for MatrixCross {
     }
 
     fn forward(&self, x: &[f32], n_samples: usize, tape: &mut MatrixCrossTape) {
-        for (layer_idx, (product, record)) in self.products.iter().zip(&mut tape.products).enumerate() {
+        for (layer_idx, (product, record)) in
+            self.products.iter().zip(&mut tape.products).enumerate()
+        {
             let (before, from_here) = tape.outputs.split_at_mut(layer_idx);
             let (input, output) = (before.last().map_or(x, |input| input), &mut from_here[0]);
             product.forward(input, n_samples, record);
@@ -188,11 +201,15 @@ mod tests {
         let cross = MatrixCross { products: vec![product(), product()] };
         let (x, mut tape, mut to) = ([1.0, 2.0], cross.tape(), [100.0, 200.0]);
         cross.forward(&x, 1, &mut tape);
-        // W x_0 + b = (11, 24): x_1 = (11 + 1, 48 + 2). W x_1 + b = (-4, 120): x_2 = (-4 + 12, 240 + 50).
-        assert_eq!((&tape.outputs[0][..], MatrixCross::output(&tape)), (&[12.0, 50.0][..], &[8.0, 290.0][..]));
+        // W x_0 + b = (11, 24): x_1 = (11 + 1, 48 + 2). W x_1 + b = (-4, 120):
+        // x_2 = (-4 + 12, 240 + 50).
+        assert_eq!(
+            (&tape.outputs[0][..], MatrixCross::output(&tape)),
+            (&[12.0, 50.0][..], &[8.0, 290.0][..])
+        );
         cross.backward(Back { x: &x, slopes: &[2.0], weight: &[1.0, 0.5] }, &mut tape, &mut to);
-        // Back from (2, 1): by the product (2, 2), so (2 + 6, 1 - 2 + 4) and, beside, (2 · -4, 120).
-        // Then by the product (8, 6), so (8 + 24, 3 - 8 + 12) and, beside, (8 · 11, 3 · 24).
+        // Back from (2, 1): by the product (2, 2), so (2 + 6, 1 - 2 + 4) and, beside, (2 · -4,
+        // 120). Then by the product (8, 6), so (8 + 24, 3 - 8 + 12) and, beside, (8 · 11, 3 · 24).
         assert_eq!(MatrixCross::record(&tape, 1, &x).gradient, [2.0, 2.0]);
         assert_eq!(MatrixCross::record(&tape, 0, &x).bias_gradient, [8.0, 6.0]);
         assert_eq!(to, [100.0 + 32.0 - 8.0 + 88.0, 200.0 + 7.0 + 120.0 + 72.0]);

@@ -1,6 +1,10 @@
-//! Cross layers with a weight vector, `x_{l+1} = x_0 · (x_l · w_l) + b_l + x_l`, forward and back over a shard. Each is a
-//! few passes over vectors, so a sample goes through all of them while it is in the nearest cache.
-#![allow(clippy::inline_always, reason = "a body is compiled once for each instruction set, inside `dispatch`")]
+//! Cross layers with a weight vector, `x_{l+1} = x_0 · (x_l · w_l) + b_l + x_l`, forward and back
+//! over a shard. Each is a few passes over vectors, so a sample goes through all of them while it
+//! is in the nearest cache.
+#![allow(
+    clippy::inline_always,
+    reason = "a body is compiled once for each instruction set, inside `dispatch`"
+)]
 
 use pulp::{Arch, Simd, WithSimd};
 use rand::Rng;
@@ -80,12 +84,21 @@ impl CrossLayers for VectorCross {
         for vector in &mut *scratch {
             vector.resize(back.weight.len(), 0.0);
         }
-        Arch::new().dispatch(Backward { layers: &self.layers, back, dots, dot_gradients, bias_gradients, scratch, to });
+        Arch::new().dispatch(Backward {
+            layers: &self.layers,
+            back,
+            dots,
+            dot_gradients,
+            bias_gradients,
+            scratch,
+            to,
+        });
     }
 
     fn record<'a>(tape: &'a VectorCrossTape, layer_idx: usize, x: &'a [f32]) -> LayerRecord<'a> {
         let input = if layer_idx == 0 { x } else { &tape.outputs[layer_idx - 1] };
-        let (gradient, bias_gradient) = (&tape.dot_gradients[layer_idx], &tape.bias_gradients[layer_idx]);
+        let (gradient, bias_gradient) =
+            (&tape.dot_gradients[layer_idx], &tape.bias_gradients[layer_idx]);
         LayerRecord { input, gradient, bias_gradient, panels: &tape.panels }
     }
 
@@ -96,7 +109,10 @@ impl CrossLayers for VectorCross {
 
     /// `name.0`, `name.1`, ...
     fn named(&self, name: &'static str) -> impl Iterator<Item = (String, &Layer)> {
-        self.layers.iter().enumerate().map(move |(layer_idx, layer)| (format!("{name}.{layer_idx}"), layer))
+        self.layers
+            .iter()
+            .enumerate()
+            .map(move |(layer_idx, layer)| (format!("{name}.{layer_idx}"), layer))
     }
 
     fn layers_mut(&mut self) -> impl Iterator<Item = &mut Layer> {
@@ -104,7 +120,8 @@ impl CrossLayers for VectorCross {
     }
 }
 
-/// Sums in a fixed number of lanes, which then are added in their order: the same bits for registers of any width.
+/// Sums in a fixed number of lanes, which then are added in their order: the same bits for
+/// registers of any width.
 #[inline(always)]
 fn dot(a: &[f32], b: &[f32]) -> f32 {
     let mut sums = [0.0; LANES];
@@ -162,18 +179,31 @@ impl WithSimd for Backward<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, _: S) {
-        let Self { layers, back: Back { x, slopes, weight }, dots, dot_gradients, bias_gradients, scratch, to } = self;
+        let Self {
+            layers,
+            back: Back { x, slopes, weight },
+            dots,
+            dot_gradients,
+            bias_gradients,
+            scratch,
+            to,
+        } = self;
         let [gradient, beside] = scratch;
         let samples = x.chunks_exact(weight.len()).zip(to.chunks_exact_mut(weight.len()));
         for (sample_idx, (&slope, (x, to))) in slopes.iter().zip(samples).enumerate() {
-            gradient.iter_mut().zip(weight).for_each(|(gradient, weight)| *gradient = slope * weight);
+            gradient
+                .iter_mut()
+                .zip(weight)
+                .for_each(|(gradient, weight)| *gradient = slope * weight);
             beside.fill(0.0);
             for (layer_idx, layer) in layers.iter().enumerate().rev() {
                 let dot_gradient = dot(gradient, x);
                 dot_gradients[layer_idx][sample_idx] = dot_gradient;
                 let scale = dots[layer_idx][sample_idx];
                 let sums = beside.iter_mut().zip(&mut bias_gradients[layer_idx]);
-                for ((gradient, weight), (beside, sum)) in gradient.iter_mut().zip(layer.weight()).zip(sums) {
+                for ((gradient, weight), (beside, sum)) in
+                    gradient.iter_mut().zip(layer.weight()).zip(sums)
+                {
                     *beside += scale * *gradient;
                     *sum += *gradient;
                     *gradient += dot_gradient * weight;
@@ -195,14 +225,22 @@ mod tests {
     /// `x_0 = (1, 2)`, `w_0 = (3, -1)`, `b_0 = (10, 20)`, `w_1 = (0, 1)`, `b_1 = (0, 0)`.
     #[test]
     fn two_layers_on_paper() {
-        let init = |weight: [f32; 2], bias: [f32; 2]| LinearInit { weight: weight.to_vec(), bias: bias.to_vec() };
+        let init = |weight: [f32; 2], bias: [f32; 2]| LinearInit {
+            weight: weight.to_vec(),
+            bias: bias.to_vec(),
+        };
         let method = Method { optimizer: OptimizerKind::Sgd, wide: None };
         let layers = [init([3.0, -1.0], [10.0, 20.0]), init([0.0, 1.0], [0.0, 0.0])];
-        let cross = VectorCross { layers: layers.iter().map(|init| Layer::new(init, 2, false, method)).collect() };
+        let cross = VectorCross {
+            layers: layers.iter().map(|init| Layer::new(init, 2, false, method)).collect(),
+        };
         let (x, mut tape, mut to) = ([1.0, 2.0], cross.tape(), [100.0, 200.0]);
         cross.forward(&x, 1, &mut tape);
         // x_0 · w_0 = 1: x_1 = (1 + 10 + 1, 2 + 20 + 2); x_1 · w_1 = 24: x_2 = (24 + 12, 48 + 24).
-        assert_eq!((&tape.outputs[0][..], VectorCross::output(&tape)), (&[12.0, 24.0][..], &[36.0, 72.0][..]));
+        assert_eq!(
+            (&tape.outputs[0][..], VectorCross::output(&tape)),
+            (&[12.0, 24.0][..], &[36.0, 72.0][..])
+        );
         cross.backward(Back { x: &x, slopes: &[2.0], weight: &[1.0, 0.5] }, &mut tape, &mut to);
         // Back from (2, 1): by the dot 2 · 1 + 1 · 2 = 4, so (2, 1 + 4) and, beside, 24 · (2, 1).
         // Then by the dot 2 · 1 + 5 · 2 = 12, so (2 + 36, 5 - 12) and, beside, 1 · (2, 5).
@@ -214,7 +252,8 @@ mod tests {
     #[test]
     fn a_dot_product_takes_all_elements() {
         for len in [0, 1, 31, 32, 33, 100] {
-            let (a, b): (Vec<f32>, Vec<f32>) = (0..len).map(|idx| (idx as f32, (idx % 3) as f32)).unzip();
+            let (a, b): (Vec<f32>, Vec<f32>) =
+                (0..len).map(|idx| (idx as f32, (idx % 3) as f32)).unzip();
             assert_eq!(dot(&a, &b), (0..len).map(|idx| (idx * (idx % 3)) as f32).sum::<f32>());
         }
     }

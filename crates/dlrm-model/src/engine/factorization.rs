@@ -1,5 +1,8 @@
 //! The second order of a factorization machine, forward and back, sample by sample.
-#![allow(clippy::inline_always, reason = "a body is compiled once for each instruction set, inside `dispatch`")]
+#![allow(
+    clippy::inline_always,
+    reason = "a body is compiled once for each instruction set, inside `dispatch`"
+)]
 
 use pulp::{Arch, Simd, WithSimd};
 
@@ -13,8 +16,8 @@ pub(crate) struct Factorization {
 }
 
 impl Factorization {
-    /// Adds `0.5 · ((Σ v)² - Σ v²)`, summed over the elements, to the logit of each sample; `sums` becomes `Σ v`,
-    /// `[n, dim]`, and what it needs itself.
+    /// Adds `0.5 · ((Σ v)² - Σ v²)`, summed over the elements, to the logit of each sample; `sums`
+    /// becomes `Σ v`, `[n, dim]`, and what it needs itself.
     pub(crate) fn forward(self, rows: &[f32], sums: &mut Vec<f32>, logits: &mut [f32]) {
         sums.resize((logits.len() + 1) * self.dim, 0.0);
         let (sums, squares) = sums.split_at_mut(logits.len() * self.dim);
@@ -22,7 +25,13 @@ impl Factorization {
     }
 
     /// Adds `slope · (Σ v - v)` to the gradient of each row.
-    pub(crate) fn backward(self, rows: &[f32], sums: &[f32], slopes: &[f32], row_grads: &mut [f32]) {
+    pub(crate) fn backward(
+        self,
+        rows: &[f32],
+        sums: &[f32],
+        slopes: &[f32],
+        row_grads: &mut [f32],
+    ) {
         Arch::new().dispatch(Backward { shape: self, rows, sums, slopes, row_grads });
     }
 
@@ -55,7 +64,8 @@ impl WithSimd for Forward<'_> {
                     *square += value * value;
                 }
             }
-            let twice: f32 = sums.iter().zip(&*squares).map(|(sum, square)| sum * sum - square).sum();
+            let twice: f32 =
+                sums.iter().zip(&*squares).map(|(sum, square)| sum * sum - square).sum();
             *logit += 0.5 * twice;
         }
     }
@@ -78,7 +88,8 @@ impl WithSimd for Backward<'_> {
         let values = rows.chunks_exact(shape.row_floats()).zip(sums.chunks_exact(shape.dim));
         let samples = values.zip(row_grads.chunks_exact_mut(shape.row_floats()));
         for (&slope, ((rows, sums), row_grads)) in slopes.iter().zip(samples) {
-            for (row, to) in rows.chunks_exact(shape.dim).zip(row_grads.chunks_exact_mut(shape.dim)) {
+            for (row, to) in rows.chunks_exact(shape.dim).zip(row_grads.chunks_exact_mut(shape.dim))
+            {
                 for ((to, value), sum) in to.iter_mut().zip(row).zip(sums) {
                     *to += slope * (sum - value);
                 }

@@ -1,6 +1,10 @@
-//! Dot products of all pairs of vectors, forward and backward, sample by sample. A product of 27 x 16 matrices is too
-//! small for a library, so these are loops over register blocks that the compiler turns into vector instructions.
-#![allow(clippy::inline_always, reason = "a body is compiled once for each instruction set, inside `dispatch`")]
+//! Dot products of all pairs of vectors, forward and backward, sample by sample. A product of 27 x
+//! 16 matrices is too small for a library, so these are loops over register blocks that the
+//! compiler turns into vector instructions.
+#![allow(
+    clippy::inline_always,
+    reason = "a body is compiled once for each instruction set, inside `dispatch`"
+)]
 
 use pulp::{Arch, Simd, WithSimd};
 
@@ -23,7 +27,8 @@ pub(crate) struct Interaction {
 pub(crate) struct Scratch {
     /// `[n, dim]`: the dense vector and the rows.
     vectors: Vec<f32>,
-    /// `[dim, padded n]`: the same transposed; what is beyond `n` is never used. On the way back, the gradients.
+    /// `[dim, padded n]`: the same transposed; what is beyond `n` is never used. On the way back,
+    /// the gradients.
     columns: Vec<f32>,
     /// `[n, n]`: gradient of each pair, both ways.
     pairs: Vec<f32>,
@@ -60,12 +65,24 @@ impl Interaction {
     }
 
     /// `dense` `[B, dim]` (or empty) and `rows` `[B, n_rows, dim]` to `outputs` `[B, n_outputs]`.
-    pub(crate) fn forward(&self, dense: &[f32], rows: &[f32], outputs: &mut [f32], scratch: &mut Scratch) {
+    pub(crate) fn forward(
+        &self,
+        dense: &[f32],
+        rows: &[f32],
+        outputs: &mut [f32],
+        scratch: &mut Scratch,
+    ) {
         Arch::new().dispatch(Forward { shape: *self, dense, rows, outputs, scratch });
     }
 
     /// Gradients of the outputs to those of the dense vectors and of the rows.
-    pub(crate) fn backward(&self, values: Values<'_>, outputs: &[f32], to: Gradients<'_>, scratch: &mut Scratch) {
+    pub(crate) fn backward(
+        &self,
+        values: Values<'_>,
+        outputs: &[f32],
+        to: Gradients<'_>,
+        scratch: &mut Scratch,
+    ) {
         Arch::new().dispatch(Backward { shape: *self, values, outputs, to, scratch });
     }
 
@@ -124,7 +141,8 @@ impl WithSimd for Forward<'_> {
     }
 }
 
-/// Each sum runs over the vectors' elements in their order; the sums of a block fill the lanes of a register.
+/// Each sum runs over the vectors' elements in their order; the sums of a block fill the lanes of a
+/// register.
 #[inline(always)]
 fn lower_triangle(vectors: &[f32], columns: &[f32], shape: Interaction, dots: &mut [f32]) {
     let mut at = 0;
@@ -183,7 +201,8 @@ impl WithSimd for Backward<'_> {
     }
 }
 
-/// A strict lower triangle, row by row, to the whole symmetric matrix; its diagonal is 0 and stays so.
+/// A strict lower triangle, row by row, to the whole symmetric matrix; its diagonal is 0 and stays
+/// so.
 #[inline(always)]
 fn symmetric(mut triangle: &[f32], n: usize, pairs: &mut [f32]) {
     for i in 1..n {
@@ -196,19 +215,27 @@ fn symmetric(mut triangle: &[f32], n: usize, pairs: &mut [f32]) {
     }
 }
 
-/// `gradient_i = sum over j of pairs_ij · vector_j` for blocks of `WIDTH` elements from `at` on, as long as there are
-/// whole ones; returns the first element that is left.
+/// `gradient_i = sum over j of pairs_ij · vector_j` for blocks of `WIDTH` elements from `at` on, as
+/// long as there are whole ones; returns the first element that is left.
 #[inline(always)]
-fn combine<const WIDTH: usize>(pairs: &[f32], vectors: &[f32], dim: usize, at: usize, gradients: &mut [f32]) -> usize {
+fn combine<const WIDTH: usize>(
+    pairs: &[f32],
+    vectors: &[f32],
+    dim: usize,
+    at: usize,
+    gradients: &mut [f32],
+) -> usize {
     let n = vectors.len() / dim;
     let mut at = at;
     while at + WIDTH <= dim {
-        // Two at a time: their sums do not wait for each other, and share the vectors that they load.
+        // Two at a time: their sums do not wait for each other, and share the vectors that they
+        // load.
         for i in (0..n - 1).step_by(2) {
             let (first, second) = (&pairs[i * n..][..n], &pairs[(i + 1) * n..][..n]);
             let mut sums = [[0.0; WIDTH]; 2];
             for ((vector, &a), &b) in vectors.chunks_exact(dim).zip(first).zip(second) {
-                let values: &[f32; WIDTH] = vector[at..at + WIDTH].try_into().expect("a block is in the vector");
+                let values: &[f32; WIDTH] =
+                    vector[at..at + WIDTH].try_into().expect("a block is in the vector");
                 for (lane, &value) in values.iter().enumerate() {
                     sums[0][lane] += a * value;
                     sums[1][lane] += b * value;
@@ -220,7 +247,9 @@ fn combine<const WIDTH: usize>(pairs: &[f32], vectors: &[f32], dim: usize, at: u
         if n % 2 == 1 {
             let mut sums = [0.0; WIDTH];
             for (vector, &a) in vectors.chunks_exact(dim).zip(&pairs[(n - 1) * n..]) {
-                sums.iter_mut().zip(&vector[at..at + WIDTH]).for_each(|(sum, value)| *sum += a * value);
+                sums.iter_mut()
+                    .zip(&vector[at..at + WIDTH])
+                    .for_each(|(sum, value)| *sum += a * value);
             }
             gradients[(n - 1) * dim + at..][..WIDTH].copy_from_slice(&sums);
         }
@@ -247,7 +276,12 @@ mod tests {
         assert_eq!(outputs, [1.0, 2.0, 13.0, 29.0, 76.0]);
         let (mut to_dense, mut to_rows) = ([f32::NAN; 2], [f32::NAN; 4]);
         let to = Gradients { dense: &mut to_dense, rows: &mut to_rows };
-        shape.backward(Values { dense: &dense, rows: &rows }, &[10.0, 20.0, 1.0, 0.0, 2.0], to, &mut scratch);
+        shape.backward(
+            Values { dense: &dense, rows: &rows },
+            &[10.0, 20.0, 1.0, 0.0, 2.0],
+            to,
+            &mut scratch,
+        );
         assert_eq!(to_dense, [13.0, 25.0]);
         assert_eq!(to_rows, [1.0 + 14.0, 2.0 + 22.0, 6.0, 10.0]);
     }

@@ -1,4 +1,5 @@
-//! The input of a stack of layers on everything: `x = dense ‖ rows`, and the way back from it to the rows.
+//! The input of a stack of layers on everything: `x = dense ‖ rows`, and the way back from it to
+//! the rows.
 
 use crate::model::Inputs;
 use crate::models::InputSizes;
@@ -36,16 +37,25 @@ impl Join {
 
     /// The rows' part of a gradient of `x`, `[n, len]`.
     pub(crate) fn backward(self, gradient: &[f32], row_grads: &mut [f32]) {
-        let samples = gradient.chunks_exact(self.len()).zip(row_grads.chunks_exact_mut(self.row_floats));
+        let samples =
+            gradient.chunks_exact(self.len()).zip(row_grads.chunks_exact_mut(self.row_floats));
         samples.for_each(|(gradient, to)| to.copy_from_slice(&gradient[self.n_dense..]));
     }
 
     /// The same, with the gradient of a linear layer on `x` added: `slope · weight`.
-    pub(crate) fn backward_with_linear(self, gradient: &[f32], slopes: &[f32], weight: &[f32], row_grads: &mut [f32]) {
-        let samples = gradient.chunks_exact(self.len()).zip(row_grads.chunks_exact_mut(self.row_floats));
+    pub(crate) fn backward_with_linear(
+        self,
+        gradient: &[f32],
+        slopes: &[f32],
+        weight: &[f32],
+        row_grads: &mut [f32],
+    ) {
+        let samples =
+            gradient.chunks_exact(self.len()).zip(row_grads.chunks_exact_mut(self.row_floats));
         let weight = &weight[self.n_dense..];
         for (&slope, (gradient, to)) in slopes.iter().zip(samples) {
-            for ((to, gradient), weight) in to.iter_mut().zip(&gradient[self.n_dense..]).zip(weight) {
+            for ((to, gradient), weight) in to.iter_mut().zip(&gradient[self.n_dense..]).zip(weight)
+            {
                 *to = gradient + slope * weight;
             }
         }

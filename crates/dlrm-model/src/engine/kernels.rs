@@ -1,6 +1,10 @@
-//! What is done to the output of a product and to the parameters: one pass each, for the vector registers that this
-//! CPU has. Every sum has one order and no operation is fused, so the bits do not depend on the width of a register.
-#![allow(clippy::inline_always, reason = "a body is compiled once for each instruction set, inside `dispatch`")]
+//! What is done to the output of a product and to the parameters: one pass each, for the vector
+//! registers that this CPU has. Every sum has one order and no operation is fused, so the bits do
+//! not depend on the width of a register.
+#![allow(
+    clippy::inline_always,
+    reason = "a body is compiled once for each instruction set, inside `dispatch`"
+)]
 
 use pulp::{Arch, Simd, WithSimd};
 
@@ -35,8 +39,8 @@ impl WithSimd for AddBias<'_> {
     }
 }
 
-/// Where `ReLU` gave nothing, the gradient stops; `sums` becomes the sum of what is left over the rows, which is the
-/// gradient of the bias. Without `outputs` there is no `ReLU`.
+/// Where `ReLU` gave nothing, the gradient stops; `sums` becomes the sum of what is left over the
+/// rows, which is the gradient of the bias. Without `outputs` there is no `ReLU`.
 pub(crate) fn mask_and_sum(gradient: &mut [f32], outputs: Option<&[f32]>, sums: &mut [f32]) {
     Arch::new().dispatch(MaskAndSum { gradient, outputs, sums });
 }
@@ -56,7 +60,9 @@ impl WithSimd for MaskAndSum<'_> {
         self.sums.fill(0.0);
         let rows = self.gradient.chunks_exact_mut(n_columns);
         let Some(outputs) = self.outputs else {
-            rows.for_each(|row| self.sums.iter_mut().zip(row).for_each(|(sum, value)| *sum += *value));
+            rows.for_each(|row| {
+                self.sums.iter_mut().zip(row).for_each(|(sum, value)| *sum += *value)
+            });
             return;
         };
         for (row, outputs) in rows.zip(outputs.chunks_exact(n_columns)) {
@@ -79,8 +85,8 @@ pub(crate) fn all_finite(values: &[f32]) -> bool {
 }
 
 impl Step {
-    /// One step with what the optimizer remembers: nothing for SGD, in `memory[0]` Adagrad's squares, or both of Adam's
-    /// moments.
+    /// One step with what the optimizer remembers: nothing for SGD, in `memory[0]` Adagrad's
+    /// squares, or both of Adam's moments.
     pub(crate) fn apply(self, values: &mut [f32], memory: [&mut [f32]; 2], gradient: &[f32]) {
         Arch::new().dispatch(ApplyStep { step: self, values, memory, gradient });
     }
@@ -101,7 +107,10 @@ impl WithSimd for ApplyStep<'_> {
         let Self { step, values, memory: [first, second], gradient } = self;
         match step {
             Step::Sgd { learning_rate } => {
-                values.iter_mut().zip(gradient).for_each(|(value, gradient)| *value -= learning_rate * gradient);
+                values
+                    .iter_mut()
+                    .zip(gradient)
+                    .for_each(|(value, gradient)| *value -= learning_rate * gradient);
             }
             Step::Adagrad { learning_rate, epsilon } => {
                 for ((value, square), gradient) in values.iter_mut().zip(first).zip(gradient) {
@@ -111,7 +120,9 @@ impl WithSimd for ApplyStep<'_> {
             }
             Step::Adam(adam) => {
                 let moments = first.iter_mut().zip(second);
-                for ((value, (first, second)), gradient) in values.iter_mut().zip(moments).zip(gradient) {
+                for ((value, (first, second)), gradient) in
+                    values.iter_mut().zip(moments).zip(gradient)
+                {
                     adam.apply(value, first, second, *gradient);
                 }
             }

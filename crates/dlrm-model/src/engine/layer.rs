@@ -1,5 +1,5 @@
-//! A fully connected layer that owns its weights, their gradient and what the optimizer remembers, cut into tiles that
-//! threads work on at the same time.
+//! A fully connected layer that owns its weights, their gradient and what the optimizer remembers,
+//! cut into tiles that threads work on at the same time.
 
 use std::ops::Range;
 
@@ -25,16 +25,18 @@ pub(crate) struct Layer {
     pub(crate) has_relu: bool,
     /// Whether there is a bias, else it is zeros that no step changes.
     pub(crate) has_bias: bool,
-    /// `[n_input, n_output]`: the transpose of what the model gives out. So the forward pass and the gradient read and
-    /// write it row by row, and only the way back has to transpose it, while it packs a block for its cache.
+    /// `[n_input, n_output]`: the transpose of what the model gives out. So the forward pass and
+    /// the gradient read and write it row by row, and only the way back has to transpose it, while
+    /// it packs a block for its cache.
     weight: Group,
     bias: Group,
-    /// The same weights for our own kernel, packed whenever they change; `None` for the `gemm` crate.
+    /// The same weights for our own kernel, packed whenever they change; `None` for the `gemm`
+    /// crate.
     packed: Option<PackedWeights>,
 }
 
-/// Parameters, their gradient, and what the optimizer remembers: first Adagrad's sums of squares, or both of Adam's
-/// moments; the others are empty.
+/// Parameters, their gradient, and what the optimizer remembers: first Adagrad's sums of squares,
+/// or both of Adam's moments; the others are empty.
 #[derive(Debug)]
 struct Group {
     values: Vec<f32>,
@@ -112,16 +114,17 @@ impl<'a> GroupMut<'a> {
 }
 
 impl Layer {
-    /// Without a bias if that of `init` is empty. One of another length than the outputs is for whoever adds it outside
-    /// of [`forward`](Self::forward): here it is only stored and stepped.
+    /// Without a bias if that of `init` is empty. One of another length than the outputs is for
+    /// whoever adds it outside of [`forward`](Self::forward): here it is only stored and stepped.
     ///
-    /// A layer of one output is a product with a vector, for which words and panels are no help: it stays `f32`, with
-    /// `gemm`.
+    /// A layer of one output is a product with a vector, for which words and panels are no help: it
+    /// stays `f32`, with `gemm`.
     pub(crate) fn new(init: &LinearInit, n_input: usize, has_relu: bool, method: Method) -> Self {
         let Method { optimizer, wide } = method;
         let (n_output, has_bias) = (init.weight.len() / n_input, !init.bias.is_empty());
         let wide = wide.filter(|_| n_output > 1);
-        let packed = wide.map(|wide| PackedWeights::new(wide, n_input, n_output, tile_inputs(n_output)));
+        let packed =
+            wide.map(|wide| PackedWeights::new(wide, n_input, n_output, tile_inputs(n_output)));
         let weight = Group::new(vec![0.0; n_input * n_output], optimizer);
         let bias = if has_bias { init.bias.clone() } else { vec![0.0; n_output] };
         let group = Group::new(vec![0.0; bias.len()], optimizer);
@@ -155,7 +158,8 @@ impl Layer {
         self.tiles().for_each(|mut tile| tile.pack());
     }
 
-    /// One of the numbers that the optimizer remembers, laid out like [`parameters`](Self::parameters).
+    /// One of the numbers that the optimizer remembers, laid out like
+    /// [`parameters`](Self::parameters).
     pub(crate) fn optimizer_state(&self, slot: usize) -> [Vec<f32>; 2] {
         [self.outputs_first(&self.weight.memory[slot]), self.bias.memory[slot].clone()]
     }
@@ -176,7 +180,8 @@ impl Layer {
         if let Some(packed) = &self.packed {
             return packed.forward(x, &self.bias.values, self.has_relu, y, words);
         }
-        let (x, weight) = (Matrix::new(x, self.n_input), Matrix::new(&self.weight.values, self.n_output));
+        let (x, weight) =
+            (Matrix::new(x, self.n_input), Matrix::new(&self.weight.values, self.n_output));
         multiply(x, weight, MatrixMut::new(y, self.n_output), Place::Fresh);
         kernels::add_bias(y, &self.bias.values, self.has_relu);
     }
@@ -188,7 +193,8 @@ impl Layer {
         }
     }
 
-    /// Gradient before the activation `[n, n_output]` to gradient of the input `[n, n_input]`; `words` is a buffer.
+    /// Gradient before the activation `[n, n_output]` to gradient of the input `[n, n_input]`;
+    /// `words` is a buffer.
     pub(crate) fn input_gradient(&self, gradient: &[f32], to: &mut [f32], words: &mut Vec<u32>) {
         if let Some(packed) = &self.packed {
             return packed.input_gradient(gradient, to, words);
@@ -201,7 +207,8 @@ impl Layer {
     /// All parameters, cut by the shape of the layer alone.
     pub(crate) fn tiles(&mut self) -> impl Iterator<Item = Tile<'_>> + Send {
         let (n_input, n_output, step) = (self.n_input, self.n_output, tile_inputs(self.n_output));
-        let (mut weight, mut bias) = (self.weight.as_mut(), self.has_bias.then(|| self.bias.as_mut()));
+        let (mut weight, mut bias) =
+            (self.weight.as_mut(), self.has_bias.then(|| self.bias.as_mut()));
         let mut packed = self.packed.as_mut().map(PackedWeights::as_mut);
         (0..n_input).step_by(step).map(move |start| {
             let inputs = start..n_input.min(start + step);
@@ -219,11 +226,21 @@ fn tile_inputs(n_output: usize) -> usize {
 
 impl Tile<'_> {
     /// Sums the gradient over the shards in their order, from what there is or from nothing.
-    pub(crate) fn accumulate<'r>(&mut self, shards: impl Iterator<Item = LayerRecord<'r>> + Clone, place: Place) {
+    pub(crate) fn accumulate<'r>(
+        &mut self,
+        shards: impl Iterator<Item = LayerRecord<'r>> + Clone,
+        place: Place,
+    ) {
         let place_of = |shard_idx| if shard_idx == 0 { place } else { Place::Sum };
         if let Some(packed) = &self.packed {
             let sum = (&mut *self.weight.gradient, place == Place::Fresh);
-            sum_gradient(packed.wide(), shards.clone().map(|shard| shard.panels), &self.inputs, self.n_output, sum);
+            sum_gradient(
+                packed.wide(),
+                shards.clone().map(|shard| shard.panels),
+                &self.inputs,
+                self.n_output,
+                sum,
+            );
         } else {
             for (shard_idx, LayerRecord { input, gradient, .. }) in shards.clone().enumerate() {
                 let input = Matrix::new(input, self.n_input).columns(&self.inputs).transposed();
@@ -265,10 +282,12 @@ mod tests {
         Method { optimizer, wide }
     }
 
-    /// Two samples through `y = relu(x · weightᵀ + bias)` with two inputs, three outputs: numbers that bf16 holds.
+    /// Two samples through `y = relu(x · weightᵀ + bias)` with two inputs, three outputs: numbers
+    /// that bf16 holds.
     #[test]
     fn forward_backward_and_step_on_paper() {
-        let init = LinearInit { weight: vec![1.0, 2.0, -1.0, 0.0, 0.5, 0.5], bias: vec![0.0, 1.0, -2.0] };
+        let init =
+            LinearInit { weight: vec![1.0, 2.0, -1.0, 0.0, 0.5, 0.5], bias: vec![0.0, 1.0, -2.0] };
         for wide in std::iter::once(None).chain(Wide::all_here().map(Some)) {
             let mut layer = Layer::new(&init, 2, true, method(OptimizerKind::Sgd, wide));
             let (x, mut y, mut words) = ([1.0, 2.0, 3.0, 4.0], [f32::NAN; 6], Vec::new());
@@ -277,21 +296,32 @@ mod tests {
             let (gradient, mut to) = ([1.0, 0.0, 0.0, 2.0, 0.0, 4.0], [f32::NAN; 4]);
             layer.input_gradient(&gradient, &mut to, &mut words);
             assert_eq!(to, [1.0, 2.0, 4.0, 6.0], "{wide:?}");
-            let shards = [(&x[..2], &gradient[..3], [1.0, 0.0, 0.0]), (&x[2..], &gradient[3..], [2.0, 0.0, 4.0])];
+            let shards = [
+                (&x[..2], &gradient[..3], [1.0, 0.0, 0.0]),
+                (&x[2..], &gradient[3..], [2.0, 0.0, 4.0]),
+            ];
             let mut panels = [SamplePanels::default(), SamplePanels::default()];
             for ((input, gradient, _), panels) in shards.iter().zip(&mut panels) {
                 layer.pack_samples(input, gradient, panels);
             }
             for mut tile in layer.tiles() {
-                let records = shards.iter().zip(&panels).map(|((input, gradient, bias_gradient), panels)| {
-                    LayerRecord { input, gradient, bias_gradient, panels }
-                });
+                let records =
+                    shards.iter().zip(&panels).map(|((input, gradient, bias_gradient), panels)| {
+                        LayerRecord { input, gradient, bias_gradient, panels }
+                    });
                 tile.accumulate(records, Place::Fresh);
                 tile.step(OptimizerKind::Sgd.step(0.5, 0));
             }
-            assert_eq!(layer.parameters(), [vec![-2.5, -3.0, -1.0, 0.0, -5.5, -7.5], vec![-1.5, 1.0, -4.0]]);
+            assert_eq!(
+                layer.parameters(),
+                [vec![-2.5, -3.0, -1.0, 0.0, -5.5, -7.5], vec![-1.5, 1.0, -4.0]]
+            );
             layer.input_gradient(&gradient, &mut to, &mut words);
-            assert_eq!(to, [-2.5, -3.0, -27.0, -36.0], "{wide:?}: the way back reads the new weights");
+            assert_eq!(
+                to,
+                [-2.5, -3.0, -27.0, -36.0],
+                "{wide:?}: the way back reads the new weights"
+            );
         }
     }
 
@@ -308,30 +338,42 @@ mod tests {
             let panels = SamplePanels::default();
             let (input, bias_gradient) = (&[1.0, -1.0][..], &[2.0; 3][..n_biases]);
             for mut tile in layer.tiles() {
-                let record = LayerRecord { input, gradient: &gradient, bias_gradient, panels: &panels };
+                let record =
+                    LayerRecord { input, gradient: &gradient, bias_gradient, panels: &panels };
                 tile.accumulate(std::iter::once(record), Place::Fresh);
                 tile.step(OptimizerKind::Sgd.step(1.0, 0));
             }
             let [weight, bias] = layer.parameters();
-            let moved: Vec<f32> = init.weight.chunks(2).flat_map(|row| [row[0] - 1.0, row[1] + 1.0]).collect();
+            let moved: Vec<f32> =
+                init.weight.chunks(2).flat_map(|row| [row[0] - 1.0, row[1] + 1.0]).collect();
             assert_eq!(weight, moved);
             let zeros = vec![0.0; 2 * usize::from(n_biases == 0)];
-            assert_eq!(bias, init.bias.iter().map(|value| value - 2.0).chain(zeros).collect::<Vec<_>>());
+            assert_eq!(
+                bias,
+                init.bias.iter().map(|value| value - 2.0).chain(zeros).collect::<Vec<_>>()
+            );
         }
     }
 
     #[test]
     fn tiles_cover_the_layer_in_order() {
-        for (n_input, n_output) in [(1, 1), (13, 512), (367, 512), (512, 256), (300, 64), (20_000, 1)] {
-            let init = LinearInit { weight: vec![0.5; n_input * n_output], bias: vec![0.0; n_output] };
+        for (n_input, n_output) in
+            [(1, 1), (13, 512), (367, 512), (512, 256), (300, 64), (20_000, 1)]
+        {
+            let init =
+                LinearInit { weight: vec![0.5; n_input * n_output], bias: vec![0.0; n_output] };
             let adam = OptimizerKind::Adam { beta1: 0.9, beta2: 0.999, epsilon: 0.0 };
             let mut layer = Layer::new(&init, n_input, false, method(adam, None));
             let (mut next, mut n_biases) = (0, 0);
             for tile in layer.tiles() {
                 assert_eq!(tile.inputs.start, next);
                 assert_eq!(tile.weight.values.len(), tile.inputs.len() * n_output);
-                tile.weight.memory.iter().for_each(|slot| assert_eq!(slot.len(), tile.weight.values.len()));
-                (next, n_biases) = (tile.inputs.end, n_biases + tile.bias.map_or(0, |bias| bias.values.len()));
+                tile.weight
+                    .memory
+                    .iter()
+                    .for_each(|slot| assert_eq!(slot.len(), tile.weight.values.len()));
+                (next, n_biases) =
+                    (tile.inputs.end, n_biases + tile.bias.map_or(0, |bias| bias.values.len()));
             }
             assert_eq!((next, n_biases), (n_input, n_output));
         }

@@ -1,5 +1,5 @@
-//! A stack of layers, forward and backward over a shard. What each layer saw and what its gradient was stay on a tape,
-//! from which the gradients of the weights are computed later, tile by tile.
+//! A stack of layers, forward and backward over a shard. What each layer saw and what its gradient
+//! was stay on a tape, from which the gradients of the weights are computed later, tile by tile.
 
 use rand::Rng;
 
@@ -14,7 +14,8 @@ pub(crate) struct Mlp {
     pub(crate) layers: Vec<Layer>,
 }
 
-/// What one pass over a shard leaves behind, layer by layer. The buffers are kept for the next pass.
+/// What one pass over a shard leaves behind, layer by layer. The buffers are kept for the next
+/// pass.
 #[derive(Debug)]
 pub(crate) struct Tape {
     /// After the activation, `[n, n_output]`.
@@ -31,7 +32,13 @@ pub(crate) struct Tape {
 
 impl Mlp {
     /// Draws the layers in order. `relu_at_end` is for a stack whose output feeds another one.
-    pub(crate) fn new<R: Rng>(rng: &mut R, n_input: usize, sizes: &[usize], relu_at_end: bool, method: Method) -> Self {
+    pub(crate) fn new<R: Rng>(
+        rng: &mut R,
+        n_input: usize,
+        sizes: &[usize],
+        relu_at_end: bool,
+        method: Method,
+    ) -> Self {
         let inputs = std::iter::once(&n_input).chain(sizes);
         let layer = |(layer_idx, (&n_input, &n_output)): (usize, (&usize, &usize))| {
             let has_relu = relu_at_end || layer_idx + 1 < sizes.len();
@@ -69,9 +76,14 @@ impl Mlp {
         }
     }
 
-    /// From [`Tape::output_gradient_mut`], after the last activation, back to the input `x`, if anybody wants its
-    /// gradient.
-    pub(crate) fn backward(&self, x: &[f32], tape: &mut Tape, mut input_gradient: Option<&mut [f32]>) {
+    /// From [`Tape::output_gradient_mut`], after the last activation, back to the input `x`, if
+    /// anybody wants its gradient.
+    pub(crate) fn backward(
+        &self,
+        x: &[f32],
+        tape: &mut Tape,
+        mut input_gradient: Option<&mut [f32]>,
+    ) {
         let Tape { outputs, gradients, bias_gradients, panels, words } = tape;
         for (layer_idx, layer) in self.layers.iter().enumerate().rev() {
             let (before, from_here) = gradients.split_at_mut(layer_idx);
@@ -89,7 +101,10 @@ impl Mlp {
 
     /// The layers as `name.0`, `name.1`, ...
     pub(crate) fn named(&self, name: &'static str) -> impl Iterator<Item = (String, &Layer)> {
-        self.layers.iter().enumerate().map(move |(layer_idx, layer)| (format!("{name}.{layer_idx}"), layer))
+        self.layers
+            .iter()
+            .enumerate()
+            .map(move |(layer_idx, layer)| (format!("{name}.{layer_idx}"), layer))
     }
 
     /// All parameters, with the index of their layer.
@@ -123,7 +138,8 @@ impl Tape {
     /// What the pass says about a layer; `x` went into the first one.
     pub(crate) fn record<'a>(&'a self, layer_idx: usize, x: &'a [f32]) -> LayerRecord<'a> {
         let input = if layer_idx == 0 { x } else { &self.outputs[layer_idx - 1] };
-        let (gradient, bias_gradient) = (&self.gradients[layer_idx], &self.bias_gradients[layer_idx]);
+        let (gradient, bias_gradient) =
+            (&self.gradients[layer_idx], &self.bias_gradients[layer_idx]);
         LayerRecord { input, gradient, bias_gradient, panels: &self.panels[layer_idx] }
     }
 }

@@ -1,4 +1,5 @@
-//! The model that runs on the blocks: the same calls as `model.rs`, with buffers that are kept from step to step.
+//! The model that runs on the blocks: the same calls as `model.rs`, with buffers that are kept from
+//! step to step.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -19,27 +20,29 @@ use crate::precision::{Kernel, Precision};
 use crate::shard::{self, Pieces, Shard};
 use crate::step_count;
 
-/// Samples whose activations are kept at a time. A larger batch is worked off chunk by chunk, so that memory has a
-/// limit and what the way back reads is still in a cache.
+/// Samples whose activations are kept at a time. A larger batch is worked off chunk by chunk, so
+/// that memory has a limit and what the way back reads is still in a cache.
 const CHUNK_SAMPLES: usize = 2048;
 
 /// A model whose dense network is hand-written, for CPUs.
 ///
 /// # How it works
-/// A batch is cut into shards whose number depends on the size of the batch alone. Threads take the shards, forward
-/// and backward, and keep the activations. Then they take the weights, cut into tiles by the shape of the model: each
-/// sums the gradient of its tile over the shards in their order, and steps the optimizer while the tile is in its
-/// cache. So there is one gradient, no gradient a shard, and the results are the same bits for any number of threads.
+/// A batch is cut into shards whose number depends on the size of the batch alone. Threads take the
+/// shards, forward and backward, and keep the activations. Then they take the weights, cut into
+/// tiles by the shape of the model: each sums the gradient of its tile over the shards in their
+/// order, and steps the optimizer while the tile is in its cache. So there is one gradient, no
+/// gradient a shard, and the results are the same bits for any number of threads.
 ///
 /// # Costs
-/// Weights, one gradient, what the optimizer remembers, and the activations of at most 2,048 samples with their gradients; where
-/// our own kernel computes, all but the squares once or twice more, in the order and precision of its operands. After
-/// the first step of the largest batch nothing is allocated here; the `gemm` crate allocates scratch space at each
-/// product, and rayon a few bytes for each helping thread.
+/// Weights, one gradient, what the optimizer remembers, and the activations of at most 2,048
+/// samples with their gradients; where our own kernel computes, all but the squares once or twice
+/// more, in the order and precision of its operands. After the first step of the largest batch
+/// nothing is allocated here; the `gemm` crate allocates scratch space at each product, and rayon a
+/// few bytes for each helping thread.
 ///
 /// # Errors leave the model as it was
-/// A logit or a row gradient that is not finite is reported before any parameter changes. The outputs of a step that
-/// failed are unspecified.
+/// A logit or a row gradient that is not finite is reported before any parameter changes. The
+/// outputs of a step that failed are unspecified.
 pub struct NativeModel {
     config: ModelConfig,
     optimizer: OptimizerKind,
@@ -57,7 +60,8 @@ impl NativeModel {
     /// [`CandleModel`](crate::CandleModel).
     ///
     /// # Errors
-    /// A configuration that does not fit together, a device that is not the CPU, threads that do not start.
+    /// A configuration that does not fit together, a device that is not the CPU, threads that do
+    /// not start.
     ///
     /// # Panics
     /// If `n_threads` is 0.
@@ -183,11 +187,13 @@ impl NativeModel {
     /// The first sample whose logit is not finite.
     ///
     /// # Panics
-    /// If a slice has another length than its shape says; the length of `logits` is the number of samples.
+    /// If a slice has another length than its shape says; the length of `logits` is the number of
+    /// samples.
     pub fn predict(&self, inputs: Inputs<'_>, logits: &mut [f32]) -> Result<(), ModelError> {
         inputs.assert_lengths(&self.config, logits.len());
         let inputs = Inputs { labels: &[], ..inputs };
-        let batch = Shard { inputs, outputs: StepOutputs { row_grads: &mut [], logits: &mut *logits } };
+        let batch =
+            Shard { inputs, outputs: StepOutputs { row_grads: &mut [], logits: &mut *logits } };
         let n_chunks = batch.outputs.logits.len().div_ceil(CHUNK_SAMPLES);
         for chunk in Pieces::new(batch, n_chunks) {
             self.network.forward(&self.team, self.shards(chunk));
@@ -207,8 +213,8 @@ impl NativeModel {
     /// Sets all weights and biases, given in any order.
     ///
     /// # Errors
-    /// A name that is missing, unknown or given twice, a shape that differs, a value that is not finite; then nothing
-    /// has changed.
+    /// A name that is missing, unknown or given twice, a shape that differs, a value that is not
+    /// finite; then nothing has changed.
     pub fn load_parameters(&mut self, tensors: &[NamedTensor]) -> Result<(), ModelError> {
         let found = self.find(tensors, &[""])?;
         for (layer, [weight, bias]) in self.network.layers_mut().into_iter().zip(found) {
@@ -217,9 +223,10 @@ impl NativeModel {
         Ok(())
     }
 
-    /// Copies of what the optimizer remembers, sorted by name: of each parameter Adagrad's sum of squares, under the
-    /// parameter's name, or Adam's two moments, under the name and `.first_moment` or `.second_moment`, with the number
-    /// of steps taken as `step`, `[2]`, modulo 2^24 and the rest. Empty for SGD.
+    /// Copies of what the optimizer remembers, sorted by name: of each parameter Adagrad's sum of
+    /// squares, under the parameter's name, or Adam's two moments, under the name and
+    /// `.first_moment` or `.second_moment`, with the number of steps taken as `step`, `[2]`, modulo
+    /// 2^24 and the rest. Empty for SGD.
     ///
     /// # Errors
     /// As [`parameters`](Self::parameters).
@@ -227,7 +234,8 @@ impl NativeModel {
         let mut state = Vec::new();
         for (slot, suffix) in self.optimizer.state_suffixes().iter().enumerate() {
             let layers = self.network.layers().into_iter();
-            let mut tensors = named(layers.map(|(name, layer)| (name, layer, layer.optimizer_state(slot))));
+            let mut tensors =
+                named(layers.map(|(name, layer)| (name, layer, layer.optimizer_state(slot))));
             for tensor in &mut tensors {
                 tensor.name.push_str(suffix);
             }
@@ -261,8 +269,8 @@ impl NativeModel {
         Ok(())
     }
 
-    /// For each suffix of a parameter's name weight and bias of each layer in turn; zeros for a bias that a layer does
-    /// not have.
+    /// For each suffix of a parameter's name weight and bias of each layer in turn; zeros for a
+    /// bias that a layer does not have.
     fn find<'t>(
         &self,
         tensors: impl IntoIterator<Item = &'t NamedTensor>,
@@ -277,10 +285,9 @@ impl NativeModel {
         let expected = shapes.iter().map(|(name, shape)| (name.as_str(), shape.as_slice()));
         let mut found = parameters::find(expected, tensors)?.into_iter();
         let mut next = || Cow::Borrowed(found.next().map_or(&[][..], |tensor| &tensor.values));
-        let pairs = suffixes
-            .iter()
-            .flat_map(|_| &layers)
-            .map(|(_, layer)| [next(), if layer.has_bias { next() } else { Cow::Owned(vec![0.0; layer.n_output]) }]);
+        let pairs = suffixes.iter().flat_map(|_| &layers).map(|(_, layer)| {
+            [next(), if layer.has_bias { next() } else { Cow::Owned(vec![0.0; layer.n_output]) }]
+        });
         Ok(pairs.collect())
     }
 
@@ -294,7 +301,10 @@ impl NativeModel {
 fn names<'l>(name: &'l str, layer: &'l Layer) -> impl Iterator<Item = (String, Vec<usize>)> + 'l {
     let [weight, bias] = layer.shapes();
     let bias = layer.has_bias.then_some(("bias", bias));
-    [("weight", weight)].into_iter().chain(bias).map(move |(kind, shape)| (format!("{name}.{kind}"), shape))
+    [("weight", weight)]
+        .into_iter()
+        .chain(bias)
+        .map(move |(kind, shape)| (format!("{name}.{kind}"), shape))
 }
 
 /// Weights and biases, or what belongs to them, with their names, sorted by name.
@@ -326,13 +336,24 @@ mod tests {
 
     /// Losses, row gradients, logits, weights and Adagrad's squares of three steps, as they come.
     fn trace(wide: Option<Wide>, n_threads: usize, n_samples: usize) -> Vec<f32> {
-        let config = DlrmConfig { n_dense: 13, n_fields: 7, dim: 5, bottom: vec![33, 5], top: vec![130, 17, 1] };
+        let config = DlrmConfig {
+            n_dense: 13,
+            n_fields: 7,
+            dim: 5,
+            bottom: vec![33, 5],
+            top: vec![130, 17, 1],
+        };
         let optimizer = OptimizerKind::Adagrad { epsilon: 1e-2 };
         let options = ModelOptions { optimizer, seed: 3, device: DeviceSpec::Cpu, n_threads };
-        let mut model = NativeModel::with_kernel(config.clone().into(), options, Precision::F32, wide).unwrap();
-        let draw = |n: usize| (0..n).map(|idx| (idx * 7919 % 1009) as f32 / 504.5 - 1.0).collect::<Vec<f32>>();
-        let (dense, rows) = (draw(n_samples * config.n_dense), draw(n_samples * config.n_fields * config.dim));
-        let labels: Vec<f32> = (0..n_samples).map(|idx| f32::from(u8::from(idx % 3 == 0))).collect();
+        let mut model =
+            NativeModel::with_kernel(config.clone().into(), options, Precision::F32, wide).unwrap();
+        let draw = |n: usize| {
+            (0..n).map(|idx| (idx * 7919 % 1009) as f32 / 504.5 - 1.0).collect::<Vec<f32>>()
+        };
+        let (dense, rows) =
+            (draw(n_samples * config.n_dense), draw(n_samples * config.n_fields * config.dim));
+        let labels: Vec<f32> =
+            (0..n_samples).map(|idx| f32::from(u8::from(idx % 3 == 0))).collect();
         let (mut row_grads, mut logits) = (vec![0.0; rows.len()], vec![0.0; n_samples]);
         let inputs = Inputs { dense: &dense, rows: &rows, labels: &labels };
         let mut trace = Vec::new();
@@ -359,7 +380,11 @@ mod tests {
                 let twin = bits(&trace(Some(wide.twin()), 1, n_samples));
                 for n_threads in [1, 2, 4] {
                     let ours = bits(&trace(Some(wide), n_threads, n_samples));
-                    assert!(ours == twin, "{}, {n_threads} threads, {n_samples} samples", wide.kernel());
+                    assert!(
+                        ours == twin,
+                        "{}, {n_threads} threads, {n_samples} samples",
+                        wide.kernel()
+                    );
                 }
             }
         }
@@ -368,7 +393,8 @@ mod tests {
     #[test]
     fn our_kernel_in_f32_follows_gemm() {
         for n_samples in [1, 129, 200] {
-            let (ours, expected) = (trace(Some(Wide::PortableF32), 1, n_samples), trace(None, 1, n_samples));
+            let (ours, expected) =
+                (trace(Some(Wide::PortableF32), 1, n_samples), trace(None, 1, n_samples));
             for (idx, (ours, expected)) in ours.iter().zip(&expected).enumerate() {
                 let tolerance = (1e-5 * expected.abs()).max(1e-6);
                 assert!(

@@ -1,5 +1,5 @@
-//! What a network is to the model that runs it. `native.rs` shares out batches and knows no kind of network; a file in
-//! `models/` has one, from the blocks, and knows no threads.
+//! What a network is to the model that runs it. `native.rs` shares out batches and knows no kind of
+//! network; a file in `models/` has one, from the blocks, and knows no threads.
 
 use std::fmt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -13,7 +13,8 @@ use crate::model::Inputs;
 use crate::optim::Step;
 use crate::shard::{Pieces, Shard};
 
-/// A network of layers: forward and backward over a shard, and its layers for whoever reads or changes them.
+/// A network of layers: forward and backward over a shard, and its layers for whoever reads or
+/// changes them.
 pub(crate) trait Network: fmt::Debug + Send + Sync {
     /// What one pass over a shard leaves behind, and its buffers, which are kept for the next one.
     type Pass: fmt::Debug + Send + Sync;
@@ -24,9 +25,16 @@ pub(crate) trait Network: fmt::Debug + Send + Sync {
     /// Writes the logits of a shard.
     fn forward(&self, inputs: Inputs<'_>, logits: &mut [f32], pass: &mut Self::Pass);
 
-    /// After a pass forward over the same `inputs`: from the derivative of the loss by each logit to that by each float
-    /// of the rows. What the gradients of the parameters are made of stays in the pass.
-    fn backward(&self, inputs: Inputs<'_>, slopes: &[f32], row_grads: &mut [f32], pass: &mut Self::Pass);
+    /// After a pass forward over the same `inputs`: from the derivative of the loss by each logit
+    /// to that by each float of the rows. What the gradients of the parameters are made of stays in
+    /// the pass.
+    fn backward(
+        &self,
+        inputs: Inputs<'_>,
+        slopes: &[f32],
+        row_grads: &mut [f32],
+        pass: &mut Self::Pass,
+    );
 
     /// What the pass says about the gradient of a layer.
     fn record(pass: &Self::Pass, position: Position) -> LayerRecord<'_>;
@@ -66,10 +74,12 @@ pub(crate) trait Runner: fmt::Debug + Send + Sync {
     /// Writes the logits of the shards.
     fn forward(&self, team: &Team, shards: Pieces<'_>);
 
-    /// Logits and row gradients of some shards of a batch of `n_samples`; returns whether all gradients are finite.
+    /// Logits and row gradients of some shards of a batch of `n_samples`; returns whether all
+    /// gradients are finite.
     fn backward(&mut self, team: &Team, shards: Pieces<'_>, n_samples: usize) -> bool;
 
-    /// Adds the gradient of the first `n_shards` passes to what there is; with a step, changes the parameters.
+    /// Adds the gradient of the first `n_shards` passes to what there is; with a step, changes the
+    /// parameters.
     fn update(&mut self, team: &Team, n_shards: usize, place: Place, step: Option<Step>);
 
     /// The layers with their names.
@@ -101,7 +111,11 @@ impl<N: Network> Running<N> {
     fn lock(&self, n_shards: usize) -> MutexGuard<'_, Vec<ShardPass<N::Pass>>> {
         let mut passes = self.passes.lock().unwrap_or_else(PoisonError::into_inner);
         while passes.len() < n_shards {
-            passes.push(ShardPass { pass: self.network.pass(), slopes: Vec::new(), is_finite: true });
+            passes.push(ShardPass {
+                pass: self.network.pass(),
+                slopes: Vec::new(),
+                is_finite: true,
+            });
         }
         passes
     }
@@ -118,21 +132,27 @@ impl<N: Network> Runner for Running<N> {
     fn backward(&mut self, team: &Team, shards: Pieces<'_>, n_samples: usize) -> bool {
         let n_shards = shards.len();
         let mut passes = self.lock(n_shards);
-        team.for_each(shards.zip(&mut *passes), |(shard, ShardPass { pass, slopes, is_finite })| {
-            let Shard { inputs, outputs } = shard;
-            self.network.forward(inputs, outputs.logits, pass);
-            slopes.resize(outputs.logits.len(), 0.0);
-            logit_gradients(outputs.logits, inputs.labels, n_samples, slopes);
-            self.network.backward(inputs, slopes, outputs.row_grads, pass);
-            *is_finite = kernels::all_finite(outputs.row_grads);
-        });
+        team.for_each(
+            shards.zip(&mut *passes),
+            |(shard, ShardPass { pass, slopes, is_finite })| {
+                let Shard { inputs, outputs } = shard;
+                self.network.forward(inputs, outputs.logits, pass);
+                slopes.resize(outputs.logits.len(), 0.0);
+                logit_gradients(outputs.logits, inputs.labels, n_samples, slopes);
+                self.network.backward(inputs, slopes, outputs.row_grads, pass);
+                *is_finite = kernels::all_finite(outputs.row_grads);
+            },
+        );
         passes[..n_shards].iter().all(|of_shard| of_shard.is_finite)
     }
 
     fn update(&mut self, team: &Team, n_shards: usize, place: Place, step: Option<Step>) {
         let passes = &self.passes.get_mut().unwrap_or_else(PoisonError::into_inner)[..n_shards];
         team.for_each(self.network.tiles(), |(position, mut tile)| {
-            tile.accumulate(passes.iter().map(|of_shard| N::record(&of_shard.pass, position)), place);
+            tile.accumulate(
+                passes.iter().map(|of_shard| N::record(&of_shard.pass, position)),
+                place,
+            );
             if let Some(step) = step {
                 tile.step(step);
             }

@@ -1,6 +1,9 @@
-//! Products of matrices by the `gemm` crate: `unsafe`, as `wide/avx512.rs` is and nothing else here. Whatever reaches
-//! the crate is a slice whose every index has been checked.
-#![allow(unsafe_code, reason = "the interface of `gemm` is raw pointers; the one call is below, behind assertions")]
+//! Products of matrices by the `gemm` crate: `unsafe`, as `wide/avx512.rs` is and nothing else
+//! here. Whatever reaches the crate is a slice whose every index has been checked.
+#![allow(
+    unsafe_code,
+    reason = "the interface of `gemm` is raw pointers; the one call is below, behind assertions"
+)]
 
 use std::ops::Range;
 
@@ -36,12 +39,22 @@ impl<'a> Matrix<'a> {
     /// Rows of `n_columns`, as many as there are.
     pub(crate) fn new(values: &'a [f32], n_columns: usize) -> Self {
         assert_eq!(values.len() % n_columns, 0, "expected whole rows of {n_columns}");
-        Self { values, n_rows: values.len() / n_columns, n_columns, row_stride: n_columns, column_stride: 1 }
+        Self {
+            values,
+            n_rows: values.len() / n_columns,
+            n_columns,
+            row_stride: n_columns,
+            column_stride: 1,
+        }
     }
 
     /// Some of the columns.
     pub(crate) fn columns(self, range: &Range<usize>) -> Self {
-        assert!(range.start <= range.end && range.end <= self.n_columns, "columns {range:?} of {}", self.n_columns);
+        assert!(
+            range.start <= range.end && range.end <= self.n_columns,
+            "columns {range:?} of {}",
+            self.n_columns
+        );
         let skipped = (range.start * self.column_stride).min(self.values.len());
         Self { values: &self.values[skipped..], n_columns: range.len(), ..self }
     }
@@ -49,7 +62,13 @@ impl<'a> Matrix<'a> {
     /// Rows for columns.
     pub(crate) fn transposed(self) -> Self {
         let Self { values, n_rows, n_columns, row_stride, column_stride } = self;
-        Self { values, n_rows: n_columns, n_columns: n_rows, row_stride: column_stride, column_stride: row_stride }
+        Self {
+            values,
+            n_rows: n_columns,
+            n_columns: n_rows,
+            row_stride: column_stride,
+            column_stride: row_stride,
+        }
     }
 
     /// Floats that its indices reach over.
@@ -86,17 +105,22 @@ fn extent(rows: (usize, usize), columns: (usize, usize)) -> usize {
 /// If the shapes do not fit together, or a matrix reaches beyond its slice.
 #[allow(clippy::needless_pass_by_value, reason = "a mutable view is made for one product")]
 pub(crate) fn multiply(a: Matrix<'_>, b: Matrix<'_>, out: MatrixMut<'_>, place: Place) {
-    assert_eq!((a.n_rows, a.n_columns, b.n_columns), (out.n_rows, b.n_rows, out.n_columns), "shapes of a product");
+    assert_eq!(
+        (a.n_rows, a.n_columns, b.n_columns),
+        (out.n_rows, b.n_rows, out.n_columns),
+        "shapes of a product"
+    );
     assert!(a.extent() <= a.values.len(), "`a` reaches beyond its slice");
     assert!(b.extent() <= b.values.len(), "`b` reaches beyond its slice");
     assert!(out.extent() <= out.values.len(), "`out` reaches beyond its slice");
     assert!(out.n_rows <= 1 || out.row_stride >= out.n_columns, "the rows of `out` overlap");
-    // A slice is at most `isize::MAX` bytes, so a stride that is used fits; one that is not is never multiplied.
-    // SAFETY: `gemm` reads `a[i, k]` and `b[k, j]` and writes (with `Sum` also reads) `out[i, j]` for all `i < n_rows`,
-    // `j < n_columns`, `k < a.n_columns`, each at the pointer plus index times stride, columns before rows in its
-    // argument list. The assertions say that the largest of these indices lies inside the slice, and none is negative.
-    // All values are initialised `f32`. `out` is borrowed mutably, so it overlaps neither `a` nor `b`, and its rows do
-    // not overlap each other. With `Parallelism::None` no other thread sees the pointers.
+    // A slice is at most `isize::MAX` bytes, so a stride that is used fits; one that is not is
+    // never multiplied. SAFETY: `gemm` reads `a[i, k]` and `b[k, j]` and writes (with `Sum` also
+    // reads) `out[i, j]` for all `i < n_rows`, `j < n_columns`, `k < a.n_columns`, each at the
+    // pointer plus index times stride, columns before rows in its argument list. The assertions say
+    // that the largest of these indices lies inside the slice, and none is negative. All values are
+    // initialised `f32`. `out` is borrowed mutably, so it overlaps neither `a` nor `b`, and its
+    // rows do not overlap each other. With `Parallelism::None` no other thread sees the pointers.
     unsafe {
         gemm::gemm(
             out.n_rows,
@@ -136,7 +160,11 @@ mod tests {
     impl MatrixMut<'_> {
         /// Some of the columns: rows with a stride of their own.
         fn columns(self, range: &Range<usize>) -> Self {
-            assert!(range.start <= range.end && range.end <= self.n_columns, "columns {range:?} of {}", self.n_columns);
+            assert!(
+                range.start <= range.end && range.end <= self.n_columns,
+                "columns {range:?} of {}",
+                self.n_columns
+            );
             let skipped = range.start.min(self.values.len());
             Self { values: &mut self.values[skipped..], n_columns: range.len(), ..self }
         }
@@ -158,12 +186,21 @@ mod tests {
         (0..n).map(|i| ((i * 7919 + seed * 104_729) % 31 % 9) as f32 - 4.0).collect()
     }
 
-    /// A matrix of `n_rows` x `n_columns` as some columns of a wider one, of its transpose if asked.
-    fn part(values: &[f32], (n_rows, n_columns): (usize, usize), skip: usize, transposed: bool) -> Matrix<'_> {
+    /// A matrix of `n_rows` x `n_columns` as some columns of a wider one, of its transpose if
+    /// asked.
+    fn part(
+        values: &[f32],
+        (n_rows, n_columns): (usize, usize),
+        skip: usize,
+        transposed: bool,
+    ) -> Matrix<'_> {
         if transposed {
-            Matrix::new(&values[..n_columns * (n_rows + 5)], n_rows + 5).columns(&(skip..skip + n_rows)).transposed()
+            Matrix::new(&values[..n_columns * (n_rows + 5)], n_rows + 5)
+                .columns(&(skip..skip + n_rows))
+                .transposed()
         } else {
-            Matrix::new(&values[..n_rows * (n_columns + 5)], n_columns + 5).columns(&(skip..skip + n_columns))
+            Matrix::new(&values[..n_rows * (n_columns + 5)], n_columns + 5)
+                .columns(&(skip..skip + n_columns))
         }
     }
 
@@ -199,7 +236,12 @@ mod tests {
     fn what_a_fresh_product_finds_is_lost_even_if_it_is_not_a_number() {
         for (m, n, k) in [(1, 1, 1), (1, 40, 3), (40, 1, 3), (40, 50, 2), (129, 64, 13)] {
             let (a, b, mut out) = (vec![1.0; m * k], vec![1.0; k * n], vec![f32::NAN; m * n]);
-            multiply(Matrix::new(&a, k), Matrix::new(&b, n), MatrixMut::new(&mut out, n), Place::Fresh);
+            multiply(
+                Matrix::new(&a, k),
+                Matrix::new(&b, n),
+                MatrixMut::new(&mut out, n),
+                Place::Fresh,
+            );
             assert!(out.iter().all(|&value| value == k as f32), "{m} x {n} x {k}");
         }
     }
@@ -207,8 +249,14 @@ mod tests {
     #[test]
     fn nothing_times_something() {
         let mut out = [7.0; 6];
-        multiply(Matrix::new(&[], 2), Matrix::new(&[1.0; 6], 3), MatrixMut::new(&mut [], 3), Place::Fresh);
-        let (no_columns, no_rows) = (Matrix::new(&[1.0; 4], 2).columns(&(1..1)), Matrix::new(&[], 3));
+        multiply(
+            Matrix::new(&[], 2),
+            Matrix::new(&[1.0; 6], 3),
+            MatrixMut::new(&mut [], 3),
+            Place::Fresh,
+        );
+        let (no_columns, no_rows) =
+            (Matrix::new(&[1.0; 4], 2).columns(&(1..1)), Matrix::new(&[], 3));
         multiply(no_columns, no_rows, MatrixMut::new(&mut out, 3), Place::Sum);
         assert_eq!(out, [7.0; 6]);
         multiply(no_columns, no_rows, MatrixMut::new(&mut out, 3), Place::Fresh);
@@ -218,7 +266,12 @@ mod tests {
     #[test]
     #[should_panic(expected = "shapes of a product")]
     fn shapes_that_do_not_fit_are_refused() {
-        multiply(Matrix::new(&[1.0; 6], 3), Matrix::new(&[1.0; 4], 2), MatrixMut::new(&mut [0.0; 4], 2), Place::Fresh);
+        multiply(
+            Matrix::new(&[1.0; 6], 3),
+            Matrix::new(&[1.0; 4], 2),
+            MatrixMut::new(&mut [0.0; 4], 2),
+            Place::Fresh,
+        );
     }
 
     #[test]

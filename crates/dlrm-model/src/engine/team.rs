@@ -1,5 +1,6 @@
-//! Threads that work through a queue together with the thread that asks. Apart from `workers.rs`, whose pools candle
-//! needs and whose results are lists: here nothing is allocated but rayon's own few bytes for each helper.
+//! Threads that work through a queue together with the thread that asks. Apart from `workers.rs`,
+//! whose pools candle needs and whose results are lists: here nothing is allocated but rayon's own
+//! few bytes for each helper.
 
 use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -14,7 +15,8 @@ const PATIENCE: usize = 20_000;
 
 /// The calling thread and its helpers, which sleep between calls.
 ///
-/// A native model has one, and lends it to whoever works between its steps ([`Model::team`](crate::Model::team)).
+/// A native model has one, and lends it to whoever works between its steps
+/// ([`Model::team`](crate::Model::team)).
 pub struct Team {
     /// `None` if the calling thread works alone.
     helpers: Option<ThreadPool>,
@@ -41,8 +43,11 @@ impl Team {
         if n_helpers == 0 {
             return Ok(Self { helpers: None });
         }
-        let builder = ThreadPoolBuilder::new().num_threads(n_helpers).thread_name(|idx| format!("dlrm-native-{idx}"));
-        let helpers = builder.build().map_err(|source| ModelError::Threads { n_threads, source })?;
+        let builder = ThreadPoolBuilder::new()
+            .num_threads(n_helpers)
+            .thread_name(|idx| format!("dlrm-native-{idx}"));
+        let helpers =
+            builder.build().map_err(|source| ModelError::Threads { n_threads, source })?;
         Ok(Self { helpers: Some(helpers) })
     }
 
@@ -64,7 +69,8 @@ impl Team {
         self.run(&work);
     }
 
-    /// Calls `work` on every thread at the same time; returns when all calls have. A panic of one reaches the caller.
+    /// Calls `work` on every thread at the same time; returns when all calls have. A panic of one
+    /// reaches the caller.
     pub fn run(&self, work: &(dyn Fn() + Sync)) {
         let Some(helpers) = &self.helpers else { return work() };
         let n_done = AtomicUsize::new(0);
@@ -77,7 +83,8 @@ impl Team {
                 });
             }
             work();
-            // The last tasks of the helpers end within moments: shorter than falling asleep and being woken.
+            // The last tasks of the helpers end within moments: shorter than falling asleep and
+            // being woken.
             for _ in 0..PATIENCE {
                 if n_done.load(Ordering::Acquire) == n_helpers {
                     break;

@@ -1,8 +1,9 @@
 //! Our own products: one kernel for `f32` and bf16, written once over a vector of 16 lanes.
 //!
-//! Everything is a 32-bit word: one `f32`, or two neighbours along `k` in bf16. The left matrix comes in rows of words
-//! or in panels, the right one in panels: 16 columns at a time, word by word along `k`, each word of `k` one cache
-//! line. Whoever owns a matrix packs it once; no product packs.
+//! Everything is a 32-bit word: one `f32`, or two neighbours along `k` in bf16. The left matrix
+//! comes in rows of words or in panels, the right one in panels: 16 columns at a time, word by word
+//! along `k`, each word of `k` one cache line. Whoever owns a matrix packs it once; no product
+//! packs.
 #![allow(clippy::inline_always, reason = "a task is compiled once for each instruction set")]
 
 #[cfg(target_arch = "x86_64")]
@@ -33,7 +34,8 @@ pub(crate) enum Wide {
     PortableF32,
 }
 
-/// Work that is written over [`Lanes`]; `run` must be inlined into the function that has the instructions.
+/// Work that is written over [`Lanes`]; `run` must be inlined into the function that has the
+/// instructions.
 trait Task {
     fn run<L: Lanes>(self, lanes: L);
 }

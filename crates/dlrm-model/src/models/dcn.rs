@@ -1,5 +1,5 @@
-//! The Deep & Cross Network: cross layers with a weight vector beside a stack of layers. Its graph and its network take cross
-//! layers of any kind, for `dcn_v2.rs`.
+//! The Deep & Cross Network: cross layers with a weight vector beside a stack of layers. Its graph
+//! and its network take cross layers of any kind, for `dcn_v2.rs`.
 
 use candle_core::{Device, Result, Tensor, Var};
 use rand::{Rng, SeedableRng};
@@ -67,7 +67,8 @@ impl Architecture for DcnConfig {
         (2 + 2 * self.n_cross) * self.inputs().x_len() + self.deep.iter().sum::<usize>()
     }
 
-    /// Each cross layer adds its input to its output, so that numeric inputs reach the last layer, too.
+    /// Each cross layer adds its input to its output, so that numeric inputs reach the last layer,
+    /// too.
     fn dense_weights(&self) -> Vec<String> {
         let crosses = (0..self.n_cross).map(|layer_idx| format!("cross.{layer_idx}.weight"));
         crosses.chain(["deep.0.weight", "logit.weight"].map(str::to_owned)).collect()
@@ -93,7 +94,8 @@ impl From<DcnConfig> for ModelConfig {
     }
 }
 
-/// Weights and biases of the deep layers, and of the linear layer on their output and that of the cross layers.
+/// Weights and biases of the deep layers, and of the linear layer on their output and that of the
+/// cross layers.
 pub(super) fn n_parameters_beside_crosses(x_len: usize, deep: &[usize]) -> usize {
     n_mlp_parameters(x_len, deep) + n_mlp_parameters(logit_input(x_len, deep), &[1])
 }
@@ -153,7 +155,8 @@ impl<L: CrossLayer> Graph for CrossGraph<L> {
     fn forward(&self, inputs: &ShardInputs, tapes: &Tapes) -> Result<Tensor> {
         let x = inputs.join()?;
         let deep = self.deep.forward(&x, tapes.get(0))?;
-        let cross = self.cross.iter().try_fold(x.clone(), |input, layer| layer.forward(&x, &input))?;
+        let cross =
+            self.cross.iter().try_fold(x.clone(), |input, layer| layer.forward(&x, &input))?;
         self.logit.forward(&Tensor::cat(&[&cross, &deep], 1)?, tapes.get(1))?.squeeze(1)
     }
 }
@@ -246,7 +249,13 @@ impl<C: CrossLayers> Network for CrossNetwork<C> {
         logits.copy_from_slice(logit.output());
     }
 
-    fn backward(&self, _: Inputs<'_>, slopes: &[f32], row_grads: &mut [f32], pass: &mut Self::Pass) {
+    fn backward(
+        &self,
+        _: Inputs<'_>,
+        slopes: &[f32],
+        row_grads: &mut [f32],
+        pass: &mut Self::Pass,
+    ) {
         let Pass { x, x_gradient, deep, cross, features, logit } = pass;
         self.logit.prepare_backward(slopes.len(), logit);
         logit.output_gradient_mut().copy_from_slice(slopes);
@@ -270,7 +279,8 @@ impl<C: CrossLayers> Network for CrossNetwork<C> {
     }
 
     fn tiles(&mut self) -> impl Iterator<Item = (Position, Tile<'_>)> + Send {
-        let (deep, cross) = (in_stack(DEEP, self.deep.tiles()), in_stack(CROSS, self.cross.tiles()));
+        let (deep, cross) =
+            (in_stack(DEEP, self.deep.tiles()), in_stack(CROSS, self.cross.tiles()));
         deep.chain(cross).chain(in_stack(LOGIT, self.logit.tiles()))
     }
 
@@ -280,7 +290,12 @@ impl<C: CrossLayers> Network for CrossNetwork<C> {
     }
 
     fn layers_mut(&mut self) -> Vec<&mut Layer> {
-        self.deep.layers.iter_mut().chain(self.cross.layers_mut()).chain(&mut self.logit.layers).collect()
+        self.deep
+            .layers
+            .iter_mut()
+            .chain(self.cross.layers_mut())
+            .chain(&mut self.logit.layers)
+            .collect()
     }
 }
 
@@ -291,7 +306,8 @@ mod tests {
     #[test]
     fn a_cross_layer_on_paper() {
         let weight = Var::new(&[[3f32, -1.0]], &Device::Cpu).unwrap();
-        let layer = VectorCrossLayer { weight, bias: Var::new(&[10f32, 20.0], &Device::Cpu).unwrap() };
+        let layer =
+            VectorCrossLayer { weight, bias: Var::new(&[10f32, 20.0], &Device::Cpu).unwrap() };
         let (x, input) = ([[1f32, 2.0]], [[2f32, 1.0]]);
         let [x, input] = [x, input].map(|values| Tensor::new(&values, &Device::Cpu).unwrap());
         // x_l · w = 5

@@ -23,7 +23,8 @@ use crate::init;
 /// x_{l+1} = x_0 ∘ (W_l x_l + b_l) + x_l           or, with a rank,  W_l = U_l V_lᵀ
 /// ```
 ///
-/// `∘` is element by element. A full `W_l` is square in the length of `x_0` and has most of the model's weights.
+/// `∘` is element by element. A full `W_l` is square in the length of `x_0` and has most of the
+/// model's weights.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DcnV2Config {
     /// Numeric inputs a sample.
@@ -34,7 +35,8 @@ pub struct DcnV2Config {
     pub dim: usize,
     /// Cross layers, at least one.
     pub n_cross: usize,
-    /// Columns of `U_l` and `V_l`; `None` for a full matrix. Below half the length of `x_0` it is cheaper than that.
+    /// Columns of `U_l` and `V_l`; `None` for a full matrix. Below half the length of `x_0` it is
+    /// cheaper than that.
     pub rank: Option<usize>,
     /// Output sizes of the deep layers, at least one.
     pub deep: Vec<usize>,
@@ -69,7 +71,8 @@ impl Architecture for DcnV2Config {
         (2 + 3 * self.n_cross) * self.inputs().x_len() + self.deep.iter().sum::<usize>()
     }
 
-    /// Each cross layer adds its input to its output, so that numeric inputs reach the last layer, too.
+    /// Each cross layer adds its input to its output, so that numeric inputs reach the last layer,
+    /// too.
     fn dense_weights(&self) -> Vec<String> {
         let kind = if self.rank.is_some() { "v.weight" } else { "weight" };
         let crosses = (0..self.n_cross).map(|layer_idx| format!("cross.{layer_idx}.{kind}"));
@@ -85,7 +88,9 @@ impl Architecture for DcnV2Config {
 
     fn network(&self, seed: u64, method: Method) -> Box<dyn Runner> {
         let join = Join::of(self.inputs());
-        let cross = |rng: &mut ChaCha8Rng| MatrixCross::new(rng, join.len(), self.rank, self.n_cross, method);
+        let cross = |rng: &mut ChaCha8Rng| {
+            MatrixCross::new(rng, join.len(), self.rank, self.n_cross, method)
+        };
         network::boxed(CrossNetwork::new(join, &self.deep, seed, method, cross))
     }
 }
@@ -124,8 +129,10 @@ impl MatrixCrossLayer {
         };
         let n_input = rank.unwrap_or(len);
         let init = init::linear(rng, n_input, len);
-        let (weight, bias) =
-            (Var::from_vec(init.weight, (len, n_input), device)?, Var::from_vec(init.bias, len, device)?);
+        let (weight, bias) = (
+            Var::from_vec(init.weight, (len, n_input), device)?,
+            Var::from_vec(init.bias, len, device)?,
+        );
         let matrix = match v {
             Some(v) => Matrix::LowRank { v, u: weight },
             None => Matrix::Full(weight),
@@ -147,7 +154,11 @@ impl CrossLayer for MatrixCrossLayer {
         match &self.matrix {
             Matrix::Full(weight) => vec![("weight", weight.clone()), ("bias", self.bias.clone())],
             Matrix::LowRank { v, u } => {
-                vec![("v.weight", v.clone()), ("u.weight", u.clone()), ("u.bias", self.bias.clone())]
+                vec![
+                    ("v.weight", v.clone()),
+                    ("u.weight", u.clone()),
+                    ("u.bias", self.bias.clone()),
+                ]
             }
         }
     }
@@ -160,13 +171,17 @@ mod tests {
 
     #[test]
     fn cross_layers_on_paper() {
-        let var = |values: &[f32], shape: (usize, usize)| Var::from_slice(values, shape, &Cpu).unwrap();
+        let var =
+            |values: &[f32], shape: (usize, usize)| Var::from_slice(values, shape, &Cpu).unwrap();
         let full = Matrix::Full(var(&[3.0, -1.0, 0.0, 2.0], (2, 2)));
         // U Vᵀ = (1 2)ᵀ (3 -1) = (3 -1; 6 -2)
-        let low_rank = Matrix::LowRank { v: var(&[3.0, -1.0], (1, 2)), u: var(&[1.0, 2.0], (2, 1)) };
+        let low_rank =
+            Matrix::LowRank { v: var(&[3.0, -1.0], (1, 2)), u: var(&[1.0, 2.0], (2, 1)) };
         let x = Tensor::new(&[[1f32, 2.0]], &Cpu).unwrap();
         let input = Tensor::new(&[[2f32, 1.0]], &Cpu).unwrap();
-        for (matrix, expected) in [(full, [15.0 + 2.0, 44.0 + 1.0]), (low_rank, [15.0 + 2.0, 60.0 + 1.0])] {
+        for (matrix, expected) in
+            [(full, [15.0 + 2.0, 44.0 + 1.0]), (low_rank, [15.0 + 2.0, 60.0 + 1.0])]
+        {
             let layer = MatrixCrossLayer { matrix, bias: Var::new(&[10f32, 20.0], &Cpu).unwrap() };
             assert_eq!(layer.forward(&x, &input).unwrap().to_vec2::<f32>().unwrap(), [expected]);
         }

@@ -21,15 +21,17 @@ use crate::model::Inputs;
 ///                          └► second order: sum of all pairs' dots┘
 /// ```
 ///
-/// The second order is `0.5 · ((Σ v)² - Σ v²)`, summed over the `dim` elements: the dot products of all pairs of a
-/// sample's rows. Numeric inputs have no vectors and take part in the other two alone.
+/// The second order is `0.5 · ((Σ v)² - Σ v²)`, summed over the `dim` elements: the dot products of
+/// all pairs of a sample's rows. Numeric inputs have no vectors and take part in the other two
+/// alone.
 ///
 /// # The first order
-/// The published model has one weight for each feature, which is a second embedding table with rows of length 1. Here
-/// a model never sees a table, a feature has one row, and the compressed table's bytes are counted to the last; a
-/// second table would need a method and a budget of its own. So the first order is a linear layer with a bias on
-/// `x = dense ‖ rows`: a feature's weight is a linear function of its row, with coefficients of its field, and learnt
-/// through it. The numeric inputs have a weight each, as published.
+/// The published model has one weight for each feature, which is a second embedding table with rows
+/// of length 1. Here a model never sees a table, a feature has one row, and the compressed table's
+/// bytes are counted to the last; a second table would need a method and a budget of its own. So
+/// the first order is a linear layer with a bias on `x = dense ‖ rows`: a feature's weight is a
+/// linear function of its row, with coefficients of its field, and learnt through it. The numeric
+/// inputs have a weight each, as published.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeepFmConfig {
     /// Numeric inputs a sample.
@@ -38,7 +40,8 @@ pub struct DeepFmConfig {
     pub n_fields: usize,
     /// Length of an embedding row.
     pub dim: usize,
-    /// Output sizes of the hidden deep layers, at least one; the layer that makes a logit of the last comes on top.
+    /// Output sizes of the hidden deep layers, at least one; the layer that makes a logit of the
+    /// last comes on top.
     pub deep: Vec<usize>,
 }
 
@@ -77,7 +80,9 @@ impl Architecture for DeepFmConfig {
 
     fn graph(&self, seed: u64, device: &Device) -> Result<Box<dyn Graph>> {
         let (x_len, deep) = (self.inputs().x_len(), self.deep_sizes());
-        Ok(Box::new(DeepFmGraph { linear_and_deep: WideDeepGraph::new("linear", x_len, &deep, seed, device)? }))
+        Ok(Box::new(DeepFmGraph {
+            linear_and_deep: WideDeepGraph::new("linear", x_len, &deep, seed, device)?,
+        }))
     }
 
     fn network(&self, seed: u64, method: Method) -> Box<dyn Runner> {
@@ -131,7 +136,8 @@ impl DeepFmNetwork {
     /// Draws the deep layers before the linear one.
     fn new(config: &DeepFmConfig, seed: u64, method: Method) -> Self {
         let join = Join::of(config.inputs());
-        let linear_and_deep = WideDeepNetwork::with_linear("linear", join, &config.deep_sizes(), seed, method);
+        let linear_and_deep =
+            WideDeepNetwork::with_linear("linear", join, &config.deep_sizes(), seed, method);
         Self { linear_and_deep, pairs: Factorization { n_rows: config.n_fields, dim: config.dim } }
     }
 }

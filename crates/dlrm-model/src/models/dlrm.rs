@@ -23,9 +23,9 @@ use crate::model::Inputs;
 /// rows [B, n_fields, dim] ────────────────────────┘
 /// ```
 ///
-/// `bottom` and `top` list the output sizes of the layers, without the input: the input of the bottom MLP is
-/// `n_dense`, that of the top MLP is [`top_input`](Self::top_input). Data without numeric columns (`n_dense == 0`,
-/// such as Avazu) have no bottom MLP, and the rows alone interact.
+/// `bottom` and `top` list the output sizes of the layers, without the input: the input of the
+/// bottom MLP is `n_dense`, that of the top MLP is [`top_input`](Self::top_input). Data without
+/// numeric columns (`n_dense == 0`, such as Avazu) have no bottom MLP, and the rows alone interact.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DlrmConfig {
     /// Numeric inputs a sample.
@@ -41,7 +41,8 @@ pub struct DlrmConfig {
 }
 
 impl DlrmConfig {
-    /// Input size of the top MLP: the dense vector, if there is one, and one dot product for each pair of vectors.
+    /// Input size of the top MLP: the dense vector, if there is one, and one dot product for each
+    /// pair of vectors.
     #[must_use]
     pub fn top_input(&self) -> usize {
         let dense_vector = if self.has_dense() { self.dim } else { 0 };
@@ -189,7 +190,8 @@ impl DlrmNetwork {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         let bottom = Mlp::new(&mut rng, config.n_dense, &config.bottom, true, method);
         let top = Mlp::new(&mut rng, config.top_input(), &config.top, false, method);
-        let interaction = Interaction { has_dense: config.has_dense(), n_rows: config.n_fields, dim: config.dim };
+        let interaction =
+            Interaction { has_dense: config.has_dense(), n_rows: config.n_fields, dim: config.dim };
         Self { bottom, interaction, top }
     }
 }
@@ -230,7 +232,12 @@ impl Network for DlrmNetwork {
         self.top.backward(features, top, Some(feature_gradient));
         let (x, to_x) = bottom.output_and_gradient_mut();
         let to = Gradients { dense: to_x, rows: row_grads };
-        self.interaction.backward(Values { dense: x, rows: inputs.rows }, feature_gradient, to, scratch);
+        self.interaction.backward(
+            Values { dense: x, rows: inputs.rows },
+            feature_gradient,
+            to,
+            scratch,
+        );
         self.bottom.backward(dense, bottom, None);
     }
 
@@ -258,7 +265,13 @@ impl Network for DlrmNetwork {
 mod tests {
     use super::*;
 
-    fn config(n_dense: usize, n_fields: usize, dim: usize, bottom: &[usize], top: &[usize]) -> DlrmConfig {
+    fn config(
+        n_dense: usize,
+        n_fields: usize,
+        dim: usize,
+        bottom: &[usize],
+        top: &[usize],
+    ) -> DlrmConfig {
         DlrmConfig { n_dense, n_fields, dim, bottom: bottom.to_vec(), top: top.to_vec() }
     }
 

@@ -30,7 +30,8 @@ pub struct WideDeepConfig {
     pub n_fields: usize,
     /// Length of an embedding row.
     pub dim: usize,
-    /// Output sizes of the hidden deep layers, at least one; the layer that makes a logit of the last comes on top.
+    /// Output sizes of the hidden deep layers, at least one; the layer that makes a logit of the
+    /// last comes on top.
     pub deep: Vec<usize>,
 }
 
@@ -68,7 +69,13 @@ impl Architecture for WideDeepConfig {
     }
 
     fn graph(&self, seed: u64, device: &Device) -> Result<Box<dyn Graph>> {
-        Ok(Box::new(WideDeepGraph::new("wide", self.inputs().x_len(), &self.deep_sizes(), seed, device)?))
+        Ok(Box::new(WideDeepGraph::new(
+            "wide",
+            self.inputs().x_len(),
+            &self.deep_sizes(),
+            seed,
+            device,
+        )?))
     }
 
     fn network(&self, seed: u64, method: Method) -> Box<dyn Runner> {
@@ -149,7 +156,13 @@ impl WideDeepNetwork {
     }
 
     /// The same for another model of which it is a part, with a name for the linear layer there.
-    pub(super) fn with_linear(wide_name: &'static str, join: Join, deep: &[usize], seed: u64, method: Method) -> Self {
+    pub(super) fn with_linear(
+        wide_name: &'static str,
+        join: Join,
+        deep: &[usize],
+        seed: u64,
+        method: Method,
+    ) -> Self {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         let deep = Mlp::new(&mut rng, join.len(), deep, false, method);
         let wide = Mlp::new(&mut rng, join.len(), &[1], false, method);
@@ -161,7 +174,12 @@ impl Network for WideDeepNetwork {
     type Pass = Pass;
 
     fn pass(&self) -> Pass {
-        Pass { x: Vec::new(), x_gradient: Vec::new(), deep: self.deep.tape(), wide: self.wide.tape() }
+        Pass {
+            x: Vec::new(),
+            x_gradient: Vec::new(),
+            deep: self.deep.tape(),
+            wide: self.wide.tape(),
+        }
     }
 
     fn forward(&self, inputs: Inputs<'_>, logits: &mut [f32], pass: &mut Pass) {
@@ -169,7 +187,8 @@ impl Network for WideDeepNetwork {
         self.join.forward(inputs, x);
         self.deep.forward(x, logits.len(), deep);
         self.wide.forward(x, logits.len(), wide);
-        for (logit, (deep, wide)) in logits.iter_mut().zip(deep.output().iter().zip(wide.output())) {
+        for (logit, (deep, wide)) in logits.iter_mut().zip(deep.output().iter().zip(wide.output()))
+        {
             *logit = deep + wide;
         }
     }

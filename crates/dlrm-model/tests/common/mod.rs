@@ -6,12 +6,12 @@
 pub(crate) mod twin;
 
 use dlrm_model::{
-    CandleModel, DcnConfig, DcnV2Config, DeepFmConfig, DeviceSpec, EngineKind, Model, ModelConfig, ModelError,
-    ModelOptions, Precision, WideDeepConfig,
+    CandleModel, DcnConfig, DcnV2Config, DeepFmConfig, DeviceSpec, EngineKind, Model, ModelConfig,
+    ModelError, ModelOptions, Precision, WideDeepConfig,
 };
 
-/// The native engine in `f32` and with emulated bf16, the candle graph with fused nodes, the candle graph as the
-/// specification, and the same on a GPU.
+/// The native engine in `f32` and with emulated bf16, the candle graph with fused nodes, the candle
+/// graph as the specification, and the same on a GPU.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Engine {
     Native,
@@ -29,22 +29,32 @@ impl Engine {
         &[Self::Native, Self::Fused, Self::Plain]
     };
 
-    /// What trains: all but the plain graph on a CPU, which makes the same promises, but takes its time.
+    /// What trains: all but the plain graph on a CPU, which makes the same promises, but takes its
+    /// time.
     pub(crate) const TRAINING: &[Self] = if cfg!(feature = "cuda") {
         &[Self::Native, Self::NativeBf16, Self::Fused, Self::Cuda]
     } else {
         &[Self::Native, Self::NativeBf16, Self::Fused]
     };
 
-    pub(crate) fn try_build(self, config: impl Into<ModelConfig>, options: ModelOptions) -> Result<Model, ModelError> {
+    pub(crate) fn try_build(
+        self,
+        config: impl Into<ModelConfig>,
+        options: ModelOptions,
+    ) -> Result<Model, ModelError> {
         match self {
             Self::Native => Model::new(EngineKind::Native, config, options),
-            Self::NativeBf16 => Model::with_precision(EngineKind::Native, config, options, Precision::Bf16Emulated),
-            Self::Fused => Model::new(EngineKind::Candle, config, options),
-            Self::Plain => CandleModel::new(config, options).map(|model| Model::Candle(Box::new(model.plain()))),
-            Self::Cuda => {
-                Model::new(EngineKind::Candle, config, ModelOptions { device: DeviceSpec::Cuda(0), ..options })
+            Self::NativeBf16 => {
+                Model::with_precision(EngineKind::Native, config, options, Precision::Bf16Emulated)
             }
+            Self::Fused => Model::new(EngineKind::Candle, config, options),
+            Self::Plain => CandleModel::new(config, options)
+                .map(|model| Model::Candle(Box::new(model.plain()))),
+            Self::Cuda => Model::new(
+                EngineKind::Candle,
+                config,
+                ModelOptions { device: DeviceSpec::Cuda(0), ..options },
+            ),
         }
     }
 
@@ -54,7 +64,12 @@ impl Engine {
 }
 
 /// The models that are not DLRM, with the same inputs and the same deep layers.
-pub(crate) fn other_models(n_dense: usize, n_fields: usize, dim: usize, deep: &[usize]) -> Vec<ModelConfig> {
+pub(crate) fn other_models(
+    n_dense: usize,
+    n_fields: usize,
+    dim: usize,
+    deep: &[usize],
+) -> Vec<ModelConfig> {
     let deep = || deep.to_vec();
     let dcn_v2 = |rank| DcnV2Config { n_dense, n_fields, dim, n_cross: 2, rank, deep: deep() };
     vec![
@@ -71,7 +86,8 @@ pub(crate) fn distance(ours: &[f32], expected: &[f32]) -> f64 {
     assert_eq!(ours.len(), expected.len());
     let square = |value: f64| value * value;
     let pairs = ours.iter().zip(expected);
-    let error: f64 = pairs.map(|(&ours, &expected)| square(f64::from(ours) - f64::from(expected))).sum();
+    let error: f64 =
+        pairs.map(|(&ours, &expected)| square(f64::from(ours) - f64::from(expected))).sum();
     let length: f64 = expected.iter().map(|&expected| square(f64::from(expected))).sum();
     error.sqrt() / length.sqrt()
 }

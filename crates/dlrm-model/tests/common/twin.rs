@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use dlrm_model::{DcnConfig, DcnV2Config, DeepFmConfig, DlrmConfig, ModelConfig, NamedTensor, WideDeepConfig};
+use dlrm_model::{
+    DcnConfig, DcnV2Config, DeepFmConfig, DlrmConfig, ModelConfig, NamedTensor, WideDeepConfig,
+};
 
 /// Parameters by name, as the models name them.
 pub(crate) type Weights = BTreeMap<String, Vec<f64>>;
@@ -11,8 +13,8 @@ pub(crate) type Weights = BTreeMap<String, Vec<f64>>;
 pub(crate) struct Twin<'a> {
     pub(crate) config: &'a ModelConfig,
     pub(crate) weights: &'a Weights,
-    /// The smallest distance of any unit so far from the kink of its `ReLU`, where the slope jumps and any rounding may
-    /// decide.
+    /// The smallest distance of any unit so far from the kink of its `ReLU`, where the slope jumps
+    /// and any rounding may decide.
     pub(crate) nearest_kink: f64,
 }
 
@@ -59,10 +61,14 @@ impl<'a> Twin<'a> {
     }
 
     fn dlrm(&mut self, config: &DlrmConfig, dense: &[f64], rows: &[f64]) -> f64 {
-        let mut features =
-            if config.n_dense > 0 { self.mlp("bottom", dense, config.bottom.len(), true) } else { vec![] };
+        let mut features = if config.n_dense > 0 {
+            self.mlp("bottom", dense, config.bottom.len(), true)
+        } else {
+            vec![]
+        };
         let dense = features.clone();
-        let vectors: Vec<&[f64]> = dense.chunks(config.dim).chain(rows.chunks(config.dim)).collect();
+        let vectors: Vec<&[f64]> =
+            dense.chunks(config.dim).chain(rows.chunks(config.dim)).collect();
         features.extend(pairs(&vectors));
         self.mlp("top", &features, config.top.len(), false)[0]
     }
@@ -70,9 +76,13 @@ impl<'a> Twin<'a> {
     fn dcn(&mut self, config: &DcnConfig, x: &[f64]) -> f64 {
         let mut features = x.to_vec();
         for layer in 0..config.n_cross {
-            let (weight, bias) = (self.weight(&format!("cross.{layer}")), self.bias(&format!("cross.{layer}")));
+            let (weight, bias) =
+                (self.weight(&format!("cross.{layer}")), self.bias(&format!("cross.{layer}")));
             let scale = dot(&features, weight);
-            features.iter_mut().zip(x.iter().zip(bias)).for_each(|(value, (x, bias))| *value += x * scale + bias);
+            features
+                .iter_mut()
+                .zip(x.iter().zip(bias))
+                .for_each(|(value, (x, bias))| *value += x * scale + bias);
         }
         features.extend(self.mlp("deep", x, config.deep.len(), true));
         self.linear("logit", &features)[0]
@@ -88,7 +98,10 @@ impl<'a> Twin<'a> {
             } else {
                 self.linear(&format!("cross.{layer}"), &features)
             };
-            features.iter_mut().zip(x.iter().zip(product)).for_each(|(value, (x, product))| *value += x * product);
+            features
+                .iter_mut()
+                .zip(x.iter().zip(product))
+                .for_each(|(value, (x, product))| *value += x * product);
         }
         features.extend(self.mlp("deep", x, config.deep.len(), true));
         self.linear("logit", &features)[0]
@@ -103,7 +116,11 @@ impl<'a> Twin<'a> {
     }
 
     fn linear(&self, name: &str, x: &[f64]) -> Vec<f64> {
-        self.weight(name).chunks(x.len()).zip(self.bias(name)).map(|(row, bias)| bias + dot(row, x)).collect()
+        self.weight(name)
+            .chunks(x.len())
+            .zip(self.bias(name))
+            .map(|(row, bias)| bias + dot(row, x))
+            .collect()
     }
 
     /// `name.0`, `name.1`, ...

@@ -1,4 +1,5 @@
-//! Why a checkpoint can't be saved or loaded. A message names the file, what was expected and found, and what to do.
+//! Why a checkpoint can't be saved or loaded. A message names the file, what was expected and
+//! found, and what to do.
 
 use std::fmt;
 use std::io;

@@ -1,5 +1,5 @@
-//! The few operations on files that a store needs, as a trait: tests put one in its place that fails, or that forgets
-//! what was not synced.
+//! The few operations on files that a store needs, as a trait: tests put one in its place that
+//! fails, or that forgets what was not synced.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -54,8 +54,9 @@ pub trait Files {
     fn list(&self, dir: &Path) -> io::Result<Vec<String>>;
 }
 
-/// A writer whose content can be made durable, once: it is used up, because a sync that failed must not be tried
-/// again. The system may have dropped what it could not write, and the second sync would report success.
+/// A writer whose content can be made durable, once: it is used up, because a sync that failed must
+/// not be tried again. The system may have dropped what it could not write, and the second sync
+/// would report success.
 pub trait SyncWrite: Write {
     /// Makes the content durable and closes the file.
     ///

@@ -1,4 +1,5 @@
-//! The manifest: what it says, its bytes, and the limits that are checked before anything is believed. No files here.
+//! The manifest: what it says, its bytes, and the limits that are checked before anything is
+//! believed. No files here.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -79,7 +80,8 @@ impl Part {
     }
 }
 
-/// Says how `checkpoint` is written. It is read back here, so that nothing is saved that could not be loaded.
+/// Says how `checkpoint` is written. It is read back here, so that nothing is saved that could not
+/// be loaded.
 pub(super) fn encode(checkpoint: &Checkpoint) -> Result<Encoded<'_>, Damage> {
     let Checkpoint { step, state, tensors } = checkpoint;
     let tensors = header::stored_order(tensors);
@@ -97,10 +99,14 @@ pub(super) fn encode(checkpoint: &Checkpoint) -> Result<Encoded<'_>, Damage> {
         entries.push(Entry { name, dtype, shape, begin, end: file.n_bytes, crc32c });
     }
     let header_part = Part::of(&header);
-    let manifest = Manifest { step: *step, file, header: header_part, tensors: entries, state: state.clone() };
+    let manifest =
+        Manifest { step: *step, file, header: header_part, tensors: entries, state: state.clone() };
     let bytes = manifest.encode()?;
     if Manifest::decode(&bytes).map_err(Fault::damage)? != manifest {
-        return Err(Damage::invalid(Section::Manifest, "the state does not come back from JSON as it was"));
+        return Err(Damage::invalid(
+            Section::Manifest,
+            "the state does not come back from JSON as it was",
+        ));
     }
     header::check(&header, manifest.places())?;
     Ok(Encoded { manifest: bytes, header, tensors })
@@ -144,10 +150,13 @@ impl Manifest {
         check_manifest_length(bytes.len() as u64)?;
         let line_bytes = bytes.iter().take(MAX_LINE_BYTES).position(|&byte| byte == b'\n');
         let (line, json) = line_bytes
-            .and_then(|n_bytes| Some((str::from_utf8(&bytes[..n_bytes]).ok()?, &bytes[n_bytes + 1..])))
+            .and_then(|n_bytes| {
+                Some((str::from_utf8(&bytes[..n_bytes]).ok()?, &bytes[n_bytes + 1..]))
+            })
             .ok_or_else(|| invalid("it has no first line"))?;
-        let FirstLine { version, n_bytes, crc32c } = FirstLine::parse(line)
-            .ok_or_else(|| invalid(format!("its first line is not `{MAGIC} VERSION LENGTH CHECKSUM`")))?;
+        let FirstLine { version, n_bytes, crc32c } = FirstLine::parse(line).ok_or_else(|| {
+            invalid(format!("its first line is not `{MAGIC} VERSION LENGTH CHECKSUM`"))
+        })?;
         if json.len() as u64 != n_bytes {
             let before = line.len() as u64 + 1;
             let (expected, got) = (before.saturating_add(n_bytes), bytes.len() as u64);
@@ -155,15 +164,19 @@ impl Manifest {
         }
         let got = checksum(&first_words(version, n_bytes), json);
         if got != crc32c {
-            return Err(Damage::Checksum { section: Section::Manifest, expected: crc32c, got }.into());
+            return Err(
+                Damage::Checksum { section: Section::Manifest, expected: crc32c, got }.into()
+            );
         }
-        // The first line is the same in all versions: a damaged number of a version has been noticed by now.
+        // The first line is the same in all versions: a damaged number of a version has been
+        // noticed by now.
         match version {
             VERSION => {}
             0 => return Err(invalid("there is no version 0").into()),
             found => return Err(Fault::Newer { found }),
         }
-        let manifest: Self = serde_json::from_slice(json).map_err(|error| invalid(error.to_string()))?;
+        let manifest: Self =
+            serde_json::from_slice(json).map_err(|error| invalid(error.to_string()))?;
         manifest.check()?;
         Ok(manifest)
     }
@@ -178,16 +191,25 @@ impl Manifest {
 
     fn check(&self) -> Result<(), Damage> {
         if self.tensors.len() > MAX_TENSORS {
-            return Err(invalid(format!("it has {} tensors, expected at most {MAX_TENSORS}", self.tensors.len())));
+            return Err(invalid(format!(
+                "it has {} tensors, expected at most {MAX_TENSORS}",
+                self.tensors.len()
+            )));
         }
         if self.header.n_bytes > MAX_HEADER_BYTES {
-            let why = format!("it has {} bytes, expected at most {MAX_HEADER_BYTES}", self.header.n_bytes);
+            let why = format!(
+                "it has {} bytes, expected at most {MAX_HEADER_BYTES}",
+                self.header.n_bytes
+            );
             return Err(Damage::invalid(Section::Header, why));
         }
         let mut end = self.header.n_bytes;
         for entry in &self.tensors {
             if entry.begin != end || entry.end < entry.begin {
-                let why = format!("it lies at {}..{}, expected to begin at {end}", entry.begin, entry.end);
+                let why = format!(
+                    "it lies at {}..{}, expected to begin at {end}",
+                    entry.begin, entry.end
+                );
                 return Err(Damage::invalid(Section::Tensor(entry.name.clone()), why));
             }
             check_tensor(&entry.name, entry.dtype, &entry.shape, entry.end - entry.begin)?;
@@ -200,7 +222,9 @@ impl Manifest {
         let mut names: Vec<_> = self.tensors.iter().map(|entry| &entry.name).collect();
         names.sort_unstable();
         let twice = names.windows(2).find(|pair| pair[0] == pair[1]);
-        twice.map_or(Ok(()), |pair| Err(Damage::invalid(Section::Tensor(pair[0].clone()), "it comes twice")))
+        twice.map_or(Ok(()), |pair| {
+            Err(Damage::invalid(Section::Tensor(pair[0].clone()), "it comes twice"))
+        })
     }
 }
 
@@ -223,15 +247,21 @@ fn check_tensor(name: &str, dtype: Dtype, shape: &[usize], n_bytes: u64) -> Resu
     if name.is_empty() || name.len() > MAX_NAME_BYTES || !name.bytes().all(is_allowed) {
         return wrong(format!("a name has 1 to {MAX_NAME_BYTES} letters, digits, `_`, `-` or `.`"));
     }
-    // safetensors keeps this name for remarks, and the other two are directories to careless readers.
+    // safetensors keeps this name for remarks, and the other two are directories to careless
+    // readers.
     if matches!(name, "__metadata__" | "." | "..") {
         return wrong("this name is reserved".to_owned());
     }
     if shape.len() > MAX_RANK {
         return wrong(format!("it has rank {}, expected at most {MAX_RANK}", shape.len()));
     }
-    let expected = shape.iter().try_fold(dtype.n_bytes() as u64, |n_bytes, &n| n_bytes.checked_mul(n as u64));
-    if expected == Some(n_bytes) { Ok(()) } else { wrong(format!("{dtype:?} of shape {shape:?} in {n_bytes} bytes")) }
+    let expected =
+        shape.iter().try_fold(dtype.n_bytes() as u64, |n_bytes, &n| n_bytes.checked_mul(n as u64));
+    if expected == Some(n_bytes) {
+        Ok(())
+    } else {
+        wrong(format!("{dtype:?} of shape {shape:?} in {n_bytes} bytes"))
+    }
 }
 
 /// The first line of a manifest.

@@ -1,6 +1,7 @@
-//! The header of `state.safetensors`: 8 bytes of length, then JSON with type, shape and place of every tensor, padded
-//! to a multiple of 8 with spaces. Written by the safetensors crate, but read here, because there a name that comes
-//! twice would go unnoticed; a header that agrees with a checked manifest needs no other check.
+//! The header of `state.safetensors`: 8 bytes of length, then JSON with type, shape and place of
+//! every tensor, padded to a multiple of 8 with spaces. Written by the safetensors crate, but read
+//! here, because there a name that comes twice would go unnoticed; a header that agrees with a
+//! checked manifest needs no other check.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -27,7 +28,8 @@ impl Dtype {
     }
 }
 
-/// The tensors in the order in which they are stored: the widest elements first, so that each is aligned.
+/// The tensors in the order in which they are stored: the widest elements first, so that each is
+/// aligned.
 pub(super) fn stored_order(tensors: &BTreeMap<String, Tensor>) -> Vec<(&str, &Tensor)> {
     let mut order: Vec<_> = tensors.iter().map(|(name, tensor)| (name.as_str(), tensor)).collect();
     order.sort_by_key(|(_, tensor)| Reverse(tensor.dtype.stored()));
@@ -40,7 +42,11 @@ pub(super) fn encode(order: &[(&str, &Tensor)]) -> Result<Vec<u8>, Damage> {
     let mut infos = Vec::with_capacity(order.len());
     for (name, tensor) in order {
         let end = begin + tensor.bytes.len();
-        let info = TensorInfo { dtype: tensor.dtype.stored(), shape: tensor.shape.clone(), data_offsets: (begin, end) };
+        let info = TensorInfo {
+            dtype: tensor.dtype.stored(),
+            shape: tensor.shape.clone(),
+            data_offsets: (begin, end),
+        };
         infos.push(((*name).to_owned(), info));
         begin = end;
     }
@@ -56,7 +62,8 @@ pub(super) fn encode(order: &[(&str, &Tensor)]) -> Result<Vec<u8>, Damage> {
     Ok(header)
 }
 
-/// A tensor as the header or the manifest describes it: name, type, shape, first byte and end in the file.
+/// A tensor as the header or the manifest describes it: name, type, shape, first byte and end in
+/// the file.
 #[derive(Debug, PartialEq)]
 pub(super) struct Place<'a> {
     pub(super) name: &'a str,
@@ -67,26 +74,39 @@ pub(super) struct Place<'a> {
 }
 
 /// Checks that the header says the same as `places`, which are in the order of the file.
-pub(super) fn check<'a>(header: &[u8], places: impl Iterator<Item = Place<'a>>) -> Result<(), Damage> {
+pub(super) fn check<'a>(
+    header: &[u8],
+    places: impl Iterator<Item = Place<'a>>,
+) -> Result<(), Damage> {
     let invalid = |why: String| Damage::invalid(Section::Header, why);
-    let (length, json) = header.split_first_chunk().ok_or_else(|| invalid("it has no length".to_owned()))?;
+    let (length, json) =
+        header.split_first_chunk().ok_or_else(|| invalid("it has no length".to_owned()))?;
     let (expected, got) = (json.len() as u64, u64::from_le_bytes(*length));
     if got != expected {
         return Err(invalid(format!("its length is given as {got} bytes, expected {expected}")));
     }
-    let Entries(entries) = serde_json::from_slice(json).map_err(|error| invalid(error.to_string()))?;
+    let Entries(entries) =
+        serde_json::from_slice(json).map_err(|error| invalid(error.to_string()))?;
     let expected: BTreeMap<_, _> = places.map(|place| (place.name, place)).collect();
     if entries.len() != expected.len() {
-        return Err(invalid(format!("it has {} tensors, the manifest has {}", entries.len(), expected.len())));
+        return Err(invalid(format!(
+            "it has {} tensors, the manifest has {}",
+            entries.len(),
+            expected.len()
+        )));
     }
     for (name, info) in &entries {
         let place = expected.get(name.as_str());
-        let place = place.ok_or_else(|| invalid(format!("tensor `{}` is not in the manifest", name.escape_debug())))?;
+        let place = place.ok_or_else(|| {
+            invalid(format!("tensor `{}` is not in the manifest", name.escape_debug()))
+        })?;
         let offset = |at: usize| (at as u64).checked_add(header.len() as u64);
         let range = (offset(info.data_offsets.0), offset(info.data_offsets.1));
         let is_same = info.dtype == place.dtype.stored() && info.shape == place.shape;
         if !is_same || range != (Some(place.begin), Some(place.end)) {
-            return Err(invalid(format!("it describes tensor `{name}` in another way than the manifest")));
+            return Err(invalid(format!(
+                "it describes tensor `{name}` in another way than the manifest"
+            )));
         }
     }
     Ok(())

@@ -24,18 +24,18 @@ const OLD: &str = ".old";
 /// A directory of checkpoints, of which one process may be the writer.
 ///
 /// # What it promises
-/// *All or nothing.* A checkpoint is written under another name, each of its files is synced, then their directory;
-/// only then it gets its name, and the directory above is synced. From the moment in which [`Store::save`] returns,
-/// it survives a loss of power; before, the earlier ones do.
+/// *All or nothing.* A checkpoint is written under another name, each of its files is synced, then
+/// their directory; only then it gets its name, and the directory above is synced. From the moment
+/// in which [`Store::save`] returns, it survives a loss of power; before, the earlier ones do.
 ///
-/// *The old goes last.* [`Store::prune`] first sees that enough newer ones are good. What it removes loses its name
-/// first, durably, so that no half of a checkpoint is ever taken for one.
+/// *The old goes last.* [`Store::prune`] first sees that enough newer ones are good. What it
+/// removes loses its name first, durably, so that no half of a checkpoint is ever taken for one.
 ///
-/// *What was not written is not read.* [`Store::load`] compares lengths and checksums of all parts before it returns
-/// anything.
+/// *What was not written is not read.* [`Store::load`] compares lengths and checksums of all parts
+/// before it returns anything.
 ///
-/// *No second try.* A sync that failed is never repeated on the same file: what was written is left for the next
-/// start to remove, and the next save writes everything anew.
+/// *No second try.* A sync that failed is never repeated on the same file: what was written is left
+/// for the next start to remove, and the next save writes everything anew.
 ///
 /// Each promise has a test that breaks off at every operation; `docs/checkpoint.md` lists them.
 #[derive(Debug)]
@@ -56,22 +56,24 @@ pub struct Loaded {
 }
 
 impl<F: Files> Store<F> {
-    /// The store in `dir` for the process that saves there: makes the directory, durably, and removes what interrupted
-    /// saves left behind.
+    /// The store in `dir` for the process that saves there: makes the directory, durably, and
+    /// removes what interrupted saves left behind.
     ///
     /// # Errors
     /// If the directory can't be made, read, synced or tidied.
     pub fn open(files: F, dir: &Path) -> Result<Self, StoreError> {
         files.create_dir(dir).map_err(failed("made", dir))?;
         let store = Self::view(files, dir);
-        // Before anything is removed: a process that was killed may have left names that are not durable yet.
+        // Before anything is removed: a process that was killed may have left names that are not
+        // durable yet.
         store.sync_dir(dir)?;
         store.sync_ancestors()?;
         store.tidy()?;
         Ok(store)
     }
 
-    /// The store in `dir` for a reader beside the process that saves there: nothing is made or removed.
+    /// The store in `dir` for a reader beside the process that saves there: nothing is made or
+    /// removed.
     pub fn view(files: F, dir: &Path) -> Self {
         Self { files, dir: dir.to_owned(), good: Mutex::default() }
     }
@@ -83,14 +85,17 @@ impl<F: Files> Store<F> {
 
     /// Writes a checkpoint. When this returns, it is durable.
     ///
-    /// Where an equal one of the same step is there already and is good, it stays; another or a damaged one is replaced.
-    /// Besides the checkpoint itself, this needs memory for its manifest only.
+    /// Where an equal one of the same step is there already and is good, it stays; another or a
+    /// damaged one is replaced. Besides the checkpoint itself, this needs memory for its manifest
+    /// only.
     ///
     /// # Errors
-    /// If something can't be written, or the checkpoint could not be loaded again. Earlier checkpoints are as before.
+    /// If something can't be written, or the checkpoint could not be loaded again. Earlier
+    /// checkpoints are as before.
     pub fn save(&self, checkpoint: &Checkpoint) -> Result<(), StoreError> {
         let step = checkpoint.step;
-        let encoded = format::encode(checkpoint).map_err(|reason| StoreError::Refused { step, reason })?;
+        let encoded =
+            format::encode(checkpoint).map_err(|reason| StoreError::Refused { step, reason })?;
         let is_there = self.steps()?.contains(&step);
         if is_there && self.is_equal(step, &encoded.manifest) {
             // A process that was killed may have left it without.
@@ -107,9 +112,9 @@ impl<F: Files> Store<F> {
         Ok(())
     }
 
-    /// Removes all checkpoints older than the last `keep`, but not the one of step `best`. Only good ones count among
-    /// the `keep`: those that this store saved or loaded are known to be, others are read once. With fewer than
-    /// `keep` good ones nothing is removed.
+    /// Removes all checkpoints older than the last `keep`, but not the one of step `best`. Only
+    /// good ones count among the `keep`: those that this store saved or loaded are known to be,
+    /// others are read once. With fewer than `keep` good ones nothing is removed.
     ///
     /// # Errors
     /// If something can't be removed. The ones that are to be kept are as before.
@@ -121,7 +126,8 @@ impl<F: Files> Store<F> {
         let steps = self.steps()?;
         let mut kept = steps.iter().rev().filter(|&&step| self.is_good(step));
         let Some(&oldest) = kept.nth(keep - 1) else { return Ok(()) };
-        let gone: Vec<u64> = steps.into_iter().filter(|&step| step < oldest && Some(step) != best).collect();
+        let gone: Vec<u64> =
+            steps.into_iter().filter(|&step| step < oldest && Some(step) != best).collect();
         self.discard(&gone, "")
     }
 
@@ -151,7 +157,11 @@ impl<F: Files> Store<F> {
         self.sync_dir(dir)
     }
 
-    fn write_file<'a>(&self, path: &Path, mut parts: impl Iterator<Item = &'a [u8]>) -> Result<(), StoreError> {
+    fn write_file<'a>(
+        &self,
+        path: &Path,
+        mut parts: impl Iterator<Item = &'a [u8]>,
+    ) -> Result<(), StoreError> {
         let mut file = self.files.create(path).map_err(failed("made", path))?;
         parts.try_for_each(|part| file.write_all(part)).map_err(failed("written", path))?;
         file.sync().map_err(failed("made durable", path))
@@ -167,8 +177,9 @@ impl<F: Files> Store<F> {
         })
     }
 
-    /// Puts what was written in the place of a checkpoint of the same step. At every moment one of them is there
-    /// for [`Store::open`]: the old one under its other name, where the new one has none yet.
+    /// Puts what was written in the place of a checkpoint of the same step. At every moment one of
+    /// them is there for [`Store::open`]: the old one under its other name, where the new one has
+    /// none yet.
     fn replace(&self, step: u64) -> Result<(), StoreError> {
         let (place, old) = (self.place(step, ""), self.place(step, OLD));
         self.good().remove(&step);
@@ -182,8 +193,8 @@ impl<F: Files> Store<F> {
         Ok(())
     }
 
-    /// Removes the directories of these steps with this suffix. Each loses its name first, durably: otherwise a loss of
-    /// power could bring back the name without all of the files.
+    /// Removes the directories of these steps with this suffix. Each loses its name first, durably:
+    /// otherwise a loss of power could bring back the name without all of the files.
     fn discard(&self, steps: &[u64], suffix: &str) -> Result<(), StoreError> {
         for &step in steps {
             self.good().remove(&step);
@@ -234,7 +245,8 @@ impl<F: Files> Store<F> {
         self.files.sync_dir(dir).map_err(failed("made durable", dir))
     }
 
-    /// Makes durable that the directory is there: the one above, and what of those further up may be touched.
+    /// Makes durable that the directory is there: the one above, and what of those further up may
+    /// be touched.
     fn sync_ancestors(&self) -> Result<(), StoreError> {
         for (depth, above) in self.dir.ancestors().skip(1).enumerate() {
             let above = if above.as_os_str().is_empty() { Path::new(".") } else { above };

@@ -16,7 +16,8 @@ pub fn answer(group: &Group<'_>) -> Vec<String> {
     let mut sentences = vec![if let Some(full) = comparable.and_then(Cell::auc) {
         against_full(ratio, &ranking, full)
     } else {
-        let why = if full.is_some() { "has not run with the same seeds yet" } else { "was not run" };
+        let why =
+            if full.is_some() { "has not run with the same seeds yet" } else { "was not run" };
         format!("{} The full table {why}.", against_each_other(ratio, &ranking))
     }];
     sentences.push(if is_open(&compared, ratio) { NOT_ALL.to_owned() } else { level(&ranking) });
@@ -25,7 +26,8 @@ pub fn answer(group: &Group<'_>) -> Vec<String> {
 }
 
 /// Said where a comparison would be one of seeds.
-const NOT_ALL: &str = "Not all have run with the same seeds yet, which differ more than methods do.";
+const NOT_ALL: &str =
+    "Not all have run with the same seeds yet, which differ more than methods do.";
 
 /// The full table's runs.
 fn full<'a>(group: &'a Group<'a>) -> Option<&'a Cell<'a>> {
@@ -49,9 +51,11 @@ struct Ranked<'a> {
     auc: Spread,
 }
 
-/// The highest ratio at which methods can be compared, or else settings of one, and how they come out, the best first.
+/// The highest ratio at which methods can be compared, or else settings of one, and how they come
+/// out, the best first.
 fn smallest_compared<'a>(group: &'a Group<'a>) -> Option<(f64, Ranking<'a>, Vec<&'a Variant<'a>>)> {
-    let (main, all): (Vec<_>, Vec<_>) = (group.main_variants().collect(), group.variants.iter().collect());
+    let (main, all): (Vec<_>, Vec<_>) =
+        (group.main_variants().collect(), group.variants.iter().collect());
     // At a single ratio nothing tells a method from a study of its settings.
     let has_ratios = group.ratios().iter().filter(|&&ratio| ratio > 1.0).count() > 1;
     let of_methods = if has_ratios { smallest_with_two(group, &main) } else { None };
@@ -61,7 +65,10 @@ fn smallest_compared<'a>(group: &'a Group<'a>) -> Option<(f64, Ranking<'a>, Vec<
     }
 }
 
-fn smallest_with_two<'a>(group: &Group<'_>, variants: &[&'a Variant<'a>]) -> Option<(f64, Ranking<'a>)> {
+fn smallest_with_two<'a>(
+    group: &Group<'_>,
+    variants: &[&'a Variant<'a>],
+) -> Option<(f64, Ranking<'a>)> {
     group.ratios().into_iter().rev().filter(|&ratio| ratio > 1.0).find_map(|ratio| {
         let at = |variant: &&'a Variant<'a>| {
             let cell = variant.at(ratio)?;
@@ -106,7 +113,8 @@ fn against_each_other(ratio: f64, ranking: &Ranking<'_>) -> String {
     )
 }
 
-/// Who can't be told from the best: seeds differ more than methods do, so seed is compared with seed.
+/// Who can't be told from the best: seeds differ more than methods do, so seed is compared with
+/// seed.
 fn level(ranking: &Ranking<'_>) -> String {
     let best = ranking[0];
     let of_best = by_seed(best.cell);
@@ -116,7 +124,8 @@ fn level(ranking: &Ranking<'_>) -> String {
     if of_best.len() < 2 {
         return "One seed each: how far chance goes is not known.".to_owned();
     }
-    let is_level = |it: &&Ranked<'_>| by_seed(it.cell).iter().any(|(seed, auc)| *auc >= of_best[seed]);
+    let is_level =
+        |it: &&Ranked<'_>| by_seed(it.cell).iter().any(|(seed, auc)| *auc >= of_best[seed]);
     let level: Vec<_> = ranking[1..].iter().filter(is_level).map(|it| &*it.variant.label).collect();
     let (best, n) = (&best.variant.label, of_best.len());
     match level[..] {
@@ -130,16 +139,20 @@ fn by_seed(cell: &Cell<'_>) -> BTreeMap<[Option<String>; 2], f64> {
     cell.runs.iter().filter_map(|run| Some((run.seeds(), run.report.as_ref()?.test_auc?))).collect()
 }
 
-/// The highest ratio at which somebody keeps nearly all of the full table's AUC, once all have run with its seeds.
+/// The highest ratio at which somebody keeps nearly all of the full table's AUC, once all have run
+/// with its seeds.
 fn smallest_within(group: &Group<'_>, full: &Cell<'_>) -> Option<String> {
     let (of_full, lost) = (full.auc()?, format!("{:.0} %", 100.0 * (1.0 - LITTLE_LOST)));
-    let main = group.main_variants().flat_map(|variant| variant.cells.iter().map(move |cell| (variant, cell)));
+    let main = group
+        .main_variants()
+        .flat_map(|variant| variant.cells.iter().map(move |cell| (variant, cell)));
     let main: Vec<_> = main.filter(|(_, cell)| cell.ratio > 1.0 && !cell.runs.is_empty()).collect();
     let has_seeds = |cell: &Cell<'_>| by_seed(cell).keys().eq(by_seed(full).keys());
     if !main.iter().all(|(_, cell)| has_seeds(cell)) {
         return None;
     }
-    let keeps = main.into_iter().filter_map(|(variant, cell)| Some((variant, cell.ratio, cell.auc()?)));
+    let keeps =
+        main.into_iter().filter_map(|(variant, cell)| Some((variant, cell.ratio, cell.auc()?)));
     let keeps = keeps.filter(|(.., auc)| auc.mean >= LITTLE_LOST * of_full.mean);
     let smallest = keeps.max_by(|a, b| a.1.total_cmp(&b.1).then(a.2.mean.total_cmp(&b.2.mean)));
     Some(match smallest {

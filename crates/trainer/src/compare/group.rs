@@ -13,8 +13,19 @@ use crate::settings::{Settings, lines, shown};
 use crate::setup;
 
 /// Methods in the order in which they are shown: what compares first.
-const ORDER: [&str; 11] =
-    ["full", "coded", "cafe", "cafe_plus", "offline", "unified", "hash", "hash2", "qr", "mde", "ada"];
+const ORDER: [&str; 11] = [
+    "full",
+    "coded",
+    "cafe",
+    "cafe_plus",
+    "offline",
+    "unified",
+    "hash",
+    "hash2",
+    "qr",
+    "mde",
+    "ada",
+];
 
 /// Where a method stands in lists and which colour it has.
 #[must_use]
@@ -36,7 +47,8 @@ struct Open<'a> {
     rows: Option<Rows>,
 }
 
-/// Of training, of the test, and those of the test that were clicked. Generated ones differ from seed to seed.
+/// Of training, of the test, and those of the test that were clicked. Generated ones differ from
+/// seed to seed.
 type Rows = (u64, u64, u64);
 
 fn rows(run: &RunRecord) -> Option<Rows> {
@@ -45,11 +57,21 @@ fn rows(run: &RunRecord) -> Option<Rows> {
 
 impl<'a> Builder<'a> {
     /// Adds a run, or the reason why there is none.
-    pub(super) fn add(&mut self, settings: &Settings, run: Option<&'a RunRecord>, why_not: Option<&str>) {
+    pub(super) fn add(
+        &mut self,
+        settings: &Settings,
+        run: Option<&'a RunRecord>,
+        why_not: Option<&str>,
+    ) {
         let get = |key: &str| settings.get(key).map(shown).unwrap_or_default();
         let method = get("embedding.method");
         let Some(ratio) = ratio(settings, &method) else { return };
-        let open = || Open { settings: settings.clone(), variants: BTreeMap::new(), n_runs: 0, rows: None };
+        let open = || Open {
+            settings: settings.clone(),
+            variants: BTreeMap::new(),
+            n_runs: 0,
+            rows: None,
+        };
         let rows = run.and_then(rows);
         let group = self.groups.entry(self.key(settings, rows)).or_insert_with(open);
         group.rows = group.rows.or(rows);
@@ -57,7 +79,13 @@ impl<'a> Builder<'a> {
         let embedding = label::embedding(settings);
         let deviations = label::deviations(&method, &embedding);
         let label = label::variant(&method, &deviations);
-        let new = || Variant { label: label.clone(), method: method.clone(), deviations, embedding, cells: Vec::new() };
+        let new = || Variant {
+            label: label.clone(),
+            method: method.clone(),
+            deviations,
+            embedding,
+            cells: Vec::new(),
+        };
         let variant = group.variants.entry((rank(&method), label.clone())).or_insert_with(new);
         let at = variant.cells.iter().position(|cell| cell.ratio == ratio).unwrap_or_else(|| {
             variant.cells.push(Cell { ratio, runs: Vec::new(), not_applicable: None });
@@ -70,13 +98,16 @@ impl<'a> Builder<'a> {
         }
     }
 
-    /// Runs on files are told apart by the rows that they found there, too. One that has found none yet joins the first.
+    /// Runs on files are told apart by the rows that they found there, too. One that has found none
+    /// yet joins the first.
     fn key(&self, settings: &Settings, rows: Option<Rows>) -> String {
         let key = label::group_key(settings);
         match rows {
             Some(rows) if settings.contains_key("data.path") => format!("{key}{rows:?}"),
             Some(_) => key,
-            None => self.groups.keys().find(|known| known.starts_with(&key)).cloned().unwrap_or(key),
+            None => {
+                self.groups.keys().find(|known| known.starts_with(&key)).cloned().unwrap_or(key)
+            }
         }
     }
 
@@ -100,12 +131,11 @@ impl<'a> Builder<'a> {
             }
             let mut protocol = label::protocol(&group.settings);
             protocol.push(("seeds", seeds(&variants)));
-            protocol.extend(
-                group
-                    .rows
-                    .map(|(train, test, _)| ("rows", format!("{} train, {} test", grouped(train), grouped(test)))),
-            );
-            protocol.extend(label::common(&mut variants).into_iter().map(|text| ("settings", text)));
+            protocol.extend(group.rows.map(|(train, test, _)| {
+                ("rows", format!("{} train, {} test", grouped(train), grouped(test)))
+            }));
+            protocol
+                .extend(label::common(&mut variants).into_iter().map(|text| ("settings", text)));
             Group { model, protocol, variants }
         };
         groups.into_iter().map(named).collect()
@@ -115,7 +145,8 @@ impl<'a> Builder<'a> {
 /// All that some run has.
 fn seeds(variants: &[Variant<'_>]) -> String {
     let runs = variants.iter().flat_map(|variant| &variant.cells).flat_map(|cell| &cell.runs);
-    let seeds: BTreeSet<_> = runs.filter_map(|run| run.settings.get("seed")?.as_integer()).collect();
+    let seeds: BTreeSet<_> =
+        runs.filter_map(|run| run.settings.get("seed")?.as_integer()).collect();
     seeds.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
@@ -125,9 +156,13 @@ fn ratio(settings: &Settings, method: &str) -> Option<f64> {
         return Some(1.0);
     }
     let asked = settings.get("embedding.compression");
-    let asked = asked.and_then(|value| value.as_float().or_else(|| value.as_integer().map(|ratio| ratio as f64)));
+    let asked = asked.and_then(|value| {
+        value.as_float().or_else(|| value.as_integer().map(|ratio| ratio as f64))
+    });
     asked.or_else(|| {
-        let config = Config::deserialize(toml::from_str::<toml::Table>(&lines(settings.iter())).ok()?).ok()?;
+        let config =
+            Config::deserialize(toml::from_str::<toml::Table>(&lines(settings.iter())).ok()?)
+                .ok()?;
         let features = setup::schema(&config).ok()?.features;
         Some(full_bytes(&features, config.model.dim) as f64 / config.embedding.budget?.0 as f64)
     })

@@ -10,12 +10,14 @@ use crate::report::grouped;
 use crate::settings::{Settings, differing, flat, is_incidental, is_used, lines, shown};
 
 /// Settings of the embedding that say how large it is or what it holds, not how it works.
-const SIZES: [&str; 4] = ["embedding.method", "embedding.compression", "embedding.budget", "embedding.features"];
+const SIZES: [&str; 4] =
+    ["embedding.method", "embedding.compression", "embedding.budget", "embedding.features"];
 
 const PRECISION: &str = "embedding.precision";
 
 /// What runs of one protocol may differ in beside incidental settings.
-const SEEDS_AND_LOGS: [&str; 4] = ["seed", "data.synthetic.seed", "train.eval_every", "train.log_every"];
+const SEEDS_AND_LOGS: [&str; 4] =
+    ["seed", "data.synthetic.seed", "train.eval_every", "train.log_every"];
 
 /// What must be equal for runs to be compared: everything but the embedding and the seeds.
 pub(super) fn group_key(settings: &Settings) -> String {
@@ -36,8 +38,14 @@ pub(super) fn differences(first: &Settings, other: &Settings) -> String {
 
 /// The embedding's settings but its sizes, as far as its method looks at them.
 pub(super) fn embedding(settings: &Settings) -> Settings {
-    let of_method = |key: &str| key.starts_with("embedding.") && !SIZES.contains(&key) && is_used(settings, key);
-    settings.iter().filter(|(key, _)| of_method(key)).map(|(key, value)| (key.clone(), value.clone())).collect()
+    let of_method = |key: &str| {
+        key.starts_with("embedding.") && !SIZES.contains(&key) && is_used(settings, key)
+    };
+    settings
+        .iter()
+        .filter(|(key, _)| of_method(key))
+        .map(|(key, value)| (key.clone(), value.clone()))
+        .collect()
 }
 
 /// What differs from the defaults of the method.
@@ -59,7 +67,9 @@ pub(super) fn deviations(method: &str, embedding: &Settings) -> BTreeMap<String,
 
 /// The method with what differs from its defaults.
 pub(super) fn variant(method: &str, deviations: &BTreeMap<String, String>) -> String {
-    deviations.iter().fold(method.to_owned(), |label, (key, value)| format!("{label}, {} {value}", short(key)))
+    deviations
+        .iter()
+        .fold(method.to_owned(), |label, (key, value)| format!("{label}, {} {value}", short(key)))
 }
 
 /// The end of a key, in words.
@@ -68,8 +78,8 @@ pub(crate) fn short(key: &str) -> String {
     key.rsplit('.').next().unwrap_or(key).replace('_', " ")
 }
 
-/// What all variants of a method deviate in is no deviation of any: it is taken out, and told once. Precision is part of
-/// the name unless all methods share it.
+/// What all variants of a method deviate in is no deviation of any: it is taken out, and told once.
+/// Precision is part of the name unless all methods share it.
 pub(super) fn common(variants: &mut [Variant<'_>]) -> Vec<String> {
     let methods: BTreeSet<String> = variants.iter().map(|variant| variant.method.clone()).collect();
     let mut told = Vec::new();
@@ -82,8 +92,12 @@ pub(super) fn common(variants: &mut [Variant<'_>]) -> Vec<String> {
             (*key != PRECISION || same_precision)
                 && of_method().all(|variant| variant.deviations.get(*key) == Some(*value))
         };
-        let common: BTreeMap<String, String> =
-            first.deviations.iter().filter(is_common).map(|(key, value)| (key.clone(), value.clone())).collect();
+        let common: BTreeMap<String, String> = first
+            .deviations
+            .iter()
+            .filter(is_common)
+            .map(|(key, value)| (key.clone(), value.clone()))
+            .collect();
         if common.is_empty() {
             continue;
         }
@@ -99,9 +113,11 @@ pub(super) fn common(variants: &mut [Variant<'_>]) -> Vec<String> {
 /// Lines on what holds for all runs of a group.
 pub(super) fn protocol(settings: &Settings) -> Vec<(&'static str, String)> {
     let get = |key: &str| settings.get(key).map(shown);
-    let number = |key: &str| settings.get(key).and_then(toml::Value::as_integer).map(|n| grouped(n as u64));
-    let or_nothing =
-        |text: Option<String>, before: &str| text.map_or_else(String::new, |text| format!("{before}{text}"));
+    let number =
+        |key: &str| settings.get(key).and_then(toml::Value::as_integer).map(|n| grouped(n as u64));
+    let or_nothing = |text: Option<String>, before: &str| {
+        text.map_or_else(String::new, |text| format!("{before}{text}"))
+    };
     let data = match number("data.synthetic.rows") {
         Some(rows) => format!(
             "generated: {rows} rows, a new day every {}; a seed draws rows, what is planted in them, and weights",
@@ -127,12 +143,22 @@ pub(super) fn protocol(settings: &Settings) -> Vec<(&'static str, String)> {
         get("train.lr").unwrap_or_default(),
         or_nothing(rows, ", rows "),
         if n_epochs == "1" { "epoch" } else { "epochs" },
-        or_nothing(get("train.schedule.warmup_steps").filter(|steps| steps != "0"), ", warm-up steps "),
+        or_nothing(
+            get("train.schedule.warmup_steps").filter(|steps| steps != "0"),
+            ", warm-up steps "
+        ),
         or_nothing(get("train.init"), ", from the model of "),
     );
-    let engine = ["engine", "precision", "device"].map(|key| get(key).unwrap_or_default()).join(", ");
+    let engine =
+        ["engine", "precision", "device"].map(|key| get(key).unwrap_or_default()).join(", ");
     let dim = get("model.dim").unwrap_or_default();
-    vec![("data", data), ("split", split(settings)), ("training", training), ("d", dim), ("computed by", engine)]
+    vec![
+        ("data", data),
+        ("split", split(settings)),
+        ("training", training),
+        ("d", dim),
+        ("computed by", engine),
+    ]
 }
 
 /// Which rows train and which test.
@@ -141,9 +167,11 @@ fn split(settings: &Settings) -> String {
     if let Some(path) = get("data.test_path") {
         return format!("all of it trains, {path} tests");
     }
-    let mut data = DataConfig { format: get("data.format").unwrap_or_default(), ..DataConfig::default() };
+    let mut data =
+        DataConfig { format: get("data.format").unwrap_or_default(), ..DataConfig::default() };
     data.train_fraction = settings.get("data.train_fraction").and_then(toml::Value::as_float);
-    data.split = get("data.split").and_then(|split| SplitKind::deserialize(toml::Value::String(split)).ok());
+    data.split =
+        get("data.split").and_then(|split| SplitKind::deserialize(toml::Value::String(split)).ok());
     let share = 100.0 * data.train_share();
     match data.split_kind() {
         SplitKind::Position => format!("the first {share:.1} % train, the rest tests"),

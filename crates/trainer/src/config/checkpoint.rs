@@ -8,15 +8,16 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CheckpointConfig {
-    /// A number of steps, a time such as "10min", or 0 for none before the last. While a checkpoint is still being
-    /// written, one that is due by steps waits for it, and one that is due by time is put off to a later step.
+    /// A number of steps, a time such as "10min", or 0 for none before the last. While a checkpoint
+    /// is still being written, one that is due by steps waits for it, and one that is due by time
+    /// is put off to a later step.
     #[serde(default)]
     pub every: Every,
     /// The newest so many stay, and beside them the one with the best test AUC.
     #[serde(default = "default_keep")]
     pub keep: usize,
-    /// Whether the checkpoints stay once the report is written. Without them a finished run can't be evaluated, predict or go
-    /// on; what it came to stays.
+    /// Whether the checkpoints stay once the report is written. Without them a finished run can't
+    /// be evaluated, predict or go on; what it came to stays.
     #[serde(default = "yes")]
     pub keep_at_end: bool,
 }
@@ -62,8 +63,8 @@ impl Every {
         }
     }
 
-    /// Whether one that is due waits for the next step while the one before it is still being written: steps are kept to
-    /// exactly, times are not.
+    /// Whether one that is due waits for the next step while the one before it is still being
+    /// written: steps are kept to exactly, times are not.
     #[must_use]
     pub fn may_wait(self) -> bool {
         matches!(self, Self::Time(_))
@@ -100,8 +101,12 @@ impl Serialize for Every {
         match *self {
             Self::Steps(steps) => serializer.serialize_u64(steps),
             Self::Time(time) => match time.as_secs() {
-                seconds if seconds % 3600 == 0 => serializer.collect_str(&format_args!("{}h", seconds / 3600)),
-                seconds if seconds % 60 == 0 => serializer.collect_str(&format_args!("{}min", seconds / 60)),
+                seconds if seconds % 3600 == 0 => {
+                    serializer.collect_str(&format_args!("{}h", seconds / 3600))
+                }
+                seconds if seconds % 60 == 0 => {
+                    serializer.collect_str(&format_args!("{}min", seconds / 60))
+                }
                 seconds => serializer.collect_str(&format_args!("{seconds}s")),
             },
         }
@@ -111,7 +116,10 @@ impl Serialize for Every {
 impl<'de> Deserialize<'de> for Every {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         #[derive(Deserialize)]
-        #[serde(untagged, expecting = "expected a number of steps, or a time such as \"30s\", \"10min\" or \"2h\"")]
+        #[serde(
+            untagged,
+            expecting = "expected a number of steps, or a time such as \"30s\", \"10min\" or \"2h\""
+        )]
         enum Raw {
             Steps(u64),
             Text(String),
@@ -143,7 +151,16 @@ mod tests {
 
     #[test]
     fn other_times_are_refused() {
-        for text in ["", "min", "0s", "-5min", "10 weeks", "1.5h", "99999999999999999999s", "18446744073709551615h"] {
+        for text in [
+            "",
+            "min",
+            "0s",
+            "-5min",
+            "10 weeks",
+            "1.5h",
+            "99999999999999999999s",
+            "18446744073709551615h",
+        ] {
             let error = text.parse::<Every>().expect_err(text);
             assert_eq!(error, format!("{EXPECTED}, got {text:?}"));
         }

@@ -17,42 +17,45 @@ pub struct DataConfig {
     /// Files to test on. With them, all of `path` trains.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub test_path: Option<Paths>,
-    /// What the files hold: `criteo-kaggle`, `criteo-terabyte`, `criteo-terabyte-third`, `avazu`, `kdd12`, or
-    /// `delimited` for whatever `columns` describes.
+    /// What the files hold: `criteo-kaggle`, `criteo-terabyte`, `criteo-terabyte-third`, `avazu`,
+    /// `kdd12`, or `delimited` for whatever `columns` describes.
     #[serde(default = "default_format")]
     pub format: String,
     /// With `format = "delimited"`: which columns there are and how they are taken.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub columns: Option<Columns>,
-    /// Without `test_path`: which rows train. `position`: the first ones. `last-day`: those of all days but the last.
-    /// `random`: each by lot. By default what the format's protocol says: `last-day` for `avazu` and several
-    /// files of Terabyte, `random` for `kdd12`, else `position`.
+    /// Without `test_path`: which rows train. `position`: the first ones. `last-day`: those of all
+    /// days but the last. `random`: each by lot. By default what the format's protocol says:
+    /// `last-day` for `avazu` and several files of Terabyte, `random` for `kdd12`, else `position`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub split: Option<SplitKind>,
     /// Another seed of a random split draws other rows.
     #[serde(default)]
     pub split_seed: u64,
-    /// The share of the rows that trains, by position or at random. By default 6/7, and 9/10 at random.
+    /// The share of the rows that trains, by position or at random. By default 6/7, and 9/10 at
+    /// random.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub train_fraction: Option<f64>,
     /// Reads no more than this many rows of `path`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rows: Option<u64>,
-    /// What becomes of malformed rows. `error`: the first one stops the run. `skip`: they are counted and left out.
+    /// What becomes of malformed rows. `error`: the first one stops the run. `skip`: they are
+    /// counted and left out.
     #[serde(default)]
     pub bad_rows: BadRowPolicy,
     /// With `bad_rows = "skip"`: more malformed rows in a pass stop the run. 10,000 by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_bad_rows: Option<u64>,
-    /// With `bad_rows = "skip"`: so does a larger share of them, looked at from row 1,000 on and at the end of a pass.
-    /// 0.01 by default.
+    /// With `bad_rows = "skip"`: so does a larger share of them, looked at from row 1,000 on and at
+    /// the end of a pass. 0.01 by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_bad_fraction: Option<f64>,
-    /// Keeps the parsed rows of the files in a cache, so that further epochs and runs read them from
-    /// there. It has 164 bytes a row; with `rows` only so many are cached.
+    /// Keeps the parsed rows of the files in a cache, so that further epochs and runs read them
+    /// from there. It has 164 bytes a row; with `rows` only so many are cached.
     #[serde(default)]
     pub cache: bool,
-    /// Where caches are; by default beside the first file of `path`, and beside that of `test_path`.
+    /// Where caches are; by default beside the first file of `path`, and beside that of
+    /// `test_path`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cache_dir: Option<PathBuf>,
     /// Generated rows instead of files.
@@ -113,7 +116,8 @@ impl DataConfig {
             "kdd12" => SplitKind::Random,
             // A file a day; of so many rows nobody knows how many days they reach.
             "criteo-terabyte" | "criteo-terabyte-third"
-                if self.rows.is_none() && self.path.as_ref().is_some_and(|paths| paths.to_vec().len() > 1) =>
+                if self.rows.is_none()
+                    && self.path.as_ref().is_some_and(|paths| paths.to_vec().len() > 1) =>
             {
                 SplitKind::LastDay
             }
@@ -137,7 +141,11 @@ impl DataConfig {
     /// The share of the rows that trains, by position or at random.
     #[must_use]
     pub fn train_share(&self) -> f64 {
-        self.train_fraction.unwrap_or(if self.split_kind() == SplitKind::Random { 0.9 } else { 6.0 / 7.0 })
+        self.train_fraction.unwrap_or(if self.split_kind() == SplitKind::Random {
+            0.9
+        } else {
+            6.0 / 7.0
+        })
     }
 }
 

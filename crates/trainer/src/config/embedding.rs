@@ -21,21 +21,22 @@ pub struct EmbeddingConfig {
     /// Features of each field, where they differ from what the format says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub features: Option<Vec<u64>>,
-    /// How rows are stored: `f32`, `f16`, `bf16` or `i8`, rounded stochastically; their bytes count accordingly. By
-    /// default `f32`, and `i8` for `coded`.
+    /// How rows are stored: `f32`, `f16`, `bf16` or `i8`, rounded stochastically; their bytes count
+    /// accordingly. By default `f32`, and `i8` for `coded`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub precision: Option<RowPrecision>,
-    /// How row-wise Adagrad stores the sum of a row: `f32`, or `u8`, a logarithm rounded randomly. By default `f32`, and `u8`
-    /// for `coded`; absent with another optimizer of the rows.
+    /// How row-wise Adagrad stores the sum of a row: `f32`, or `u8`, a logarithm rounded randomly.
+    /// By default `f32`, and `u8` for `coded`; absent with another optimizer of the rows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub accumulator: Option<AccumulatorPrecision>,
-    /// Whether the budget pays for the state of the rows' optimizer, too. By default for `coded` alone: the literature's
-    /// ratios leave it out. The full table, which has no budget, never counts it. A saved configuration without it is of an earlier
-    /// version, and keeps the defaults of that.
+    /// Whether the budget pays for the state of the rows' optimizer, too. By default for `coded`
+    /// alone: the literature's ratios leave it out. The full table, which has no budget, never
+    /// counts it. A saved configuration without it is of an earlier version, and keeps the defaults
+    /// of that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub count_optimizer: Option<bool>,
-    /// Whether the network gets how often each feature occurred so far: one more numeric input for each field. A
-    /// twentieth of the budget pays for the counts.
+    /// Whether the network gets how often each feature occurred so far: one more numeric input for
+    /// each field. A twentieth of the budget pays for the counts.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub frequency_inputs: bool,
     /// Settings of `coded`.
@@ -59,7 +60,8 @@ pub struct EmbeddingConfig {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Method {
-    /// One table for all fields, of whose rows each feature has one, read with signs of its own for each value.
+    /// One table for all fields, of whose rows each feature has one, read with signs of its own for
+    /// each value.
     #[default]
     Coded,
     /// Rows for features that matter, shared rows for the rest, as published.
@@ -70,7 +72,8 @@ pub enum Method {
     Hash,
     /// The sum of two shared rows, chosen by two hashes.
     Hash2,
-    /// Quotient-remainder: the sum of a row for the quotient of a feature's number and one for the remainder.
+    /// Quotient-remainder: the sum of a row for the quotient of a feature's number and one for the
+    /// remainder.
     Qr,
     /// Mixed dimensions: shorter rows for fields of more features.
     Mde,
@@ -149,8 +152,8 @@ impl EmbeddingConfig {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CodedTable {
-    /// Whether features claim narrow rows of their own at first sight, where the budget has room for most of them: some 6 bytes
-    /// a feature, which is a compression of 10 at 16 values.
+    /// Whether features claim narrow rows of their own at first sight, where the budget has room
+    /// for most of them: some 6 bytes a feature, which is a compression of 10 at 16 values.
     #[serde(default = "default_true")]
     pub own_rows: bool,
 }
@@ -165,7 +168,8 @@ impl Default for CodedTable {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CafeTable {
-    /// `within`: never over the budget. `paper`: for `cafe`, the sizes of the published code, which round up.
+    /// `within`: never over the budget. `paper`: for `cafe`, the sizes of the published code, which
+    /// round up.
     #[serde(default)]
     pub sizing: Sizing,
     /// `h`: the share of the budget for shared rows.
@@ -183,7 +187,8 @@ pub struct CafeTable {
     /// Slots a bucket.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub slots: Option<usize>,
-    /// What a slot consists of: `full` (id, score, row: 12 bytes) or `compact` (fingerprint and score: 4 bytes).
+    /// What a slot consists of: `full` (id, score, row: 12 bytes) or `compact` (fingerprint and
+    /// score: 4 bytes).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub slot_layout: Option<SlotLayout>,
     /// With compact slots: the hot rows that a bucket has.
@@ -201,17 +206,19 @@ pub struct CafeTable {
     /// A decay multiplies scores by this; 1 never decays.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub decay_factor: Option<f32>,
-    /// The score mass from one decay to the next; an average occurrence brings 1. The paper's is `10 H K`.
+    /// The score mass from one decay to the next; an average occurrence brings 1. The paper's is
+    /// `10 H K`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub decay_every: Option<f64>,
     /// `exclusive`: a hot row stands in place of the shared ones. `residual`: it is added to them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hot: Option<HotRows>,
-    /// The share of what a hot row knows that goes back into the shared rows when it is taken away; 0 forgets it.
+    /// The share of what a hot row knows that goes back into the shared rows when it is taken away;
+    /// 0 forgets it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub write_back: Option<f32>,
-    /// Where cold features have their vectors: `per-field`; or in one table of all fields, `unified` or `coded` as the
-    /// methods of these names.
+    /// Where cold features have their vectors: `per-field`; or in one table of all fields,
+    /// `unified` or `coded` as the methods of these names.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cold: Option<Cold>,
     /// The multi-level setting: a middle tier that adds a second shared row.
@@ -340,7 +347,8 @@ pub struct UnifiedTable {
     /// Rows chosen by hashes, 1 or 2.
     #[serde(default = "default_hashes")]
     pub hashes: usize,
-    /// With which signs rows count that a hash chooses: `none`, one for each `row`, or one for each `coordinate`.
+    /// With which signs rows count that a hash chooses: `none`, one for each `row`, or one for each
+    /// `coordinate`.
     #[serde(default, alias = "signed")]
     pub signs: Signs,
     /// Whether every field has a row that all of its features add.

@@ -27,10 +27,12 @@ pub enum ConfigError {
         /// What the system said.
         source: std::io::Error,
     },
-    /// It is not TOML, has a key or value that nobody knows, or values that don't make an experiment.
+    /// It is not TOML, has a key or value that nobody knows, or values that don't make an
+    /// experiment.
     #[error("{}", problems.join("\n"))]
     Invalid {
-        /// All problems, each with its place, its key, what was expected, what was there, and what to do.
+        /// All problems, each with its place, its key, what was expected, what was there, and what
+        /// to do.
         problems: Vec<String>,
     },
 }
@@ -44,13 +46,17 @@ impl Config {
         Self::parse(&read(file)?, file, overrides)
     }
 
-    /// The same where only data are looked at: `[data]` is checked and nothing else, so that neither a budget nor the
-    /// number of features needs to be known.
+    /// The same where only data are looked at: `[data]` is checked and nothing else, so that
+    /// neither a budget nor the number of features needs to be known.
     ///
     /// # Errors
     /// As [`Config::load`].
     pub fn load_data(file: &Path, overrides: &[String]) -> Result<Self, ConfigError> {
-        Self::checked(&Texts::new(&read(file)?, file, overrides), Self::complete, Self::data_problems)
+        Self::checked(
+            &Texts::new(&read(file)?, file, overrides),
+            Self::complete,
+            Self::data_problems,
+        )
     }
 
     /// As [`Config::load`], from text; `file` is for messages.
@@ -61,8 +67,8 @@ impl Config {
         Self::checked(&Texts::new(text, file, overrides), Self::complete, Self::problems)
     }
 
-    /// The configuration that a run saved, with the defaults that it was trained with: those of earlier versions where it
-    /// is of one.
+    /// The configuration that a run saved, with the defaults that it was trained with: those of
+    /// earlier versions where it is of one.
     ///
     /// # Errors
     /// As [`Config::load`].
@@ -70,7 +76,8 @@ impl Config {
         Self::checked(&Texts::new(text, file, &[]), Self::complete_saved, Self::problems)
     }
 
-    /// Fills in what a configuration that a run saved does not say. Versions with the defaults of today write them all out.
+    /// Fills in what a configuration that a run saved does not say. Versions with the defaults of
+    /// today write them all out.
     pub(crate) fn complete_saved(&mut self) {
         if self.embedding.count_optimizer.is_none() {
             self.fill_in_earlier_defaults();
@@ -90,7 +97,9 @@ impl Config {
                 if let Some(config) = &mut config {
                     complete(config);
                     let found = check(config).0.into_iter().filter(|one| !lost.covers(&one.key));
-                    problems.extend(found.map(|one| Problem { position: texts.locate(&tree, &one.key), ..one }));
+                    problems.extend(
+                        found.map(|one| Problem { position: texts.locate(&tree, &one.key), ..one }),
+                    );
                 }
                 (problems, config)
             }
@@ -99,11 +108,14 @@ impl Config {
         problems.sort_by_key(|one| one.position);
         match config {
             Some(config) if problems.is_empty() => Ok(config),
-            _ => Err(ConfigError::Invalid { problems: problems.iter().map(|one| texts.show(one)).collect() }),
+            _ => Err(ConfigError::Invalid {
+                problems: problems.iter().map(|one| texts.show(one)).collect(),
+            }),
         }
     }
 
-    /// The same for another device: with the engine that is the default there, and on a GPU in `f32`.
+    /// The same for another device: with the engine that is the default there, and on a GPU in
+    /// `f32`.
     #[must_use]
     pub fn moved_to(&self, device: DeviceSpec) -> Self {
         let device = device.to_string();
@@ -123,8 +135,9 @@ impl Config {
         if self.device == "cpu" { EngineKind::Native } else { EngineKind::Candle }
     }
 
-    /// What was not written meant this before there was a default for each: one rate and one optimizer for all, Adagrad's
-    /// rows row-wise; no constant input; accumulators in `f32` that no budget counts.
+    /// What was not written meant this before there was a default for each: one rate and one
+    /// optimizer for all, Adagrad's rows row-wise; no constant input; accumulators in `f32` that no
+    /// budget counts.
     fn fill_in_earlier_defaults(&mut self) {
         if self.train.embedding_lr.is_none() {
             self.train.embedding_lr = self.train.lr;
@@ -144,7 +157,8 @@ impl Config {
         // Where the format is unknown, a message says so; what is filled in does not matter then.
         let schema = setup::schema(self).ok();
         let has_frequencies = self.embedding.frequency_inputs;
-        self.model.complete(schema.as_ref().is_none_or(|schema| schema.n_integers > 0), has_frequencies);
+        self.model
+            .complete(schema.as_ref().is_none_or(|schema| schema.n_integers > 0), has_frequencies);
         self.train.complete(self.model.widest_layer(), schema.map_or(1, |schema| schema.n_fields));
         self.embedding.complete(self.train.row_optimizer());
         // A trained model has them behind it.
@@ -160,12 +174,13 @@ impl Config {
     }
 }
 
-/// Cross layers multiply numbers of up to 14, the logarithms of counts, by each other: at SGD's 0.1 from the first step on,
-/// most seeds end in NaN.
+/// Cross layers multiply numbers of up to 14, the logarithms of counts, by each other: at SGD's 0.1
+/// from the first step on, most seeds end in NaN.
 const CROSSES_WARMUP_STEPS: u64 = 500;
 
 fn read(file: &Path) -> Result<String, ConfigError> {
-    std::fs::read_to_string(file).map_err(|source| ConfigError::Read { file: file.to_owned(), source })
+    std::fs::read_to_string(file)
+        .map_err(|source| ConfigError::Read { file: file.to_owned(), source })
 }
 
 /// A configuration read as far as it can be.
@@ -188,12 +203,15 @@ impl Lost {
         let section = key.split_once('.').map_or(key, |(section, _)| section);
         // Both follow from the columns of the data.
         let follows_data = matches!(key, "embedding.features" | "model.bottom");
-        self.keys.contains(section) || self.keys.contains(key) || follows_data && self.keys.contains("data")
+        self.keys.contains(section)
+            || self.keys.contains(key)
+            || follows_data && self.keys.contains("data")
     }
 }
 
 impl Reading {
-    /// Takes out one wrong key or value after the other, until the rest reads: serde stops at the first.
+    /// Takes out one wrong key or value after the other, until the rest reads: serde stops at the
+    /// first.
     fn of<'t>(texts: &'t Texts<'_>, mut tree: DeTable<'t>) -> Self {
         let (mut problems, mut lost) = (Vec::new(), Lost::default());
         while problems.len() < MAX_PROBLEMS {
@@ -203,7 +221,8 @@ impl Reading {
             };
             let span = error.span().unwrap_or_default();
             if let Some(other) = texts.as_text(&tree, span.start) {
-                let still = deserialize(&other).err().map(|error| error.span().unwrap_or_default().start);
+                let still =
+                    deserialize(&other).err().map(|error| error.span().unwrap_or_default().start);
                 if !still.is_some_and(|position| texts.is_same_override(position, span.start)) {
                     tree = other;
                     continue;
@@ -211,19 +230,26 @@ impl Reading {
             }
             let position = Some(span.start);
             let Some(Taken { key, value }) = source::take(&mut tree, &span) else {
-                problems.push(Problem { position, key: String::new(), message: error.message().to_owned() });
+                problems.push(Problem {
+                    position,
+                    key: String::new(),
+                    message: error.message().to_owned(),
+                });
                 break;
             };
             let (section, name) = key.rsplit_once('.').unwrap_or(("", &key));
-            let Reworded { message, meant, kind } = problem::reword(error.message(), name, texts.excerpt(&value));
+            let Reworded { message, meant, kind } =
+                problem::reword(error.message(), name, texts.excerpt(&value));
             let meant = meant.map(|meant| match kind {
                 Kind::Missing => format!("{key}.{meant}"),
                 _ if section.is_empty() => meant,
                 _ => format!("{section}.{meant}"),
             });
-            let is_known = kind == Kind::Missing && meant.as_ref().is_some_and(|key| lost.keys.contains(key));
+            let is_known =
+                kind == Kind::Missing && meant.as_ref().is_some_and(|key| lost.keys.contains(key));
             if kind != Kind::UnknownKey {
-                lost.keys.extend([key.clone(), key.split('.').next().unwrap_or_default().to_owned()]);
+                lost.keys
+                    .extend([key.clone(), key.split('.').next().unwrap_or_default().to_owned()]);
             }
             let shown = meant.clone().filter(|_| kind == Kind::Missing).unwrap_or(key);
             lost.keys.extend(meant);
@@ -242,7 +268,9 @@ fn deserialize(tree: &DeTable<'_>) -> Result<Config, toml::de::Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{AccumulatorPrecision, ByteSize, EmbeddingOptimizer, Method, Optimizer, RowPrecision};
+    use crate::config::{
+        AccumulatorPrecision, ByteSize, EmbeddingOptimizer, Method, Optimizer, RowPrecision,
+    };
 
     const SMALL: &str = "[data]\nsynthetic = { rows = 700 }\n[embedding]\ncompression = 100\n";
 
@@ -256,34 +284,57 @@ mod tests {
         let config = parse(SMALL, &[]).expect("valid");
         assert_eq!(config.model.bottom, [512, 256, 64, 16]);
         assert_eq!((config.train.batch, config.train.epochs), (128, 1));
-        assert_eq!((config.train.optimizer, config.train.lr), (Optimizer::Adagrad, Some(2.5 / 512.0)));
+        assert_eq!(
+            (config.train.optimizer, config.train.lr),
+            (Optimizer::Adagrad, Some(2.5 / 512.0))
+        );
         assert_eq!(config.train.embedding_optimizer, Some(EmbeddingOptimizer::RowWiseAdagrad));
         assert_eq!(config.train.embedding_lr, Some(0.1 / 26_f32.sqrt()));
         let embedding = config.embedding;
-        assert_eq!((embedding.method, embedding.precision), (Method::Coded, Some(RowPrecision::I8)));
-        assert_eq!((embedding.accumulator, embedding.count_optimizer), (Some(AccumulatorPrecision::U8), Some(true)));
+        assert_eq!(
+            (embedding.method, embedding.precision),
+            (Method::Coded, Some(RowPrecision::I8))
+        );
+        assert_eq!(
+            (embedding.accumulator, embedding.count_optimizer),
+            (Some(AccumulatorPrecision::U8), Some(true))
+        );
         assert!(config.threads > 0);
     }
 
     #[test]
     fn overrides_win_and_make_sections() {
         let config =
-            parse(SMALL, &["embedding.method=hash", "embedding.budget=2 MiB", "model.dim = 8"]).expect("valid");
+            parse(SMALL, &["embedding.method=hash", "embedding.budget=2 MiB", "model.dim = 8"])
+                .expect("valid");
         assert_eq!(config.embedding.method, Method::Hash);
-        assert_eq!((config.embedding.budget, config.embedding.compression), (Some(ByteSize(2 << 20)), None));
+        assert_eq!(
+            (config.embedding.budget, config.embedding.compression),
+            (Some(ByteSize(2 << 20)), None)
+        );
         assert_eq!(config.model.bottom, [512, 256, 64, 8]);
     }
 
     #[test]
     fn the_later_source_of_rows_wins_and_order_does_not_matter_otherwise() {
         let config = parse(SMALL, &["data.path=[\"a\", \"b\"]", "name=1000"]).expect("valid");
-        assert!(config.data.synthetic.is_none() && config.data.path.is_some_and(|paths| paths.to_vec().len() == 2));
-        assert_eq!(config.name, "1000", "text that looks like a number stays text where text is wanted");
+        assert!(
+            config.data.synthetic.is_none()
+                && config.data.path.is_some_and(|paths| paths.to_vec().len() == 2)
+        );
+        assert_eq!(
+            config.name, "1000",
+            "text that looks like a number stays text where text is wanted"
+        );
         let file = "[data]\npath = \"a\"\ntest_path = \"b\"\ncache = true\n[embedding]\ncompression = 100\n";
-        let config = parse(file, &["data.synthetic.seed=3", "data.synthetic.rows=10"]).expect("valid");
-        assert!(config.data.path.is_none() && config.data.test_path.is_none() && !config.data.cache);
+        let config =
+            parse(file, &["data.synthetic.seed=3", "data.synthetic.rows=10"]).expect("valid");
+        assert!(
+            config.data.path.is_none() && config.data.test_path.is_none() && !config.data.cache
+        );
         assert!(config.data.synthetic.is_some_and(|s| (s.rows, s.seed) == (10, 3)));
-        let both = "[data]\npath = \"a\"\nsynthetic = { rows = 9 }\n[embedding]\ncompression = 100\n";
+        let both =
+            "[data]\npath = \"a\"\nsynthetic = { rows = 9 }\n[embedding]\ncompression = 100\n";
         let problems = parse(both, &[]).expect_err("they exclude each other").to_string();
         assert_eq!(
             problems,
@@ -294,7 +345,8 @@ mod tests {
     #[test]
     fn a_resolved_configuration_reads_back_the_same() {
         let config =
-            parse(SMALL, &["embedding.cafe.victim=last-slot", "embedding.cafe.multi_level=true"]).expect("valid");
+            parse(SMALL, &["embedding.cafe.victim=last-slot", "embedding.cafe.multi_level=true"])
+                .expect("valid");
         let text = toml::to_string(&config).expect("serialises");
         let again = parse(&text, &[]).expect("valid");
         assert_eq!(toml::to_string(&again).expect("serialises"), text);

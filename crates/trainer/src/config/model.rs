@@ -32,8 +32,9 @@ pub struct ModelConfig {
     /// `dcnv2`: rank of the cross layers' matrices; full without.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cross_rank: Option<usize>,
-    /// Where the data have no numeric columns: whether the network gets the constant 1 as its only number. True by default:
-    /// DLRM is left with products of rows alone otherwise, and can't learn what a single feature says.
+    /// Where the data have no numeric columns: whether the network gets the constant 1 as its only
+    /// number. True by default: DLRM is left with products of rows alone otherwise, and can't learn
+    /// what a single feature says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub constant_input: Option<bool>,
 }
@@ -99,8 +100,9 @@ impl<'de> Deserialize<'de> for ModelKind {
 }
 
 impl ModelConfig {
-    /// Fills in the layer sizes that the network has and the configuration does not give: the published ones.
-    /// `has_numbers` says whether the data have numeric columns, `has_frequencies` whether features are counted.
+    /// Fills in the layer sizes that the network has and the configuration does not give: the
+    /// published ones. `has_numbers` says whether the data have numeric columns, `has_frequencies`
+    /// whether features are counted.
     pub(super) fn complete(&mut self, has_numbers: bool, has_frequencies: bool) {
         if !has_numbers {
             self.constant_input.get_or_insert(true);
@@ -121,7 +123,8 @@ impl ModelConfig {
         }
     }
 
-    /// Numeric inputs of the network without those of frequencies, for data with `n_numbers` numeric columns.
+    /// Numeric inputs of the network without those of frequencies, for data with `n_numbers`
+    /// numeric columns.
     #[must_use]
     pub fn n_dense(&self, n_numbers: usize) -> usize {
         if n_numbers == 0 { usize::from(self.constant_input == Some(true)) } else { n_numbers }

@@ -1,4 +1,5 @@
-//! What is wrong with a configuration, in words: where, which key, what was expected, what was there, what to do.
+//! What is wrong with a configuration, in words: where, which key, what was expected, what was
+//! there, what to do.
 
 /// One thing that is wrong.
 #[derive(Clone, Debug)]
@@ -48,7 +49,8 @@ const RETIRED: [(&str, &str); 1] = [(
 pub(super) fn reword(message: &str, name: &str, got: &str) -> Reworded {
     let plain = |message: String| Reworded { message, meant: None, kind: Kind::Value };
     let expected = message.rsplit_once(", expected ").map_or("", |(_, expected)| expected);
-    let quoted = |text: &str| text.split('`').skip(1).step_by(2).map(str::to_owned).collect::<Vec<_>>();
+    let quoted =
+        |text: &str| text.split('`').skip(1).step_by(2).map(str::to_owned).collect::<Vec<_>>();
     if message.starts_with("unknown field ") {
         let known = quoted(expected);
         let meant = nearest(name, &known).map(str::to_owned);
@@ -65,18 +67,29 @@ pub(super) fn reword(message: &str, name: &str, got: &str) -> Reworded {
         }
         return plain(one_of(&quoted(expected), got.trim_matches(['"', '\''])));
     }
-    if let Some(field) = message.strip_prefix("missing field `").and_then(|rest| rest.strip_suffix('`')) {
-        return Reworded { message: "missing; add it".to_owned(), meant: Some(field.to_owned()), kind: Kind::Missing };
+    if let Some(field) =
+        message.strip_prefix("missing field `").and_then(|rest| rest.strip_suffix('`'))
+    {
+        return Reworded {
+            message: "missing; add it".to_owned(),
+            meant: Some(field.to_owned()),
+            kind: Kind::Missing,
+        };
     }
     if message.starts_with("invalid ") {
         return plain(format!("expected {}, got {}", described(expected), shown(got)));
     }
-    if message.contains(", got ") { plain(message.to_owned()) } else { plain(format!("{message}, got {}", shown(got))) }
+    if message.contains(", got ") {
+        plain(message.to_owned())
+    } else {
+        plain(format!("{message}, got {}", shown(got)))
+    }
 }
 
 /// The complaint about a name that is none of `known`, with the one that was probably meant.
 pub(super) fn one_of(known: &[impl AsRef<str>], got: &str) -> String {
-    let meant = nearest(got, known).map_or_else(String::new, |meant| format!("; did you mean `{meant}`?"));
+    let meant =
+        nearest(got, known).map_or_else(String::new, |meant| format!("; did you mean `{meant}`?"));
     format!("expected one of {}, got `{got}`{meant}", listed(known))
 }
 
@@ -89,7 +102,9 @@ fn nearest<'k>(name: &str, known: &'k [impl AsRef<str>]) -> Option<&'k str> {
     }
     let plain = |text: &str| text.to_lowercase().replace('-', "_");
     let name = plain(name);
-    let distances = known.iter().map(|one| (strsim::damerau_levenshtein(&name, &plain(one.as_ref())), one.as_ref()));
+    let distances = known
+        .iter()
+        .map(|one| (strsim::damerau_levenshtein(&name, &plain(one.as_ref())), one.as_ref()));
     let (distance, nearest) = distances.min_by_key(|(distance, _)| *distance)?;
     (distance <= 1.max(name.chars().count() / 3)).then_some(nearest)
 }
@@ -134,7 +149,8 @@ mod tests {
 
     #[test]
     fn the_nearest_name_is_a_slip_away() {
-        let known = ["batch", "epochs", "lr", "embedding_lr", "cafe", "cafe_best", "cafe_plus", "last-day"];
+        let known =
+            ["batch", "epochs", "lr", "embedding_lr", "cafe", "cafe_best", "cafe_plus", "last-day"];
         for (name, expected) in [
             ("bacth", Some("batch")),
             ("Batch", Some("batch")),

@@ -1,5 +1,5 @@
-//! The file and the overrides as one tree, in which every key and value knows where it was written: what makes a
-//! problem name its line.
+//! The file and the overrides as one tree, in which every key and value knows where it was written:
+//! what makes a problem name its line.
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
@@ -21,7 +21,8 @@ const EXCLUSIVE: [(&[&str], [&str; 2]); 6] = [
     (&["data", "synthetic"], ["data", "cache"]),
 ];
 
-/// The text of a file with the overrides behind it, a line each, so that a position tells which of them it belongs to.
+/// The text of a file with the overrides behind it, a line each, so that a position tells which of
+/// them it belongs to.
 pub(super) struct Texts<'a> {
     file: &'a Path,
     all: String,
@@ -120,8 +121,9 @@ impl<'a> Texts<'a> {
 
     /// Puts an override into the tree: TOML where its value parses as such, else a plain text.
     fn set<'t>(&'t self, tree: &mut DeTable<'t>, range: &Range<usize>) -> Result<(), Problem> {
-        let problem =
-            |key: String, message: &str| Err(Problem { position: Some(range.start), key, message: message.to_owned() });
+        let problem = |key: String, message: &str| {
+            Err(Problem { position: Some(range.start), key, message: message.to_owned() })
+        };
         let text = &self.all[range.clone()];
         let Some((path, plain)) = text.split_once('=') else {
             return problem(String::new(), "expected key.path=value");
@@ -135,14 +137,19 @@ impl<'a> Texts<'a> {
         let plain = plain.trim();
         let value_range = value_start..value_start + plain.len();
         let value = DeValue::parse(plain).map(|value| moved(value, value_start));
-        let value = value.unwrap_or_else(|_| Spanned::new(value_range, DeValue::String(Cow::Borrowed(plain))));
+        let value = value
+            .unwrap_or_else(|_| Spanned::new(value_range, DeValue::String(Cow::Borrowed(plain))));
         let (last, sections) = path.split_last().expect("a path has a key");
         let mut at = tree;
         for (idx, &key) in sections.iter().enumerate() {
             let table = || Spanned::new(self.span_of(key), DeValue::Table(DeTable::new()));
-            let section = at.entry(Spanned::new(self.span_of(key), Cow::Borrowed(key))).or_insert_with(table);
+            let section =
+                at.entry(Spanned::new(self.span_of(key), Cow::Borrowed(key))).or_insert_with(table);
             let DeValue::Table(table) = section.get_mut() else {
-                return problem(path[..=idx].join("."), "expected a section, got a value; drop what follows its name");
+                return problem(
+                    path[..=idx].join("."),
+                    "expected a section, got a value; drop what follows its name",
+                );
             };
             at = table;
         }
@@ -158,12 +165,18 @@ impl<'a> Texts<'a> {
         start..start + part.len()
     }
 
-    /// An override's value at `position` as the plain text that it also is, for keys that want text which looks like a
-    /// number. `None` where it is a text already, or stands in the file.
-    pub(super) fn as_text<'t>(&'t self, tree: &DeTable<'t>, position: usize) -> Option<DeTable<'t>> {
-        let (path, plain) = self.all[self.overrides[self.override_at(position)?].clone()].split_once('=')?;
+    /// An override's value at `position` as the plain text that it also is, for keys that want text
+    /// which looks like a number. `None` where it is a text already, or stands in the file.
+    pub(super) fn as_text<'t>(
+        &'t self,
+        tree: &DeTable<'t>,
+        position: usize,
+    ) -> Option<DeTable<'t>> {
+        let (path, plain) =
+            self.all[self.overrides[self.override_at(position)?].clone()].split_once('=')?;
         let (mut tree, plain) = (tree.clone(), plain.trim());
-        let (last, sections) = path.rsplit_once('.').map_or((path, None), |(sections, last)| (last, Some(sections)));
+        let (last, sections) =
+            path.rsplit_once('.').map_or((path, None), |(sections, last)| (last, Some(sections)));
         let mut at = &mut tree;
         for key in sections.into_iter().flat_map(|sections| sections.split('.')) {
             let DeValue::Table(table) = at.get_mut(key.trim())?.get_mut() else { return None };
@@ -194,7 +207,9 @@ fn moved(value: Spanned<DeValue<'_>>, by: usize) -> Spanned<DeValue<'_>> {
     let shift = |span: Range<usize>| span.start + by..span.end + by;
     let span = shift(value.span());
     let value = match value.into_inner() {
-        DeValue::Array(items) => DeValue::Array(items.into_iter().map(|item| moved(item, by)).collect()),
+        DeValue::Array(items) => {
+            DeValue::Array(items.into_iter().map(|item| moved(item, by)).collect())
+        }
         DeValue::Table(table) => {
             let mut all = DeTable::new();
             for (key, value) in table {

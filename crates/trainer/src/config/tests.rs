@@ -20,7 +20,11 @@ fn golden(lines: &str, overrides: &[&str], expected: &[&str]) {
 
 #[test]
 fn keys_and_values_that_nobody_knows() {
-    golden("[train]\nbacth = 3\n", &[], &["a.toml:2: train.bacth: unknown key; did you mean `batch`?"]);
+    golden(
+        "[train]\nbacth = 3\n",
+        &[],
+        &["a.toml:2: train.bacth: unknown key; did you mean `batch`?"],
+    );
     golden("[trian]\nbatch = 3\n", &[], &["a.toml:1: trian: unknown key; did you mean `train`?"]);
     golden(
         "[train]\nmomentum = 0.9\n",
@@ -46,19 +50,29 @@ fn keys_and_values_that_nobody_knows() {
     golden(
         "[model]\nkind = 'transformer'\n",
         &[],
-        &["a.toml:2: model.kind: expected one of `dlrm`, `wdl`, `dcn`, `dcnv2`, `deepfm`, got `transformer`"],
+        &[
+            "a.toml:2: model.kind: expected one of `dlrm`, `wdl`, `dcn`, `dcnv2`, `deepfm`, got `transformer`",
+        ],
     );
     golden(
         "engine = \"natve\"\n",
         &[],
-        &["a.toml:1: engine: expected one of `native`, `candle`, got `natve`; did you mean `native`?"],
+        &[
+            "a.toml:1: engine: expected one of `native`, `candle`, got `natve`; did you mean `native`?",
+        ],
     );
     golden(
         "precision = \"f16\"\n",
         &[],
-        &["a.toml:1: precision: expected one of `f32`, `bf16`, `bf16-emulated`, got `f16`; did you mean `bf16`?"],
+        &[
+            "a.toml:1: precision: expected one of `f32`, `bf16`, `bf16-emulated`, got `f16`; did you mean `bf16`?",
+        ],
     );
-    golden("device = \"tpu\"\n", &[], &["a.toml:1: device: expected `cpu` or `cuda:N`, such as `cuda:0`, got `tpu`"]);
+    golden(
+        "device = \"tpu\"\n",
+        &[],
+        &["a.toml:1: device: expected `cpu` or `cuda:N`, such as `cuda:0`, got `tpu`"],
+    );
     golden(
         "",
         &["embedding.method=cafe-plus"],
@@ -66,8 +80,16 @@ fn keys_and_values_that_nobody_knows() {
             "--set embedding.method=cafe-plus: embedding.method: expected one of `coded`, `cafe`, `cafe_plus`, `hash`, `hash2`, `qr`, `mde`, `ada`, `offline`, `unified`, `full`, got `cafe-plus`; did you mean `cafe_plus`?",
         ],
     );
-    golden("", &["train.bacth=3"], &["--set train.bacth=3: train.bacth: unknown key; did you mean `batch`?"]);
-    golden("", &["trian.batch=3"], &["--set trian.batch=3: trian: unknown key; did you mean `train`?"]);
+    golden(
+        "",
+        &["train.bacth=3"],
+        &["--set train.bacth=3: train.bacth: unknown key; did you mean `batch`?"],
+    );
+    golden(
+        "",
+        &["trian.batch=3"],
+        &["--set trian.batch=3: trian: unknown key; did you mean `train`?"],
+    );
     let text = SMALL.replace("synthetic", "path = \"a\"\nformat = \"criteo_kagle\"\n#");
     assert_eq!(
         problems(&text, &[]),
@@ -79,12 +101,28 @@ fn keys_and_values_that_nobody_knows() {
 
 #[test]
 fn values_of_the_wrong_kind() {
-    golden("threads = -1\n", &[], &["a.toml:1: threads: expected a whole number of 0 or more, got `-1`"]);
-    golden("threads = \"two\"\n", &[], &["a.toml:1: threads: expected a whole number of 0 or more, got `\"two\"`"]);
+    golden(
+        "threads = -1\n",
+        &[],
+        &["a.toml:1: threads: expected a whole number of 0 or more, got `-1`"],
+    );
+    golden(
+        "threads = \"two\"\n",
+        &[],
+        &["a.toml:1: threads: expected a whole number of 0 or more, got `\"two\"`"],
+    );
     golden("name = 3\n", &[], &["a.toml:1: name: expected a text, got `3`"]);
     golden("train = 3\n", &[], &["a.toml:1: train: expected a section, got `3`"]);
-    golden("[train]\nlr = \"fast\"\n", &[], &["a.toml:2: train.lr: expected a number, got `\"fast\"`"]);
-    golden("[train]\ntensorboard = 1\n", &[], &["a.toml:2: train.tensorboard: expected true or false, got `1`"]);
+    golden(
+        "[train]\nlr = \"fast\"\n",
+        &[],
+        &["a.toml:2: train.lr: expected a number, got `\"fast\"`"],
+    );
+    golden(
+        "[train]\ntensorboard = 1\n",
+        &[],
+        &["a.toml:2: train.tensorboard: expected true or false, got `1`"],
+    );
     golden(
         "[model]\nbottom = [16, -8]\n",
         &[],
@@ -93,12 +131,16 @@ fn values_of_the_wrong_kind() {
     golden(
         "max_memory = \"2 parsecs\"\n",
         &[],
-        &["a.toml:1: max_memory: expected bytes such as 2000000, \"500 KB\" or \"2 MiB\", got \"2 parsecs\""],
+        &[
+            "a.toml:1: max_memory: expected bytes such as 2000000, \"500 KB\" or \"2 MiB\", got \"2 parsecs\"",
+        ],
     );
     golden(
         "max_memory = [1]\n",
         &[],
-        &["a.toml:1: max_memory: expected bytes such as 2000000, \"500 KB\" or \"2 MiB\", got `[1]`"],
+        &[
+            "a.toml:1: max_memory: expected bytes such as 2000000, \"500 KB\" or \"2 MiB\", got `[1]`",
+        ],
     );
     golden(
         "",
@@ -118,7 +160,9 @@ fn values_of_the_wrong_kind() {
     golden(
         "[train]\nbatch = 4\n",
         &["train.batch.x=3"],
-        &["--set train.batch.x=3: train.batch: expected a section, got a value; drop what follows its name"],
+        &[
+            "--set train.batch.x=3: train.batch: expected a section, got a value; drop what follows its name",
+        ],
     );
     golden("", &["train"], &["--set train: expected key.path=value"]);
     golden("", &["train..lr=1"], &["--set train..lr=1: expected key.path=value"]);
@@ -154,10 +198,16 @@ fn numbers_out_of_range() {
             "name = \"a/b\"\n",
             "a.toml:1: name: expected a name without `/` that does not start with `.`, got \"a/b\"; it names the run's directory",
         ),
-        ("threads = 5000\n", "a.toml:1: threads: expected at most 1024, 0 for one a core, got 5000"),
+        (
+            "threads = 5000\n",
+            "a.toml:1: threads: expected at most 1024, 0 for one a core, got 5000",
+        ),
         ("[train]\nbatch = 0\n", "a.toml:2: train.batch: expected at least 1, got 0"),
         ("[train]\nlr = -0.5\n", "a.toml:2: train.lr: expected a positive number, got -0.5"),
-        ("[train]\nembedding_lr = nan\n", "a.toml:2: train.embedding_lr: expected a positive number, got NaN"),
+        (
+            "[train]\nembedding_lr = nan\n",
+            "a.toml:2: train.embedding_lr: expected a positive number, got NaN",
+        ),
         (
             "[train.schedule]\nfloor = 2\ndecay_steps = 9\n",
             "a.toml:2: train.schedule.floor: expected a number from 0 to 1, got 2",
@@ -170,12 +220,18 @@ fn numbers_out_of_range() {
             "[train.schedule]\nwarmup_steps = 9\ndecay_steps = 1\ndecay_start = 2\n",
             "a.toml:4: train.schedule.decay_start: expected 9 or more, where the warm-up ends, got 2",
         ),
-        ("[model]\ntop = [8]\n", "a.toml:2: model.top: expected sizes of at least 1, the last 1 (one logit), got [8]"),
+        (
+            "[model]\ntop = [8]\n",
+            "a.toml:2: model.top: expected sizes of at least 1, the last 1 (one logit), got [8]",
+        ),
         (
             "[model]\ndeep = [8]\n",
             "a.toml:2: model.deep: expected none, as only wdl, dcn, dcnv2 and deepfm have it, not dlrm; remove it",
         ),
-        ("[model]\nkind = \"dcn\"\ncross_layers = 0\n", "a.toml:3: model.cross_layers: expected at least 1, got 0"),
+        (
+            "[model]\nkind = \"dcn\"\ncross_layers = 0\n",
+            "a.toml:3: model.cross_layers: expected at least 1, got 0",
+        ),
         (
             "engine = \"native\"\ndevice = \"cuda:0\"\n",
             "a.toml:1: engine: expected `candle` on a GPU, got `native`; set device to `cpu` to use that",
@@ -188,13 +244,22 @@ fn numbers_out_of_range() {
         golden(lines, &[], &[expected]);
     }
     for (lines, expected) in [
-        ("train_fraction = 1.5\n", "a.toml:5: data.train_fraction: expected a number between 0 and 1, got 1.5"),
-        ("rows = 0\n", "a.toml:5: data.rows: expected at least 1, got 0; leave it out to read all rows"),
+        (
+            "train_fraction = 1.5\n",
+            "a.toml:5: data.train_fraction: expected a number between 0 and 1, got 1.5",
+        ),
+        (
+            "rows = 0\n",
+            "a.toml:5: data.rows: expected at least 1, got 0; leave it out to read all rows",
+        ),
         (
             "cache = true\n",
             "a.toml:5: data.cache: expected none beside data.synthetic; remove it: only files are cached",
         ),
-        ("split_seed = 3\n", "a.toml:5: data.split_seed: expected with split = \"random\" only; remove it"),
+        (
+            "split_seed = 3\n",
+            "a.toml:5: data.split_seed: expected with split = \"random\" only; remove it",
+        ),
     ] {
         let text = format!("[embedding]\ncompression = 100\n{DATA}");
         assert_eq!(problems(&(text + lines), &[]), [expected]);
@@ -204,7 +269,10 @@ fn numbers_out_of_range() {
             "budget = 4\n",
             "a.toml:5: embedding.budget: expected embedding.compression or embedding.budget, got both; remove one of them",
         ),
-        ("features = [1, 2]\n", "a.toml:5: embedding.features: expected 26 numbers of at least 1, one a field, got 2"),
+        (
+            "features = [1, 2]\n",
+            "a.toml:5: embedding.features: expected 26 numbers of at least 1, one a field, got 2",
+        ),
         ("unified.hashes = 3\n", "a.toml:5: embedding.unified.hashes: expected 1 or 2, got 3"),
         ("cafe_plus.slots = 0\n", "a.toml:5: embedding.cafe_plus.slots: expected 1 to 1024, got 0"),
         (
@@ -223,7 +291,10 @@ fn numbers_out_of_range() {
             "[embedding.cafe]\nshared_share = 2.0\n",
             "a.toml:6: embedding.cafe.shared_share: expected a number over 0 and up to 0.999, got 2",
         ),
-        ("[embedding.cafe]\nhysteresis = 0.5\n", "a.toml:6: embedding.cafe.hysteresis: expected at least 1, got 0.5"),
+        (
+            "[embedding.cafe]\nhysteresis = 0.5\n",
+            "a.toml:6: embedding.cafe.hysteresis: expected at least 1, got 0.5",
+        ),
         (
             "[embedding.cafe]\nwrite_back = -1\n",
             "a.toml:6: embedding.cafe.write_back: expected a number from 0 to 1, got -1",
@@ -240,13 +311,19 @@ fn numbers_out_of_range() {
         &["embedding.compression=0.5"],
         &["--set embedding.compression=0.5: embedding.compression: expected at least 1, got 0.5"],
     );
-    golden("", &["train={ lr = -1.0 }"], &["--set train={ lr = -1.0 }: train.lr: expected a positive number, got -1"]);
+    golden(
+        "",
+        &["train={ lr = -1.0 }"],
+        &["--set train={ lr = -1.0 }: train.lr: expected a positive number, got -1"],
+    );
 }
 
 #[test]
 fn descriptions_of_columns() {
     let text = |columns: &str| {
-        format!("[embedding]\ncompression = 9\nfeatures = [3]\n[data]\npath = \"a\"\nformat = \"delimited\"\n{columns}")
+        format!(
+            "[embedding]\ncompression = 9\nfeatures = [3]\n[data]\npath = \"a\"\nformat = \"delimited\"\n{columns}"
+        )
     };
     for (columns, expected) in [
         (
@@ -276,7 +353,8 @@ fn all_problems_are_told_at_once_in_their_order() {
     let text = "device = \"tpu\"\n[data]\ntrain_fraction = 1.5\n[model]\ntop = [8]\nkindd = \"wdl\"\n[train]\nbatch = 0\nlr = -1.0\n\
                 optimizer = \"sgdd\"\nepochs = -1\n[embedding]\ncompression = 0.5\nfeatures = [1, 2]\n[embedding.cafe]\nshared_share = 2.0\n";
     let places: Vec<_> = problems(text, &["threads=5000", "train.warmup=3"]);
-    let places: Vec<_> = places.iter().map(|line| line.rsplitn(2, ": ").last().unwrap_or_default()).collect();
+    let places: Vec<_> =
+        places.iter().map(|line| line.rsplitn(2, ": ").last().unwrap_or_default()).collect();
     let expected = [
         "a.toml:1: device",
         "a.toml:2: data.path: missing; give a file, or data.synthetic.rows for generated rows",
@@ -310,12 +388,16 @@ fn what_is_missing_names_the_file_and_its_section() {
     let text = "[data]\nsynthetic = { rows = 700 }\n\n[embedding]\nmethod = \"hash\"\n";
     assert_eq!(
         problems(text, &[]),
-        ["a.toml:4: embedding.compression: missing; give a ratio such as 1000, or embedding.budget in bytes"]
+        [
+            "a.toml:4: embedding.compression: missing; give a ratio such as 1000, or embedding.budget in bytes"
+        ]
     );
     // An override that makes the section has nothing to do with what is missing in it.
     assert_eq!(
         problems(DATA, &["embedding.method=hash"]),
-        ["a.toml: embedding.compression: missing; give a ratio such as 1000, or embedding.budget in bytes"]
+        [
+            "a.toml: embedding.compression: missing; give a ratio such as 1000, or embedding.budget in bytes"
+        ]
     );
     // What was meant is not missing.
     let text = "[data]\npaths = \"a\"\n[embedding]\ncompresion = 5\n";
@@ -342,13 +424,17 @@ fn cross_layers_warm_up_unless_told_otherwise() {
         let config = Config::parse(&text, Path::new("a.toml"), &overrides).expect("right");
         config.train.schedule.warmup_steps
     };
-    assert_eq!([steps("dlrm", &[]), steps("dcn", &[]), steps("dcnv2", &[])], [Some(0), Some(500), Some(500)]);
+    assert_eq!(
+        [steps("dlrm", &[]), steps("dcn", &[]), steps("dcnv2", &[])],
+        [Some(0), Some(500), Some(500)]
+    );
     assert_eq!(steps("dcn", &["train.schedule.warmup_steps=0"]), Some(0));
     assert_eq!(steps("dcn", &["train.init=runs/a"]), Some(0));
     assert_eq!(steps("dlrm", &["train.schedule.warmup_steps=9"]), Some(9));
 }
 
-/// With nothing said but its name each has the layers of the README's table, on the inputs of Criteo Kaggle.
+/// With nothing said but its name each has the layers of the README's table, on the inputs of
+/// Criteo Kaggle.
 #[test]
 fn every_model_is_complete_by_its_name_alone() {
     let expected = [
@@ -359,7 +445,9 @@ fn every_model_is_complete_by_its_name_alone() {
         ("deepfm", 242_351, 1658),
     ];
     assert_eq!(crate::setup::MODELS.len(), expected.len());
-    for (entry, (name, n_parameters, activation_floats)) in crate::setup::MODELS.iter().zip(expected) {
+    for (entry, (name, n_parameters, activation_floats)) in
+        crate::setup::MODELS.iter().zip(expected)
+    {
         let text = format!("{SMALL}[model]\nkind = \"{name}\"\n");
         let config = Config::parse(&text, Path::new("a.toml"), &[]).expect("a configuration");
         assert_eq!((config.model.kind.name(), entry.name), (name, name));
@@ -367,18 +455,24 @@ fn every_model_is_complete_by_its_name_alone() {
         shape.validate().expect("layers that fit together");
         assert_eq!((shape.name(), shape.n_parameters()), (name, n_parameters));
         assert_eq!(shape.activation_floats(), activation_floats, "{name}");
-        // As it is written to a run's directory it is the same, and has no key that the model does not.
+        // As it is written to a run's directory it is the same, and has no key that the model does
+        // not.
         let written = toml::Table::try_from(&config.model).expect("TOML");
         let mut keys = written.keys().filter(|key| !["kind", "dim"].contains(&key.as_str()));
         assert!(keys.all(|key| config.model.kind.has(key)), "{name}: {written}");
-        assert!(entry.keys.iter().all(|key| *key == "cross_rank" || written.contains_key(*key)), "{name}: {written}");
+        assert!(
+            entry.keys.iter().all(|key| *key == "cross_rank" || written.contains_key(*key)),
+            "{name}: {written}"
+        );
     }
 }
 
-/// Without numbers a network has the constant 1 in their place, or, where that is not wanted, no use for a bottom network.
+/// Without numbers a network has the constant 1 in their place, or, where that is not wanted, no
+/// use for a bottom network.
 #[test]
 fn data_without_numbers() {
-    let avazu = "[data]\npath = \"rows\"\nformat = \"avazu\"\n[embedding]\ncompression = 100\n[model]\n";
+    let avazu =
+        "[data]\npath = \"rows\"\nformat = \"avazu\"\n[embedding]\ncompression = 100\n[model]\n";
     assert_eq!(
         problems(&format!("{avazu}bottom = [64, 16]\nconstant_input = false\n"), &[]),
         [
@@ -388,10 +482,13 @@ fn data_without_numbers() {
     );
     for entry in crate::setup::MODELS {
         // By default every network has the constant 1 as its number.
-        for (more, n_dense) in [("", 1), ("constant_input = true\n", 1), ("constant_input = false\n", 0)] {
+        for (more, n_dense) in
+            [("", 1), ("constant_input = true\n", 1), ("constant_input = false\n", 0)]
+        {
             let text = format!("{avazu}kind = \"{}\"\n{more}", entry.name);
             let config = Config::parse(&text, Path::new("a.toml"), &[]);
-            let shape = crate::setup::model_config(&config.expect("a configuration")).expect("a known format");
+            let shape = crate::setup::model_config(&config.expect("a configuration"))
+                .expect("a known format");
             shape.validate().expect("layers that fit together");
             assert_eq!((shape.n_dense(), shape.n_fields()), (n_dense, 22));
         }
@@ -402,8 +499,10 @@ fn data_without_numbers() {
 #[test]
 fn a_preset_in_full_is_the_preset() {
     use crate::setup::{cafe_in_full, cafe_settings, plan_embedding, row_precision};
-    let parse = |text: &str| Config::parse(text, Path::new("a.toml"), &[]).expect("a configuration");
-    let embedding = |method: &str, more: &str| format!("{DATA}[embedding]\nmethod = \"{method}\"\n{more}");
+    let parse =
+        |text: &str| Config::parse(text, Path::new("a.toml"), &[]).expect("a configuration");
+    let embedding =
+        |method: &str, more: &str| format!("{DATA}[embedding]\nmethod = \"{method}\"\n{more}");
     let cases = [
         "",
         "[embedding.cafe]\nmulti_level = true\n",
@@ -416,7 +515,8 @@ fn a_preset_in_full_is_the_preset() {
         let Ok(plan) = plan_embedding(&preset) else { continue };
         let precision = serde_json::to_string(&row_precision(plan.format)).expect("JSON");
         let table = toml::to_string(&cafe_in_full(&preset)).expect("TOML");
-        let full = format!("compression = {ratio}\nprecision = {precision}\n[embedding.cafe]\n{table}");
+        let full =
+            format!("compression = {ratio}\nprecision = {precision}\n[embedding.cafe]\n{table}");
         let full = parse(&embedding("cafe", &full));
         assert_eq!(cafe_settings(&full), cafe_settings(&preset), "{table}");
         assert_eq!(cafe_in_full(&full), cafe_in_full(&preset));
@@ -426,8 +526,10 @@ fn a_preset_in_full_is_the_preset() {
 #[test]
 fn another_device_has_its_own_engine() {
     use dlrm_model::DeviceSpec::{Cpu, Cuda};
-    let parse =
-        |lines: &str| Config::parse(&format!("{lines}{SMALL}"), Path::new("a.toml"), &[]).expect("a configuration");
+    let parse = |lines: &str| {
+        Config::parse(&format!("{lines}{SMALL}"), Path::new("a.toml"), &[])
+            .expect("a configuration")
+    };
     for (lines, device, expected) in [
         ("device = \"cuda:0\"\n", Cpu, ["cpu", "native", "f32"]),
         ("device = \"cuda:0\"\n", Cuda(1), ["cuda:1", "candle", "f32"]),
@@ -440,7 +542,8 @@ fn another_device_has_its_own_engine() {
     }
 }
 
-/// What a run of an earlier version saved means what it meant: one rate and one optimizer, no constant input, `signed`.
+/// What a run of an earlier version saved means what it meant: one rate and one optimizer, no
+/// constant input, `signed`.
 #[test]
 fn a_saved_configuration_keeps_the_defaults_of_its_version() {
     let saved = "[data]\npath = \"rows\"\nformat = \"avazu\"\n[model]\nkind = \"dlrm\"\ntop = [512, 256, 1]\n\
@@ -451,11 +554,17 @@ fn a_saved_configuration_keeps_the_defaults_of_its_version() {
     assert_eq!((train.lr, train.embedding_lr), (Some(0.003), Some(0.003)));
     assert_eq!(train.embedding_optimizer, Some(EmbeddingOptimizer::Adam));
     assert_eq!((model.constant_input, &model.bottom[..]), (Some(false), &[][..]));
-    assert_eq!((embedding.unified.signs, embedding.precision), (Signs::None, Some(RowPrecision::F32)));
+    assert_eq!(
+        (embedding.unified.signs, embedding.precision),
+        (Signs::None, Some(RowPrecision::F32))
+    );
     // Also where the rows' rate was given.
     let given = saved.replace("lr = 0.003", "lr = 0.003\nembedding_lr = 0.5");
     let train = Config::parse_saved(&given, Path::new("a.toml")).expect("valid").train;
-    assert_eq!((train.embedding_lr, train.embedding_optimizer), (Some(0.5), Some(EmbeddingOptimizer::Adam)));
+    assert_eq!(
+        (train.embedding_lr, train.embedding_optimizer),
+        (Some(0.5), Some(EmbeddingOptimizer::Adam))
+    );
     // As saved by this version it stays what it is, whatever the defaults.
     let text = toml::to_string(&config).expect("TOML");
     let again = Config::parse_saved(&text, Path::new("a.toml")).expect("valid");
@@ -463,14 +572,20 @@ fn a_saved_configuration_keeps_the_defaults_of_its_version() {
     // Given today, the same keys mean today's defaults.
     let today = Config::parse(saved, Path::new("a.toml"), &[]).expect("valid");
     assert_eq!(today.train.embedding_optimizer, Some(EmbeddingOptimizer::RowWiseAdagrad));
-    assert_eq!((today.train.embedding_lr, today.model.constant_input), (Some(0.1 / 22_f32.sqrt()), Some(true)));
+    assert_eq!(
+        (today.train.embedding_lr, today.model.constant_input),
+        (Some(0.1 / 22_f32.sqrt()), Some(true))
+    );
 }
 
-/// The rate follows the optimizer that is chosen, and the widest layer; rows' follow the number of fields.
+/// The rate follows the optimizer that is chosen, and the widest layer; rows' follow the number of
+/// fields.
 #[test]
 fn rates_follow_optimizers_and_sizes() {
     let rates = |more: &str| {
-        let train = Config::parse(&format!("{SMALL}{more}"), Path::new("a.toml"), &[]).expect("valid").train;
+        let train = Config::parse(&format!("{SMALL}{more}"), Path::new("a.toml"), &[])
+            .expect("valid")
+            .train;
         (train.lr(), train.embedding_lr())
     };
     let of_26 = 0.1 / 26_f32.sqrt();
@@ -481,8 +596,14 @@ fn rates_follow_optimizers_and_sizes() {
         ("[train]\noptimizer = \"sgd\"\n", (0.1, 0.1)),
         ("[train]\noptimizer = \"sgd\"\nlr = 0.5\n", (0.5, 0.5)),
         ("[train]\noptimizer = \"adam\"\n", (0.001, of_26)),
-        ("[train]\noptimizer = \"adam\"\nembedding_optimizer = \"adam\"\nlr = 0.002\n", (0.002, 0.002)),
-        ("[train]\noptimizer = \"sgd\"\nembedding_optimizer = \"row-wise-adagrad\"\n", (0.1, of_26)),
+        (
+            "[train]\noptimizer = \"adam\"\nembedding_optimizer = \"adam\"\nlr = 0.002\n",
+            (0.002, 0.002),
+        ),
+        (
+            "[train]\noptimizer = \"sgd\"\nembedding_optimizer = \"row-wise-adagrad\"\n",
+            (0.1, of_26),
+        ),
         ("[train]\nlr = 0.5\nembedding_lr = 0.25\n", (0.5, 0.25)),
         ("[train]\nembedding_optimizer = \"adagrad\"\nlr = 0.5\n", (0.5, of_26)),
     ] {

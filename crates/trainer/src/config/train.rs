@@ -17,8 +17,8 @@ pub struct TrainConfig {
     /// `sgd`, `adagrad` or `adam`, for the network; Adagrad by default.
     #[serde(default)]
     pub optimizer: Optimizer,
-    /// `sgd`, `row-wise-adagrad`, `adagrad` or `adam` (lazy: a row steps when it is looked up), for the embedding rows.
-    /// By default SGD beside a network with SGD, else row-wise Adagrad.
+    /// `sgd`, `row-wise-adagrad`, `adagrad` or `adam` (lazy: a row steps when it is looked up), for
+    /// the embedding rows. By default SGD beside a network with SGD, else row-wise Adagrad.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub embedding_optimizer: Option<EmbeddingOptimizer>,
     /// Learning rate of the network; by default [`Optimizer::default_rate`].
@@ -27,8 +27,8 @@ pub struct TrainConfig {
     /// Learning rate of the embedding rows; by default [`EmbeddingOptimizer::default_rate`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub embedding_lr: Option<f32>,
-    /// The directory of a run whose model a new one starts from, sketch and optimizer state included, for logs that come
-    /// day by day. Seed, model and embedding have to be the same.
+    /// The directory of a run whose model a new one starts from, sketch and optimizer state
+    /// included, for logs that come day by day. Seed, model and embedding have to be the same.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub init: Option<PathBuf>,
     /// How both rates change while training goes on.
@@ -40,8 +40,9 @@ pub struct TrainConfig {
     /// Writes a line of metrics every so many steps. The rows in between take 4 bytes each.
     #[serde(default = "default_log_every")]
     pub log_every: u64,
-    /// Writes what `metrics.jsonl` says to `tensorboard/` as well, as event files. Off by default: they hold times, so
-    /// those of equal runs differ, and only whoever has `TensorBoard` reads them.
+    /// Writes what `metrics.jsonl` says to `tensorboard/` as well, as event files. Off by default:
+    /// they hold times, so those of equal runs differ, and only whoever has `TensorBoard` reads
+    /// them.
     #[serde(default)]
     pub tensorboard: bool,
 }
@@ -70,8 +71,9 @@ impl Optimizer {
         }
     }
 
-    /// The learning rate where a configuration gives none, for a network whose widest layer has `widest` units. Measured on
-    /// real data (docs/quality.md); Adagrad's fell with the width, over 512 to 64 units.
+    /// The learning rate where a configuration gives none, for a network whose widest layer has
+    /// `widest` units. Measured on real data (docs/quality.md); Adagrad's fell with the width, over
+    /// 512 to 64 units.
     #[must_use]
     pub fn default_rate(self, widest: usize) -> f32 {
         match self {
@@ -112,9 +114,10 @@ impl EmbeddingOptimizer {
         }
     }
 
-    /// The learning rate of the rows of `n_fields` fields where a configuration gives none. A model adds or multiplies the
-    /// vectors of all fields, so that a step of all of them at once grows with their number: hence the root for Adagrad, whose
-    /// steps are of one size, whatever the gradient's.
+    /// The learning rate of the rows of `n_fields` fields where a configuration gives none. A model
+    /// adds or multiplies the vectors of all fields, so that a step of all of them at once grows
+    /// with their number: hence the root for Adagrad, whose steps are of one size, whatever the
+    /// gradient's.
     #[must_use]
     pub fn default_rate(self, n_fields: usize) -> f32 {
         match self {
@@ -131,8 +134,8 @@ impl EmbeddingOptimizer {
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Schedule {
-    /// The factor grows from 0 to 1 over the first so many steps.
-    /// By default 500 for new models with cross layers, whose first full steps often end in NaN, else none.
+    /// The factor grows from 0 to 1 over the first so many steps. By default 500 for new models
+    /// with cross layers, whose first full steps often end in NaN, else none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub warmup_steps: Option<u64>,
     /// The decay begins after this step.
@@ -172,8 +175,8 @@ impl Schedule {
 }
 
 impl TrainConfig {
-    /// The optimizer of the embedding rows. Not Adam beside a network with Adam: where features share rows each collision
-    /// moves a row by a full step of it.
+    /// The optimizer of the embedding rows. Not Adam beside a network with Adam: where features
+    /// share rows each collision moves a row by a full step of it.
     #[must_use]
     pub fn row_optimizer(&self) -> EmbeddingOptimizer {
         self.embedding_optimizer.unwrap_or(match self.optimizer {
@@ -182,13 +185,15 @@ impl TrainConfig {
         })
     }
 
-    /// Fills in what is not given, for a network whose widest layer has `widest` units, and `n_fields` fields. Beside a
-    /// network with the same SGD or Adam rows take its rate: the papers' and the reference DLRM's one rate for both.
+    /// Fills in what is not given, for a network whose widest layer has `widest` units, and
+    /// `n_fields` fields. Beside a network with the same SGD or Adam rows take its rate: the
+    /// papers' and the reference DLRM's one rate for both.
     pub(crate) fn complete(&mut self, widest: usize, n_fields: usize) {
         let rows = self.row_optimizer();
         self.embedding_optimizer = Some(rows);
         let lr = *self.lr.get_or_insert(self.optimizer.default_rate(widest));
-        let is_the_networks = rows.name() == self.optimizer.name() && rows != EmbeddingOptimizer::Adagrad;
+        let is_the_networks =
+            rows.name() == self.optimizer.name() && rows != EmbeddingOptimizer::Adagrad;
         let of_rows = if is_the_networks { lr } else { rows.default_rate(n_fields) };
         self.embedding_lr.get_or_insert(of_rows);
     }
@@ -208,7 +213,13 @@ impl TrainConfig {
 
 impl Default for Schedule {
     fn default() -> Self {
-        Self { warmup_steps: None, decay_start: 0, decay_steps: 0, power: default_power(), floor: 0.0 }
+        Self {
+            warmup_steps: None,
+            decay_start: 0,
+            decay_steps: 0,
+            power: default_power(),
+            floor: 0.0,
+        }
     }
 }
 
@@ -258,10 +269,29 @@ mod tests {
 
     #[test]
     fn the_rate_warms_up_stays_and_decays() {
-        let schedule = Schedule { warmup_steps: Some(4), decay_start: 10, decay_steps: 10, power: 2.0, floor: 0.01 };
-        let expected = [(1, 0.25), (3, 0.75), (4, 1.0), (10, 1.0), (15, 0.25), (18, 0.04), (19, 0.01), (20, 0.01)];
+        let schedule = Schedule {
+            warmup_steps: Some(4),
+            decay_start: 10,
+            decay_steps: 10,
+            power: 2.0,
+            floor: 0.01,
+        };
+        let expected = [
+            (1, 0.25),
+            (3, 0.75),
+            (4, 1.0),
+            (10, 1.0),
+            (15, 0.25),
+            (18, 0.04),
+            (19, 0.01),
+            (20, 0.01),
+        ];
         for (step, factor) in expected {
-            assert!((schedule.factor(step) - factor).abs() < 1e-12, "step {step}: {}", schedule.factor(step));
+            assert!(
+                (schedule.factor(step) - factor).abs() < 1e-12,
+                "step {step}: {}",
+                schedule.factor(step)
+            );
         }
         assert_eq!(schedule.factor(1_000_000), 0.01);
     }

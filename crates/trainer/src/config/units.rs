@@ -23,12 +23,15 @@ impl std::str::FromStr for ByteSize {
             ("MIB", 1_048_576.0),
             ("GIB", 1_073_741_824.0),
         ]);
-        let unit_start = text.find(|c: char| !(c.is_ascii_digit() || c == '.')).unwrap_or(text.len());
+        let unit_start =
+            text.find(|c: char| !(c.is_ascii_digit() || c == '.')).unwrap_or(text.len());
         let (number, unit) = text.split_at(unit_start);
         let bytes = number.parse::<f64>().ok().zip(units.get(unit.trim().to_uppercase().as_str()));
         match bytes {
             Some((number, unit)) => Ok(Self((number * unit) as u64)),
-            None => Err(format!("expected bytes such as 2000000, \"500 KB\" or \"2 MiB\", got {text:?}")),
+            None => Err(format!(
+                "expected bytes such as 2000000, \"500 KB\" or \"2 MiB\", got {text:?}"
+            )),
         }
     }
 }

@@ -11,8 +11,8 @@ use crate::report::{bytes, grouped};
 /// How often building says how far it is.
 const SAY_EVERY: Duration = Duration::from_secs(10);
 
-/// The cached rows of `paths`, at least the first `max_rows` of them, in `dir` or beside the first file; `None` where
-/// the cache could not be written, which is no reason not to train.
+/// The cached rows of `paths`, at least the first `max_rows` of them, in `dir` or beside the first
+/// file; `None` where the cache could not be written, which is no reason not to train.
 ///
 /// # Errors
 /// If the rows themselves can't be read, or `dir` is no place for a file.
@@ -23,7 +23,8 @@ pub(super) fn open_or_build(
     bad_rows: BadRows,
     dir: Option<&Path>,
 ) -> Result<Option<Cache>> {
-    let plan = CachePlan::new(paths.to_vec(), dialect.clone(), max_rows, dir)?.with_bad_rows(bad_rows);
+    let plan =
+        CachePlan::new(paths.to_vec(), dialect.clone(), max_rows, dir)?.with_bad_rows(bad_rows);
     let file = plan.file().display();
     match plan.open() {
         Ok(cache) => {
@@ -58,6 +59,10 @@ fn build(plan: &CachePlan) -> Result<Cache, CacheError> {
         }
     })?;
     let seconds = started.elapsed().as_secs_f64();
-    tracing::info!("cached {} rows, {}, in {seconds:.1} s", grouped(cache.n_rows()), bytes(cache.n_bytes()));
+    tracing::info!(
+        "cached {} rows, {}, in {seconds:.1} s",
+        grouped(cache.n_rows()),
+        bytes(cache.n_bytes())
+    );
     Ok(cache)
 }

@@ -1,4 +1,5 @@
-//! What a picture shows: points in series, on two axes. The picture and the table are both made of it.
+//! What a picture shows: points in series, on two axes. The picture and the table are both made of
+//! it.
 
 use crate::compare::Spread;
 

@@ -1,4 +1,5 @@
-//! Which pictures are drawn of a group of runs. Each returns nothing where the runs don't have what it shows.
+//! Which pictures are drawn of a group of runs. Each returns nothing where the runs don't have what
+//! it shows.
 
 mod curves;
 mod hot;
@@ -40,8 +41,12 @@ fn style(variant: &Variant<'_>) -> Style {
     Style { color: rank(&variant.method), is_dashed: !variant.deviations.is_empty() }
 }
 
-/// The cells of the variants that stand for methods, with runs, at a ratio; the full table beside each.
-fn at<'a>(group: &'a Group<'a>, ratio: f64) -> impl Iterator<Item = (&'a Variant<'a>, &'a Cell<'a>)> {
+/// The cells of the variants that stand for methods, with runs, at a ratio; the full table beside
+/// each.
+fn at<'a>(
+    group: &'a Group<'a>,
+    ratio: f64,
+) -> impl Iterator<Item = (&'a Variant<'a>, &'a Cell<'a>)> {
     let cells = group.main_variants().filter_map(move |variant| {
         let ratio = if variant.method == "full" { 1.0 } else { ratio };
         Some((variant, variant.at(ratio)?))
@@ -57,7 +62,9 @@ fn seeds(group: &Group<'_>) -> String {
         (Some(least), Some(most)) if least == most => {
             format!("Means of {least} seeds; bars from the lowest to the highest.")
         }
-        (Some(least), Some(most)) => format!("Means of {least} to {most} seeds; bars from the lowest to the highest."),
+        (Some(least), Some(most)) => {
+            format!("Means of {least} to {most} seeds; bars from the lowest to the highest.")
+        }
         _ => String::new(),
     }
 }

@@ -29,7 +29,9 @@ pub(super) fn page(source: &Source, reload: Option<u32>) -> String {
     }
     if !source.sketches.is_empty() {
         out.push_str("<h2 id=\"sketch\">HotSketch</h2>");
-        out.extend(source.sketches.iter().map(|findings| section_html(&figures::of_sketch(findings))));
+        out.extend(
+            source.sketches.iter().map(|findings| section_html(&figures::of_sketch(findings))),
+        );
     }
     out.push_str(&all_runs(source, &comparison));
     let version = env!("CARGO_PKG_VERSION");
@@ -38,7 +40,8 @@ pub(super) fn page(source: &Source, reload: Option<u32>) -> String {
 }
 
 fn head(reload: Option<u32>) -> String {
-    let reload = reload.map_or_else(String::new, |s| format!("<meta http-equiv=\"refresh\" content=\"{s}\">"));
+    let reload = reload
+        .map_or_else(String::new, |s| format!("<meta http-equiv=\"refresh\" content=\"{s}\">"));
     format!(
         "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\">{reload}\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\
@@ -51,7 +54,8 @@ fn head(reload: Option<u32>) -> String {
 fn top(source: &Source, comparison: &Comparison<'_>) -> String {
     let mut out = String::from("<header>");
     let question = comparison.groups.first().and_then(|group| question(source, group));
-    let _ = write!(out, "<h1>{}</h1>", escape(question.unwrap_or("Embedding methods at equal bytes")));
+    let _ =
+        write!(out, "<h1>{}</h1>", escape(question.unwrap_or("Embedding methods at equal bytes")));
     if let Some(group) = comparison.groups.first() {
         let sentences = answer(group);
         if !sentences.is_empty() {
@@ -64,10 +68,21 @@ fn top(source: &Source, comparison: &Comparison<'_>) -> String {
 
 /// What the sweep was to find out that most of a group's runs are of.
 fn question<'a>(source: &'a Source, group: &Group<'_>) -> Option<&'a str> {
-    let dirs: BTreeSet<_> =
-        group.cells().flat_map(|(_, cell)| &cell.runs).filter_map(|run| run.dir.file_name()).collect();
-    let n_common = |sweep: &SweepRecord| sweep.runs.iter().filter(|run| dirs.contains(OsStr::new(&run.dir))).count();
-    source.sweeps.iter().filter(|sweep| n_common(sweep) > 0).max_by_key(|sweep| n_common(sweep))?.question.as_deref()
+    let dirs: BTreeSet<_> = group
+        .cells()
+        .flat_map(|(_, cell)| &cell.runs)
+        .filter_map(|run| run.dir.file_name())
+        .collect();
+    let n_common = |sweep: &SweepRecord| {
+        sweep.runs.iter().filter(|run| dirs.contains(OsStr::new(&run.dir))).count()
+    };
+    source
+        .sweeps
+        .iter()
+        .filter(|sweep| n_common(sweep) > 0)
+        .max_by_key(|sweep| n_common(sweep))?
+        .question
+        .as_deref()
 }
 
 /// Runs that failed, and why, by their directories' names.
@@ -82,7 +97,8 @@ fn failures(source: &Source) -> BTreeMap<&OsStr, (&SweepEntry, &str)> {
 
 fn standing(source: &Source) -> String {
     let failures = failures(source);
-    let has_failed = |run: &RunRecord| run.dir.file_name().is_some_and(|name| failures.contains_key(name));
+    let has_failed =
+        |run: &RunRecord| run.dir.file_name().is_some_and(|name| failures.contains_key(name));
     let n_finished = source.runs.iter().filter(|run| run.report.is_some()).count();
     let n_open = source.runs.iter().filter(|run| run.report.is_none() && !has_failed(run)).count();
     let fates = || source.sweeps.iter().flat_map(|sweep| &sweep.runs).map(|run| &run.fate);
@@ -92,8 +108,12 @@ fn standing(source: &Source) -> String {
             parts.push(format!("{} {what}", grouped(n as u64)));
         }
     };
-    let n_warned =
-        source.runs.iter().filter_map(|run| run.report.as_ref()).filter(|it| !it.warnings.is_empty()).count();
+    let n_warned = source
+        .runs
+        .iter()
+        .filter_map(|run| run.report.as_ref())
+        .filter(|it| !it.warnings.is_empty())
+        .count();
     add(n_warned, "of them with warnings (see all runs)");
     add(n_open, "not");
     add(fates().filter(|fate| matches!(fate, Fate::Waiting)).count(), "waiting");
@@ -141,7 +161,8 @@ fn figure(chart: &Chart) -> String {
         out.push_str(&legend(&chart.series));
     }
     let _ = write!(out, "<p class=\"note\">{}</p>", escape(&chart.note));
-    let name: String = chart.title.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect();
+    let name: String =
+        chart.title.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect();
     out.push_str(&table::html(&table::cells(chart), &name.to_lowercase()));
     out.push_str("</figure>");
     out
@@ -157,7 +178,8 @@ fn legend(series: &[Series]) -> String {
 
 /// Every run, and what could not be one.
 fn all_runs(source: &Source, comparison: &Comparison<'_>) -> String {
-    let head = ["run", "model", "method", "CR", "seed", "test AUC", "log-loss", "bytes", "standing"];
+    let head =
+        ["run", "model", "method", "CR", "seed", "test AUC", "log-loss", "bytes", "standing"];
     let mut rows = vec![head.map(str::to_owned).to_vec()];
     let mut failures = failures(source);
     for group in &comparison.groups {
@@ -196,7 +218,8 @@ fn run_row(run: &RunRecord, place: &[String; 3], failure: Option<&str>) -> Vec<S
         [auc, format!("{:.5}", report.test_logloss), bytes, standing]
     } else {
         let so_far = format!("{} rows so far", grouped(run.rows_trained()));
-        let standing = failure.map_or_else(|| so_far.clone(), |why| format!("{so_far}, failed: {why}"));
+        let standing =
+            failure.map_or_else(|| so_far.clone(), |why| format!("{so_far}, failed: {why}"));
         [String::new(), String::new(), String::new(), standing]
     });
     row

@@ -1,4 +1,5 @@
-//! A chart as an SVG picture whose colours the page's style sheet sets. Every point is one element of class `m`.
+//! A chart as an SVG picture whose colours the page's style sheet sets. Every point is one element
+//! of class `m`.
 
 use std::fmt::Write as _;
 
@@ -35,8 +36,10 @@ impl Map {
         if let Scale::Names(names) = &axis.scale {
             return Self { low: -0.5, high: names.len() as f64 - 0.5, is_log, ends };
         }
-        let values = values.map(|value| if is_log { value.max(f64::MIN_POSITIVE).log10() } else { value });
-        let (low, high) = values.fold((f64::INFINITY, f64::NEG_INFINITY), |(l, h), v| (l.min(v), h.max(v)));
+        let values =
+            values.map(|value| if is_log { value.max(f64::MIN_POSITIVE).log10() } else { value });
+        let (low, high) =
+            values.fold((f64::INFINITY, f64::NEG_INFINITY), |(l, h), v| (l.min(v), h.max(v)));
         // A single value stands in the middle.
         let room = if high > low { 0.05 * (high - low) } else { (0.05 * low.abs()).max(0.5e-3) };
         Self { low: low - room, high: high + room, is_log, ends }
@@ -61,7 +64,10 @@ impl Map {
             ticks::linear(self.low, self.high, n)
         };
         let step = ticks.windows(2).map(|pair| pair[1] - pair[0]).fold(f64::INFINITY, f64::min);
-        ticks.into_iter().map(|tick| (tick, ticks::text(tick, if self.is_log { tick } else { step }))).collect()
+        ticks
+            .into_iter()
+            .map(|tick| (tick, ticks::text(tick, if self.is_log { tick } else { step })))
+            .collect()
     }
 }
 
@@ -75,7 +81,8 @@ pub(super) fn draw(chart: &Chart) -> String {
 
 fn open(out: &mut String, chart: &Chart, height: f64) {
     let title = escape(&chart.title);
-    let _ = write!(out, "<svg viewBox=\"0 0 {WIDTH} {height}\" role=\"img\" aria-label=\"{title}\">");
+    let _ =
+        write!(out, "<svg viewBox=\"0 0 {WIDTH} {height}\" role=\"img\" aria-label=\"{title}\">");
 }
 
 fn lines(chart: &Chart) -> String {
@@ -97,18 +104,36 @@ fn grid(out: &mut String, chart: &Chart, (x, y): (&Map, &Map)) {
     for (value, text) in x.ticks(&chart.x, 6) {
         let at = x.place(value);
         let _ = write!(out, "<path class=\"g\" d=\"M{at:.1} {TOP}V{bottom}\"/>");
-        let _ = write!(out, "<text x=\"{at:.1}\" y=\"{}\" class=\"t c\">{}</text>", bottom + 16.0, escape(&text));
+        let _ = write!(
+            out,
+            "<text x=\"{at:.1}\" y=\"{}\" class=\"t c\">{}</text>",
+            bottom + 16.0,
+            escape(&text)
+        );
     }
     for (value, text) in y.ticks(&chart.y, 6) {
         let at = y.place(value);
         let _ = write!(out, "<path class=\"g\" d=\"M{LEFT} {at:.1}H{}\"/>", WIDTH - RIGHT);
-        let _ = write!(out, "<text x=\"{}\" y=\"{:.1}\" class=\"t r\">{text}</text>", LEFT - 6.0, at + 4.0);
+        let _ = write!(
+            out,
+            "<text x=\"{}\" y=\"{:.1}\" class=\"t r\">{text}</text>",
+            LEFT - 6.0,
+            at + 4.0
+        );
     }
     let middle = f64::midpoint(LEFT, WIDTH - RIGHT);
-    let _ = write!(out, "<text x=\"{middle}\" y=\"{}\" class=\"a c\">{}</text>", HEIGHT - 8.0, escape(&chart.x.label));
+    let _ = write!(
+        out,
+        "<text x=\"{middle}\" y=\"{}\" class=\"a c\">{}</text>",
+        HEIGHT - 8.0,
+        escape(&chart.x.label)
+    );
     let turned = f64::midpoint(TOP, bottom);
     let label = escape(&chart.y.label);
-    let _ = write!(out, "<text transform=\"translate(14 {turned}) rotate(-90)\" class=\"a c\">{label}</text>");
+    let _ = write!(
+        out,
+        "<text transform=\"translate(14 {turned}) rotate(-90)\" class=\"a c\">{label}</text>"
+    );
 }
 
 fn class(Style { color, is_dashed }: Style) -> String {
@@ -133,9 +158,15 @@ fn line(out: &mut String, chart: &Chart, series: &Series, (x, y): (&Map, &Map)) 
             && n > 1
             && !is_crowded
         {
-            let _ = write!(out, "<path class=\"e\" d=\"M{at:.1} {:.1}V{:.1}\"/>", y.place(low), y.place(high));
+            let _ = write!(
+                out,
+                "<path class=\"e\" d=\"M{at:.1} {:.1}V{:.1}\"/>",
+                y.place(low),
+                y.place(high)
+            );
         }
-        let _ = write!(out, "<circle class=\"m\" cx=\"{at:.1}\" cy=\"{height:.1}\" r=\"{radius}\">");
+        let _ =
+            write!(out, "<circle class=\"m\" cx=\"{at:.1}\" cy=\"{height:.1}\" r=\"{radius}\">");
         let _ = write!(out, "<title>{}</title></circle>", escape(&tip(chart, series, point)));
     }
     out.push_str("</g>");
@@ -151,7 +182,12 @@ fn tip(chart: &Chart, series: &Series, point: &Point) -> String {
 fn bars(chart: &Chart) -> String {
     let height = TOP + BAR * chart.n_points() as f64 + BOTTOM;
     let bottom = height - BOTTOM;
-    let longest = chart.series.iter().map(|series| series.name.chars().count().min(LONGEST_NAME)).max().unwrap_or(0);
+    let longest = chart
+        .series
+        .iter()
+        .map(|series| series.name.chars().count().min(LONGEST_NAME))
+        .max()
+        .unwrap_or(0);
     let left = 24.0 + 6.4 * longest as f64;
     let ends = chart.series.iter().flat_map(|series| &series.points).flat_map(Point::extent);
     let mut x = Map::new(&chart.y, ends.chain([0.0]), [left, WIDTH - RIGHT]);
@@ -161,7 +197,11 @@ fn bars(chart: &Chart) -> String {
     for (value, text) in x.ticks(&chart.y, 6) {
         let at = x.place(value);
         let _ = write!(out, "<path class=\"g\" d=\"M{at:.1} {TOP}V{bottom:.1}\"/>");
-        let _ = write!(out, "<text x=\"{at:.1}\" y=\"{:.1}\" class=\"t c\">{text}</text>", bottom + 16.0);
+        let _ = write!(
+            out,
+            "<text x=\"{at:.1}\" y=\"{:.1}\" class=\"t c\">{text}</text>",
+            bottom + 16.0
+        );
     }
     let mut top = TOP;
     for series in &chart.series {
@@ -181,15 +221,25 @@ fn bars(chart: &Chart) -> String {
     out
 }
 
-fn bar(out: &mut String, (chart, series): (&Chart, &Series), point: &Point, (x, left, top): (&Map, f64, f64)) {
+fn bar(
+    out: &mut String,
+    (chart, series): (&Chart, &Series),
+    point: &Point,
+    (x, left, top): (&Map, f64, f64),
+) {
     let (end, middle) = (x.place(point.y), top + BAR / 2.0);
     let mut name: String = series.name.chars().take(LONGEST_NAME).collect();
     if name.len() < series.name.len() {
         name.push('…');
     }
     let _ = write!(out, "<g class=\"{}\">", class(series.style));
-    let _ =
-        write!(out, "<text x=\"{}\" y=\"{:.1}\" class=\"t r n\">{}</text>", left - 6.0, middle + 4.0, escape(&name));
+    let _ = write!(
+        out,
+        "<text x=\"{}\" y=\"{:.1}\" class=\"t r n\">{}</text>",
+        left - 6.0,
+        middle + 4.0,
+        escape(&name)
+    );
     let (y, width, height) = (top + 4.0, (end - left).max(0.5), BAR - 8.0);
     let _ = write!(
         out,
@@ -199,7 +249,12 @@ fn bar(out: &mut String, (chart, series): (&Chart, &Series), point: &Point, (x, 
     if let Some((low, high, n)) = point.range
         && n > 1
     {
-        let _ = write!(out, "<path class=\"e\" d=\"M{:.1} {middle:.1}H{:.1}\"/>", x.place(low), x.place(high));
+        let _ = write!(
+            out,
+            "<path class=\"e\" d=\"M{:.1} {middle:.1}H{:.1}\"/>",
+            x.place(low),
+            x.place(high)
+        );
     }
     out.push_str("</g>");
 }

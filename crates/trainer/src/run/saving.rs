@@ -12,8 +12,8 @@ use crate::saver::Job;
 use crate::state::{self, RunState, Seconds};
 
 impl Run<'_> {
-    /// Saves in the background if it is time to. After the last rows of an epoch that is left until the epoch has ended,
-    /// so that whoever goes on from there need not read it again.
+    /// Saves in the background if it is time to. After the last rows of an epoch that is left until
+    /// the epoch has ended, so that whoever goes on from there need not read it again.
     pub(super) fn save_if_due(&mut self) -> Result<()> {
         let (step, every) = (self.totals.standing.step, self.config.checkpoint.every);
         let is_due = every.is_due(step, self.checkpointed.elapsed());
@@ -28,7 +28,9 @@ impl Run<'_> {
     pub(super) fn save(&mut self) -> Result<()> {
         let earlier = self.saver.finish();
         // The last step of an epoch may have been saved before it was known to be the last.
-        if self.saver.newest() == Some(self.totals.standing.step) && self.checkpointed_epochs == self.epochs_done {
+        if self.saver.newest() == Some(self.totals.standing.step)
+            && self.checkpointed_epochs == self.epochs_done
+        {
             return earlier;
         }
         self.hand_over()?;
@@ -37,10 +39,12 @@ impl Run<'_> {
 
     pub(super) fn hand_over(&mut self) -> Result<()> {
         let (step, since) = (self.totals.standing.step, Instant::now());
-        // A gradient of weights that overflows shows in no output of its step: it must not get into a checkpoint.
+        // A gradient of weights that overflows shows in no output of its step: it must not get into
+        // a checkpoint.
         self.learner.check_finite().map_err(|error| {
             let rows = 1..=self.totals.epoch.rows;
-            let (config, learner, last_checkpoint) = (self.config, &self.learner, self.saver.newest());
+            let (config, learner, last_checkpoint) =
+                (self.config, &self.learner, self.saver.newest());
             BatchPlace { config, learner, step, rows, last_checkpoint }.explain(error)
         })?;
         let tensors = state::capture(&self.learner, &self.online)
@@ -51,7 +55,11 @@ impl Run<'_> {
             "step {step}: state looked through and copied in {:.1} ms",
             1e3 * since.elapsed().as_secs_f64()
         );
-        self.saver.save(Job { checkpoint, best: self.best.map(|best| best.step), logs: self.dir.log_files()? });
+        self.saver.save(Job {
+            checkpoint,
+            best: self.best.map(|best| best.step),
+            logs: self.dir.log_files()?,
+        });
         (self.checkpointed, self.checkpointed_epochs) = (Instant::now(), self.epochs_done);
         self.save_wanted = false;
         Ok(())

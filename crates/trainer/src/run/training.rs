@@ -18,8 +18,8 @@ use crate::step::{Rates, StepReport};
 use crate::stop::Stop;
 
 impl Run<'_> {
-    /// All epochs that are left. Returns the stream of the last, standing after its training rows, if this process read
-    /// it.
+    /// All epochs that are left. Returns the stream of the last, standing after its training rows,
+    /// if this process read it.
     pub(super) fn train(&mut self) -> Result<Option<Box<dyn RecordSource>>> {
         let epochs = self.config.train.epochs;
         let progress = Progress::new(self.data.n_train().map(|n| n * u64::from(epochs)));
@@ -88,7 +88,9 @@ impl Run<'_> {
         }
         match self.save() {
             Ok(()) => {
-                tracing::info!("the state after step {step} is saved; --resume goes on once the rows can be read");
+                tracing::info!(
+                    "the state after step {step} is saved; --resume goes on once the rows can be read"
+                );
             }
             Err(unsaved) => tracing::warn!("the state after step {step} is lost: {unsaved:#}"),
         }
@@ -99,13 +101,16 @@ impl Run<'_> {
         let step = self.totals.standing.step + 1;
         let first_row = self.totals.epoch.rows + 1;
         let is_logged = step.is_multiple_of(self.config.train.log_every);
-        // Of one batch a window, and in no other step: so it costs nothing, and no state has to keep it.
+        // Of one batch a window, and in no other step: so it costs nothing, and no state has to
+        // keep it.
         let hot_share = if is_logged { self.learner.hot_share(batch) } else { None };
-        let report = self.learner.train(batch, Rates::at(&self.config.train, step)).map_err(|error| {
-            let rows = first_row..=first_row + batch.len() as u64 - 1;
-            let (config, learner, last_checkpoint) = (self.config, &self.learner, self.saver.newest());
-            BatchPlace { config, learner, step, rows, last_checkpoint }.explain(error)
-        })?;
+        let report =
+            self.learner.train(batch, Rates::at(&self.config.train, step)).map_err(|error| {
+                let rows = first_row..=first_row + batch.len() as u64 - 1;
+                let (config, learner, last_checkpoint) =
+                    (self.config, &self.learner, self.saver.newest());
+                BatchPlace { config, learner, step, rows, last_checkpoint }.explain(error)
+            })?;
         self.position = batch.end;
         self.take_note(batch, &report)?;
         progress.step(batch.len(), report.loss_sum / batch.len() as f64, report.stats.hot_rows);
@@ -119,7 +124,8 @@ impl Run<'_> {
     fn take_note(&mut self, batch: &Batch, report: &StepReport) -> Result<()> {
         let Self { learner, dir, totals, online, .. } = self;
         totals.add(report, batch.len());
-        let predictions = Predictions::with_loss_sum(learner.logits(), &batch.labels, report.loss_sum);
+        let predictions =
+            Predictions::with_loss_sum(learner.logits(), &batch.labels, report.loss_sum);
         let ended = online.add(predictions, &batch.days, totals.standing);
         ended.iter().try_for_each(|day| dir.log(day))
     }
@@ -157,7 +163,10 @@ impl Run<'_> {
         Ok(())
     }
 
-    pub(super) fn evaluate(&mut self, after_training: Option<Box<dyn RecordSource>>) -> Result<Evaluation> {
+    pub(super) fn evaluate(
+        &mut self,
+        after_training: Option<Box<dyn RecordSource>>,
+    ) -> Result<Evaluation> {
         // The last step may have been one to evaluate after.
         if let Some((step, evaluation)) = self.last_evaluation
             && step == self.totals.standing.step
@@ -173,7 +182,9 @@ impl Run<'_> {
         let test = self.data.test(EVAL_BATCH, after_training)?;
         let evaluation = evaluate(&mut self.learner, test, self.stop.flag())?;
         self.totals.evaluation += since.elapsed();
-        let Some((evaluation, PassEnd { end, bad_rows })) = evaluation else { return Err(self.interrupted()) };
+        let Some((evaluation, PassEnd { end, bad_rows })) = evaluation else {
+            return Err(self.interrupted());
+        };
         let quality = evaluation.quality;
         self.data.check_test_rows(end.n_rows)?;
         tell_bad_rows("test", end.n_rows, &bad_rows);
@@ -196,7 +207,11 @@ impl Totals {
     }
 
     /// The next batch; `None` at the end of the epoch, and where somebody asks to stop.
-    fn wait_for(&mut self, batches: &mut Prefetch, stop: &Stop) -> Result<Option<Batch>, ReadError> {
+    fn wait_for(
+        &mut self,
+        batches: &mut Prefetch,
+        stop: &Stop,
+    ) -> Result<Option<Batch>, ReadError> {
         if stop.is_requested() {
             return Ok(None);
         }

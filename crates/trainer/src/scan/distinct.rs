@@ -1,12 +1,13 @@
-//! How many different tokens each field has: counted exactly within a bound of memory, estimated beyond it.
+//! How many different tokens each field has: counted exactly within a bound of memory, estimated
+//! beyond it.
 
 use std::collections::HashSet;
 
 use ahash::RandomState;
 use datasketches::hll::{HllSketch, HllType};
 
-/// Bytes that a token of an exact set takes at most. The table of a set has 8/7 to 16/7 buckets of 5 bytes a token,
-/// and half as many more of them stand beside it while it grows.
+/// Bytes that a token of an exact set takes at most. The table of a set has 8/7 to 16/7 buckets of
+/// 5 bytes a token, and half as many more of them stand beside it while it grows.
 pub(super) const BYTES_PER_EXACT: u64 = 20;
 /// Registers of an estimate: 2 to this power, a byte each.
 const LG_REGISTERS: u8 = 16;
@@ -62,10 +63,12 @@ impl Distinct {
     /// From here on, the field of the most tokens is estimated.
     #[cold]
     fn give_up_largest(&mut self) {
-        let n_exact = |tokens: &Tokens| if let Tokens::Exact(tokens) = tokens { tokens.len() } else { 0 };
+        let n_exact =
+            |tokens: &Tokens| if let Tokens::Exact(tokens) = tokens { tokens.len() } else { 0 };
         let largest = self.fields.iter_mut().max_by_key(|tokens| n_exact(tokens));
         let Some(largest @ Tokens::Exact(_)) = largest else { return };
-        let mut sketch = HllSketch::new(LG_REGISTERS, HllType::Hll8).expect("as many registers as are possible");
+        let mut sketch =
+            HllSketch::new(LG_REGISTERS, HllType::Hll8).expect("as many registers as are possible");
         if let Tokens::Exact(tokens) = &*largest {
             for &token in tokens {
                 sketch.update(token);
@@ -80,7 +83,9 @@ impl Distinct {
         self.fields.iter().map(|tokens| match tokens {
             Tokens::Exact(tokens) => Count { n: tokens.len() as u64, is_exact: true },
             // Of the two estimates the one that does not depend on the order of the tokens.
-            Tokens::Estimated(sketch) => Count { n: sketch.composite_estimate().round() as u64, is_exact: false },
+            Tokens::Estimated(sketch) => {
+                Count { n: sketch.composite_estimate().round() as u64, is_exact: false }
+            }
         })
     }
 }

@@ -56,7 +56,13 @@ struct Field {
 
 impl Findings {
     /// `names` are those of the numeric columns, then those of the fields.
-    pub(super) fn new(tally: &Tally, format: &str, names: &[String], max_exact: u64, seconds: f64) -> Self {
+    pub(super) fn new(
+        tally: &Tally,
+        format: &str,
+        names: &[String],
+        max_exact: u64,
+        seconds: f64,
+    ) -> Self {
         let rows = tally.n_rows();
         let share = |part: u64| part as f64 / rows as f64;
         let positives = tally.parts.iter().map(|part| part.positives).sum();
@@ -74,13 +80,14 @@ impl Findings {
             max: column.range.map(|range| range[1]),
         });
         let counts = tally.distinct.counts();
-        let fields = tally.fields.iter().zip(of_fields).zip(counts).map(|((field, name), count)| Field {
-            name: name.clone(),
-            missing_share: share(field.missing),
-            values_per_row: share(field.values),
-            features: count.n + u64::from(field.missing > 0),
-            is_exact: count.is_exact,
-        });
+        let fields =
+            tally.fields.iter().zip(of_fields).zip(counts).map(|((field, name), count)| Field {
+                name: name.clone(),
+                missing_share: share(field.missing),
+                values_per_row: share(field.values),
+                features: count.n + u64::from(field.missing > 0),
+                is_exact: count.is_exact,
+            });
         let fields: Vec<_> = fields.collect();
         Self {
             format: format.to_owned(),
@@ -102,7 +109,10 @@ impl Findings {
         let mut lines = vec![
             ("format", self.format.clone()),
             ("rows", grouped(self.rows)),
-            ("positives", format!("{} ({:.3} %)", grouped(self.positives), 100.0 * self.positive_share)),
+            (
+                "positives",
+                format!("{} ({:.3} %)", grouped(self.positives), 100.0 * self.positive_share),
+            ),
         ];
         for part in &self.parts {
             if self.parts.len() > 1 {
@@ -124,16 +134,24 @@ impl Findings {
     }
 
     fn write_columns(&self, out: &mut String) {
-        let name_width = |names: &mut dyn Iterator<Item = &String>| names.map(|name| name.chars().count()).max();
-        let names = &mut self.numeric.iter().map(|it| &it.name).chain(self.fields.iter().map(|it| &it.name));
+        let name_width =
+            |names: &mut dyn Iterator<Item = &String>| names.map(|name| name.chars().count()).max();
+        let names = &mut self
+            .numeric
+            .iter()
+            .map(|it| &it.name)
+            .chain(self.fields.iter().map(|it| &it.name));
         let width = name_width(names).unwrap_or(0).max("numeric".len());
         // Writing to a string can't fail.
         if !self.numeric.is_empty() {
             let _ = writeln!(out, "\n{:width$}  missing           min           max", "numeric");
         }
         for column in &self.numeric {
-            let number = |number: Option<f64>| number.map_or_else(|| "none".to_owned(), |number| number.to_string());
-            let (missing, [min, max]) = (100.0 * column.missing_share, [column.min, column.max].map(number));
+            let number = |number: Option<f64>| {
+                number.map_or_else(|| "none".to_owned(), |number| number.to_string())
+            };
+            let (missing, [min, max]) =
+                (100.0 * column.missing_share, [column.min, column.max].map(number));
             let _ = writeln!(out, "{:width$}  {missing:5.1} %  {min:>12}  {max:>12}", column.name);
         }
         if !self.fields.is_empty() {
@@ -143,7 +161,11 @@ impl Findings {
             let about = if field.is_exact { "" } else { "  estimated" };
             let (missing, n_features) = (100.0 * field.missing_share, grouped(field.features));
             let per_row = field.values_per_row;
-            let _ = writeln!(out, "{:width$}  {missing:5.1} %  {per_row:12.3}  {n_features:>12}{about}", field.name);
+            let _ = writeln!(
+                out,
+                "{:width$}  {missing:5.1} %  {per_row:12.3}  {n_features:>12}{about}",
+                field.name
+            );
         }
         if self.fields.iter().any(|field| !field.is_exact) {
             let (error, limit) = (100.0 * self.standard_error, grouped(self.max_exact));
@@ -154,7 +176,10 @@ impl Findings {
             );
         }
         if self.fields.iter().any(|field| field.missing_share > 0.0) {
-            let _ = writeln!(out, "a missing value is a feature of its field, and counted as one where it occurs");
+            let _ = writeln!(
+                out,
+                "a missing value is a feature of its field, and counted as one where it occurs"
+            );
         }
     }
 }

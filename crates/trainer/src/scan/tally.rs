@@ -58,7 +58,8 @@ impl Tally {
     pub(super) fn add(&mut self, record: &Record) {
         self.parts.last_mut().expect("a part was started").add(record);
         let integers = record.integers.iter().map(|integer| integer.map(|integer| integer as f64));
-        let dense = record.dense.iter().map(|&number| (!number.is_nan()).then_some(f64::from(number)));
+        let dense =
+            record.dense.iter().map(|&number| (!number.is_nan()).then_some(f64::from(number)));
         for (column, number) in self.numeric.iter_mut().zip(integers.chain(dense)) {
             column.add(number);
         }
@@ -102,6 +103,7 @@ impl NumericTally {
             self.missing += 1;
             return;
         };
-        self.range = Some(self.range.map_or([number; 2], |[low, high]| [low.min(number), high.max(number)]));
+        self.range =
+            Some(self.range.map_or([number; 2], |[low, high]| [low.min(number), high.max(number)]));
     }
 }

@@ -1,10 +1,12 @@
 //! `[embedding.cafe]` and `[embedding.cafe_plus]` to the settings of the embeddings.
 
-use cafe_core::{CafePlusSettings, CafeSettings, Medium, PaperData, RowFormat, UnifiedSettings, VictimPolicy};
+use cafe_core::{
+    CafePlusSettings, CafeSettings, Medium, PaperData, RowFormat, UnifiedSettings, VictimPolicy,
+};
 
 use crate::config::{
-    CafePlusTable, CafeTable, Cold, EmbeddingConfig, HotRows, HotRule, Importance, Signs, Sketches, SlotLayout,
-    UnifiedTable, Victim,
+    CafePlusTable, CafeTable, Cold, EmbeddingConfig, HotRows, HotRule, Importance, Signs, Sketches,
+    SlotLayout, UnifiedTable, Victim,
 };
 
 /// The paper's settings for the data and the ratio.
@@ -18,7 +20,12 @@ pub(super) fn paper(data_format: &str, ratio: f64) -> CafeSettings {
 }
 
 /// The paper's settings, where the configuration says nothing else.
-pub(super) fn settings(embedding: &EmbeddingConfig, paper: CafeSettings, format: RowFormat, seed: u64) -> CafeSettings {
+pub(super) fn settings(
+    embedding: &EmbeddingConfig,
+    paper: CafeSettings,
+    format: RowFormat,
+    seed: u64,
+) -> CafeSettings {
     let table = &embedding.cafe;
     let preset = if table.rule == Some(HotRule::Quota) { paper.under_quota() } else { paper };
     CafeSettings {
@@ -117,8 +124,10 @@ pub(super) fn plus_settings(
     format: RowFormat,
     seed: u64,
 ) -> CafePlusSettings {
-    let preset = CafePlusSettings { shared_share: paper.shared_share, ..CafePlusSettings::paper(ratio) };
-    let CafePlusTable { shared_share, filter_share, slots, importance: measure, growth } = table.clone();
+    let preset =
+        CafePlusSettings { shared_share: paper.shared_share, ..CafePlusSettings::paper(ratio) };
+    let CafePlusTable { shared_share, filter_share, slots, importance: measure, growth } =
+        table.clone();
     CafePlusSettings {
         shared_share: shared_share.unwrap_or(preset.shared_share),
         filter_share: filter_share.unwrap_or(preset.filter_share),
@@ -149,14 +158,21 @@ fn rule(table: &CafeTable, preset: cafe_core::HotRule) -> cafe_core::HotRule {
         cafe_core::HotRule::Threshold => HYSTERESIS,
     };
     let hysteresis = table.hysteresis.unwrap_or(preset_hysteresis);
-    let is_quota = table.rule.map_or(preset != cafe_core::HotRule::Threshold, |rule| rule == HotRule::Quota);
+    let is_quota =
+        table.rule.map_or(preset != cafe_core::HotRule::Threshold, |rule| rule == HotRule::Quota);
     if is_quota { cafe_core::HotRule::Quota { hysteresis } } else { cafe_core::HotRule::Threshold }
 }
 
 fn layout(table: &CafeTable, preset: cafe_core::SlotLayout) -> cafe_core::SlotLayout {
     let rows_per_bucket = table.rows_per_bucket.unwrap_or(preset.rows_per_bucket());
-    let is_full = table.slot_layout.map_or(preset == cafe_core::SlotLayout::Full, |layout| layout == SlotLayout::Full);
-    if is_full { cafe_core::SlotLayout::Full } else { cafe_core::SlotLayout::Compact { rows_per_bucket } }
+    let is_full = table
+        .slot_layout
+        .map_or(preset == cafe_core::SlotLayout::Full, |layout| layout == SlotLayout::Full);
+    if is_full {
+        cafe_core::SlotLayout::Full
+    } else {
+        cafe_core::SlotLayout::Compact { rows_per_bucket }
+    }
 }
 
 fn victim(victim: Victim) -> VictimPolicy {

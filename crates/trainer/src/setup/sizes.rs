@@ -3,10 +3,11 @@
 use std::fmt::Debug;
 
 use cafe_core::{
-    AdaConfig, AdaEmbedding, CafeConfig, CafeEmbedding, CafePlusConfig, CafePlusEmbedding, Embedding, FeatureCounts,
-    FieldKind, FieldRows, FrequencyConfig, FrequencyEmbedding, FullEmbedding, Hash2Config, Hash2Embedding,
-    HashedConfig, HashedEmbedding, HotRule, MdeConfig, MdeEmbedding, OfflineConfig, OfflineEmbedding, QrConfig,
-    QrEmbedding, RowFormat, RowOptimizer, Signs, UnifiedConfig, UnifiedEmbedding, UnifiedSettings,
+    AdaConfig, AdaEmbedding, CafeConfig, CafeEmbedding, CafePlusConfig, CafePlusEmbedding,
+    Embedding, FeatureCounts, FieldKind, FieldRows, FrequencyConfig, FrequencyEmbedding,
+    FullEmbedding, Hash2Config, Hash2Embedding, HashedConfig, HashedEmbedding, HotRule, MdeConfig,
+    MdeEmbedding, OfflineConfig, OfflineEmbedding, QrConfig, QrEmbedding, RowFormat, RowOptimizer,
+    Signs, UnifiedConfig, UnifiedEmbedding, UnifiedSettings,
 };
 
 use crate::report::{bytes, grouped};
@@ -45,7 +46,8 @@ pub trait Sizes: Debug + Send + Sync {
         self.field_rows(field).0 * row_bytes
     }
 
-    /// Whether it wants to know how often each feature occurs, from a pass over the training rows beforehand.
+    /// Whether it wants to know how often each feature occurs, from a pass over the training rows
+    /// beforehand.
     fn wants_counts(&self) -> bool {
         false
     }
@@ -196,7 +198,10 @@ impl Sizes for Hash2Config {
     }
 
     fn lines(&self) -> Vec<(&'static str, String)> {
-        vec![("hash rows", rows_line(Sizes::n_rows(self), self.format.row_bytes(self.dim)) + ", two a feature")]
+        vec![(
+            "hash rows",
+            rows_line(Sizes::n_rows(self), self.format.row_bytes(self.dim)) + ", two a feature",
+        )]
     }
 
     fn field_rows(&self, field: usize) -> (u64, String) {
@@ -218,7 +223,11 @@ impl Sizes for QrConfig {
     }
 
     fn lines(&self) -> Vec<(&'static str, String)> {
-        vec![("rows", rows_line(Sizes::n_rows(self), self.format.row_bytes(self.dim)) + ", of remainders + quotients")]
+        vec![(
+            "rows",
+            rows_line(Sizes::n_rows(self), self.format.row_bytes(self.dim))
+                + ", of remainders + quotients",
+        )]
     }
 
     fn field_rows(&self, field: usize) -> (u64, String) {
@@ -243,9 +252,10 @@ impl Sizes for MdeConfig {
     }
 
     fn lines(&self) -> Vec<(&'static str, String)> {
-        let (rows, projections) = (0..self.features.len()).fold((0, 0), |(rows, projections), field| {
-            (rows + self.rows_bytes(field), projections + self.projection_bytes(field))
-        });
+        let (rows, projections) =
+            (0..self.features.len()).fold((0, 0), |(rows, projections), field| {
+                (rows + self.rows_bytes(field), projections + self.projection_bytes(field))
+            });
         vec![
             (
                 "rows",
@@ -288,8 +298,17 @@ impl Sizes for AdaConfig {
 
     fn lines(&self) -> Vec<(&'static str, String)> {
         vec![
-            ("rows", rows_line(self.n_rows as u64, self.format.row_bytes(self.dim)) + ", for features of any field"),
-            ("statistics", bytes(self.embedding_bytes() - self.n_rows as u64 * self.format.row_bytes(self.dim))),
+            (
+                "rows",
+                rows_line(self.n_rows as u64, self.format.row_bytes(self.dim))
+                    + ", for features of any field",
+            ),
+            (
+                "statistics",
+                bytes(
+                    self.embedding_bytes() - self.n_rows as u64 * self.format.row_bytes(self.dim),
+                ),
+            ),
         ]
     }
 
@@ -354,15 +373,22 @@ impl Sizes for UnifiedConfig {
             Signs::Row => ", with a sign each",
             Signs::Coordinate => ", with a sign for each value",
         };
-        let hashed = if n_hashes == 1 { "one".to_owned() } else { format!("the sum of {n_hashes}") };
+        let hashed =
+            if n_hashes == 1 { "one".to_owned() } else { format!("the sum of {n_hashes}") };
         let fields = if field_rows { ", plus the row of its field" } else { "" };
         let mut lines = vec![
-            ("rows", rows_line(self.n_rows, self.format.row_bytes(self.dim)) + ", shared by all fields"),
+            (
+                "rows",
+                rows_line(self.n_rows, self.format.row_bytes(self.dim)) + ", shared by all fields",
+            ),
             ("a feature is", format!("{hashed} of them{signs}{fields}")),
         ];
         if let Some(own) = self.own_rows {
             let (n, bytes) = (grouped(own.n_slots()), bytes(own.bytes(self.format)));
-            lines.push(("own rows", format!("{n} of {} values, claimed at first sight, {bytes}", own.width)));
+            lines.push((
+                "own rows",
+                format!("{n} of {} values, claimed at first sight, {bytes}", own.width),
+            ));
         }
         lines
     }
@@ -390,16 +416,22 @@ impl Sizes for CafePlusConfig {
     }
 
     fn lines(&self) -> Vec<(&'static str, String)> {
-        let (main, filter) = (grouped(self.n_main_buckets as u64), grouped(self.n_filter_buckets as u64));
+        let (main, filter) =
+            (grouped(self.n_main_buckets as u64), grouped(self.n_filter_buckets as u64));
         let slots = self.settings.slots;
-        let sketch =
-            format!("{main} buckets, a filter of {filter}, {slots} slots each, {}", bytes(self.sketch_bytes()));
+        let sketch = format!(
+            "{main} buckets, a filter of {filter}, {slots} slots each, {}",
+            bytes(self.sketch_bytes())
+        );
         let row_bytes = self.settings.format.row_bytes(self.dim);
         let mut lines = vec![("sketch", sketch)];
         lines.extend(tier_lines(self.n_hot as u64, self.n_rows(), self.n_own_rows(), row_bytes));
         lines.push((
             "hot from",
-            format!("a score that adapts; weights grow by {} a field and batch", self.settings.growth),
+            format!(
+                "a score that adapts; weights grow by {} a field and batch",
+                self.settings.growth
+            ),
         ));
         lines
     }
@@ -435,13 +467,19 @@ impl Sizes for CafeConfig {
         );
         let from = match self.rule {
             HotRule::Threshold => format!("score {}", self.threshold),
-            HotRule::Quota { .. } => format!("a score that uses all hot rows, at least {}", self.threshold),
+            HotRule::Quota { .. } => {
+                format!("a score that uses all hot rows, at least {}", self.threshold)
+            }
         };
-        let sketch = format!("{n_buckets} buckets of {} slots, {}", self.slots, bytes(self.sketch_bytes()));
+        let sketch =
+            format!("{n_buckets} buckets of {} slots, {}", self.slots, bytes(self.sketch_bytes()));
         let mut lines = vec![("sketch", sketch)];
         lines.extend(tier_lines(self.n_hot as u64, self.n_rows(), self.n_own_rows(), row_bytes));
         if self.n_unified > 0 {
-            lines.push(("of these", rows_line(self.n_unified, row_bytes) + ", shared by all fields"));
+            lines.push((
+                "of these",
+                rows_line(self.n_unified, row_bytes) + ", shared by all fields",
+            ));
         }
         lines.push(("hot from", format!("{from}; {decay}")));
         lines

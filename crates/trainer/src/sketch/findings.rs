@@ -33,12 +33,14 @@ pub(crate) struct AtEnd {
     pub(crate) seed: u64,
     /// The share of them that is held.
     pub(crate) recall: f64,
-    /// What is proven of the probability that the least frequent of them is held; null if nothing is.
+    /// What is proven of the probability that the least frequent of them is held; null if nothing
+    /// is.
     pub(crate) bound: Option<f64>,
 }
 
-/// How many of the most frequent features of an eighth of a stream are among as many of the highest scores, within that
-/// eighth, where others are frequent in every eighth. (Held they nearly all are: what is at stake is who has the scores.)
+/// How many of the most frequent features of an eighth of a stream are among as many of the highest
+/// scores, within that eighth, where others are frequent in every eighth. (Held they nearly all
+/// are: what is at stake is who has the scores.)
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(crate) struct Drift {
     pub(crate) slots: usize,
@@ -62,11 +64,14 @@ pub(crate) struct Speed {
 }
 
 impl Findings {
-    /// Those in `dir`, where a sweep was told to write them to `sketch.json`; `None` if there are none.
+    /// Those in `dir`, where a sweep was told to write them to `sketch.json`; `None` if there are
+    /// none.
     pub(crate) fn read(dir: &Path) -> Result<Option<Self>> {
         let path = dir.join("sketch.json");
         let Ok(text) = std::fs::read_to_string(&path) else { return Ok(None) };
-        serde_json::from_str(&text).map(Some).with_context(|| format!("{}: damaged", path.display()))
+        serde_json::from_str(&text)
+            .map(Some)
+            .with_context(|| format!("{}: damaged", path.display()))
     }
 
     /// Tables of means over the streams.
@@ -79,7 +84,9 @@ impl Findings {
              share of the {top} most frequent features that are held, and what is proven:\n",
             seeds.len()
         );
-        push_table(&mut text, &memory_heads(), |slots, column| self.recall_cell(slots, MEMORIES[column]));
+        push_table(&mut text, &memory_heads(), |slots, column| {
+            self.recall_cell(slots, MEMORIES[column])
+        });
         let _ = writeln!(
             text,
             "\nother features are frequent in each eighth of a stream; share of the top of the last one that is among as\n\
@@ -89,12 +96,15 @@ impl Findings {
         let heads = ["no decay", "halved 4 times an eighth"].map(str::to_owned);
         push_table(&mut text, &heads, |slots, column| self.drift_cell(slots, column == 1));
         text += "\nmillion observes and estimates a second, one thread:\n";
-        push_table(&mut text, &memory_heads(), |slots, column| self.speed_cell(slots, MEMORIES[column]));
+        push_table(&mut text, &memory_heads(), |slots, column| {
+            self.speed_cell(slots, MEMORIES[column])
+        });
         text
     }
 
     fn recall_cell(&self, slots: usize, bytes: usize) -> String {
-        let of_size: Vec<_> = self.recall.iter().filter(|it| (it.slots, it.bytes) == (slots, bytes)).collect();
+        let of_size: Vec<_> =
+            self.recall.iter().filter(|it| (it.slots, it.bytes) == (slots, bytes)).collect();
         let recall = mean(of_size.iter().map(|it| it.recall));
         match of_size.first().and_then(|it| it.bound) {
             // Less is proven, but says nothing.
@@ -105,7 +115,10 @@ impl Findings {
 
     fn drift_cell(&self, slots: usize, decay: bool) -> String {
         let start = self.observations as usize / EIGHTHS * (EIGHTHS - 1);
-        let of_size = self.drift.iter().filter(|it| (it.slots, it.decay) == (slots, decay) && it.observations > start);
+        let of_size = self
+            .drift
+            .iter()
+            .filter(|it| (it.slots, it.decay) == (slots, decay) && it.observations > start);
         format!("{:.3}", mean(of_size.map(|it| it.recall)))
     }
 

@@ -57,13 +57,15 @@ fn zeta(n: u64, z: f64) -> f64 {
     head + integral + 0.5 * (to.powf(-z) - from.powf(-z))
 }
 
-/// The `n` ranks that occur most often, from the most frequent on and those of equal counts by rank; fewer if no more
-/// occur.
+/// The `n` ranks that occur most often, from the most frequent on and those of equal counts by
+/// rank; fewer if no more occur.
 pub(super) fn top(ranks: &[u32], n: usize) -> Vec<u32> {
     let mut sorted = ranks.to_vec();
     sorted.sort_unstable();
-    let mut counts: Vec<_> =
-        sorted.chunk_by(|a, b| a == b).map(|same| (std::cmp::Reverse(same.len()), same[0])).collect();
+    let mut counts: Vec<_> = sorted
+        .chunk_by(|a, b| a == b)
+        .map(|same| (std::cmp::Reverse(same.len()), same[0]))
+        .collect();
     counts.sort_unstable();
     counts.truncate(n);
     counts.into_iter().map(|(_, rank)| rank).collect()
@@ -87,7 +89,10 @@ mod tests {
         for rank in [1, 2, 10, 100] {
             let expected = streams.share(rank) * streams.observations as f64;
             let found = ranks.iter().filter(|&&other| u64::from(other) + 1 == rank).count() as f64;
-            assert!((found - expected).abs() < 5.0 * expected.sqrt(), "{rank}: {found}, not {expected}");
+            assert!(
+                (found - expected).abs() < 5.0 * expected.sqrt(),
+                "{rank}: {found}, not {expected}"
+            );
         }
         let total: f64 = (1..=1000).map(|rank| streams.share(rank)).sum();
         assert!((total - 1.0).abs() < 1e-12, "{total}");
@@ -98,7 +103,11 @@ mod tests {
     fn long_sums_are_right() {
         for z in [0.5, 1.0, 1.1, 3.0] {
             let sum: f64 = (1..=3_000_000_u64).rev().map(|rank| (rank as f64).powf(-z)).sum();
-            assert!((zeta(3_000_000, z) / sum - 1.0).abs() < 1e-12, "{z}: {} {sum}", zeta(3_000_000, z));
+            assert!(
+                (zeta(3_000_000, z) / sum - 1.0).abs() < 1e-12,
+                "{z}: {} {sum}",
+                zeta(3_000_000, z)
+            );
         }
     }
 }

@@ -13,7 +13,8 @@ use super::stream::{Streams, feature_id, top};
 /// Slots a bucket.
 pub(super) const SLOTS: [usize; 4] = [4, 8, 16, 32];
 /// Bytes of a sketch, all of them whole buckets of every kind.
-pub(super) const MEMORIES: [usize; 6] = [12 << 10, 24 << 10, 48 << 10, 96 << 10, 192 << 10, 384 << 10];
+pub(super) const MEMORIES: [usize; 6] =
+    [12 << 10, 24 << 10, 48 << 10, 96 << 10, 192 << 10, 384 << 10];
 /// Bytes of a sketch while features change.
 pub(super) const DRIFT_BYTES: usize = 96 << 10;
 /// After each of these parts of a stream other features are popular.
@@ -33,7 +34,8 @@ type Observations = Vec<(FeatureId, f32)>;
 
 /// Measures every size on every stream.
 pub(super) fn sweep(streams: &Streams) -> Result<Findings> {
-    let sizes: Vec<Size> = SLOTS.iter().flat_map(|&slots| MEMORIES.map(|bytes| (slots, bytes))).collect();
+    let sizes: Vec<Size> =
+        SLOTS.iter().flat_map(|&slots| MEMORIES.map(|bytes| (slots, bytes))).collect();
     let mut times = vec![Times::default(); sizes.len()];
     let (mut recall, mut drift) = (Vec::new(), Vec::new());
     for seed in 0..streams.n_seeds {
@@ -51,11 +53,22 @@ pub(super) fn sweep(streams: &Streams) -> Result<Findings> {
     }
     let Streams { skew, features, observations, n_seeds } = *streams;
     let n_observed = (observations * n_seeds) as f64;
-    let speed = sizes.iter().zip(times).map(|(&size, times)| times.speed(size, n_observed)).collect();
-    Ok(Findings { format: 1, skew, features, observations, seeds: (0..n_seeds).collect(), recall, drift, speed })
+    let speed =
+        sizes.iter().zip(times).map(|(&size, times)| times.speed(size, n_observed)).collect();
+    Ok(Findings {
+        format: 1,
+        skew,
+        features,
+        observations,
+        seeds: (0..n_seeds).collect(),
+        recall,
+        drift,
+        speed,
+    })
 }
 
-/// An empty sketch. A newcomer always finds room, as the theory has it; nobody owns a row that could be spared.
+/// An empty sketch. A newcomer always finds room, as the theory has it; nobody owns a row that
+/// could be spared.
 fn sketch((slots, bytes): Size, seed: u64) -> HotSketch {
     let n_buckets = bytes / HotSketch::SLOT_BYTES / slots;
     HotSketch::new(SketchConfig { n_buckets, slots, victim: VictimPolicy::Lightest, seed })
@@ -66,8 +79,8 @@ fn held(sketch: &HotSketch, top: &[FeatureId]) -> f64 {
     top.iter().filter(|&&id| sketch.get(id).is_some()).count() as f64 / top.len() as f64
 }
 
-/// The share of `top` that is among as many features of the highest scores: who would own the rows, if there were that
-/// many.
+/// The share of `top` that is among as many features of the highest scores: who would own the rows,
+/// if there were that many.
 fn heaviest(sketch: &HotSketch, top: &[FeatureId]) -> f64 {
     let mut all: Vec<_> = sketch.iter().collect();
     all.sort_unstable_by(|a, b| b.score.total_cmp(&a.score).then(a.id.cmp(&b.id)));
@@ -86,7 +99,8 @@ impl Times {
     fn speed(self, (slots, bytes): Size, n: f64) -> Speed {
         // No clock is finer; a rate that is infinite could not be written.
         let per_second = |time: Duration| n / time.as_secs_f64().max(1e-9);
-        let (observe_per_second, estimate_per_second) = (per_second(self.observing), per_second(self.estimating));
+        let (observe_per_second, estimate_per_second) =
+            (per_second(self.observing), per_second(self.estimating));
         Speed { slots, bytes, observe_per_second, estimate_per_second }
     }
 }
@@ -110,7 +124,8 @@ impl Steady {
         Self { seed, pairs, top, skew: streams.skew, last_share }
     }
 
-    /// What a sketch holds at the end; `times` grows by what that took, and estimates of every observation.
+    /// What a sketch holds at the end; `times` grows by what that took, and estimates of every
+    /// observation.
     fn recall(&self, (slots, bytes): Size, times: &mut Times) -> AtEnd {
         let mut sketch = sketch((slots, bytes), self.seed);
         let started = Instant::now();
@@ -118,7 +133,14 @@ impl Steady {
         times.observing += started.elapsed();
         self.estimate(&sketch, times);
         let bound = self.bound(sketch.config());
-        AtEnd { slots, bytes, top: self.top.len(), seed: self.seed, recall: held(&sketch, &self.top), bound }
+        AtEnd {
+            slots,
+            bytes,
+            top: self.top.len(),
+            seed: self.seed,
+            recall: held(&sketch, &self.top),
+            bound,
+        }
     }
 
     fn estimate(&self, sketch: &HotSketch, times: &mut Times) {
@@ -136,7 +158,8 @@ impl Steady {
         }
     }
 
-    /// The better bound, if there is one, on the probability that the last of the top is held. The others' are higher.
+    /// The better bound, if there is one, on the probability that the last of the top is held. The
+    /// others' are higher.
     fn bound(&self, SketchConfig { n_buckets, slots, .. }: SketchConfig) -> Option<f64> {
         let (share, skew) = (self.last_share.min(1.0), self.skew);
         if share <= 0.0 {
@@ -144,7 +167,11 @@ impl Steady {
         }
         let of_any = theory::hold_probability(share, n_buckets, slots);
         let has_zipf_bound = skew > 1.0 && n_buckets >= 6;
-        let of_zipf = if has_zipf_bound { theory::hold_probability_zipf(share, skew, n_buckets, slots) } else { 0.0 };
+        let of_zipf = if has_zipf_bound {
+            theory::hold_probability_zipf(share, skew, n_buckets, slots)
+        } else {
+            0.0
+        };
         Some(of_any.max(of_zipf)).filter(|&bound| bound > 0.0)
     }
 }
@@ -155,8 +182,8 @@ struct Part {
     top: Vec<FeatureId>,
 }
 
-/// The stream in which each rank is another feature in every eighth. There are fewer parts where there is nothing in
-/// them.
+/// The stream in which each rank is another feature in every eighth. There are fewer parts where
+/// there is nothing in them.
 fn drifting(ranks: &[u32], seed: u64) -> Vec<Part> {
     let ends = (0..=EIGHTHS).map(|eighth| ranks.len() * eighth / EIGHTHS).collect::<Vec<_>>();
     let parts = ends.windows(2).zip(0_u64..).map(|(ends, eighth)| {
@@ -168,7 +195,8 @@ fn drifting(ranks: &[u32], seed: u64) -> Vec<Part> {
     parts.filter(|part| !part.pairs.is_empty()).collect()
 }
 
-/// What a sketch that sees the parts one after the other finds of the top of each, while it goes on and at its end.
+/// What a sketch that sees the parts one after the other finds of the top of each, while it goes on
+/// and at its end.
 fn recall_of_parts(parts: &[Part], seed: u64, slots: usize, decay: bool) -> Vec<Drift> {
     let bytes = DRIFT_BYTES;
     let mut sketch = sketch((slots, bytes), seed);
@@ -210,17 +238,28 @@ mod tests {
             let seeds: Vec<_> = seeds.collect();
             for slots in SLOTS {
                 let of_memory = MEMORIES.map(|bytes| {
-                    let found: Vec<_> =
-                        seeds.iter().map(|it| it.recall((slots, bytes), &mut Times::default())).collect();
+                    let found: Vec<_> = seeds
+                        .iter()
+                        .map(|it| it.recall((slots, bytes), &mut Times::default()))
+                        .collect();
                     let recall = mean(found.iter().map(|it| it.recall));
                     for bound in found.iter().filter_map(|it| it.bound) {
-                        assert!(bound <= recall, "{skew}, {slots} slots, {bytes} B: {recall} < {bound}");
+                        assert!(
+                            bound <= recall,
+                            "{skew}, {slots} slots, {bytes} B: {recall} < {bound}"
+                        );
                         proven += 1;
                     }
                     recall
                 });
-                assert!(of_memory.iter().all(|recall| (0.0..=1.0).contains(recall)), "{of_memory:?}");
-                assert!(of_memory.is_sorted(), "more memory holds more: {skew}, {slots} slots: {of_memory:?}");
+                assert!(
+                    of_memory.iter().all(|recall| (0.0..=1.0).contains(recall)),
+                    "{of_memory:?}"
+                );
+                assert!(
+                    of_memory.is_sorted(),
+                    "more memory holds more: {skew}, {slots} slots: {of_memory:?}"
+                );
             }
         }
         assert!(proven > 100, "{proven} bounds");
@@ -237,7 +276,12 @@ mod tests {
                 let points = found.drift.iter().filter(|it| (it.slots, it.decay) == (slots, decay));
                 mean(points.filter(|it| it.observations > 350_000).map(|it| it.recall))
             };
-            assert!(last(true) > last(false) + 0.2, "{slots} slots: {} with, {} without", last(true), last(false));
+            assert!(
+                last(true) > last(false) + 0.2,
+                "{slots} slots: {} with, {} without",
+                last(true),
+                last(false)
+            );
         }
     }
 
@@ -247,14 +291,18 @@ mod tests {
         let streams = Streams { skew: 1.3, features: 1000, observations: 8000, n_seeds: 1 };
         let parts = drifting(&streams.ranks(0).expect("a distribution"), 0);
         let found = recall_of_parts(&parts[..1], 0, 32, false);
-        assert_eq!(found.iter().map(|it| it.observations).collect::<Vec<_>>(), [250, 500, 750, 1000]);
+        assert_eq!(
+            found.iter().map(|it| it.observations).collect::<Vec<_>>(),
+            [250, 500, 750, 1000]
+        );
         assert_eq!((found[3].recall, found[3].top), (1.0, parts[0].top.len()));
         assert!(found[0].recall < found[3].recall, "not all have come yet: {found:?}");
     }
 
     #[test]
     fn a_stream_may_be_as_short_as_one() {
-        let found = sweep(&Streams { skew: 0.9, features: 1, observations: 1, n_seeds: 1 }).expect("a distribution");
+        let found = sweep(&Streams { skew: 0.9, features: 1, observations: 1, n_seeds: 1 })
+            .expect("a distribution");
         assert!(found.recall.iter().all(|it| (it.recall, it.top) == (1.0, 1)), "{found:?}");
         assert_eq!(found.drift.len(), 2 * SLOTS.len() * POINTS);
         assert!(found.text().lines().all(|line| !line.contains("NaN")), "{}", found.text());

@@ -1,4 +1,5 @@
-//! What is to be run and where, what is there already, what can't be, and how much memory each run takes.
+//! What is to be run and where, what is there already, what can't be, and how much memory each run
+//! takes.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -58,7 +59,13 @@ impl Plan {
             let dir = out.join(&name);
             let (fate, peak) = fate(&config, &dir)?;
             config.name.clone_from(&point.name);
-            let entry = SweepEntry { name: point.name, study: point.study, dir: name, fate, settings: lines(&id) };
+            let entry = SweepEntry {
+                name: point.name,
+                study: point.study,
+                dir: name,
+                fate,
+                settings: lines(&id),
+            };
             runs.push(Planned { entry, dir, peak, config, may_lack_cache });
         }
         let file = spec.file().display().to_string();
@@ -72,7 +79,11 @@ impl Plan {
 
     /// Directories of the runs that have one.
     pub(super) fn dirs(&self) -> Vec<PathBuf> {
-        self.runs.iter().filter(|run| run.entry.fate == Fate::Done).map(|run| run.dir.clone()).collect()
+        self.runs
+            .iter()
+            .filter(|run| run.entry.fate == Fate::Done)
+            .map(|run| run.dir.clone())
+            .collect()
     }
 
     pub(super) fn record(&self) -> SweepRecord {
@@ -82,7 +93,10 @@ impl Plan {
 
     pub(super) fn summary(&self) -> String {
         let count = |is: fn(&Fate) -> bool| self.entries().filter(|entry| is(&entry.fate)).count();
-        let (done, not) = (count(|fate| *fate == Fate::Done), count(|fate| matches!(fate, Fate::NotApplicable(_))));
+        let (done, not) = (
+            count(|fate| *fate == Fate::Done),
+            count(|fate| matches!(fate, Fate::NotApplicable(_))),
+        );
         let waiting = count(|fate| *fate == Fate::Waiting);
         format!("{} runs: {done} are there, {not} can't be, {waiting} to go", self.runs.len())
     }
@@ -99,11 +113,15 @@ impl Plan {
         })
     }
 
-    /// Builds the caches that runs will read, once, before they start side by side. Where there is no place for one that
-    /// nobody asked for, runs go without.
+    /// Builds the caches that runs will read, once, before they start side by side. Where there is
+    /// no place for one that nobody asked for, runs go without.
     pub(super) fn build_caches(&mut self) -> Result<()> {
         let mut built: BTreeMap<String, bool> = BTreeMap::new();
-        for run in self.runs.iter_mut().filter(|run| run.entry.fate == Fate::Waiting && run.config.data.cache) {
+        for run in self
+            .runs
+            .iter_mut()
+            .filter(|run| run.entry.fate == Fate::Waiting && run.config.data.cache)
+        {
             let data = toml::to_string(&run.config.data)?;
             let is_there = match built.get(&data) {
                 Some(is_there) => *is_there,
@@ -144,7 +162,8 @@ fn resolve(base: &Path, points: Vec<Point>) -> Result<Vec<Resolved>, ConfigError
         let plain = match Config::load(base, &point.overrides) {
             Ok(config) => config,
             Err(ConfigError::Invalid { problems: of_run }) => {
-                problems.extend(of_run.into_iter().map(|problem| format!("{}: {problem}", point.name)));
+                problems
+                    .extend(of_run.into_iter().map(|problem| format!("{}: {problem}", point.name)));
                 continue;
             }
             Err(error) => return Err(error),
@@ -196,14 +215,18 @@ fn fate(config: &Config, dir: &Path) -> Result<(Fate, u64)> {
     match check_memory(config, &plan, &setup::model_config(config)?) {
         Ok(peak) => Ok((Fate::Waiting, peak)),
         // What there is not now there may be when its turn comes, but not more than all.
-        Err(error) if config.max_memory.is_none() && memory::total().is_none_or(|all| error.needed <= all) => {
+        Err(error)
+            if config.max_memory.is_none()
+                && memory::total().is_none_or(|all| error.needed <= all) =>
+        {
             Ok((Fate::Waiting, error.needed))
         }
         Err(error) => Ok((Fate::NotApplicable(error.to_string()), 0)),
     }
 }
 
-/// The settings of a run that is there may leave some to a preset, which may have been another when it was made.
+/// The settings of a run that is there may leave some to a preset, which may have been another when
+/// it was made.
 fn warn_of_another_preset(config: &Config, dir: &Path) {
     let report = fs::read_to_string(dir.join("report.json")).ok();
     let report: Option<Report> = report.and_then(|text| serde_json::from_str(&text).ok());
@@ -249,7 +272,8 @@ impl Places {
             if let Some(settings) = settings {
                 places.taken.insert(name.clone());
                 let finished = entry.path().join("report.json").exists();
-                let place = places.by_identity.entry(identity(&settings)).or_insert_with(|| name.clone());
+                let place =
+                    places.by_identity.entry(identity(&settings)).or_insert_with(|| name.clone());
                 if finished {
                     *place = name;
                 }
@@ -263,7 +287,8 @@ impl Places {
         if let Some(place) = self.by_identity.get(id) {
             return place.clone();
         }
-        let names = std::iter::once(name.to_owned()).chain((2..).map(|number| format!("{name}-{number}")));
+        let names =
+            std::iter::once(name.to_owned()).chain((2..).map(|number| format!("{name}-{number}")));
         let free = names.into_iter().find(|name| !self.taken.contains(name)).unwrap_or_default();
         self.taken.insert(free.clone());
         self.by_identity.insert(id.to_owned(), free.clone());

@@ -1,4 +1,5 @@
-//! What a sweep leaves beside its runs: what it asked, and what became of each run, for whoever draws them.
+//! What a sweep leaves beside its runs: what it asked, and what became of each run, for whoever
+//! draws them.
 
 use std::path::Path;
 
@@ -35,7 +36,8 @@ pub struct SweepEntry {
     pub dir: String,
     /// What becomes of it.
     pub fate: Fate,
-    /// All its settings, as of `settings::identity`, so that what could not run is shown among what did.
+    /// All its settings, as of `settings::identity`, so that what could not run is shown among what
+    /// did.
     pub settings: Vec<String>,
 }
 

@@ -16,8 +16,8 @@ use crate::stop::Stop;
 
 /// Time between two looks at the processes.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
-/// Time until a run is tried again whose directory another process writes to, or that found too little memory; twice as
-/// much each time, up to the second.
+/// Time until a run is tried again whose directory another process writes to, or that found too
+/// little memory; twice as much each time, up to the second.
 const RETRY_AFTER: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(60)];
 /// The exit code of a run whose directory another process writes to.
 const BUSY: i32 = 75;
@@ -25,13 +25,16 @@ const BUSY: i32 = 75;
 const TOO_LITTLE_MEMORY: &str = "the run would hold";
 /// What a run prints goes there.
 const LOG: &str = "log.txt";
-/// What a run is to do: the configuration that was planned, whatever becomes of the base file meanwhile.
+/// What a run is to do: the configuration that was planned, whatever becomes of the base file
+/// meanwhile.
 const PLANNED: &str = "planned.toml";
 
 /// Runs what waits. One that fails ends no other; a signal stops all, and they save what they have.
 pub(super) fn run(plan: &mut Plan, jobs: usize, stop: &Stop) -> Result<()> {
-    let waiting = (0..plan.runs.len()).filter(|&run| plan.runs[run].entry.fate == Fate::Waiting).collect();
-    fs::create_dir_all(&plan.out).with_context(|| format!("{}: can't be made", plan.out.display()))?;
+    let waiting =
+        (0..plan.runs.len()).filter(|&run| plan.runs[run].entry.fate == Fate::Waiting).collect();
+    fs::create_dir_all(&plan.out)
+        .with_context(|| format!("{}: can't be made", plan.out.display()))?;
     plan.record().write(&plan.out)?;
     let mut schedule = Schedule {
         plan,
@@ -96,7 +99,8 @@ impl Schedule<'_> {
         let due = self.later.extract_if(.., |(_, when)| *when <= Instant::now());
         self.waiting.extend(due.map(|(run, _)| run));
         while let Some(&run) = self.waiting.front() {
-            let running: Vec<u64> = self.running.iter().map(|running| self.plan.runs[running.run].peak).collect();
+            let running: Vec<u64> =
+                self.running.iter().map(|running| self.plan.runs[running.run].peak).collect();
             if !has_room(&running, self.plan.runs[run].peak, jobs, limit) {
                 break;
             }
@@ -106,7 +110,14 @@ impl Schedule<'_> {
                     let had_company = !self.running.is_empty();
                     self.running.iter_mut().for_each(|other| other.had_company = true);
                     let since = Instant::now();
-                    self.running.push(Running { run, child, since, log_start, had_company, is_told: false });
+                    self.running.push(Running {
+                        run,
+                        child,
+                        since,
+                        log_start,
+                        had_company,
+                        is_told: false,
+                    });
                     self.note(run, Fate::Running);
                 }
                 Err(error) => self.failed(run, &format!("{error:#}")),
@@ -131,7 +142,11 @@ impl Schedule<'_> {
         }
     }
 
-    fn ended(&mut self, &Running { run, since, log_start, had_company, .. }: &Running, status: ExitStatus) {
+    fn ended(
+        &mut self,
+        &Running { run, since, log_start, had_company, .. }: &Running,
+        status: ExitStatus,
+    ) {
         let dir = &self.plan.runs[run].dir;
         let name = self.plan.runs[run].entry.name.clone();
         if status.success() {
@@ -146,8 +161,15 @@ impl Schedule<'_> {
         // Beside others there was too little memory; alone there may be enough.
         let is_short = why.starts_with(TOO_LITTLE_MEMORY) && had_company;
         if is_busy || is_short {
-            let reason = if is_busy { "another process is at work there" } else { "there is too little memory now" };
-            let delay = self.delays.get(&run).map_or(RETRY_AFTER[0], |last| (2 * *last).min(RETRY_AFTER[1]));
+            let reason = if is_busy {
+                "another process is at work there"
+            } else {
+                "there is too little memory now"
+            };
+            let delay = self
+                .delays
+                .get(&run)
+                .map_or(RETRY_AFTER[0], |last| (2 * *last).min(RETRY_AFTER[1]));
             if self.delays.insert(run, delay).is_none() {
                 tracing::info!("{name}: {reason}; waiting for it");
             }
@@ -165,18 +187,30 @@ impl Schedule<'_> {
         self.timing.spent += time;
         self.note(run, Fate::Done);
         let auc = auc.map_or_else(|| "none".to_owned(), |auc| format!("{auc:.5}"));
-        tracing::info!("{} {name}: test AUC {auc}, {:.0} s{}", self.count(), time.as_secs_f64(), self.left());
+        tracing::info!(
+            "{} {name}: test AUC {auc}, {:.0} s{}",
+            self.count(),
+            time.as_secs_f64(),
+            self.left()
+        );
     }
 
     fn failed(&mut self, run: usize, why: &str) {
         self.note(run, Fate::Failed(why.to_owned()));
         let Planned { entry, dir, .. } = &self.plan.runs[run];
-        tracing::warn!("{} {} failed: {why} (see {})", self.count(), entry.name, dir.join(LOG).display());
+        tracing::warn!(
+            "{} {} failed: {why} (see {})",
+            self.count(),
+            entry.name,
+            dir.join(LOG).display()
+        );
     }
 
     /// Each is told once: a second signal would end it before it has saved.
     fn stop_all(&mut self) {
-        for Running { child, is_told, .. } in self.running.iter_mut().filter(|running| !running.is_told) {
+        for Running { child, is_told, .. } in
+            self.running.iter_mut().filter(|running| !running.is_told)
+        {
             *is_told = true;
             ask_to_stop(child);
         }
@@ -191,7 +225,8 @@ impl Schedule<'_> {
     }
 
     fn count(&self) -> String {
-        let is_over = |fate: &Fate| matches!(fate, Fate::Done | Fate::NotApplicable(_) | Fate::Failed(_));
+        let is_over =
+            |fate: &Fate| matches!(fate, Fate::Done | Fate::NotApplicable(_) | Fate::Failed(_));
         let over = self.plan.entries().filter(|entry| is_over(&entry.fate)).count();
         format!("[{over}/{}]", self.plan.runs.len())
     }
@@ -209,15 +244,15 @@ impl Schedule<'_> {
     }
 }
 
-/// Whether a run of `peak` bytes may start beside others of `running` bytes. A run that alone is too large has been refused
-/// already: the first one always starts.
+/// Whether a run of `peak` bytes may start beside others of `running` bytes. A run that alone is
+/// too large has been refused already: the first one always starts.
 fn has_room(running: &[u64], peak: u64, jobs: usize, limit: Option<u64>) -> bool {
     let fits = limit.is_none_or(|limit| running.iter().sum::<u64>() + peak <= limit);
     running.is_empty() || running.len() < jobs && fits
 }
 
-/// Starts a run, or goes on with it; returns the length of its log so far, too. It is of a process group of its own: what a
-/// terminal sends to this one, such as Ctrl-C, does not reach it twice.
+/// Starts a run, or goes on with it; returns the length of its log so far, too. It is of a process
+/// group of its own: what a terminal sends to this one, such as Ctrl-C, does not reach it twice.
 fn start(run: &Planned) -> Result<(Child, u64)> {
     let cant_write = |path: &Path| format!("{}: can't be written", path.display());
     fs::create_dir_all(&run.dir).with_context(|| cant_write(&run.dir))?;
@@ -225,9 +260,15 @@ fn start(run: &Planned) -> Result<(Child, u64)> {
     let text = toml::to_string(&run.config)?;
     // Another sweep may be writing the same.
     let mine = run.dir.join(format!("{PLANNED}.{}", std::process::id()));
-    fs::write(&mine, text).and_then(|()| fs::rename(&mine, &planned)).with_context(|| cant_write(&planned))?;
+    fs::write(&mine, text)
+        .and_then(|()| fs::rename(&mine, &planned))
+        .with_context(|| cant_write(&planned))?;
     let path = run.dir.join(LOG);
-    let log = OpenOptions::new().create(true).append(true).open(&path).with_context(|| cant_write(&path))?;
+    let log = OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(&path)
+        .with_context(|| cant_write(&path))?;
     let log_start = log.metadata().with_context(|| cant_write(&path))?.len();
     let both = || File::try_clone(&log).with_context(|| cant_write(&path));
     let mut command = Command::new(program()?);
@@ -248,7 +289,8 @@ fn program() -> Result<PathBuf> {
 
 fn report(dir: &Path) -> Result<Report> {
     let path = dir.join("report.json");
-    let text = fs::read_to_string(&path).with_context(|| format!("{}: can't be read", path.display()))?;
+    let text =
+        fs::read_to_string(&path).with_context(|| format!("{}: can't be read", path.display()))?;
     serde_json::from_str(&text).with_context(|| format!("{}: damaged", path.display()))
 }
 
@@ -256,10 +298,9 @@ fn report(dir: &Path) -> Result<Report> {
 fn why(dir: &Path, log_start: u64, status: ExitStatus) -> String {
     let log = fs::read(dir.join(LOG)).unwrap_or_default();
     let log = String::from_utf8_lossy(log.get(log_start as usize..).unwrap_or_default());
-    let said = log
-        .lines()
-        .rev()
-        .find_map(|line| line.strip_prefix("error: ").or_else(|| line.strip_prefix("internal error: ")));
+    let said = log.lines().rev().find_map(|line| {
+        line.strip_prefix("error: ").or_else(|| line.strip_prefix("internal error: "))
+    });
     match (status.code(), said) {
         (Some(_), Some(said)) => said.to_owned(),
         // A process that a signal ended had no time to say anything.

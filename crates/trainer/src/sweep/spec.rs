@@ -41,7 +41,8 @@ struct Study {
     axes: Vec<Axis>,
 }
 
-/// One thing that is varied: a key, several keys that get the same value, or cases that are spelt out.
+/// One thing that is varied: a key, several keys that get the same value, or cases that are spelt
+/// out.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Axis {
@@ -83,14 +84,16 @@ struct Step {
 impl Spec {
     /// Reads and checks a file.
     pub(super) fn read(file: &Path) -> Result<Self, ConfigError> {
-        let text =
-            std::fs::read_to_string(file).map_err(|source| ConfigError::Read { file: file.to_owned(), source })?;
+        let text = std::fs::read_to_string(file)
+            .map_err(|source| ConfigError::Read { file: file.to_owned(), source })?;
         Self::parse(&text, file)
     }
 
     fn parse(text: &str, file: &Path) -> Result<Self, ConfigError> {
         let mut spec: Self = toml::from_str(text).map_err(|error| {
-            let line = error.span().map_or(1, |span| 1 + text[..span.start.min(text.len())].matches('\n').count());
+            let line = error
+                .span()
+                .map_or(1, |span| 1 + text[..span.start.min(text.len())].matches('\n').count());
             invalid(vec![format!("{}:{line}: {}", file.display(), error.message())])
         })?;
         file.clone_into(&mut spec.file);
@@ -109,7 +112,9 @@ impl Spec {
                 problems.push(format!("{}: two studies have this name; rename one", place(study)));
             }
             for (number, axis) in study.axes.iter().enumerate() {
-                let problem = axis.problem().map(|problem| format!("{}: axis {}: {problem}", place(study), number + 1));
+                let problem = axis
+                    .problem()
+                    .map(|problem| format!("{}: axis {}: {problem}", place(study), number + 1));
                 problems.extend(problem);
             }
         }
@@ -132,23 +137,37 @@ impl Spec {
         &self.file
     }
 
-    /// All runs, in the order of the file. What comes later in this list wins: threads, the file's settings, the
-    /// study's, `extra`, the axes.
-    pub(super) fn points(&self, threads: usize, extra: &[String]) -> Result<Vec<Point>, ConfigError> {
+    /// All runs, in the order of the file. What comes later in this list wins: threads, the file's
+    /// settings, the study's, `extra`, the axes.
+    pub(super) fn points(
+        &self,
+        threads: usize,
+        extra: &[String],
+    ) -> Result<Vec<Point>, ConfigError> {
         let mut points: Vec<Point> = Vec::new();
         for study in &self.studies {
             let mut common = vec![format!("threads={threads}")];
             common.extend(overrides(&self.set));
             common.extend(overrides(&study.set));
             common.extend_from_slice(extra);
-            let mut partial = vec![Point { name: plain(&study.name), study: study.name.clone(), overrides: common }];
+            let mut partial = vec![Point {
+                name: plain(&study.name),
+                study: study.name.clone(),
+                overrides: common,
+            }];
             for axis in &study.axes {
                 let steps = axis.steps();
-                partial = partial.iter().flat_map(|point| steps.iter().map(|step| point.with(step))).collect();
+                partial = partial
+                    .iter()
+                    .flat_map(|point| steps.iter().map(|step| point.with(step)))
+                    .collect();
             }
             points.append(&mut partial);
         }
-        let twice = points.iter().enumerate().find(|(at, point)| points[..*at].iter().any(|it| it.name == point.name));
+        let twice = points
+            .iter()
+            .enumerate()
+            .find(|(at, point)| points[..*at].iter().any(|it| it.name == point.name));
         match twice {
             None => Ok(points),
             Some((_, point)) => Err(invalid(vec![format!(
@@ -171,8 +190,12 @@ impl Axis {
             (true, false) => Some("expected key with values, or cases, got both"),
             (false, true) => Some("expected key (or keys) with values, or cases, got neither"),
             (true, true) if self.values.is_empty() => Some("values: expected at least one"),
-            (false, false) if !self.values.is_empty() => Some("values: they belong to a key, and there is none"),
-            _ if self.key.is_some() && !self.keys.is_empty() => Some("expected key or keys, got both"),
+            (false, false) if !self.values.is_empty() => {
+                Some("values: they belong to a key, and there is none")
+            }
+            _ if self.key.is_some() && !self.keys.is_empty() => {
+                Some("expected key or keys, got both")
+            }
             _ => None,
         }
     }
@@ -183,7 +206,8 @@ impl Axis {
             label: shown(value),
             overrides: keys().map(|key| format!("{key}={value}")).collect(),
         };
-        let of_case = |case: &Case| Step { label: case.name.clone(), overrides: overrides(&case.set) };
+        let of_case =
+            |case: &Case| Step { label: case.name.clone(), overrides: overrides(&case.set) };
         self.values.iter().map(of_value).chain(self.cases.iter().map(of_case)).collect()
     }
 }
@@ -254,23 +278,42 @@ axes = [
 
     #[test]
     fn names_are_those_of_directories() {
-        assert_eq!(["a b/c", "../x", "", "höhe", "f32.5-x_y"].map(plain), ["a_b_c", "_.._x", "_", "h_he", "f32.5-x_y"]);
+        assert_eq!(
+            ["a b/c", "../x", "", "höhe", "f32.5-x_y"].map(plain),
+            ["a_b_c", "_.._x", "_", "h_he", "f32.5-x_y"]
+        );
     }
 
     #[test]
     fn what_makes_no_sweep_is_said_with_its_place() {
         let message = |text: &str| parse(text).expect_err("refused").to_string();
-        assert!(message("base = \"b\"\nstudies = 3\n").starts_with("sweeps/a.toml:2: unknown field `studies`"));
+        assert!(
+            message("base = \"b\"\nstudies = 3\n")
+                .starts_with("sweeps/a.toml:2: unknown field `studies`")
+        );
         assert!(message("base = \"b\"\nstudy = []\n").contains("study: expected at least one"));
-        let axis = |axis: &str| message(&format!("base = \"b\"\n[[study]]\nname = \"s\"\naxes = [{{ {axis} }}]\n"));
+        let axis = |axis: &str| {
+            message(&format!("base = \"b\"\n[[study]]\nname = \"s\"\naxes = [{{ {axis} }}]\n"))
+        };
         let place = "sweeps/a.toml: study \"s\": axis 1: ";
-        assert_eq!(axis(""), format!("{place}expected key (or keys) with values, or cases, got neither"));
+        assert_eq!(
+            axis(""),
+            format!("{place}expected key (or keys) with values, or cases, got neither")
+        );
         assert_eq!(axis("key = \"seed\""), format!("{place}values: expected at least one"));
-        assert_eq!(axis("values = [1]"), format!("{place}expected key (or keys) with values, or cases, got neither"));
-        assert!(axis("key = \"seed\", values = [1], cases = [{ name = \"x\" }]").ends_with("got both"));
-        let twice =
-            "base = \"b\"\n[[study]]\nname = \"s\"\naxes = [{ cases = [{ name = \"x\" }, { name = \"x\" }] }]\n";
-        let refused = parse(twice).expect("each alone is fine").points(1, &[]).expect_err("refused").to_string();
+        assert_eq!(
+            axis("values = [1]"),
+            format!("{place}expected key (or keys) with values, or cases, got neither")
+        );
+        assert!(
+            axis("key = \"seed\", values = [1], cases = [{ name = \"x\" }]").ends_with("got both")
+        );
+        let twice = "base = \"b\"\n[[study]]\nname = \"s\"\naxes = [{ cases = [{ name = \"x\" }, { name = \"x\" }] }]\n";
+        let refused = parse(twice)
+            .expect("each alone is fine")
+            .points(1, &[])
+            .expect_err("refused")
+            .to_string();
         assert_eq!(refused, "sweeps/a.toml: two runs are called s-x; name cases apart");
     }
 }

@@ -27,7 +27,8 @@ pub struct EvalArgs {
     model: ModelArgs,
     #[command(flatten)]
     device: DeviceArg,
-    /// Files in the run's format, all of whose rows are evaluated; `-` is standard input. Without, the run's test rows
+    /// Files in the run's format, all of whose rows are evaluated; `-` is standard input. Without,
+    /// the run's test rows
     #[arg(long, value_name = "FILE", num_args = 1..)]
     data: Vec<PathBuf>,
     /// One line of JSON instead of a table
@@ -79,7 +80,9 @@ pub fn eval(args: &EvalArgs) -> Result<String> {
 fn on_test_rows(config: &Config, state: &RunState, learner: &mut Learner) -> Result<Evaluation> {
     let data = DataSet::open(config)?;
     if let Err(difference) = resume::check_inputs(&state.inputs, &data.stamps()?) {
-        tracing::warn!("the figures are not those of the run's report, for its files have changed: {difference}");
+        tracing::warn!(
+            "the figures are not those of the run's report, for its files have changed: {difference}"
+        );
     }
     let (evaluation, pass) = all(data.test(EVAL_BATCH, None)?, learner)?;
     data.check_test_rows(pass.end.n_rows)?;
@@ -87,7 +90,8 @@ fn on_test_rows(config: &Config, state: &RunState, learner: &mut Learner) -> Res
 }
 
 fn all(rows: Prefetch, learner: &mut Learner) -> Result<(Evaluation, PassEnd)> {
-    let (evaluation, pass) = evaluate(learner, rows, &AtomicBool::new(false))?.expect("nobody stops it");
+    let (evaluation, pass) =
+        evaluate(learner, rows, &AtomicBool::new(false))?.expect("nobody stops it");
     tell_bad_rows("evaluation", pass.end.n_rows, &pass.bad_rows);
     Ok((evaluation, pass))
 }
@@ -95,7 +99,8 @@ fn all(rows: Prefetch, learner: &mut Learner) -> Result<(Evaluation, PassEnd)> {
 impl Findings {
     fn new(name: String, step: u64, evaluation: Evaluation, warnings: Vec<Warning>) -> Self {
         let Evaluation { quality, best_possible_auc } = evaluation;
-        let Quality { auc, logloss, normalised_entropy, calibration, rows, positives, .. } = quality;
+        let Quality { auc, logloss, normalised_entropy, calibration, rows, positives, .. } =
+            quality;
         Self {
             name,
             step,
@@ -114,15 +119,30 @@ impl Findings {
         let none = |why: &str| format!("none: {why}");
         let mut lines = vec![
             ("run", format!("{}, step {}", self.name, grouped(self.step))),
-            ("rows", format!("{}, of which {} were clicked", grouped(self.test_rows), grouped(self.test_positives))),
-            ("AUC", self.test_auc.map_or_else(|| none("all labels are equal"), |auc| format!("{auc:.5}"))),
+            (
+                "rows",
+                format!(
+                    "{}, of which {} were clicked",
+                    grouped(self.test_rows),
+                    grouped(self.test_positives)
+                ),
+            ),
+            (
+                "AUC",
+                self.test_auc
+                    .map_or_else(|| none("all labels are equal"), |auc| format!("{auc:.5}")),
+            ),
         ];
         if let Some(best) = self.best_possible_auc {
             lines.push(("  best possible", format!("{best:.5} (generated data)")));
         }
-        let normalised = self.test_normalised_entropy.map_or_else(String::new, |ne| format!(" (normalised {ne:.4})"));
+        let normalised = self
+            .test_normalised_entropy
+            .map_or_else(String::new, |ne| format!(" (normalised {ne:.4})"));
         lines.push(("log-loss", format!("{:.5}{normalised}", self.test_logloss)));
-        let calibration = self.test_calibration.map_or_else(|| none("nothing was clicked"), |c| format!("{c:.4}"));
+        let calibration = self
+            .test_calibration
+            .map_or_else(|| none("nothing was clicked"), |c| format!("{c:.4}"));
         lines.push(("calibration", format!("{calibration} (predicted clicks over clicks)")));
         if !self.warnings.is_empty() {
             lines.push(("warnings", warnings::codes(&self.warnings)));

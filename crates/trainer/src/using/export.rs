@@ -29,7 +29,8 @@ pub struct ExportArgs {
     /// The directory that is made
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
-    /// Files in the run's format, whose features are exported; `-` is standard input. Without, all rows of the run
+    /// Files in the run's format, whose features are exported; `-` is standard input. Without, all
+    /// rows of the run
     #[arg(long, value_name = "FILE", num_args = 1..)]
     data: Vec<PathBuf>,
     /// The rows of `--data` have no label column
@@ -56,16 +57,21 @@ pub struct TooLarge {
 
 /// Writes the directory; returns what is to be printed.
 ///
-/// It holds the network's parameters and a vector for every different feature of the rows given. The compressed state
-/// would be smaller and know a vector for any feature, but its reader would have to repeat every method's hashes,
-/// sketches and number formats; a table is looked up in one line of any language. A feature that no exported row has
-/// is not in the table.
+/// It holds the network's parameters and a vector for every different feature of the rows given.
+/// The compressed state would be smaller and know a vector for any feature, but its reader would
+/// have to repeat every method's hashes, sketches and number formats; a table is looked up in one
+/// line of any language. A feature that no exported row has is not in the table.
 ///
 /// # Errors
-/// If there is no such model, the directory is there, a row can't be read, or the table gets too large.
+/// If there is no such model, the directory is there, a row can't be read, or the table gets too
+/// large.
 pub fn export(args: &ExportArgs) -> Result<String> {
     let out = &args.out;
-    ensure!(fs::symlink_metadata(out).is_err(), "{}: is there already; name a directory that is not", out.display());
+    ensure!(
+        fs::symlink_metadata(out).is_err(),
+        "{}: is there already; name a directory that is not",
+        out.display()
+    );
     let trained = args.model.open()?;
     let mut features = Features::new(&trained, args.max_bytes.0);
     if args.data.is_empty() {
@@ -89,13 +95,15 @@ pub fn export(args: &ExportArgs) -> Result<String> {
     ))
 }
 
-/// Makes the directory under another name and renames it when it is whole and durable; returns its bytes.
+/// Makes the directory under another name and renames it when it is whole and durable; returns its
+/// bytes.
 fn write(out: &Path, trained: &Trained, tensors: &Tensors<'_>, n_rows: u64) -> Result<u64> {
     let partial = partial(out);
     fs::create_dir_all(&partial)?;
     let file = tensors.write(&partial.join(tensors::FILE))?;
     let n_bytes = file.n_bytes;
-    let manifest = serde_json::to_string_pretty(&Manifest::new(trained, tensors.ids(), n_rows, file)?)? + "\n";
+    let manifest =
+        serde_json::to_string_pretty(&Manifest::new(trained, tensors.ids(), n_rows, file)?)? + "\n";
     let path = partial.join(manifest::FILE);
     fs::write(&path, &manifest)?;
     fs::File::open(&path)?.sync_all()?;
@@ -133,10 +141,18 @@ impl Features {
             self.n_rows += batch.len() as u64;
             self.seen.extend(&batch.ids);
             rows.recycle(batch);
-            let (n_features, feature_bytes, limit) = (self.seen.len() as u64, self.feature_bytes, self.limit);
+            let (n_features, feature_bytes, limit) =
+                (self.seen.len() as u64, self.feature_bytes, self.limit);
             let needed = n_features * feature_bytes;
             if needed > limit {
-                return Err(TooLarge { n_rows: self.n_rows, n_features, feature_bytes, needed, limit }.into());
+                return Err(TooLarge {
+                    n_rows: self.n_rows,
+                    n_features,
+                    feature_bytes,
+                    needed,
+                    limit,
+                }
+                .into());
             }
         }
         Ok(())

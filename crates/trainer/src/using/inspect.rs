@@ -93,11 +93,21 @@ pub fn inspect(args: &InspectArgs) -> Result<String> {
 impl Findings {
     fn new(Trained { config, learner, state }: &Trained, fields: Vec<String>, top: usize) -> Self {
         let memory = learner.embedding.memory();
-        let Memory { rows_bytes, sketch_bytes, index_bytes, free_list_bytes, optimizer_bytes, .. } = memory;
+        let Memory {
+            rows_bytes, sketch_bytes, index_bytes, free_list_bytes, optimizer_bytes, ..
+        } = memory;
         let (standing, n_parameters) = (state.standing, learner.model.n_parameters() as u64);
         let tiers = learner.embedding.tiers().map(|summary| {
             let fields = by_field(&summary, fields, &learner.embedding.hot_features(), top);
-            let TierSummary { hot_rows, max_hot_rows, slots, slots_in_use, mass, mass_since_decay, .. } = summary;
+            let TierSummary {
+                hot_rows,
+                max_hot_rows,
+                slots,
+                slots_in_use,
+                mass,
+                mass_since_decay,
+                ..
+            } = summary;
             Tiers {
                 hot_rows,
                 max_hot_rows,
@@ -108,7 +118,11 @@ impl Findings {
                 score_mass: mass,
                 score_mass_since_decay: mass_since_decay,
                 decays: summary.n_decays,
-                threshold: if let [threshold] = summary.thresholds[..] { Some(threshold) } else { None },
+                threshold: if let [threshold] = summary.thresholds[..] {
+                    Some(threshold)
+                } else {
+                    None
+                },
                 fields,
             }
         });
@@ -134,7 +148,12 @@ impl Findings {
 
     fn text(&self) -> String {
         let count = |n: u64, of: u64| {
-            format!("{} of {} ({:.1} %)", grouped(n), grouped(of), 100.0 * n as f64 / of.max(1) as f64)
+            format!(
+                "{} of {} ({:.1} %)",
+                grouped(n),
+                grouped(of),
+                100.0 * n as f64 / of.max(1) as f64
+            )
         };
         let trained = format!(
             "{} steps, {} rows, {} whole epochs",
@@ -145,7 +164,14 @@ impl Findings {
         let mut lines = vec![
             ("run", format!("{} ({}, {})", self.name, self.method, self.model)),
             ("trained", trained),
-            ("network", format!("{} parameters, {}", grouped(self.dense_parameters), bytes(self.dense_bytes))),
+            (
+                "network",
+                format!(
+                    "{} parameters, {}",
+                    grouped(self.dense_parameters),
+                    bytes(self.dense_bytes)
+                ),
+            ),
             ("  its optimizer", bytes(self.dense_optimizer_bytes)),
             ("embedding", bytes(self.embedding_total_bytes)),
             ("  rows", bytes(self.rows_bytes)),
@@ -158,7 +184,8 @@ impl Findings {
             lines.push(("hot rows", "none: the method has no tiers".to_owned()));
             return table(&lines);
         };
-        let moved = format!("{} promoted, {} demoted", grouped(tiers.promoted), grouped(tiers.demoted));
+        let moved =
+            format!("{} promoted, {} demoted", grouped(tiers.promoted), grouped(tiers.demoted));
         lines.push(("hot rows", format!("{}, {moved}", count(tiers.hot_rows, tiers.max_hot_rows))));
         if tiers.slots > 0 {
             lines.push(("slots in use", count(tiers.slots_in_use, tiers.slots)));
@@ -167,7 +194,9 @@ impl Findings {
             lines.push(("hot from a score of", format!("{threshold}")));
         }
         if let Some(mass) = tiers.score_mass {
-            let since = tiers.score_mass_since_decay.map(|mass| format!(", {mass:.0} since the last decay"));
+            let since = tiers
+                .score_mass_since_decay
+                .map(|mass| format!(", {mass:.0} since the last decay"));
             lines.push(("score mass", format!("{mass:.0} observed{}", since.unwrap_or_default())));
         }
         if let Some(decays) = tiers.decays {
@@ -183,11 +212,14 @@ impl Tiers {
             return "slots hold fingerprints, which tell neither fields nor features\n".to_owned();
         }
         let width = self.fields.iter().map(|field| field.name.len()).max().unwrap_or(0).max(5);
-        let mut text = format!("{:width$}  {:>9}  hot features with their scores\n", "field", "hot rows");
+        let mut text =
+            format!("{:width$}  {:>9}  hot features with their scores\n", "field", "hot rows");
         for Field { name: field, hot_rows, threshold, top } in &self.fields {
             let top: Vec<_> = top.iter().map(Top::text).collect();
-            let from = threshold.map_or_else(String::new, |threshold| format!("(from {threshold}) "));
-            let line = format!("{field:width$}  {:>9}  {from}{}", grouped(*hot_rows), top.join(", "));
+            let from =
+                threshold.map_or_else(String::new, |threshold| format!("(from {threshold}) "));
+            let line =
+                format!("{field:width$}  {:>9}  {from}{}", grouped(*hot_rows), top.join(", "));
             let _ = writeln!(text, "{}", line.trim_end());
         }
         text
@@ -206,14 +238,25 @@ impl Top {
 }
 
 /// The hot features of each field, the first `top` by name; empty where fields can't be told apart.
-fn by_field(summary: &TierSummary, names: Vec<String>, features: &[HotFeature], top: usize) -> Vec<Field> {
+fn by_field(
+    summary: &TierSummary,
+    names: Vec<String>,
+    features: &[HotFeature],
+    top: usize,
+) -> Vec<Field> {
     let TierSummary { hot_rows_by_field, thresholds, .. } = summary;
     let of_field = |number: usize| {
         let is_of = move |id: FeatureId| id.field() == number;
-        features.iter().filter(move |feature| is_of(feature.id)).take(top).map(|&feature| Top::new(feature)).collect()
+        features
+            .iter()
+            .filter(move |feature| is_of(feature.id))
+            .take(top)
+            .map(|&feature| Top::new(feature))
+            .collect()
     };
     let fields = names.into_iter().zip(hot_rows_by_field).enumerate();
-    let threshold = |number: usize| if thresholds.len() > 1 { thresholds.get(number).copied() } else { None };
+    let threshold =
+        |number: usize| if thresholds.len() > 1 { thresholds.get(number).copied() } else { None };
     fields
         .map(|(number, (field, &hot_rows))| Field {
             name: field,

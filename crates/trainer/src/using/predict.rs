@@ -35,23 +35,30 @@ pub struct PredictArgs {
 
 /// Scores all rows as they come; returns what is to be printed.
 ///
-/// A probability is the `f64` sigmoid of the model's `f32` logit, in the fewest digits that give the same `f64` back;
-/// below 1e-5 they have an exponent. A logit is written in the fewest digits that give the same `f32` back.
+/// A probability is the `f64` sigmoid of the model's `f32` logit, in the fewest digits that give
+/// the same `f64` back; below 1e-5 they have an exponent. A logit is written in the fewest digits
+/// that give the same `f32` back.
 ///
 /// # Errors
 /// If there is no such model, a row can't be read, or the scores can't be written.
 pub fn predict(args: &PredictArgs) -> Result<String> {
     let Trained { config, mut learner, state } = args.model.open_on(args.device)?;
-    // Every row has a score at its place, so a malformed one is an error whatever the run does with those.
+    // Every row has a score at its place, so a malformed one is an error whatever the run does with
+    // those.
     let files = Files { paths: &args.data, no_label: args.no_label, bad_rows: BadRows::Error };
     let mut rows = files.open(&config)?;
     let (mut n_rows, mut text) = (0, Vec::new());
     output::write_to(&args.out, |out| {
         while let Some(batch) = rows.next_batch()? {
-            let logits = learner.predict(&batch).with_context(|| format!("rows from {}", n_rows + 1))?;
+            let logits =
+                learner.predict(&batch).with_context(|| format!("rows from {}", n_rows + 1))?;
             text.clear();
             for &logit in logits {
-                if args.logits { writeln!(text, "{logit:?}")? } else { writeln!(text, "{:?}", sigmoid(logit))? }
+                if args.logits {
+                    writeln!(text, "{logit:?}")?
+                } else {
+                    writeln!(text, "{:?}", sigmoid(logit))?
+                }
             }
             out.write_all(&text)?;
             n_rows += batch.len() as u64;

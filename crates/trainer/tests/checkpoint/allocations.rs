@@ -10,8 +10,8 @@ thread_local! {
     static LARGEST: Cell<usize> = const { Cell::new(0) };
 }
 
-// SAFETY: every call goes to the system's allocator unchanged; a thread-local number without a destructor is all that
-// is touched besides.
+// SAFETY: every call goes to the system's allocator unchanged; a thread-local number without a
+// destructor is all that is touched besides.
 #[allow(unsafe_code, reason = "an allocator is one")]
 unsafe impl GlobalAlloc for Watching {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {

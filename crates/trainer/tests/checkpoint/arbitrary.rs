@@ -21,8 +21,11 @@ fn state() -> impl Strategy<Value = Value> {
         any::<u64>().prop_map(Value::from),
         any::<i64>().prop_map(Value::from),
         // Every finite number by its bits; JSON has no others.
-        any::<u64>().prop_map(|bits| Number::from_f64(f64::from_bits(bits)).map_or(Value::Null, Value::from)),
-        any::<f32>().prop_map(|value| Number::from_f64(f64::from(value)).map_or(Value::Null, Value::from)),
+        any::<u64>().prop_map(
+            |bits| Number::from_f64(f64::from_bits(bits)).map_or(Value::Null, Value::from)
+        ),
+        any::<f32>()
+            .prop_map(|value| Number::from_f64(f64::from(value)).map_or(Value::Null, Value::from)),
         any::<String>().prop_map(Value::from),
     ];
     leaf.prop_recursive(4, 32, 6, |inner| {
@@ -36,23 +39,29 @@ fn state() -> impl Strategy<Value = Value> {
 
 fn tensor() -> impl Strategy<Value = Tensor> {
     let dtypes = vec![Dtype::F32, Dtype::U16, Dtype::I8, Dtype::U8, Dtype::U32, Dtype::U64];
-    let shape =
-        prop::collection::vec(0_usize..4, 0..=8).prop_filter("small", |shape| shape.iter().product::<usize>() <= 256);
+    let shape = prop::collection::vec(0_usize..4, 0..=8)
+        .prop_filter("small", |shape| shape.iter().product::<usize>() <= 256);
     (prop::sample::select(dtypes), shape, any::<u64>()).prop_map(|(dtype, shape, seed)| {
         let n_bytes = shape.iter().product::<usize>() * dtype.n_bytes();
-        let bytes = (0..n_bytes as u64).map(|idx| ((idx + 1).wrapping_mul(seed | 1) >> 56) as u8).collect();
+        let bytes =
+            (0..n_bytes as u64).map(|idx| ((idx + 1).wrapping_mul(seed | 1) >> 56) as u8).collect();
         Tensor { dtype, shape, bytes }
     })
 }
 
 fn checkpoint() -> impl Strategy<Value = Checkpoint> {
     let name = "[A-Za-z0-9_-][A-Za-z0-9_.-]{0,30}";
-    (any::<u64>(), state(), prop::collection::btree_map(name, tensor(), 0..12))
-        .prop_map(|(step, state, tensors): (_, _, BTreeMap<_, _>)| Checkpoint { step, state, tensors })
+    (any::<u64>(), state(), prop::collection::btree_map(name, tensor(), 0..12)).prop_map(
+        |(step, state, tensors): (_, _, BTreeMap<_, _>)| Checkpoint { step, state, tensors },
+    )
 }
 
 fn runner(n_cases: u64) -> TestRunner {
-    TestRunner::new(ProptestConfig { cases: n_cases as u32, failure_persistence: None, ..ProptestConfig::default() })
+    TestRunner::new(ProptestConfig {
+        cases: n_cases as u32,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })
 }
 
 #[test]
@@ -61,7 +70,8 @@ fn any_checkpoint_comes_back_as_it_was() {
     let round_trip = |checkpoint: Checkpoint| {
         let store = Store::open(Memory::default(), Path::new(DIR)).expect("a good disk");
         store.save(&checkpoint).map_err(|error| TestCaseError::fail(error.to_string()))?;
-        let found = store.load(checkpoint.step).map_err(|error| TestCaseError::fail(error.to_string()))?;
+        let found =
+            store.load(checkpoint.step).map_err(|error| TestCaseError::fail(error.to_string()))?;
         prop_assert_eq!(found, checkpoint);
         Ok(())
     };
@@ -88,10 +98,12 @@ fn manifests_with_any_value_in_any_place_do_no_harm() {
     let n_cases = count(2_000, 200_000);
     let (memory, _) = Crafted::new().store();
     let path = Path::new("run/checkpoints/step-000000000001");
-    let [good, tensors] = ["MANIFEST", "state.safetensors"].map(|name| memory.bytes(&path.join(name)));
+    let [good, tensors] =
+        ["MANIFEST", "state.safetensors"].map(|name| memory.bytes(&path.join(name)));
     let line_end = good.iter().position(|&byte| byte == b'\n').expect("a first line");
     let good: Value = serde_json::from_slice(&good[line_end + 1..]).expect("JSON");
-    let number = prop_oneof![0_u64..2000, Just(u64::MAX), Just(1 << 63), any::<u64>()].prop_map(Value::from);
+    let number =
+        prop_oneof![0_u64..2000, Just(u64::MAX), Just(1 << 63), any::<u64>()].prop_map(Value::from);
     let change = (0_usize..100, prop_oneof![number, state()]);
     let harmless = |changes: Vec<(usize, Value)>| {
         let mut manifest = good.clone();
@@ -112,5 +124,7 @@ fn manifests_with_any_value_in_any_place_do_no_harm() {
     };
     let changes = prop::collection::vec(change, 1..=2);
     runner(n_cases).run(&changes, harmless).unwrap_or_else(|error| panic!("{error}"));
-    println!("arbitrary: {n_cases} manifests with other values refused, or right in all but the state");
+    println!(
+        "arbitrary: {n_cases} manifests with other values refused, or right in all but the state"
+    );
 }

@@ -29,7 +29,8 @@ impl Case {
         let manifest = memory.bytes(&file("MANIFEST"));
         let line_end = manifest.iter().position(|&byte| byte == b'\n').expect("a first line");
         let manifest: Value = serde_json::from_slice(&manifest[line_end + 1..]).expect("JSON");
-        let header = (manifest["header"]["n_bytes"].as_u64().expect("a number") as usize, Section::Header);
+        let header =
+            (manifest["header"]["n_bytes"].as_u64().expect("a number") as usize, Section::Header);
         let tensors = manifest["tensors"].as_array().expect("an array").iter().map(|tensor| {
             let name = tensor["name"].as_str().expect("a name").to_owned();
             (tensor["end"].as_u64().expect("a number") as usize, Section::Tensor(name))
@@ -42,7 +43,12 @@ impl Case {
         if name == "MANIFEST" {
             return Section::Manifest;
         }
-        self.parts.iter().find(|(end, _)| byte < *end).expect("the last part ends with the file").1.clone()
+        self.parts
+            .iter()
+            .find(|(end, _)| byte < *end)
+            .expect("the last part ends with the file")
+            .1
+            .clone()
     }
 
     /// Loads with other bytes in a file, and puts the old ones back.
@@ -56,7 +62,11 @@ impl Case {
         assert!(error.to_string().starts_with(&format!("{}: ", path.display())), "{error}");
         let loaded = self.store.load_newest().expect("the previous one is good");
         assert_eq!(loaded.checkpoint, Some(small(1)));
-        assert!(matches!(&loaded.passed_over[..], [(2, LoadError::Damaged { .. })]), "{:?}", loaded.passed_over);
+        assert!(
+            matches!(&loaded.passed_over[..], [(2, LoadError::Damaged { .. })]),
+            "{:?}",
+            loaded.passed_over
+        );
         self.memory.put(&path, &good);
         damage.clone()
     }
@@ -68,7 +78,9 @@ fn file(name: &str) -> PathBuf {
 
 fn section(damage: &Damage) -> &Section {
     match damage {
-        Damage::Length { section, .. } | Damage::Checksum { section, .. } | Damage::Invalid { section, .. } => section,
+        Damage::Length { section, .. }
+        | Damage::Checksum { section, .. }
+        | Damage::Invalid { section, .. } => section,
     }
 }
 
@@ -81,13 +93,19 @@ fn every_bit_that_flips_is_found() {
         for bit in 0..bytes.len() * 8 {
             bytes[bit / 8] ^= 1 << (bit % 8);
             let damage = case.damage(name, &bytes);
-            assert_eq!(*section(&damage), case.section(name, bit / 8), "{name}, bit {bit}: {damage}");
+            assert_eq!(
+                *section(&damage),
+                case.section(name, bit / 8),
+                "{name}, bit {bit}: {damage}"
+            );
             bytes[bit / 8] ^= 1 << (bit % 8);
             n_bits += 1;
         }
     }
     case.store.load(2).expect("all is back");
-    println!("damage: {n_bits} of {n_bits} flipped bits found and named, the previous checkpoint used");
+    println!(
+        "damage: {n_bits} of {n_bits} flipped bits found and named, the previous checkpoint used"
+    );
 }
 
 #[test]
@@ -112,7 +130,9 @@ fn every_truncation_and_everything_appended_is_found() {
             }
         }
     }
-    println!("damage: {n_lengths} of {n_lengths} wrong lengths found, the previous checkpoint used");
+    println!(
+        "damage: {n_lengths} of {n_lengths} wrong lengths found, the previous checkpoint used"
+    );
 }
 
 /// What a disk does to sectors: a stretch of other bytes, of zeros, or of a copy from elsewhere.
@@ -138,7 +158,9 @@ fn every_overwritten_stretch_is_found() {
             n_found += 1;
         }
     }
-    println!("damage: {n_found} of {n_wanted} overwritten stretches found, the previous checkpoint used");
+    println!(
+        "damage: {n_found} of {n_wanted} overwritten stretches found, the previous checkpoint used"
+    );
 }
 
 #[test]
@@ -147,7 +169,10 @@ fn a_missing_file_is_found_and_a_moved_checkpoint_too() {
         let case = Case::new();
         case.memory.remove_file(&file(name)).expect("it was there");
         let error = case.store.load(2).expect_err("a file is missing");
-        assert!(matches!(&error, LoadError::Unreadable { path, .. } if *path == file(name)), "{error}");
+        assert!(
+            matches!(&error, LoadError::Unreadable { path, .. } if *path == file(name)),
+            "{error}"
+        );
         let loaded = case.store.load_newest().expect("the previous one is good");
         assert_eq!((loaded.checkpoint, loaded.passed_over.len()), (Some(small(1)), 1));
     }
@@ -173,7 +198,9 @@ fn where_none_is_good_all_are_named() {
     assert_eq!(lines.len(), 3, "{message}");
     assert!(lines[0].contains("none of 2 checkpoints can be used"), "{message}");
     for (line, step) in lines[1..].iter().zip([2, 1]) {
-        let part = format!("step-00000000000{step}/state.safetensors: tensor `exponents` is damaged: its checksum is ");
+        let part = format!(
+            "step-00000000000{step}/state.safetensors: tensor `exponents` is damaged: its checksum is "
+        );
         assert!(line.starts_with(&format!("  step {step}: ")) && line.contains(&part), "{message}");
     }
 }

@@ -51,7 +51,11 @@ fn the_safetensors_crate_reads_the_same_tensors() {
         let view = read.tensor(name).expect("it is there");
         assert_eq!((view.shape(), view.data()), (&tensor.shape[..], &tensor.bytes[..]), "{name}");
         assert_eq!(view.dtype().to_string(), format!("{:?}", tensor.dtype), "{name}");
-        assert_eq!((view.data().as_ptr() as usize - bytes.as_ptr() as usize) % tensor.dtype.n_bytes(), 0, "{name}");
+        assert_eq!(
+            (view.data().as_ptr() as usize - bytes.as_ptr() as usize) % tensor.dtype.n_bytes(),
+            0,
+            "{name}"
+        );
     }
 }
 
@@ -67,7 +71,11 @@ fn the_last_and_the_best_stay_and_damaged_ones_do_not_count() {
     fs::write(dir.path().join("step-000000000006/MANIFEST"), "nothing").expect("it is overwritten");
     let store = Store::open(Disk, dir.path()).expect("another process");
     store.prune(2, None).expect("they are removed");
-    assert_eq!(store.steps().expect("a directory"), [4, 5, 6], "4 and 5 are the last two that are good");
+    assert_eq!(
+        store.steps().expect("a directory"),
+        [4, 5, 6],
+        "4 and 5 are the last two that are good"
+    );
     store.prune(3, None).expect("nothing is removed");
     assert_eq!(store.steps().expect("a directory"), [4, 5, 6]);
 }
@@ -101,7 +109,9 @@ fn leftovers_are_removed_and_nothing_else() {
     for step in 1..=3 {
         store.save(&small(step)).expect("it is saved");
     }
-    let rename = |from: &str, to: &str| fs::rename(dir.path().join(from), dir.path().join(to)).expect("renamed");
+    let rename = |from: &str, to: &str| {
+        fs::rename(dir.path().join(from), dir.path().join(to)).expect("renamed")
+    };
     rename("step-000000000001", "step-000000000001.tmp");
     rename("step-000000000002", "step-000000000002.old");
     rename("step-000000000003", "step-000000000004.pruned.tmp");
@@ -126,12 +136,19 @@ fn what_could_not_be_loaded_is_not_saved() {
         checkpoint.tensors.insert(name.to_owned(), ids);
         let error = store.save(&checkpoint).expect_err("it is refused");
         assert!(matches!(error, StoreError::Refused { step: 1, .. }), "{error}");
-        assert_eq!(error.to_string(), format!("step 1 can't be saved: tensor `{name}` is not valid: {why}"));
+        assert_eq!(
+            error.to_string(),
+            format!("step 1 can't be saved: tensor `{name}` is not valid: {why}")
+        );
         assert_eq!(names(dir.path()), [""; 0]);
     };
     refused(&|ids| ids.bytes.truncate(15), "ids", "U64 of shape [2] in 15 bytes");
     refused(&|ids| ids.shape = vec![2; 9], "ids", "it has rank 9, expected at most 8");
-    refused(&|ids| ids.shape = vec![usize::MAX, 2], "ids", &format!("U64 of shape [{}, 2] in 16 bytes", usize::MAX));
+    refused(
+        &|ids| ids.shape = vec![usize::MAX, 2],
+        "ids",
+        &format!("U64 of shape [{}, 2] in 16 bytes", usize::MAX),
+    );
     let characters = "a name has 1 to 200 letters, digits, `_`, `-` or `.`";
     for name in ["", "a/b", "a b", "\u{e9}", &"n".repeat(201)] {
         refused(&|_| (), name, characters);
@@ -142,13 +159,22 @@ fn what_could_not_be_loaded_is_not_saved() {
 
     let mut nested = json!(null);
     (0..200).for_each(|_| nested = json!([nested.take()]));
-    let error = store.save(&Checkpoint { state: nested, ..small(1) }).expect_err("JSON readers have a limit");
-    assert!(error.to_string().starts_with("step 1 can't be saved: the manifest is not valid: "), "{error}");
-    let error = store.save(&Checkpoint { state: json!("x".repeat(4 << 20)), ..small(1) }).expect_err("it is too long");
+    let error = store
+        .save(&Checkpoint { state: nested, ..small(1) })
+        .expect_err("JSON readers have a limit");
+    assert!(
+        error.to_string().starts_with("step 1 can't be saved: the manifest is not valid: "),
+        "{error}"
+    );
+    let error = store
+        .save(&Checkpoint { state: json!("x".repeat(4 << 20)), ..small(1) })
+        .expect_err("it is too long");
     assert!(error.to_string().ends_with("bytes, expected at most 4194304"), "{error}");
     let none = || Tensor { dtype: Dtype::U8, shape: vec![0], bytes: Vec::new() };
     let tensors = |n: usize| (0..n).map(|idx| (format!("tensor.{idx:04}"), none())).collect();
-    let error = store.save(&Checkpoint { tensors: tensors(4097), ..small(1) }).expect_err("there are too many");
+    let error = store
+        .save(&Checkpoint { tensors: tensors(4097), ..small(1) })
+        .expect_err("there are too many");
     assert!(error.to_string().ends_with("it has 4097 tensors, expected at most 4096"), "{error}");
     let most = Checkpoint { tensors: tensors(4096), ..small(1) };
     store.save(&most).expect("this is allowed");

@@ -1,5 +1,5 @@
-//! A small file system is filled to each of its pages, and a save must fit or fail cleanly. Mounting needs rights;
-//! where there are none, the test says so and passes.
+//! A small file system is filled to each of its pages, and a save must fit or fail cleanly.
+//! Mounting needs rights; where there are none, the test says so and passes.
 
 use std::fs;
 use std::io::Write as _;
@@ -36,7 +36,8 @@ impl Drop for Mounted<'_> {
 /// Ten pages of tensors.
 fn large(step: u64) -> Checkpoint {
     let mut checkpoint = small(step);
-    let rows = tensor(Dtype::U8, &[10, PAGE_BYTES], (0..).map(|idx: u32| (idx / 7) as u8 ^ step as u8));
+    let rows =
+        tensor(Dtype::U8, &[10, PAGE_BYTES], (0..).map(|idx: u32| (idx / 7) as u8 ^ step as u8));
     checkpoint.tensors.insert("rows".to_owned(), rows);
     checkpoint
 }
@@ -61,12 +62,20 @@ fn fits_beside(dir: &Path, n_pages: usize) -> bool {
         assert!(path.starts_with(&checkpoints), "{n_pages} pages: {error}");
     }
     let newest = Store::view(Disk, &checkpoints).load_newest().expect("a good one is there");
-    assert_eq!(newest.checkpoint, Some(large(if result.is_ok() { 2 } else { 1 })), "{n_pages} pages");
+    assert_eq!(
+        newest.checkpoint,
+        Some(large(if result.is_ok() { 2 } else { 1 })),
+        "{n_pages} pages"
+    );
     assert!(newest.passed_over.is_empty(), "{n_pages} pages: {:?}", newest.passed_over);
     fs::remove_file(&ballast).expect("it is there");
     store.save(&large(2)).expect("there is room again");
     Store::open(Disk, &checkpoints).expect("it opens");
-    assert_eq!(fs::read_dir(&checkpoints).expect("a directory").count(), 2, "{n_pages} pages: leftovers");
+    assert_eq!(
+        fs::read_dir(&checkpoints).expect("a directory").count(),
+        2,
+        "{n_pages} pages: leftovers"
+    );
     fs::remove_dir_all(&checkpoints).expect("it is there");
     result.is_ok()
 }

@@ -1,5 +1,5 @@
-//! Every operation of a save and a prune fails once, or from then on: the error says where and why, and nothing that
-//! was there is lost.
+//! Every operation of a save and a prune fails once, or from then on: the error says where and why,
+//! and nothing that was there is lost.
 
 use std::cell::Cell;
 use std::io::{self, Write};
@@ -42,7 +42,9 @@ impl<F> Failing<F> {
         let now = self.n_done.replace(self.n_done.get() + 1);
         match self.due.get() {
             Some((at, Kind::Eio)) if at == now => Err(io::Error::from_raw_os_error(EIO)),
-            Some((at, Kind::EnospcFromNowOn)) if at <= now => Err(io::Error::from_raw_os_error(ENOSPC)),
+            Some((at, Kind::EnospcFromNowOn)) if at <= now => {
+                Err(io::Error::from_raw_os_error(ENOSPC))
+            }
             _ => Ok(()),
         }
     }
@@ -59,7 +61,9 @@ impl<F: Files> Write for FailingFile<F> {
         self.files.operation()?;
         match self.files.due.get() {
             Some((at, Kind::ShortWrite)) if at == now => self.file.write(&bytes[..bytes.len() / 2]),
-            Some((at, Kind::ShortWrite)) if at + 1 == now => Err(io::Error::from_raw_os_error(ENOSPC)),
+            Some((at, Kind::ShortWrite)) if at + 1 == now => {
+                Err(io::Error::from_raw_os_error(ENOSPC))
+            }
             _ => self.file.write(bytes),
         }
     }
@@ -144,8 +148,14 @@ fn works() -> [Work; 5] {
     [Work::Save(small(5)), Work::Save(small(4)), Work::Save(other), Work::Prune, Work::Open]
 }
 
-/// Lets operation `at` of `work` fail; false if there are fewer. `fresh` gives an empty file system with this directory.
-fn fail_at<F: Files + Clone>(fresh: &impl Fn() -> F, dir: &Path, work: &Work, (at, kind): (u64, Kind)) -> bool {
+/// Lets operation `at` of `work` fail; false if there are fewer. `fresh` gives an empty file system
+/// with this directory.
+fn fail_at<F: Files + Clone>(
+    fresh: &impl Fn() -> F,
+    dir: &Path,
+    work: &Work,
+    (at, kind): (u64, Kind),
+) -> bool {
     let what = format!("{work:?}, {kind:?} at {at}");
     let files = fresh();
     let failing = Failing::new(files.clone());
@@ -170,21 +180,28 @@ fn fail_at<F: Files + Clone>(fresh: &impl Fn() -> F, dir: &Path, work: &Work, (a
     check(&Store::view(files.clone(), dir), work, result.is_ok(), &what);
     let next = Store::open(files.clone(), dir).unwrap_or_else(|error| panic!("{what}: {error}"));
     check(&next, work, result.is_ok(), &what);
-    assert_eq!(files.list(dir).expect("a directory").len(), next.steps().expect("a directory").len(), "{what}");
+    assert_eq!(
+        files.list(dir).expect("a directory").len(),
+        next.steps().expect("a directory").len(),
+        "{what}"
+    );
     // The process that saw the error goes on.
     work.run(&store, || failing.clone()).unwrap_or_else(|error| panic!("{what}, again: {error}"));
     check(&store, work, true, &what);
     true
 }
 
-/// The previous checkpoints load; what `work` did is there if it said so, and otherwise there or not.
+/// The previous checkpoints load; what `work` did is there if it said so, and otherwise there or
+/// not.
 fn check<F: Files>(store: &Store<F>, work: &Work, is_done: bool, what: &str) {
     let newest = store.load_newest().unwrap_or_else(|error| panic!("{what}: {error}"));
     assert!(newest.passed_over.is_empty(), "{what}: {:?}", newest.passed_over);
     let newest = newest.checkpoint.expect("there were four");
     match work {
         Work::Save(checkpoint) if is_done => assert_eq!(&newest, checkpoint, "{what}"),
-        Work::Save(checkpoint) => assert!(newest == *checkpoint || newest == small(4) || newest == small(3), "{what}"),
+        Work::Save(checkpoint) => {
+            assert!(newest == *checkpoint || newest == small(4) || newest == small(3), "{what}")
+        }
         Work::Prune | Work::Open => assert_eq!(newest, small(4), "{what}"),
     }
     let steps = store.steps().expect("a directory");
@@ -192,7 +209,11 @@ fn check<F: Files>(store: &Store<F>, work: &Work, is_done: bool, what: &str) {
         assert_eq!(steps, [3, 4], "{what}");
     }
     for step in steps.into_iter().filter(|&step| step < 4) {
-        assert_eq!(store.load(step).unwrap_or_else(|error| panic!("{what}: {error}")), small(step), "{what}");
+        assert_eq!(
+            store.load(step).unwrap_or_else(|error| panic!("{what}: {error}")),
+            small(step),
+            "{what}"
+        );
     }
 }
 
@@ -254,10 +275,13 @@ fn a_failure_and_then_a_loss_of_power_leave_the_previous_one() {
             }
         }
     }
-    println!("failpoints: {n_images} images of a loss of power after a failed save, each with the previous checkpoint");
+    println!(
+        "failpoints: {n_images} images of a loss of power after a failed save, each with the previous checkpoint"
+    );
 }
 
-/// After a failed sync nothing that was written is used again, not even by a second save of the same step.
+/// After a failed sync nothing that was written is used again, not even by a second save of the
+/// same step.
 #[test]
 fn a_sync_that_failed_is_not_believed_later() {
     let dir = Path::new("run/checkpoints");

@@ -17,7 +17,10 @@ fn golden() -> PathBuf {
 #[test]
 fn version_1_loads_and_is_written_as_ever() {
     if std::env::var_os("WRITE_GOLDEN").is_some_and(|value| value == "1") {
-        Store::open(Disk, &golden()).expect("it is made").save(&small(STEP)).expect("it is written");
+        Store::open(Disk, &golden())
+            .expect("it is made")
+            .save(&small(STEP))
+            .expect("it is written");
     }
     let store = Store::view(Disk, &golden());
     assert_eq!(store.load(STEP).expect("version 1 keeps loading"), small(STEP));
@@ -27,7 +30,8 @@ fn version_1_loads_and_is_written_as_ever() {
     Store::open(Disk, dir.path()).expect("a store").save(&small(STEP)).expect("it is saved");
     for name in ["MANIFEST", "state.safetensors"] {
         let path = Path::new("step-000000000042").join(name);
-        let [then, now] = [golden(), dir.path().to_owned()].map(|dir| fs::read(dir.join(&path)).expect("a file"));
+        let [then, now] =
+            [golden(), dir.path().to_owned()].map(|dir| fs::read(dir.join(&path)).expect("a file"));
         assert!(then == now, "{name}: other bytes need another version of the format");
     }
 }
@@ -38,7 +42,9 @@ fn a_newer_version_is_refused_and_nothing_older_used_in_its_place() {
     crafted.version = "2".to_owned();
     let (_, store) = crafted.store();
     store.save(&small(0)).expect("an older one of this version");
-    for error in [store.load(1).expect_err("it is newer"), store.load_newest().expect_err("it is newer")] {
+    for error in
+        [store.load(1).expect_err("it is newer"), store.load_newest().expect_err("it is newer")]
+    {
         assert!(matches!(error, LoadError::Newer { found: 2, supported: 1, .. }), "{error}");
         let why = "MANIFEST: written by a newer version; it has format 2 and this program reads formats up to 1: \
                    use the program that wrote it";

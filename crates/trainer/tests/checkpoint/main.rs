@@ -1,5 +1,5 @@
-//! What checkpoints promise, in the order of RELIABILITY's list. `just soak` sets `SOAK=1`, which raises the counts;
-//! each proof ends with a line of them.
+//! What checkpoints promise, in the order of RELIABILITY's list. `just soak` sets `SOAK=1`, which
+//! raises the counts; each proof ends with a line of them.
 
 mod allocations;
 mod arbitrary;

@@ -41,8 +41,9 @@ enum Node {
 
 type Names = BTreeMap<String, usize>;
 
-/// One of these happens or does not; a rename is never half done, as file systems with a journal promise. Each is about
-/// a node and not about whatever has its name where an earlier change did not happen.
+/// One of these happens or does not; a rename is never half done, as file systems with a journal
+/// promise. Each is about a node and not about whatever has its name where an earlier change did
+/// not happen.
 #[derive(Clone, Debug)]
 struct Change {
     node: usize,
@@ -75,16 +76,21 @@ impl Change {
 }
 
 impl Image {
-    /// What may be found after the power was lost: all of what was synced, and of the rest whatever `fate` says.
+    /// What may be found after the power was lost: all of what was synced, and of the rest whatever
+    /// `fate` says.
     pub(crate) fn after_power_loss(&self, fate: &mut Fate<impl Rng>) -> Self {
         let nodes = self.nodes.iter().map(|node| match node {
             Node::File { live, durable } => {
-                let content = if live == durable { durable.clone() } else { fate.content(live, durable) };
+                let content =
+                    if live == durable { durable.clone() } else { fate.content(live, durable) };
                 Node::File { live: content.clone(), durable: content }
             }
             Node::Dir { durable, unsynced, .. } => {
                 let mut names = durable.clone();
-                unsynced.iter().filter(|_| fate.is_kept()).for_each(|change| change.apply(&mut names));
+                unsynced
+                    .iter()
+                    .filter(|_| fate.is_kept())
+                    .for_each(|change| change.apply(&mut names));
                 Node::Dir { live: names.clone(), durable: names, unsynced: Vec::new() }
             }
         });
@@ -257,7 +263,9 @@ impl Files for Memory {
     type Reader = Cursor<Vec<u8>>;
 
     fn create(&self, path: &Path) -> io::Result<MemoryFile> {
-        let node = self.change(|image| image.add(path, Node::File { live: Vec::new(), durable: Vec::new() }))?;
+        let node = self.change(|image| {
+            image.add(path, Node::File { live: Vec::new(), durable: Vec::new() })
+        })?;
         Ok(MemoryFile { memory: self.clone(), node })
     }
 

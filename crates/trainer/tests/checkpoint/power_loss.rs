@@ -1,4 +1,5 @@
-//! The power goes at every operation of saves, replacements and prunes, and again while the next process tidies up.
+//! The power goes at every operation of saves, replacements and prunes, and again while the next
+//! process tidies up.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -16,7 +17,8 @@ const DIR: &str = "runs/one/checkpoints";
 /// What may and what must be found.
 #[derive(Clone, Default)]
 struct Expected {
-    /// Steps that were saved and not pruned, each with what it may be: two contents while one replaces the other.
+    /// Steps that were saved and not pruned, each with what it may be: two contents while one
+    /// replaces the other.
     sure: BTreeMap<u64, Vec<Checkpoint>>,
     /// Steps that are being saved or removed.
     maybe: BTreeMap<u64, Checkpoint>,
@@ -53,11 +55,16 @@ impl Action {
                 None => drop(expected.maybe.insert(checkpoint.step, checkpoint.clone())),
             },
             Self::Prune(keep, best) => {
-                let kept: BTreeSet<u64> = expected.sure.keys().rev().take(*keep).copied().chain(*best).collect();
+                let kept: BTreeSet<u64> =
+                    expected.sure.keys().rev().take(*keep).copied().chain(*best).collect();
                 let (sure, gone): (BTreeMap<_, _>, BTreeMap<_, _>) =
-                    std::mem::take(&mut expected.sure).into_iter().partition(|(step, _)| kept.contains(step));
+                    std::mem::take(&mut expected.sure)
+                        .into_iter()
+                        .partition(|(step, _)| kept.contains(step));
                 expected.sure = sure;
-                expected.maybe.extend(gone.into_iter().map(|(step, mut contents)| (step, contents.remove(0))));
+                expected.maybe.extend(
+                    gone.into_iter().map(|(step, mut contents)| (step, contents.remove(0))),
+                );
             }
         }
     }
@@ -78,7 +85,8 @@ fn changed(step: u64) -> Checkpoint {
     Checkpoint { state: json!({"other": true}), ..small(step) }
 }
 
-/// Every path through the store: a first save, more, one over itself, one over another, with and without a best one.
+/// Every path through the store: a first save, more, one over itself, one over another, with and
+/// without a best one.
 fn actions() -> Vec<Action> {
     use Action::{Open, Prune, Save};
     vec![
@@ -113,7 +121,11 @@ impl Expected {
             (step, vec![found])
         });
         let found: BTreeMap<_, _> = found.collect();
-        assert!(self.sure.keys().all(|step| found.contains_key(step)), "one is lost, there are {:?}", found.keys());
+        assert!(
+            self.sure.keys().all(|step| found.contains_key(step)),
+            "one is lost, there are {:?}",
+            found.keys()
+        );
         *self = Self { sure: found, maybe: BTreeMap::new() };
     }
 
@@ -124,7 +136,8 @@ impl Expected {
 
     /// Opens the store and compares everything in it; then saves once more.
     fn check(&self, memory: &Memory, what: &str) {
-        let store = Store::open(memory.clone(), Path::new(DIR)).unwrap_or_else(|error| panic!("{what}: {error}"));
+        let store = Store::open(memory.clone(), Path::new(DIR))
+            .unwrap_or_else(|error| panic!("{what}: {error}"));
         let steps = store.steps().expect("a directory");
         let names = memory.list(Path::new(DIR)).expect("a directory");
         assert_eq!(names.len(), steps.len(), "{what}: leftovers in {names:?}");
@@ -192,9 +205,15 @@ fn a_second_loss_of_power_while_tidying_up_loses_nothing_either() {
         for seed in 0..n_seeds {
             let first = Memory::of(image.after_power_loss(&mut fate(seed, operation as u64)));
             let next = [Action::Open, Action::Save(small(80))];
-            for (again, (image, expected)) in self::frozen(&first, &next, expected.clone()).iter().enumerate() {
-                let image = image.after_power_loss(&mut fate(2 + seed, (operation * 1000 + again) as u64));
-                expected.check(&Memory::of(image), &format!("operations {operation} and {again}, seed {seed}"));
+            for (again, (image, expected)) in
+                self::frozen(&first, &next, expected.clone()).iter().enumerate()
+            {
+                let image =
+                    image.after_power_loss(&mut fate(2 + seed, (operation * 1000 + again) as u64));
+                expected.check(
+                    &Memory::of(image),
+                    &format!("operations {operation} and {again}, seed {seed}"),
+                );
                 n_images += 1;
             }
         }
@@ -202,7 +221,8 @@ fn a_second_loss_of_power_while_tidying_up_loses_nothing_either() {
     println!("power loss: {n_images} images of a second loss while the first was made good");
 }
 
-/// What a process that was killed had not synced yet, the next one sees, and may rely on only after it synced it.
+/// What a process that was killed had not synced yet, the next one sees, and may rely on only after
+/// it synced it.
 #[test]
 fn a_kill_and_then_a_loss_of_power_lose_nothing() {
     let n_seeds = count(1, 15);
@@ -210,11 +230,22 @@ fn a_kill_and_then_a_loss_of_power_lose_nothing() {
     let mut n_images = 0;
     for (operation, (image, expected)) in frozen.iter().enumerate().step_by(count(2, 1) as usize) {
         let killed = Memory::of(image.clone());
-        let next = [Action::Open, Action::Prune(1, None), Action::Save(changed(10)), Action::Save(small(80))];
-        for (again, (image, expected)) in self::frozen(&killed, &next, expected.clone()).iter().enumerate() {
+        let next = [
+            Action::Open,
+            Action::Prune(1, None),
+            Action::Save(changed(10)),
+            Action::Save(small(80)),
+        ];
+        for (again, (image, expected)) in
+            self::frozen(&killed, &next, expected.clone()).iter().enumerate()
+        {
             for seed in 2..2 + n_seeds {
-                let image = image.after_power_loss(&mut fate(seed, (operation * 1000 + again) as u64));
-                expected.check(&Memory::of(image), &format!("operations {operation} and {again}, seed {seed}"));
+                let image =
+                    image.after_power_loss(&mut fate(seed, (operation * 1000 + again) as u64));
+                expected.check(
+                    &Memory::of(image),
+                    &format!("operations {operation} and {again}, seed {seed}"),
+                );
                 n_images += 1;
             }
         }
@@ -247,6 +278,11 @@ fn without_a_sync_something_is_lost() {
     let last = images.len() - 1;
     let before = images[last - 1].after_power_loss(&mut fate(1, 0));
     let after = images[last].after_power_loss(&mut fate(1, 0));
-    let steps = |image| Store::view(Memory::of(image), Path::new(DIR)).steps().expect("a directory");
-    assert_eq!((steps(before), steps(after)), (vec![], vec![1]), "only the last sync makes it durable");
+    let steps =
+        |image| Store::view(Memory::of(image), Path::new(DIR)).steps().expect("a directory");
+    assert_eq!(
+        (steps(before), steps(after)),
+        (vec![], vec![1]),
+        "only the last sync makes it durable"
+    );
 }

@@ -32,13 +32,14 @@ pub(crate) fn small(step: u64) -> Checkpoint {
         ("ids", tensor(Dtype::U64, &[2], bytes(6))),
         ("empty", tensor(Dtype::F32, &[4, 0], [])),
     ];
-    let tensors: BTreeMap<_, _> = tensors.into_iter().map(|(name, tensor)| (name.to_owned(), tensor)).collect();
+    let tensors: BTreeMap<_, _> =
+        tensors.into_iter().map(|(name, tensor)| (name.to_owned(), tensor)).collect();
     let state = json!({"rows": step * 128, "loss": 1.0 / (step as f64 + 3.0), "file": "day_0"});
     Checkpoint { step, state, tensors }
 }
 
-/// The files of step 1 in parts that a test may change; checksums, and lengths of the file and its header, are made to
-/// fit again, as an attacker would.
+/// The files of step 1 in parts that a test may change; checksums, and lengths of the file and its
+/// header, are made to fit again, as an attacker would.
 pub(crate) struct Crafted {
     pub(crate) version: String,
     pub(crate) manifest: Value,
@@ -54,12 +55,16 @@ const DIR: &str = "run/checkpoints";
 impl Crafted {
     pub(crate) fn new() -> Self {
         let memory = Memory::default();
-        Store::open(memory.clone(), Path::new(DIR)).expect("a good disk").save(&small(1)).expect("it is saved");
+        Store::open(memory.clone(), Path::new(DIR))
+            .expect("a good disk")
+            .save(&small(1))
+            .expect("it is saved");
         let manifest = memory.bytes(&path("MANIFEST"));
         let line_end = manifest.iter().position(|&byte| byte == b'\n').expect("a first line");
         let manifest: Value = serde_json::from_slice(&manifest[line_end + 1..]).expect("JSON");
         let mut header = memory.bytes(&path("state.safetensors"));
-        let data = header.split_off(manifest["header"]["n_bytes"].as_u64().expect("a number") as usize);
+        let data =
+            header.split_off(manifest["header"]["n_bytes"].as_u64().expect("a number") as usize);
         Self { version: "1".to_owned(), manifest, header: header.split_off(8), data, last: |_| () }
     }
 

@@ -10,7 +10,10 @@ const BAD: [(usize, &str); 4] = [(0, "no row"), (700, ""), (701, "2\t"), (1999, 
 /// `bad.toml` on the file `bad.tsv`, which is `rows.tsv` of 2,000 rows with some of them malformed.
 fn bad_bench() -> Bench {
     let bench = Bench::new();
-    let text = SMALL.replace("synthetic = { rows = 7000, seed = 5, rows_per_day = 1000 }", "path = \"bad.tsv\"");
+    let text = SMALL.replace(
+        "synthetic = { rows = 7000, seed = 5, rows_per_day = 1000 }",
+        "path = \"bad.tsv\"",
+    );
     fs::write(bench.path("bad.toml"), text).expect("written");
     synth(&bench, 2000, "rows.tsv");
     let good = fs::read_to_string(bench.path("rows.tsv")).expect("written");
@@ -36,11 +39,18 @@ fn a_run_leaves_out_malformed_rows_and_says_so() {
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(output.status.success(), "{said}");
         let (report, metrics) = bench.result(run);
-        assert_eq!((report["train_rows"].as_u64(), report["test_rows"].as_u64()), (Some(1711), Some(285)), "{run}");
+        assert_eq!(
+            (report["train_rows"].as_u64(), report["test_rows"].as_u64()),
+            (Some(1711), Some(285)),
+            "{run}"
+        );
         assert!(
             said.contains("training: left out 3 of 1714 rows, which are malformed (empty_line 1, too_few_columns 2)")
         );
-        assert!(said.contains("test: left out 1 of 286 rows, which are malformed (too_few_columns 1)"), "{said}");
+        assert!(
+            said.contains("test: left out 1 of 286 rows, which are malformed (too_few_columns 1)"),
+            "{said}"
+        );
         (lasting(&report, &[]), metrics)
     };
     let expected = train("plain", &[]);
@@ -96,7 +106,11 @@ fn limits_and_keys_are_checked() {
             78,
             &["data.max_bad_fraction: expected a number from 0 to below 1, got 1"],
         ),
-        (&["data.bad_rows=ignore"], 78, &["data.bad_rows: expected one of `error`, `skip`, got `ignore`"]),
+        (
+            &["data.bad_rows=ignore"],
+            78,
+            &["data.bad_rows: expected one of `error`, `skip`, got `ignore`"],
+        ),
     ] {
         // A run that stops at a row leaves what it has learned.
         let _ = fs::remove_dir_all(bench.path("failed"));

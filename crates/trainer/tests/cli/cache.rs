@@ -11,7 +11,10 @@ use crate::support::{Bench, SMALL, failure, lasting, synth};
 /// `files.toml`, which is `small.toml` on the file `rows.tsv`; and that file.
 fn files_bench() -> Bench {
     let bench = Bench::new();
-    let text = SMALL.replace("synthetic = { rows = 7000, seed = 5, rows_per_day = 1000 }", "path = \"rows.tsv\"");
+    let text = SMALL.replace(
+        "synthetic = { rows = 7000, seed = 5, rows_per_day = 1000 }",
+        "path = \"rows.tsv\"",
+    );
     fs::write(bench.path("files.toml"), text).expect("written");
     synth(&bench, 7000, "rows.tsv");
     bench
@@ -39,7 +42,8 @@ fn ended(bench: &Bench, run: &str, output: &Output) -> ((Value, String), String)
 fn cache_in(bench: &Bench, directory: &str) -> PathBuf {
     let entries = fs::read_dir(bench.path(directory)).expect("a directory");
     let paths = entries.map(|entry| entry.expect("readable").path());
-    let mut caches: Vec<_> = paths.filter(|path| path.extension().is_some_and(|it| it == "rows")).collect();
+    let mut caches: Vec<_> =
+        paths.filter(|path| path.extension().is_some_and(|it| it == "rows")).collect();
     assert_eq!(caches.len(), 1, "{caches:?}");
     caches.remove(0)
 }
@@ -90,14 +94,20 @@ fn what_is_damaged_stale_or_too_short_is_built_anew() {
     };
     let mut flipped = good.clone();
     flipped[good.len() / 2] ^= 4;
-    for (number, (bytes, reason)) in
-        [(&flipped[..], "rows 3072 to 4095 are damaged"), (&good[..900_000], "bytes and should have"), (b"", "damaged")]
-            .into_iter()
-            .enumerate()
+    for (number, (bytes, reason)) in [
+        (&flipped[..], "rows 3072 to 4095 are damaged"),
+        (&good[..900_000], "bytes and should have"),
+        (b"", "damaged"),
+    ]
+    .into_iter()
+    .enumerate()
     {
         replace(bytes);
         let (got, said) = train(&bench, &format!("mended-{number}"), &cached);
-        assert!(said.contains("WARN") && said.contains(reason) && said.contains("building it anew"), "{said}");
+        assert!(
+            said.contains("WARN") && said.contains(reason) && said.contains("building it anew"),
+            "{said}"
+        );
         assert_eq!(got, expected, "{reason}");
         assert_eq!(fs::read(&cache).expect("a cache"), good, "{reason}");
     }
@@ -113,7 +123,8 @@ fn what_is_damaged_stale_or_too_short_is_built_anew() {
     assert_eq!(train(&bench, "short-again", &["data.cache=true", "data.rows=1400"]).0, short);
 }
 
-/// A limit on the size of files stands in for the full disk; it spares the small ones that a run writes.
+/// A limit on the size of files stands in for the full disk; it spares the small ones that a run
+/// writes.
 #[cfg(unix)]
 #[test]
 fn a_full_disk_costs_the_cache_and_not_the_run() {
@@ -123,11 +134,22 @@ fn a_full_disk_costs_the_cache_and_not_the_run() {
     let mut shell = std::process::Command::new("sh");
     // Without the trap the signal would end the program where a full disk is an ordinary error.
     shell.args(["-c", "trap '' XFSZ; ulimit -f 1800; exec \"$@\"", "sh"]);
-    shell.arg(program.get_program()).args(program.get_args()).current_dir(bench.dir.path()).env("RUST_LOG", "info");
+    shell
+        .arg(program.get_program())
+        .args(program.get_args())
+        .current_dir(bench.dir.path())
+        .env("RUST_LOG", "info");
     let (got, said) = ended(&bench, "full", &shell.output().expect("a shell"));
     assert_eq!(got, expected);
-    assert!(said.contains("writing failed: ") && said.contains("going on without a cache"), "{said}");
-    assert_eq!(fs::read_dir(bench.path("caches")).expect("made").count(), 0, "nothing is left of it");
+    assert!(
+        said.contains("writing failed: ") && said.contains("going on without a cache"),
+        "{said}"
+    );
+    assert_eq!(
+        fs::read_dir(bench.path("caches")).expect("made").count(),
+        0,
+        "nothing is left of it"
+    );
 }
 
 #[test]
@@ -140,7 +162,11 @@ fn what_cannot_be_cached_is_refused_with_the_way_out() {
             "data.cache_dir: set it to a directory that can be written to, or data.cache to false: rows.tsv/caches: no \
              file can be made here: ",
         ),
-        (&["data.path=-", "data.rows=70"], 78, "data.cache: what comes through a pipe is not cached"),
+        (
+            &["data.path=-", "data.rows=70"],
+            78,
+            "data.cache: what comes through a pipe is not cached",
+        ),
         (&["data.test_path=-"], 78, "data.cache: what comes through a pipe is not cached"),
         (&["data.path=absent"], 66, "absent: no such file"),
         (&["data.cache_dir="], 78, "data.cache_dir: expected a directory, got nothing"),
@@ -150,12 +176,14 @@ fn what_cannot_be_cached_is_refused_with_the_way_out() {
             "data.cache: expected none beside data.synthetic; remove it: only files are cached",
         ),
     ] {
-        let (got, message) = failure(&bench.trainer(&args("failed", &[&["data.cache=true"], overrides].concat())));
+        let (got, message) =
+            failure(&bench.trainer(&args("failed", &[&["data.cache=true"], overrides].concat())));
         assert_eq!(got, code, "{message}");
         assert!(message.contains(part), "no {part} in {message}");
         assert!(!bench.path("failed/report.json").exists());
     }
     fs::write(bench.path("bad.tsv"), "1\t2\n").expect("written");
-    let (code, message) = failure(&bench.trainer(&args("failed", &["data.cache=true", "data.path=bad.tsv"])));
+    let (code, message) =
+        failure(&bench.trainer(&args("failed", &["data.cache=true", "data.path=bad.tsv"])));
     assert_eq!((code, message.contains("bad.tsv:1:")), (65, true), "{message}");
 }

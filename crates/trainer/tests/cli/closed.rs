@@ -33,9 +33,17 @@ fn a_closed_standard_output_is_no_panic() {
     let bench = Bench::new();
     for line in COMMANDS {
         let args: Vec<_> = line.split(' ').collect();
-        let output = bench.command(&args).stdout(closed()).stderr(Stdio::piped()).output().expect("it starts");
+        let output = bench
+            .command(&args)
+            .stdout(closed())
+            .stderr(Stdio::piped())
+            .output()
+            .expect("it starts");
         let stderr = String::from_utf8_lossy(&output.stderr);
-        assert!(!stderr.contains("internal error") && !stderr.contains("panicked"), "{line}: {stderr}");
+        assert!(
+            !stderr.contains("internal error") && !stderr.contains("panicked"),
+            "{line}: {stderr}"
+        );
         // What is wrong with the arguments stays wrong.
         let expected = if line.contains("absent") || line.contains("bacth") { 78 } else { 0 };
         assert_eq!(output.status.code(), Some(expected), "{line}: {stderr}");
@@ -48,7 +56,8 @@ fn closed_standard_output_and_error_are_no_panic() {
     let bench = Bench::new();
     for line in COMMANDS {
         let args: Vec<_> = line.split(' ').collect();
-        let status = bench.command(&args).stdout(closed()).stderr(closed()).status().expect("it starts");
+        let status =
+            bench.command(&args).stdout(closed()).stderr(closed()).status().expect("it starts");
         let expected = if line.contains("absent") || line.contains("bacth") { 78 } else { 0 };
         assert_eq!(status.code(), Some(expected), "{line}");
         let _ = fs::remove_dir_all(bench.path("run"));
@@ -60,7 +69,8 @@ fn closed_standard_output_and_error_are_no_panic() {
 fn a_run_that_nobody_watches_is_finished() {
     let bench = Bench::new();
     let args = ["--config", "small.toml", "--run-dir", "run"];
-    let status = bench.command(&args).stdout(closed()).stderr(closed()).status().expect("it starts");
+    let status =
+        bench.command(&args).stdout(closed()).stderr(closed()).status().expect("it starts");
     assert_eq!(status.code(), Some(0));
     assert!(bench.path("run/report.json").exists());
 }
@@ -69,9 +79,26 @@ fn a_run_that_nobody_watches_is_finished() {
 fn arguments_that_say_nothing_are_refused_without_a_panic() {
     let bench = Bench::new();
     synth(&bench, 10, "rows.tsv");
-    for line in ["", "--run-dir run", "--set a=b", "plan", "scan", "bench", "sketch", "synth", "--config", "--", "x"] {
+    for line in [
+        "",
+        "--run-dir run",
+        "--set a=b",
+        "plan",
+        "scan",
+        "bench",
+        "sketch",
+        "synth",
+        "--config",
+        "--",
+        "x",
+    ] {
         let args: Vec<_> = line.split(' ').filter(|arg| !arg.is_empty()).collect();
         let output = bench.trainer(&args);
-        assert_eq!(output.status.code(), Some(2), "{line}: {}", String::from_utf8_lossy(&output.stderr));
+        assert_eq!(
+            output.status.code(),
+            Some(2),
+            "{line}: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
     }
 }

@@ -12,7 +12,8 @@ fn a_gpu_learns_what_a_cpu_does() {
     let bench = Bench::new();
     for (kind, overrides) in models() {
         let train = |name: &str, more: &[&str]| {
-            let all: Vec<&str> = overrides.iter().map(String::as_str).chain(more.iter().copied()).collect();
+            let all: Vec<&str> =
+                overrides.iter().map(String::as_str).chain(more.iter().copied()).collect();
             bench.train(&format!("{kind}-{name}"), &all).0
         };
         let [gpu, cpu] = [train("gpu", &[GPU]), train("cpu", &[CANDLE])];
@@ -27,7 +28,10 @@ fn a_gpu_learns_what_a_cpu_does() {
         );
         for (metric, tolerance) in [("test_auc", 5e-3), ("test_logloss", 2e-3)] {
             let [gpu, cpu] = [&gpu, &cpu].map(|report| report[metric].as_f64().expect("a number"));
-            assert!((gpu - cpu).abs() < tolerance, "{kind}: {metric} {gpu} on the GPU, {cpu} on the CPU");
+            assert!(
+                (gpu - cpu).abs() < tolerance,
+                "{kind}: {metric} {gpu} on the GPU, {cpu} on the CPU"
+            );
         }
     }
 }
@@ -37,7 +41,9 @@ fn a_stopped_run_goes_on_to_the_same_end() {
     let bench = Bench::new();
     for (kind, overrides) in models() {
         for optimizer in ["sgd", "adagrad", "adam"] {
-            let overrides = [&overrides[..], &[GPU.to_owned(), format!("train.optimizer={optimizer}")]].concat();
+            let overrides =
+                [&overrides[..], &[GPU.to_owned(), format!("train.optimizer={optimizer}")]]
+                    .concat();
             resumes_alike(&bench, "small.toml", &format!("{kind}-{optimizer}"), &overrides, &[2]);
         }
     }
@@ -54,10 +60,14 @@ fn either_uses_what_the_other_trained() {
             assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
             let found: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
             for figure in ["test_auc", "test_logloss"] {
-                let [found, expected] = [&found, &report].map(|figures| figures[figure].as_f64().expect("a number"));
+                let [found, expected] =
+                    [&found, &report].map(|figures| figures[figure].as_f64().expect("a number"));
                 // Equal where it was trained; elsewhere a pair of rows may change places.
                 let tolerance = if device == used_on { 1e-4 } else { 0.0 };
-                assert!((found - expected).abs() <= tolerance, "{name} on {device}: {figure} {found}, not {expected}");
+                assert!(
+                    (found - expected).abs() <= tolerance,
+                    "{name} on {device}: {figure} {found}, not {expected}"
+                );
             }
         }
     }

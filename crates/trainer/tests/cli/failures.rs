@@ -14,8 +14,10 @@ fn fails(bench: &Bench, overrides: &[&str]) -> (i32, String) {
 
 /// `small.toml` reading `path`.
 fn fails_on(bench: &Bench, path: &str) -> (i32, String) {
-    let text = crate::support::SMALL
-        .replace("synthetic = { rows = 7000, seed = 5, rows_per_day = 1000 }", &format!("path = {path:?}"));
+    let text = crate::support::SMALL.replace(
+        "synthetic = { rows = 7000, seed = 5, rows_per_day = 1000 }",
+        &format!("path = {path:?}"),
+    );
     fs::write(bench.path("files.toml"), text).expect("written");
     failure(&bench.trainer(&["--config", "files.toml", "--run-dir", "failed"]))
 }
@@ -26,12 +28,17 @@ fn a_missing_data_file_says_where_data_are_and_what_works_without() {
     let config = root().join("configs/kaggle_10000x.toml");
     let (code, message) = failure(&bench.trainer(&["--config", config.to_str().expect("UTF-8")]));
     assert_eq!(code, 66);
-    for part in
-        ["data/train.txt: no such file", "data/README.md", "scripts/get_kaggle.sh", "--config configs/quickstart.toml"]
-    {
+    for part in [
+        "data/train.txt: no such file",
+        "data/README.md",
+        "scripts/get_kaggle.sh",
+        "--config configs/quickstart.toml",
+    ] {
         assert!(message.contains(part), "no {part} in {message}");
     }
-    assert!(root().join("data/README.md").exists() && root().join("scripts/get_kaggle.sh").exists());
+    assert!(
+        root().join("data/README.md").exists() && root().join("scripts/get_kaggle.sh").exists()
+    );
 }
 
 #[test]
@@ -80,7 +87,10 @@ fn unreadable_inputs_have_their_codes() {
 fn configurations_that_cannot_work_exit_with_78() {
     let bench = Bench::new();
     for (overrides, part) in [
-        (&["train.bacth=3"][..], "--set train.bacth=3: train.bacth: unknown key; did you mean `batch`?"),
+        (
+            &["train.bacth=3"][..],
+            "--set train.bacth=3: train.bacth: unknown key; did you mean `batch`?",
+        ),
         (&["embedding.compression=0.1"], "embedding.compression: expected at least 1, got 0.1"),
         (
             &["embedding.budget=800"],
@@ -93,7 +103,10 @@ fn configurations_that_cannot_work_exit_with_78() {
             &["precision=f16"],
             "precision: expected one of `f32`, `bf16`, `bf16-emulated`, got `f16`; did you mean `bf16`?",
         ),
-        (&["precision=bf16", "engine=candle"], "precision: expected `f32` with engine = \"candle\", got `bf16`"),
+        (
+            &["precision=bf16", "engine=candle"],
+            "precision: expected `f32` with engine = \"candle\", got `bf16`",
+        ),
         (&["engine=native", "device=cuda:0"], "engine: expected `candle` on a GPU, got `native`"),
         (&["name=../elsewhere"], "name: expected a name without `/`"),
         (&["name="], "name: expected a name"),
@@ -101,22 +114,43 @@ fn configurations_that_cannot_work_exit_with_78() {
             &["data.format=criteo-terabyte"],
             "data.format: expected none beside data.synthetic; remove it: generated rows are shaped like criteo-kaggle",
         ),
-        (&["train.batch=4611686018427387904"], "train.batch: expected at most 16777216, got 4611686018427387904"),
-        (&["model.dim=4611686018427387904"], "model.dim: expected at most 65536, got 4611686018427387904"),
-        (&["model.top=[4611686018427387904, 1]"], "model.top: expected sizes of at most 1048576, got "),
+        (
+            &["train.batch=4611686018427387904"],
+            "train.batch: expected at most 16777216, got 4611686018427387904",
+        ),
+        (
+            &["model.dim=4611686018427387904"],
+            "model.dim: expected at most 65536, got 4611686018427387904",
+        ),
+        (
+            &["model.top=[4611686018427387904, 1]"],
+            "model.top: expected sizes of at most 1048576, got ",
+        ),
         (&["data.synthetic.rows=18446744073709551615"], "data.synthetic.rows: "),
-        (&["data.synthetic.rows=2000000000", "data.synthetic.rows_per_day=1"], "expected at most 1000000 days of rows"),
+        (
+            &["data.synthetic.rows=2000000000", "data.synthetic.rows_per_day=1"],
+            "expected at most 1000000 days of rows",
+        ),
         (
             &["embedding.features=[5000000000]"],
             "embedding.features: expected at most 4294967296 a field, got 5000000000",
         ),
-        (&["embedding.cafe.medium_share=0.5"], "embedding.cafe.multi_level: expected true with medium_share"),
+        (
+            &["embedding.cafe.medium_share=0.5"],
+            "embedding.cafe.multi_level: expected true with medium_share",
+        ),
         (
             &["embedding.method=cafe_best"],
             "embedding.method: `cafe_best` is gone: at equal bytes `coded`, the default, ",
         ),
-        (&["embedding.accumulator=u8"], "embedding.accumulator: expected none, as rows are stepped by sgd; remove it"),
-        (&["model.constant_input=true"], "model.constant_input: expected none, as the data have numeric columns"),
+        (
+            &["embedding.accumulator=u8"],
+            "embedding.accumulator: expected none, as rows are stepped by sgd; remove it",
+        ),
+        (
+            &["model.constant_input=true"],
+            "model.constant_input: expected none, as the data have numeric columns",
+        ),
         (
             &["embedding.count_optimizer=true", "embedding.cafe.sizing=paper"],
             "embedding.cafe.sizing: expected `within` with count_optimizer, got `paper`",
@@ -159,8 +193,14 @@ fn numbers_that_run_away_stop_with_the_step() {
     for lr in ["1e5", "1e6", "1e7", "1e8", "1e12", "1e20"] {
         let (code, message) = fails(&bench, &[&format!("train.lr={lr}")]);
         assert_eq!(code, 70, "{lr}: {message}");
-        assert!(message.starts_with("error: step ") && message.contains("training rows "), "{lr}: {message}");
-        assert!(message.contains("; nothing was saved before it; a new run with train.lr below "), "{lr}: {message}");
+        assert!(
+            message.starts_with("error: step ") && message.contains("training rows "),
+            "{lr}: {message}"
+        );
+        assert!(
+            message.contains("; nothing was saved before it; a new run with train.lr below "),
+            "{lr}: {message}"
+        );
     }
 }
 
@@ -168,11 +208,16 @@ fn numbers_that_run_away_stop_with_the_step() {
 fn a_stream_shorter_than_promised_is_an_error() {
     let bench = Bench::new();
     synth(&bench, 300, "rows.tsv");
-    let text = crate::support::SMALL
-        .replace("synthetic = { rows = 7000, seed = 5, rows_per_day = 1000 }", "path = \"-\"\nrows = 700");
+    let text = crate::support::SMALL.replace(
+        "synthetic = { rows = 7000, seed = 5, rows_per_day = 1000 }",
+        "path = \"-\"\nrows = 700",
+    );
     fs::write(bench.path("files.toml"), text).expect("written");
     let mut command = bench.command(&["--config", "files.toml", "--run-dir", "failed"]);
-    let output = command.stdin(fs::File::open(bench.path("rows.tsv")).expect("written")).output().expect("starts");
+    let output = command
+        .stdin(fs::File::open(bench.path("rows.tsv")).expect("written"))
+        .output()
+        .expect("starts");
     let (code, message) = failure(&output);
     assert_eq!(code, 65);
     assert!(message.contains("ended after 300 rows, but data.rows promises 700"), "{message}");
@@ -192,15 +237,32 @@ fn too_few_rows_to_split_are_named() {
 #[test]
 fn what_can_be_read_once_is_not_read_twice() {
     let bench = Bench::new();
-    assert!(std::process::Command::new("mkfifo").arg(bench.path("pipe")).status().expect("mkfifo runs").success());
+    assert!(
+        std::process::Command::new("mkfifo")
+            .arg(bench.path("pipe"))
+            .status()
+            .expect("mkfifo runs")
+            .success()
+    );
     for path in ["-", "pipe"] {
-        let text = crate::support::SMALL
-            .replace("synthetic = { rows = 7000, seed = 5, rows_per_day = 1000 }", &format!("path = {path:?}"));
+        let text = crate::support::SMALL.replace(
+            "synthetic = { rows = 7000, seed = 5, rows_per_day = 1000 }",
+            &format!("path = {path:?}"),
+        );
         fs::write(bench.path("pipe.toml"), text).expect("written");
         for (overrides, part) in [
-            (&[][..], "data.path: rows that come through a pipe can't be counted ahead; set data.rows"),
-            (&["data.rows=10", "train.epochs=2"], "train.epochs: what comes through a pipe can be read once only"),
-            (&["data.rows=10", "train.eval_every=2"], "train.eval_every: the test rows of a pipe come after"),
+            (
+                &[][..],
+                "data.path: rows that come through a pipe can't be counted ahead; set data.rows",
+            ),
+            (
+                &["data.rows=10", "train.epochs=2"],
+                "train.epochs: what comes through a pipe can be read once only",
+            ),
+            (
+                &["data.rows=10", "train.eval_every=2"],
+                "train.eval_every: the test rows of a pipe come after",
+            ),
         ] {
             let mut args = vec!["--config", "pipe.toml", "--run-dir", "failed"];
             args.extend(overrides.iter().flat_map(|text| ["--set", *text]));
@@ -214,10 +276,17 @@ fn what_can_be_read_once_is_not_read_twice() {
 #[test]
 fn rows_that_are_timed_can_be_read_again() {
     let bench = Bench::new();
-    let small = SMALL.replace("synthetic = { rows = 7000, seed = 5, rows_per_day = 1000 }", "path = \"-\"\nrows = 100");
+    let small = SMALL.replace(
+        "synthetic = { rows = 7000, seed = 5, rows_per_day = 1000 }",
+        "path = \"-\"\nrows = 100",
+    );
     fs::write(bench.path("pipe.toml"), small).expect("written");
     let (code, message) = failure(&bench.trainer(&["bench", "--config", "pipe.toml"]));
-    assert!(code == 78 && message.contains("data.path: the rows are read more than once"), "{code}: {message}");
-    let (code, message) = failure(&bench.trainer(&["bench", "--config", "small.toml", "--set", "max_memory=1000"]));
+    assert!(
+        code == 78 && message.contains("data.path: the rows are read more than once"),
+        "{code}: {message}"
+    );
+    let (code, message) =
+        failure(&bench.trainer(&["bench", "--config", "small.toml", "--set", "max_memory=1000"]));
     assert!(code == 78 && message.contains("the run would hold about"), "{code}: {message}");
 }

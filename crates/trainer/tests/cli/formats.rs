@@ -28,7 +28,19 @@ fn run(bench: &Bench, name: &str, text: &str) -> serde_json::Value {
 }
 
 fn synth(bench: &Bench, format: &str, out: &str) {
-    let args = ["synth", "--rows", "6000", "--seed", "5", "--rows-per-day", "1000", "--format", format, "--out", out];
+    let args = [
+        "synth",
+        "--rows",
+        "6000",
+        "--seed",
+        "5",
+        "--rows-per-day",
+        "1000",
+        "--format",
+        format,
+        "--out",
+        out,
+    ];
     let output = bench.trainer(&args);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
@@ -59,7 +71,8 @@ fn films(n_rows: u32) -> String {
         let (city, price) = (row * 7 % 11, f64::from(row * 13 % 97) / 4.0);
         let genres = if row % 5 == 0 { "drama|\u{e9}pop\u{e9}e" } else { "" };
         let rating = if (city < 4) == (row % 10 != 0) { 5 } else { 2 };
-        writeln!(text, "{row},\"Town {city}, \"\"upper\"\" part\",{price},{genres},{rating}").expect("a string");
+        writeln!(text, "{row},\"Town {city}, \"\"upper\"\" part\",{price},{genres},{rating}")
+            .expect("a string");
     }
     text
 }
@@ -93,7 +106,8 @@ fn a_table_that_only_the_configuration_describes_trains() {
     assert_eq!(lasting(&again, &[]), lasting(&report, &[]));
 }
 
-/// What a sale is: a quoted name with a comma, a price, an item of 64 bits, and whether it was a good one.
+/// What a sale is: a quoted name with a comma, a price, an item of 64 bits, and whether it was a
+/// good one.
 fn sale(row: i64) -> (String, f64, i64, i64) {
     let (town, price) = (row * 7 % 11, (row * 13 % 97) as f64 / 4.0);
     (
@@ -113,7 +127,8 @@ fn write_column<T: DataType>(group: &mut SerializedRowGroupWriter<'_, File>, val
 fn write_sales(n_rows: i64, csv: &Path, parquet: &Path) {
     let mut text = String::from("town,price,item,good\n");
     for (town, price, item, good) in (0..n_rows).map(sale) {
-        writeln!(text, "\"{}\",{price},{item},{good}", town.replace('"', "\"\"")).expect("a string");
+        writeln!(text, "\"{}\",{price},{item},{good}", town.replace('"', "\"\""))
+            .expect("a string");
     }
     fs::write(csv, text).expect("written");
     let schema = "message sales {
@@ -121,13 +136,17 @@ fn write_sales(n_rows: i64, csv: &Path, parquet: &Path) {
     }";
     let schema = Arc::new(parse_message_type(schema).expect("a schema"));
     let mut writer =
-        SerializedFileWriter::new(File::create(parquet).expect("made"), schema, Arc::default()).expect("made");
+        SerializedFileWriter::new(File::create(parquet).expect("made"), schema, Arc::default())
+            .expect("made");
     for start in (0..n_rows).step_by(900) {
         let sales: Vec<_> = (start..n_rows.min(start + 900)).map(sale).collect();
         let mut group = writer.next_row_group().expect("a group");
         let towns: Vec<ByteArray> = sales.iter().map(|(town, ..)| town.as_str().into()).collect();
         write_column::<ByteArrayType>(&mut group, &towns);
-        write_column::<DoubleType>(&mut group, &sales.iter().map(|sale| sale.1).collect::<Vec<_>>());
+        write_column::<DoubleType>(
+            &mut group,
+            &sales.iter().map(|sale| sale.1).collect::<Vec<_>>(),
+        );
         write_column::<Int64Type>(&mut group, &sales.iter().map(|sale| sale.2).collect::<Vec<_>>());
         write_column::<Int64Type>(&mut group, &sales.iter().map(|sale| sale.3).collect::<Vec<_>>());
         group.close().expect("written");

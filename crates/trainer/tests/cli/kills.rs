@@ -1,5 +1,5 @@
-//! Processes killed at any moment, checkpoints damaged now and then, any number of threads, any compression of the rows:
-//! the run comes to the same end.
+//! Processes killed at any moment, checkpoints damaged now and then, any number of threads, any
+//! compression of the rows: the run comes to the same end.
 //!
 //! `KILLS` in the environment is the number of kills; `just soak` sets it to 1,000.
 
@@ -43,7 +43,8 @@ const FILES: [&str; 3] = ["rows.tsv.gz", "rows.tsv", "rows.tsv.zst"];
 
 #[test]
 fn a_run_that_is_killed_at_any_moment_comes_to_the_same_end() {
-    let n_kills: u32 = std::env::var("KILLS").ok().map_or(20, |text| text.parse().expect("KILLS is a number"));
+    let n_kills: u32 =
+        std::env::var("KILLS").ok().map_or(20, |text| text.parse().expect("KILLS is a number"));
     let bench = Bench::new();
     for name in FILES {
         synth(&bench, 1500, name);
@@ -61,9 +62,23 @@ fn a_run_that_is_killed_at_any_moment_comes_to_the_same_end() {
         let (mut is_damaged, killed_before) = (false, killed);
         loop {
             let threads = format!("threads={}", [1, 2, 4][random.random_range(0..3)]);
-            let args =
-                ["--config", "killed.toml", "--run-dir", &run, "--set", &path, "--set", &threads, "--resume=auto"];
-            let mut child = bench.command(&args).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("starts");
+            let args = [
+                "--config",
+                "killed.toml",
+                "--run-dir",
+                &run,
+                "--set",
+                &path,
+                "--set",
+                &threads,
+                "--resume=auto",
+            ];
+            let mut child = bench
+                .command(&args)
+                .stdout(Stdio::null())
+                .stderr(Stdio::piped())
+                .spawn()
+                .expect("starts");
             // Later than a whole run takes now and then, so that runs come to their end.
             let patience = duration.mul_f64(random.random_range(0.0..1.2));
             let (since, mut status) = (Instant::now(), None);
@@ -81,7 +96,8 @@ fn a_run_that_is_killed_at_any_moment_comes_to_the_same_end() {
             fallbacks += u32::from(fell_back);
             if status.is_some() {
                 assert!(output.status.success(), "after {killed} kills: {log}");
-                // The machine is faster at one time than at another, and moments are to be all over a run.
+                // The machine is faster at one time than at another, and moments are to be all over
+                // a run.
                 if killed == killed_before {
                     duration = since.elapsed();
                 }
@@ -94,7 +110,10 @@ fn a_run_that_is_killed_at_any_moment_comes_to_the_same_end() {
             }
         }
         let end = outcome(&bench, &run);
-        assert!(end == expected, "after {killed} kills {run} came to {end:?}\nin place of {expected:?}");
+        assert!(
+            end == expected,
+            "after {killed} kills {run} came to {end:?}\nin place of {expected:?}"
+        );
         fs::remove_dir_all(bench.path(&run)).expect("removed");
         finished += 1;
     }

@@ -1,4 +1,5 @@
-//! Every method, model, optimizer and precision trains through the program, within its budget, or says why not.
+//! Every method, model, optimizer and precision trains through the program, within its budget, or
+//! says why not.
 
 use serde_json::Value;
 
@@ -32,7 +33,8 @@ fn number(report: &Value, key: &str) -> f64 {
 fn every_method_learns_within_its_budget() {
     let bench = Bench::new();
     for (method, ratio) in METHODS {
-        let overrides = [format!("embedding.method={method}"), format!("embedding.compression={ratio}")];
+        let overrides =
+            [format!("embedding.method={method}"), format!("embedding.compression={ratio}")];
         let report = train(&bench, method, &overrides);
         assert_eq!(report["method"], method);
         let (spent, budget) = (number(&report, "embedding_bytes"), number(&report, "budget_bytes"));
@@ -42,7 +44,8 @@ fn every_method_learns_within_its_budget() {
     }
 }
 
-/// A twentieth of the bytes counts features for the network: of any method, engine and model, and of data without numbers.
+/// A twentieth of the bytes counts features for the network: of any method, engine and model, and
+/// of data without numbers.
 #[test]
 fn frequencies_are_inputs_within_the_budget() {
     let bench = Bench::new();
@@ -57,10 +60,14 @@ fn frequencies_are_inputs_within_the_budget() {
     };
     for (method, ratio) in METHODS {
         let ratio = if method == "full" { ratio } else { 0.9 * ratio };
-        let overrides = [format!("embedding.method={method}"), format!("embedding.compression={ratio}")];
+        let overrides =
+            [format!("embedding.method={method}"), format!("embedding.compression={ratio}")];
         let report = counts(method, &overrides);
         let without = train(&bench, &format!("{method}-without"), &overrides);
-        assert!(number(&report, "sketch_bytes") > number(&without, "sketch_bytes") * 0.9, "{method}: {report:#}");
+        assert!(
+            number(&report, "sketch_bytes") > number(&without, "sketch_bytes") * 0.9,
+            "{method}: {report:#}"
+        );
         assert_ne!(report["test_auc"], without["test_auc"], "{method}");
     }
     for (kind, overrides) in models() {
@@ -80,19 +87,35 @@ fn frequencies_are_inputs_within_the_budget() {
     for constant in ["true", "false"] {
         let output = avazu(&format!("model.constant_input={constant}"));
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        assert!(String::from_utf8_lossy(&output.stdout).contains("buckets of 4 slots"), "{output:?}");
+        assert!(
+            String::from_utf8_lossy(&output.stdout).contains("buckets of 4 slots"),
+            "{output:?}"
+        );
     }
 }
 
 #[test]
 fn a_method_that_cant_go_so_far_says_how_far() {
     let bench = Bench::new();
-    let with_frequencies = ["coded", "cafe"].map(|method| (method, "embedding.frequency_inputs=true"));
-    for (method, more) in METHODS.map(|(method, _)| (method, "threads=1")).into_iter().chain(with_frequencies) {
+    let with_frequencies =
+        ["coded", "cafe"].map(|method| (method, "embedding.frequency_inputs=true"));
+    for (method, more) in
+        METHODS.map(|(method, _)| (method, "threads=1")).into_iter().chain(with_frequencies)
+    {
         let set = format!("embedding.method={method}");
         let plan = |ratio: &str| {
             let ratio = format!("embedding.compression={ratio}");
-            bench.trainer(&["plan", "--config", "small.toml", "--set", &set, "--set", &ratio, "--set", more])
+            bench.trainer(&[
+                "plan",
+                "--config",
+                "small.toml",
+                "--set",
+                &set,
+                "--set",
+                &ratio,
+                "--set",
+                more,
+            ])
         };
         let (code, message) = failure(&plan("5000000"));
         assert_eq!(code, 78, "{message}");
@@ -114,11 +137,18 @@ fn a_method_that_cant_go_so_far_says_how_far() {
         );
         std::fs::write(bench.path("few.toml"), text).expect("written");
         let plan = |ratio: f64| {
-            bench.trainer(&["plan", "--config", "few.toml", "--set", &format!("embedding.compression={ratio}")])
+            bench.trainer(&[
+                "plan",
+                "--config",
+                "few.toml",
+                "--set",
+                &format!("embedding.compression={ratio}"),
+            ])
         };
         let message = failure(&plan(7000.0)).1;
         let said = message.split("needs CR <= ").nth(1).and_then(|rest| rest.split(',').next());
-        let limit: f64 = said.and_then(|said| said.parse().ok()).unwrap_or_else(|| panic!("{message}"));
+        let limit: f64 =
+            said.and_then(|said| said.parse().ok()).unwrap_or_else(|| panic!("{message}"));
         assert!(plan(limit).status.success(), "{method}, {features} at {limit}");
     }
     // Rows of half the bytes fit in half.
@@ -131,18 +161,33 @@ fn a_method_that_cant_go_so_far_says_how_far() {
 fn settings_that_do_nothing_are_told() {
     let bench = Bench::new();
     for (overrides, told) in [
-        (&["embedding.method=hash", "embedding.cafe.slots=8"][..], "[embedding.cafe] does nothing with method"),
+        (
+            &["embedding.method=hash", "embedding.cafe.slots=8"][..],
+            "[embedding.cafe] does nothing with method",
+        ),
         (&["embedding.cafe.hysteresis=2.0"], "hysteresis does nothing without rule = \"quota\""),
         (&["embedding.cafe.rows_per_bucket=2"], "rows_per_bucket does nothing without slot_layout"),
-        (&["embedding.unified.hashes=1"], "[embedding.unified] does nothing with method = \"cafe\" without cafe.cold"),
-        (&["embedding.coded.own_rows=false"], "[embedding.coded] does nothing with method = \"cafe\""),
+        (
+            &["embedding.unified.hashes=1"],
+            "[embedding.unified] does nothing with method = \"cafe\" without cafe.cold",
+        ),
+        (
+            &["embedding.coded.own_rows=false"],
+            "[embedding.coded] does nothing with method = \"cafe\"",
+        ),
         // And what does something is not.
         (&["embedding.cafe.rule=quota", "embedding.cafe.hysteresis=2.0"], ""),
         (&["embedding.cafe.cold=unified", "embedding.unified.hashes=1"], ""),
     ] {
         let sets = overrides.iter().flat_map(|one| ["--set", one]);
-        let output = bench.trainer(&["plan", "--config", "small.toml"].into_iter().chain(sets).collect::<Vec<_>>());
-        assert!(output.status.success(), "{overrides:?}: {}", String::from_utf8_lossy(&output.stderr));
+        let output = bench.trainer(
+            &["plan", "--config", "small.toml"].into_iter().chain(sets).collect::<Vec<_>>(),
+        );
+        assert!(
+            output.status.success(),
+            "{overrides:?}: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
         let said = String::from_utf8_lossy(&output.stderr);
         assert_eq!(told.is_empty(), !said.contains("does nothing"), "{overrides:?}: {said}");
         assert!(said.contains(told), "{overrides:?}: {said}");
@@ -180,15 +225,28 @@ fn every_optimizer_and_precision_learns() {
     let settings = [
         ("adam", "train.optimizer=adam", "train.lr=0.003", "train.embedding_optimizer=adam"),
         ("adagrad", "train.optimizer=adagrad", "train.lr=0.03", "embedding.precision=bf16"),
-        ("elementwise", "train.embedding_optimizer=adagrad", "train.embedding_lr=0.03", "embedding.precision=f16"),
-        ("narrow", "train.schedule.warmup_steps=20", "train.embedding_lr=0.2", "embedding.precision=i8"),
+        (
+            "elementwise",
+            "train.embedding_optimizer=adagrad",
+            "train.embedding_lr=0.03",
+            "embedding.precision=f16",
+        ),
+        (
+            "narrow",
+            "train.schedule.warmup_steps=20",
+            "train.embedding_lr=0.2",
+            "embedding.precision=i8",
+        ),
     ];
     let plain = train(&bench, "plain", &[]);
     for (run, optimizer, rate, precision) in settings {
         let report = train(&bench, run, &[optimizer, rate, precision].map(str::to_owned));
         assert!(number(&report, "test_auc") > 0.53, "{run}: {report:#}");
         assert!(number(&report, "embedding_bytes") <= number(&report, "budget_bytes"), "{run}");
-        assert_ne!(report["train_logloss"], plain["train_logloss"], "{run}: the settings did nothing");
+        assert_ne!(
+            report["train_logloss"], plain["train_logloss"],
+            "{run}: the settings did nothing"
+        );
     }
     // Adam keeps two moments for each of a row's 8 values, and a count: 68 bytes for 32.
     let adam = bench.result("adam").0;
@@ -219,13 +277,21 @@ fn threads_change_nothing_for_any_method() {
 #[test]
 fn what_does_not_fit_is_refused_with_the_sizes() {
     let bench = Bench::new();
-    let set = ["--set", "embedding.method=full", "--set", "embedding.compression=1", "--set", "max_memory=30 MB"];
+    let set = [
+        "--set",
+        "embedding.method=full",
+        "--set",
+        "embedding.compression=1",
+        "--set",
+        "max_memory=30 MB",
+    ];
     for command in [&["plan", "--config", "small.toml"][..], &["--config", "small.toml"]] {
         let output = bench.trainer(&[command, &set].concat());
         let (code, message) = failure(&output);
         assert_eq!(code, 78, "{message}");
         assert!(
-            message.contains("the run would hold about") && message.contains("30.0 MB) is max_memory"),
+            message.contains("the run would hold about")
+                && message.contains("30.0 MB) is max_memory"),
             "{message}"
         );
         let says_plan = String::from_utf8_lossy(&output.stdout).contains("expected peak");

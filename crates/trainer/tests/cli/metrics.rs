@@ -31,7 +31,8 @@ fn masked_crc(data: &[u8]) -> u32 {
 fn records(mut file: &[u8]) -> Vec<&[u8]> {
     let mut records = Vec::new();
     while !file.is_empty() {
-        let number = |at: usize| u32::from_le_bytes(file[at..at + 4].try_into().expect("four bytes"));
+        let number =
+            |at: usize| u32::from_le_bytes(file[at..at + 4].try_into().expect("four bytes"));
         let length = u64::from_le_bytes(file[..8].try_into().expect("eight bytes")) as usize;
         assert_eq!(number(8), masked_crc(&file[..8]), "the checksum of a length");
         let data = &file[12..12 + length];
@@ -54,7 +55,10 @@ enum Field<'a> {
 fn fields(mut message: &[u8]) -> Vec<(u64, Field<'_>)> {
     fn varint(message: &mut &[u8]) -> u64 {
         let last = message.iter().position(|byte| byte & 0x80 == 0).expect("it ends");
-        let value = message[..=last].iter().rev().fold(0, |value, byte| value << 7 | u64::from(byte & 0x7f));
+        let value = message[..=last]
+            .iter()
+            .rev()
+            .fold(0, |value, byte| value << 7 | u64::from(byte & 0x7f));
         *message = &message[last + 1..];
         value
     }
@@ -88,7 +92,9 @@ fn scalars(bench: &Bench, run: &str) -> Scalars {
         .map(|entry| entry.expect("readable").path())
         .collect();
     assert_eq!(files.len(), 1, "{files:?}");
-    assert!(files[0].file_name().expect("a name").to_string_lossy().starts_with("events.out.tfevents."));
+    assert!(
+        files[0].file_name().expect("a name").to_string_lossy().starts_with("events.out.tfevents.")
+    );
     let file = fs::read(&files[0]).expect("readable");
     let mut scalars = Scalars::new();
     for (number, event) in records(&file).into_iter().enumerate() {
@@ -97,17 +103,25 @@ fn scalars(bench: &Bench, run: &str) -> Scalars {
             match field {
                 (1, Field::Eight(time)) => seconds = Some(f64::from_le_bytes(time)),
                 (2, Field::Varint(value)) => step = value,
-                (3, Field::Bytes(version)) => assert_eq!((number, version), (0, &b"brain.Event:2"[..])),
+                (3, Field::Bytes(version)) => {
+                    assert_eq!((number, version), (0, &b"brain.Event:2"[..]))
+                }
                 (5, Field::Bytes(summary)) => summaries.push(summary),
                 other => panic!("{other:?}"),
             }
         }
         assert!(seconds > Some(1.7e9), "{seconds:?} is a time of this century");
-        assert_eq!(summaries.len(), usize::from(number > 0), "one summary an event after the version");
+        assert_eq!(
+            summaries.len(),
+            usize::from(number > 0),
+            "one summary an event after the version"
+        );
         for (_, value) in summaries.into_iter().flat_map(fields) {
             let Field::Bytes(value) = value else { panic!("{value:?}") };
             let value = fields(value);
-            let [(1, Field::Bytes(tag)), (2, Field::Four(number))] = &value[..] else { panic!("{value:?}") };
+            let [(1, Field::Bytes(tag)), (2, Field::Four(number))] = &value[..] else {
+                panic!("{value:?}")
+            };
             let tag = String::from_utf8(tag.to_vec()).expect("UTF-8");
             scalars.entry(tag).or_default().push((step, f32::from_le_bytes(*number)));
         }
@@ -118,8 +132,11 @@ fn scalars(bench: &Bench, run: &str) -> Scalars {
 #[test]
 fn lines_on_days_add_up_to_the_rows_trained() {
     let bench = Bench::new();
-    // 6000 rows train: days of 1000, and of 900 with one that the split cuts; batches of 64 meet neither end.
-    for (run, rows_per_day, batch, epochs) in [("a", 1000, 64, 1), ("b", 900, 64, 2), ("c", 40, 100, 1)] {
+    // 6000 rows train: days of 1000, and of 900 with one that the split cuts; batches of 64 meet
+    // neither end.
+    for (run, rows_per_day, batch, epochs) in
+        [("a", 1000, 64, 1), ("b", 900, 64, 2), ("c", 40, 100, 1)]
+    {
         let set = [
             format!("data.synthetic.rows_per_day={rows_per_day}"),
             format!("train.batch={batch}"),
@@ -144,22 +161,34 @@ fn lines_on_days_add_up_to_the_rows_trained() {
 
         // Windows and days are two ways to cut the same samples, but for the summation's order.
         let total = |lines: &[(u64, &Value)], key: &str| {
-            lines.iter().map(|(n_rows, line)| *n_rows as f64 * line[key].as_f64().expect("a number")).sum::<f64>()
+            lines
+                .iter()
+                .map(|(n_rows, line)| *n_rows as f64 * line[key].as_f64().expect("a number"))
+                .sum::<f64>()
         };
         let mut before = 0;
         let windows: Vec<_> = lines
             .iter()
             .filter(|line| line["day"].is_null() && line["train_logloss"].is_f64())
-            .map(|line| (number(line, "rows") - std::mem::replace(&mut before, number(line, "rows")), line))
+            .map(|line| {
+                (number(line, "rows") - std::mem::replace(&mut before, number(line, "rows")), line)
+            })
             .collect();
         let days: Vec<_> = days.iter().map(|day| (number(day, "day_rows"), *day)).collect();
-        let (of_windows, of_days) = (total(&windows, "train_logloss"), total(&days, "train_logloss"));
+        let (of_windows, of_days) =
+            (total(&windows, "train_logloss"), total(&days, "train_logloss"));
         assert!((of_windows - of_days).abs() < 1e-6 * of_days, "{of_windows}, {of_days}");
         if rows_per_day >= 900 {
-            assert!(days.iter().all(|(_, day)| day["train_auc"].is_f64() && day["train_normalised_entropy"].is_f64()));
+            assert!(
+                days.iter().all(|(_, day)| day["train_auc"].is_f64()
+                    && day["train_normalised_entropy"].is_f64())
+            );
             let last = days.last().expect("a day").1;
             assert!(last["train_auc"].as_f64() > Some(0.55), "it learns: {last}");
-            assert!((0.5..2.0).contains(&last["train_calibration"].as_f64().expect("clicks")), "{last}");
+            assert!(
+                (0.5..2.0).contains(&last["train_calibration"].as_f64().expect("clicks")),
+                "{last}"
+            );
         }
         assert_eq!(days.last().map(|(_, day)| &day["promoted"]), Some(&report["promoted"]));
     }
@@ -208,12 +237,25 @@ fn a_line_says_how_many_lookups_hot_rows_served() {
     let bench = Bench::new();
     let (_, metrics) = bench.train("a", &[]);
     let lines = lines(&metrics);
-    let (with, without): (Vec<_>, Vec<_>) = lines.iter().partition(|line| line.get("hot_share").is_some());
+    let (with, without): (Vec<_>, Vec<_>) =
+        lines.iter().partition(|line| line.get("hot_share").is_some());
     let step = |line: &&Value| line["step"].as_u64().expect("a number");
-    assert_eq!(with.iter().map(step).collect::<Vec<_>>(), [20, 40, 60, 80], "the windows that are full");
-    assert!(without.iter().any(|line| line["day"].is_u64()), "days have none, nor has the rest of a window: {metrics}");
-    assert!(without.iter().any(|line| step(line) == 94 && line["train_logloss"].is_f64() && line["day"].is_null()));
-    let shares: Vec<_> = with.iter().map(|line| line["hot_share"].as_f64().expect("a number")).collect();
+    assert_eq!(
+        with.iter().map(step).collect::<Vec<_>>(),
+        [20, 40, 60, 80],
+        "the windows that are full"
+    );
+    assert!(
+        without.iter().any(|line| line["day"].is_u64()),
+        "days have none, nor has the rest of a window: {metrics}"
+    );
+    assert!(
+        without.iter().any(|line| step(line) == 94
+            && line["train_logloss"].is_f64()
+            && line["day"].is_null())
+    );
+    let shares: Vec<_> =
+        with.iter().map(|line| line["hot_share"].as_f64().expect("a number")).collect();
     assert!(shares.iter().all(|share| (0.0..=1.0).contains(share)), "{shares:?}");
     assert!(shares[0] < shares[3], "it grows: {shares:?}");
 
@@ -226,8 +268,8 @@ fn a_line_says_how_many_lookups_hot_rows_served() {
     assert!(!metrics.contains("hot_share") && report.get("tiers").is_none(), "{metrics}");
 }
 
-/// Steps of no size: the log, the report, `eval` and the page say that nothing was learned. A model that did learn is not warned
-/// of.
+/// Steps of no size: the log, the report, `eval` and the page say that nothing was learned. A model
+/// that did learn is not warned of.
 #[test]
 fn a_model_that_has_not_learned_is_warned_of() {
     let bench = Bench::new();
@@ -235,12 +277,22 @@ fn a_model_that_has_not_learned_is_warned_of() {
         let warnings = found["warnings"].as_array().expect("a list");
         warnings.iter().map(|it| it["code"].as_str().expect("a code").to_owned()).collect()
     };
-    let set = ["train.lr=1e-9", "train.embedding_lr=1e-9"].into_iter().flat_map(|set| ["--set", set]);
-    let output =
-        bench.trainer(&["--config", "small.toml", "--run-dir", "runs/none"].into_iter().chain(set).collect::<Vec<_>>());
-    let (log, table) = (String::from_utf8_lossy(&output.stderr), String::from_utf8_lossy(&output.stdout));
+    let set =
+        ["train.lr=1e-9", "train.embedding_lr=1e-9"].into_iter().flat_map(|set| ["--set", set]);
+    let output = bench.trainer(
+        &["--config", "small.toml", "--run-dir", "runs/none"]
+            .into_iter()
+            .chain(set)
+            .collect::<Vec<_>>(),
+    );
+    let (log, table) =
+        (String::from_utf8_lossy(&output.stderr), String::from_utf8_lossy(&output.stdout));
     assert!(output.status.success(), "{log}");
-    assert!(log.contains("worse-than-constant: the test log-loss of ") && log.contains("both rates left out"), "{log}");
+    assert!(
+        log.contains("worse-than-constant: the test log-loss of ")
+            && log.contains("both rates left out"),
+        "{log}"
+    );
     assert!(table.contains("warnings") && table.contains("worse-than-constant"), "{table}");
     let (report, _) = bench.result("runs/none");
     assert!(codes(&report).contains(&"worse-than-constant".to_owned()), "{report:#}");
@@ -250,7 +302,10 @@ fn a_model_that_has_not_learned_is_warned_of() {
     assert_eq!(codes(&found), codes(&report));
     let page = bench.trainer(&["report", "runs", "--out", "-"]).stdout;
     let page = String::from_utf8_lossy(&page);
-    assert!(page.contains("1 of them with warnings") && page.contains("finished, warnings: "), "{page:.2000}");
+    assert!(
+        page.contains("1 of them with warnings") && page.contains("finished, warnings: "),
+        "{page:.2000}"
+    );
 
     let overrides = ["embedding.method=coded", "train.optimizer=adagrad"];
     let (report, _) = bench.train("runs/learned", &overrides);
@@ -269,21 +324,34 @@ fn a_report_says_who_owns_rows() {
         let (report, _) = bench.train(method, overrides);
         let tiers = &report["tiers"];
         let numbers = |key: &str| -> Vec<u64> {
-            tiers[key].as_array().expect("a list").iter().map(|number| number.as_u64().expect("a number")).collect()
+            tiers[key]
+                .as_array()
+                .expect("a list")
+                .iter()
+                .map(|number| number.as_u64().expect("a number"))
+                .collect()
         };
         let number = |key: &str| tiers[key].as_u64().expect("a number");
         let by_field = numbers("hot_rows_by_field");
         // Compact slots don't know whose they are.
         if method != "compact" {
-            assert_eq!((by_field.len(), Some(by_field.iter().sum())), (26, report["hot_rows"].as_u64()), "{report}");
+            assert_eq!(
+                (by_field.len(), Some(by_field.iter().sum())),
+                (26, report["hot_rows"].as_u64()),
+                "{report}"
+            );
         }
         let names = tiers["field_names"].as_array().expect("a list");
         assert_eq!((names.len(), names[25].as_str()), (26, Some("C26")));
         assert!(report["hot_rows"].as_u64() <= Some(number("max_hot_rows")), "{tiers}");
-        let pairs: Vec<(i32, u64)> = serde_json::from_value(tiers["score_counts"].clone()).expect("pairs");
+        let pairs: Vec<(i32, u64)> =
+            serde_json::from_value(tiers["score_counts"].clone()).expect("pairs");
         assert!(pairs.windows(2).all(|pair| pair[0].0 < pair[1].0), "{tiers}");
         let n_scores: u64 = pairs.iter().map(|pair| pair.1).sum();
-        assert!(n_scores <= number("slots_in_use") && number("slots_in_use") <= number("slots"), "{tiers}");
+        assert!(
+            n_scores <= number("slots_in_use") && number("slots_in_use") <= number("slots"),
+            "{tiers}"
+        );
         let has_scores = method != "offline";
         assert_eq!(
             (n_scores > 0, tiers["thresholds"].as_array().is_some_and(|it| !it.is_empty())),
@@ -295,12 +363,21 @@ fn a_report_says_who_owns_rows() {
 #[test]
 fn a_window_of_one_label_has_no_auc() {
     let bench = Bench::new();
-    let (_, metrics) =
-        bench.train("a", &["data.rows=70", "train.batch=1", "train.log_every=1", "train.tensorboard=true"]);
+    let (_, metrics) = bench.train(
+        "a",
+        &["data.rows=70", "train.batch=1", "train.log_every=1", "train.tensorboard=true"],
+    );
     let lines = lines(&metrics);
-    let windows: Vec<_> = lines.iter().filter(|line| line["day"].is_null() && line["train_logloss"].is_f64()).collect();
+    let windows: Vec<_> = lines
+        .iter()
+        .filter(|line| line["day"].is_null() && line["train_logloss"].is_f64())
+        .collect();
     assert_eq!(windows.len(), 60);
-    assert!(windows.iter().all(|line| line["train_auc"].is_null() && line["train_normalised_entropy"].is_null()));
+    assert!(
+        windows
+            .iter()
+            .all(|line| line["train_auc"].is_null() && line["train_normalised_entropy"].is_null())
+    );
     let clicks = windows.iter().filter(|line| line["train_calibration"].is_f64()).count();
     assert!(clicks > 0 && clicks < 60, "{clicks} of 60 were clicked");
     let scalars = scalars(&bench, "a");
@@ -313,7 +390,14 @@ fn an_event_file_that_cannot_be_written_stops_the_run() {
     let bench = Bench::new();
     fs::create_dir(bench.path("a")).expect("made");
     fs::write(bench.path("a/tensorboard"), "in the way").expect("written");
-    let output = bench.trainer(&["--config", "small.toml", "--run-dir", "a", "--set", "train.tensorboard=true"]);
+    let output = bench.trainer(&[
+        "--config",
+        "small.toml",
+        "--run-dir",
+        "a",
+        "--set",
+        "train.tensorboard=true",
+    ]);
     let (code, message) = failure(&output);
     assert_eq!(code, 74);
     assert!(message.starts_with("error: a/tensorboard: can't be made: "), "{message}");
@@ -327,12 +411,18 @@ fn the_plan_counts_the_scores_of_a_window() {
         let output = bench.trainer(&["plan", "--config", "small.toml", "--set", &set]);
         let text = String::from_utf8(output.stdout).expect("UTF-8");
         let line = text.lines().find(|line| line.starts_with("expected peak")).expect("a line");
-        assert!(line.contains(", and 4 B a test row and a row of the longest day, where rows have days"), "{line}");
-        let number = line.split("about ").nth(1).and_then(|text| text.split(" B").next()).expect("a number");
+        assert!(
+            line.contains(
+                ", and 4 B a test row and a row of the longest day, where rows have days"
+            ),
+            "{line}"
+        );
+        let number =
+            line.split("about ").nth(1).and_then(|text| text.split(" B").next()).expect("a number");
         number.replace(',', "").parse().expect("a number")
     };
-    // 10 steps of 64 rows at 4 bytes, and as much again in the copy that a checkpoint is written from; no window is longer
-    // than the 7000 rows that there are.
+    // 10 steps of 64 rows at 4 bytes, and as much again in the copy that a checkpoint is written
+    // from; no window is longer than the 7000 rows that there are.
     assert_eq!(peak("10") - peak("1"), 2 * 4 * 64 * 9);
     assert_eq!(peak("9000000000000000000") - peak("1"), 2 * 4 * (7000 - 64));
 }

@@ -73,7 +73,10 @@ fn the_page_shows_every_run_and_what_could_not_run() {
     let page = page(&bench, "r.html");
     assert!(page.contains("<h1>Which &lt;method&gt;?</h1>"), "what users write is escaped");
     assert!(page.contains("full table's AUC"), "there is an answer");
-    assert!(page.contains("n/a: quotient-remainder needs CR") && page.contains("20 runs finished, 2 can't be."));
+    assert!(
+        page.contains("n/a: quotient-remainder needs CR")
+            && page.contains("20 runs finished, 2 can't be.")
+    );
     for title in [
         "Test AUC by compression ratio",
         "Test log-loss by bytes",
@@ -96,12 +99,17 @@ fn the_page_shows_every_run_and_what_could_not_run() {
     for run in ["m-1-100-hash", "m-2-2000-cafe", "full-1"] {
         let (report, _) = bench.result(&format!("runs/{run}"));
         let auc = format!("<td>{:.5}</td>", report["test_auc"].as_f64().expect("a number"));
-        let row = page.find(&format!("<td>{run}</td>")).map(|at| &page[at..at + 400]).expect("a row");
+        let row =
+            page.find(&format!("<td>{run}</td>")).map(|at| &page[at..at + 400]).expect("a row");
         assert!(row.contains(&auc), "{run}: {row}");
     }
     assert!(page.contains("<dt>seeds</dt><dd>1, 2</dd>"));
     assert!(page.contains(&expected_answer(&bench)), "{}", expected_answer(&bench));
-    assert_eq!(run(&bench, &["report", "runs", "--out", "-"]), page, "the same runs make the same page");
+    assert_eq!(
+        run(&bench, &["report", "runs", "--out", "-"]),
+        page,
+        "the same runs make the same page"
+    );
 
     // Runs made anew differ in times alone, and an unfinished one is shown as far as it came.
     fs::remove_dir_all(bench.path("runs/m-1-100-hash")).expect("it is there");
@@ -110,23 +118,32 @@ fn the_page_shows_every_run_and_what_could_not_run() {
     assert_eq!(lasting(&self::page(&bench, "again.html")), lasting(&page));
     fs::remove_file(bench.path("runs/m-1-2000-hash/report.json")).expect("it is there");
     let unfinished = run(&bench, &["report", "runs", "--out", "-"]);
-    assert!(unfinished.contains("19 runs finished, 1 not, 2 can't be.") && unfinished.contains("6,000 rows so far"));
+    assert!(
+        unfinished.contains("19 runs finished, 1 not, 2 can't be.")
+            && unfinished.contains("6,000 rows so far")
+    );
     assert!(unfinished.contains("Not all have run with the same seeds yet"));
 }
 
 /// The first sentence of the answer and the second, from the reports.
 fn expected_answer(bench: &Bench) -> String {
-    let auc = |run: &str| bench.result(&format!("runs/{run}")).0["test_auc"].as_f64().expect("a number");
+    let auc =
+        |run: &str| bench.result(&format!("runs/{run}")).0["test_auc"].as_f64().expect("a number");
     let of = |name: &str| [1, 2].map(|seed| auc(&format!("m-{seed}-2000-{name}")));
     let mean = |aucs: [f64; 2]| f64::midpoint(aucs[0], aucs[1]);
     let full = mean([1, 2].map(|seed| auc(&format!("full-{seed}"))));
-    let labels =
-        [("hash", "hash"), ("plus", "cafe_plus"), ("cafe", "cafe"), ("frequency", "cafe, importance frequency")];
+    let labels = [
+        ("hash", "hash"),
+        ("plus", "cafe_plus"),
+        ("cafe", "cafe"),
+        ("frequency", "cafe, importance frequency"),
+    ];
     let mut ranking = labels.map(|(name, label)| (label, of(name)));
     ranking.sort_by(|a, b| mean(b.1).total_cmp(&mean(a.1)));
     let (best, of_best) = ranking[0];
     assert_ne!(best, "hash", "the sentence would be another");
-    let level = ranking[1..].iter().filter(|(_, aucs)| (0..2).any(|seed| aucs[seed] >= of_best[seed]));
+    let level =
+        ranking[1..].iter().filter(|(_, aucs)| (0..2).any(|seed| aucs[seed] >= of_best[seed]));
     let level: Vec<_> = level.map(|(label, _)| *label).collect();
     let second = match level[..] {
         [] => format!("{best} is ahead of every other on each of 2 seeds."),
@@ -155,14 +172,21 @@ fn damage_is_told_with_its_place() {
         failure.1
     };
     assert!(broken("report.json", "{").starts_with("error: runs/a/report.json: damaged"));
-    assert!(broken("metrics.jsonl", "{\"rows\": 1}\nx\n").starts_with("error: runs/a/metrics.jsonl:2: damaged"));
+    assert!(
+        broken("metrics.jsonl", "{\"rows\": 1}\nx\n")
+            .starts_with("error: runs/a/metrics.jsonl:2: damaged")
+    );
     assert!(broken("config.toml", "=").starts_with("error: runs/a/config.toml: damaged"));
     fs::write(bench.path("runs/sketch.json"), "[]").expect("written");
     let message = failure(&bench.trainer(&["report", "runs"])).1;
     assert!(message.starts_with("error: runs/sketch.json: damaged"), "{message}");
     assert!(!bench.path("r.html").exists());
     let (code, message) = failure(&bench.trainer(&["report", "nowhere"]));
-    assert_eq!((code, message.starts_with("error: nowhere: can't be read")), (74, true), "{message}");
+    assert_eq!(
+        (code, message.starts_with("error: nowhere: can't be read")),
+        (74, true),
+        "{message}"
+    );
 }
 
 #[cfg(unix)]
@@ -186,7 +210,8 @@ fn a_watched_page_follows_runs_and_stands_still_at_the_end() {
     bench.train("runs/a", &[]);
     wait_for("1 runs finished.");
     assert!(page(&bench, "r.html").contains("http-equiv=\"refresh\" content=\"1\""));
-    let stopped = Command::new("kill").args(["-INT", &watch.id().to_string()]).status().expect("kill");
+    let stopped =
+        Command::new("kill").args(["-INT", &watch.id().to_string()]).status().expect("kill");
     assert!(stopped.success() && watch.wait().expect("its end").success());
     assert!(!page(&bench, "r.html").contains("refresh"));
 }
@@ -224,18 +249,29 @@ const LISTEN: &str = r#"<script>addEventListener("message", (event) => {
 fn chromium() -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
     let names = ["chromium", "chromium-browser", "google-chrome"];
-    std::env::split_paths(&path).flat_map(|dir| names.map(|name| dir.join(name))).find(|file| file.is_file())
+    std::env::split_paths(&path)
+        .flat_map(|dir| names.map(|name| dir.join(name)))
+        .find(|file| file.is_file())
 }
 
 /// What a page tells, and the messages in its console.
 fn browse(browser: &Path, file: &Path, options: &[&str]) -> (Value, Vec<String>) {
     let profile = tempfile::tempdir().expect("a directory");
     let mut command = Command::new(browser);
-    command.args(["--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr", "--v=0"]);
+    command.args([
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--enable-logging=stderr",
+        "--v=0",
+    ]);
     command.arg(format!("--user-data-dir={}", profile.path().display())).args(options);
-    command.args(["--virtual-time-budget=5000", "--dump-dom"]).arg(format!("file://{}", file.display()));
+    command
+        .args(["--virtual-time-budget=5000", "--dump-dom"])
+        .arg(format!("file://{}", file.display()));
     let output = command.output().expect("the browser starts");
-    let (dom, log) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    let (dom, log) =
+        (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     let found = dom.split("<pre id=\"found\">").nth(1).and_then(|rest| rest.split("</pre>").next());
     let found = found.unwrap_or_else(|| panic!("the page tells nothing: {dom:.500}\n{log}"));
     let found = found.replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&");
@@ -247,7 +283,10 @@ fn browse(browser: &Path, file: &Path, options: &[&str]) -> (Value, Vec<String>)
 fn a_browser_draws_what_the_tables_say() {
     let Some(browser) = chromium() else {
         // So that whoever reads the log of the tests knows.
-        let _ = std::io::Write::write_all(&mut std::io::stderr(), b"skipped: no Chromium on this machine\n");
+        let _ = std::io::Write::write_all(
+            &mut std::io::stderr(),
+            b"skipped: no Chromium on this machine\n",
+        );
         return;
     };
     let bench = bench();
@@ -273,30 +312,49 @@ fn a_browser_draws_what_the_tables_say() {
         bench.path(name)
     };
 
-    let (found, console) = browse(&browser, &probed("wide.html", &page), &["--window-size=1280,900"]);
+    let (found, console) =
+        browse(&browser, &probed("wide.html", &page), &["--window-size=1280,900"]);
     assert_eq!(console, Vec::<String>::new());
     assert_eq!(found["dead"], Value::Array(Vec::new()));
     let figures = found["figures"].as_array().expect("a list");
     assert!(figures.len() >= 22, "{} pictures", figures.len());
     for figure in figures {
         assert!(figure["marks"].as_u64() > Some(0), "{figure}");
-        assert!(figure["marks"] == figure["rows"] && figure["marks"] == figure["drawn"], "{figure}");
+        assert!(
+            figure["marks"] == figure["rows"] && figure["marks"] == figure["drawn"],
+            "{figure}"
+        );
     }
     // The same rows are in each table's CSV; the last one is that of all runs.
     let csv = found["csv_rows"].as_array().expect("a list");
-    assert!(csv.iter().zip(figures).all(|(rows, figure)| *rows == figure["rows"]) && csv.len() == figures.len() + 1);
+    assert!(
+        csv.iter().zip(figures).all(|(rows, figure)| *rows == figure["rows"])
+            && csv.len() == figures.len() + 1
+    );
     let light = &found["background"];
 
     // A phone, in the dark: nothing is wider than the screen.
     probed("narrow.html", &page);
-    let frame =
-        format!("<iframe src=\"narrow.html\" style=\"width: 390px; height: 800px; border: 0\"></iframe>{LISTEN}");
+    let frame = format!(
+        "<iframe src=\"narrow.html\" style=\"width: 390px; height: 800px; border: 0\"></iframe>{LISTEN}"
+    );
     fs::write(bench.path("phone.html"), frame).expect("written");
-    let (found, console) = browse(&browser, &bench.path("phone.html"), &["--blink-settings=preferredColorScheme=0"]);
+    let (found, console) =
+        browse(&browser, &bench.path("phone.html"), &["--blink-settings=preferredColorScheme=0"]);
     assert_eq!(console, Vec::<String>::new());
-    assert!(found["width"] == 390 && found["needs"].as_u64() <= Some(390), "{} wide", found["needs"]);
+    assert!(
+        found["width"] == 390 && found["needs"].as_u64() <= Some(390),
+        "{} wide",
+        found["needs"]
+    );
     assert_ne!(found["background"], *light);
-    assert!(found["figures"].as_array().expect("a list").iter().all(|figure| figure["drawn"] == figure["rows"]));
+    assert!(
+        found["figures"]
+            .as_array()
+            .expect("a list")
+            .iter()
+            .all(|figure| figure["drawn"] == figure["rows"])
+    );
 
     // Slips would be seen: a mark too few, a link to nowhere, a message in the console.
     let at = page.find("<circle class=\"m\"").expect("a mark");
@@ -304,5 +362,11 @@ fn a_browser_draws_what_the_tables_say() {
     let slip = slip + "<a href=\"#nowhere\">x</a><script>console.error(\"slip\")</script>";
     let (found, console) = browse(&browser, &probed("slip.html", &slip), &[]);
     assert_eq!((console.len(), found["dead"].as_array().map(Vec::len)), (1, Some(1)));
-    assert!(found["figures"].as_array().expect("a list").iter().any(|figure| figure["marks"] != figure["rows"]));
+    assert!(
+        found["figures"]
+            .as_array()
+            .expect("a list")
+            .iter()
+            .any(|figure| figure["marks"] != figure["rows"])
+    );
 }

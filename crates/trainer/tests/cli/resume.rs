@@ -1,4 +1,5 @@
-//! A run that stopped goes on as if it had not: same weights, same sketch, same metrics, to the bit.
+//! A run that stopped goes on as if it had not: same weights, same sketch, same metrics, to the
+//! bit.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -24,7 +25,11 @@ pub(crate) struct Outcome {
 impl std::fmt::Debug for Outcome {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let hash = crc32c::crc32c(&self.arrays);
-        write!(f, "{}: arrays {hash:08x}, {:#}\n{:#}\n{}", self.step, self.report, self.state, self.metrics)
+        write!(
+            f,
+            "{}: arrays {hash:08x}, {:#}\n{:#}\n{}",
+            self.step, self.report, self.state, self.metrics
+        )
     }
 }
 
@@ -61,9 +66,17 @@ fn arguments<'a>(config: &'a str, run: &'a str, overrides: &'a [String]) -> Vec<
     ["--config", config, "--run-dir", run].into_iter().chain(sets).collect()
 }
 
-/// Trains once without a stop and with many checkpoints, then from each of `picks` of these; all come to the same end.
-pub(crate) fn resumes_alike(bench: &Bench, config: &str, name: &str, overrides: &[String], picks: &[usize]) {
-    let overrides = [overrides, &["checkpoint.every=17".to_owned(), "checkpoint.keep=100".to_owned()]].concat();
+/// Trains once without a stop and with many checkpoints, then from each of `picks` of these; all
+/// come to the same end.
+pub(crate) fn resumes_alike(
+    bench: &Bench,
+    config: &str,
+    name: &str,
+    overrides: &[String],
+    picks: &[usize],
+) {
+    let overrides =
+        [overrides, &["checkpoint.every=17".to_owned(), "checkpoint.keep=100".to_owned()]].concat();
     let output = bench.trainer(&arguments(config, name, &overrides));
     assert!(output.status.success(), "{name}: {}", String::from_utf8_lossy(&output.stderr));
     let expected = outcome(bench, name);
@@ -72,9 +85,14 @@ pub(crate) fn resumes_alike(bench: &Bench, config: &str, name: &str, overrides: 
     for &pick in picks {
         let resumed = format!("{name}-{pick}");
         cut(&bench.path(name), &bench.path(&resumed), &steps[pick]);
-        let output = bench.trainer(&[&arguments(config, &resumed, &overrides)[..], &["--resume"]].concat());
+        let output =
+            bench.trainer(&[&arguments(config, &resumed, &overrides)[..], &["--resume"]].concat());
         assert!(output.status.success(), "{resumed}: {}", String::from_utf8_lossy(&output.stderr));
-        assert!(outcome(bench, &resumed) == expected, "{resumed}: {:?}\n{expected:?}", outcome(bench, &resumed));
+        assert!(
+            outcome(bench, &resumed) == expected,
+            "{resumed}: {:?}\n{expected:?}",
+            outcome(bench, &resumed)
+        );
     }
 }
 
@@ -98,7 +116,8 @@ fn set(texts: &[&str]) -> Vec<String> {
 #[test]
 fn every_method_goes_on_to_the_same_end() {
     let bench = Bench::new();
-    // Few features, so that the statistics of `ada` and the rows of `mde` are not the most of what is written.
+    // Few features, so that the statistics of `ada` and the rows of `mde` are not the most of what
+    // is written.
     let features = format!("embedding.features={:?}", [1000; 26]);
     for (method, _) in crate::methods::METHODS {
         let ratio = if ["full", "mde"].contains(&method) { 1.0 } else { 3.5 };
@@ -111,7 +130,8 @@ fn every_method_goes_on_to_the_same_end() {
         resumes_alike(&bench, "small.toml", method, &overrides, &[1]);
     }
     for precision in ["f16", "bf16", "i8"] {
-        let overrides = set(&["embedding.method=cafe", &format!("embedding.precision={precision}")]);
+        let overrides =
+            set(&["embedding.method=cafe", &format!("embedding.precision={precision}")]);
         resumes_alike(&bench, "small.toml", precision, &overrides, &[2]);
     }
 }
@@ -128,11 +148,22 @@ fn every_model_engine_and_optimizer_goes_on_to_the_same_end() {
         ("candle-adam", &["engine=candle", "train.optimizer=adam", "train.lr=0.01"]),
         ("bf16", &["precision=bf16-emulated"]),
         ("adagrad", &["train.optimizer=adagrad", "train.lr=0.02"]),
-        ("frequencies", &["embedding.method=coded", "embedding.frequency_inputs=true", "train.optimizer=adagrad"]),
+        (
+            "frequencies",
+            &[
+                "embedding.method=coded",
+                "embedding.frequency_inputs=true",
+                "train.optimizer=adagrad",
+            ],
+        ),
         ("elementwise", &["train.embedding_optimizer=adagrad", "embedding.precision=i8"]),
         (
             "schedule",
-            &["train.schedule.warmup_steps=30", "train.schedule.decay_start=40", "train.schedule.decay_steps=90"],
+            &[
+                "train.schedule.warmup_steps=30",
+                "train.schedule.decay_start=40",
+                "train.schedule.decay_steps=90",
+            ],
         ),
     ] {
         resumes_alike(&bench, "small.toml", name, &set(overrides), &[2]);
@@ -143,7 +174,8 @@ fn every_model_engine_and_optimizer_goes_on_to_the_same_end() {
 #[test]
 fn every_checkpoint_leads_to_the_same_end() {
     let bench = Bench::new();
-    let overrides = set(&["train.epochs=2", "train.eval_every=50", "train.log_every=23", "threads=3"]);
+    let overrides =
+        set(&["train.epochs=2", "train.eval_every=50", "train.log_every=23", "threads=3"]);
     resumes_alike(&bench, "small.toml", "a", &overrides, &[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10]);
 }
 
@@ -167,13 +199,17 @@ fn rows_from_anywhere_go_on_where_they_stood() {
         ("files", "[\"part-1\", \"part-2\"]", ""),
     ] {
         let rows = format!("path = {path}\n{more}");
-        let small = SMALL.replace("synthetic = { rows = 7000, seed = 5, rows_per_day = 1000 }", &rows);
+        let small =
+            SMALL.replace("synthetic = { rows = 7000, seed = 5, rows_per_day = 1000 }", &rows);
         let config = format!("{name}.toml");
         fs::write(bench.path(&config), small.replace("batch = 64", "batch = 32")).expect("written");
         resumes_alike(&bench, &config, name, &[], &[1, 3]);
         ends.insert(name, outcome(&bench, name).arrays);
     }
-    assert!(["gz", "zst", "cache"].iter().all(|name| ends[name] == ends["tsv"]), "the way to the rows shows");
+    assert!(
+        ["gz", "zst", "cache"].iter().all(|name| ends[name] == ends["tsv"]),
+        "the way to the rows shows"
+    );
 }
 
 /// Malformed rows that are left out before, at and after a checkpoint are counted once.
@@ -190,11 +226,15 @@ fn left_out_rows_are_counted_once() {
     fs::write(bench.path("rows.tsv"), rows.collect::<String>()).expect("written");
     let rows = "path = \"rows.tsv\"\nbad_rows = \"skip\"";
     let small = SMALL.replace("synthetic = { rows = 7000, seed = 5, rows_per_day = 1000 }", rows);
-    fs::write(bench.path("files.toml"), small.replace("batch = 64", "batch = 16")).expect("written");
+    fs::write(bench.path("files.toml"), small.replace("batch = 64", "batch = 16"))
+        .expect("written");
     resumes_alike(&bench, "files.toml", "a", &[], &[0, 1, 3, 5]);
     let report = bench.result("a").0;
     assert_eq!(report["train_rows"], 2571 - 11);
-    assert_eq!(report["bad_rows"].to_string(), r#"{"test":{"empty_line":1},"train":{"empty_line":5,"label":6}}"#);
+    assert_eq!(
+        report["bad_rows"].to_string(),
+        r#"{"test":{"empty_line":1},"train":{"empty_line":5,"label":6}}"#
+    );
     assert_eq!(report["test_rows"], 429 - 1);
 }
 
@@ -204,9 +244,15 @@ fn a_malformed_row_can_be_left_out_from_there_on() {
     let bench = Bench::new();
     synth(&bench, 3000, "rows.tsv");
     let text = fs::read_to_string(bench.path("rows.tsv")).expect("written");
-    let rows = text.lines().enumerate().map(|(n, row)| (if n == 1500 { "x" } else { "" }).to_owned() + row + "\n");
+    let rows = text
+        .lines()
+        .enumerate()
+        .map(|(n, row)| (if n == 1500 { "x" } else { "" }).to_owned() + row + "\n");
     fs::write(bench.path("rows.tsv"), rows.collect::<String>()).expect("written");
-    let small = SMALL.replace("synthetic = { rows = 7000, seed = 5, rows_per_day = 1000 }", "path = \"rows.tsv\"");
+    let small = SMALL.replace(
+        "synthetic = { rows = 7000, seed = 5, rows_per_day = 1000 }",
+        "path = \"rows.tsv\"",
+    );
     fs::write(bench.path("files.toml"), small).expect("written");
     let skip = set(&["data.bad_rows=skip"]);
     assert!(bench.trainer(&arguments("files.toml", "straight", &skip)).status.success());
@@ -220,7 +266,8 @@ fn a_malformed_row_can_be_left_out_from_there_on() {
     assert_eq!(outcome(&bench, "a"), outcome(&bench, "straight"));
 }
 
-/// A disk that is full costs the checkpoints that don't fit, and a run that has ended without one can go on.
+/// A disk that is full costs the checkpoints that don't fit, and a run that has ended without one
+/// can go on.
 #[cfg(unix)]
 #[test]
 fn a_full_disk_stops_a_run_and_loses_nothing() {
@@ -228,22 +275,30 @@ fn a_full_disk_stops_a_run_and_loses_nothing() {
     let overrides = set(&["checkpoint.every=20", "checkpoint.keep=100"]);
     assert!(bench.trainer(&arguments("small.toml", "a", &overrides)).status.success());
     cut(&bench.path("a"), &bench.path("b"), &checkpoints(&bench.path("a"))[1]);
-    let go_on = bench.command(&[&arguments("small.toml", "b", &overrides)[..], &["--resume"]].concat());
+    let go_on =
+        bench.command(&[&arguments("small.toml", "b", &overrides)[..], &["--resume"]].concat());
     let mut shell = std::process::Command::new("sh");
     // Without the trap the signal would end the program where a full disk is an ordinary error.
     shell
         .args(["-c", "trap '' XFSZ; ulimit -f 200; exec \"$@\"", "sh"])
         .arg(go_on.get_program())
         .args(go_on.get_args());
-    let output = shell.current_dir(bench.dir.path()).env("RUST_LOG", "info").output().expect("a shell");
+    let output =
+        shell.current_dir(bench.dir.path()).env("RUST_LOG", "info").output().expect("a shell");
     let log = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(74), "{log}");
     assert!(
-        log.contains("step 60: no checkpoint: ") && log.contains("make room or mend the disk, then resume"),
+        log.contains("step 60: no checkpoint: ")
+            && log.contains("make room or mend the disk, then resume"),
         "{log}"
     );
     assert_eq!(checkpoints(&bench.path("b")).len(), 1, "{log}");
-    assert!(bench.trainer(&[&arguments("small.toml", "b", &overrides)[..], &["--resume"]].concat()).status.success());
+    assert!(
+        bench
+            .trainer(&[&arguments("small.toml", "b", &overrides)[..], &["--resume"]].concat())
+            .status
+            .success()
+    );
     assert_eq!(outcome(&bench, "b"), outcome(&bench, "a"));
 }
 
@@ -251,7 +306,9 @@ fn a_full_disk_stops_a_run_and_loses_nothing() {
 fn more_epochs_go_on_from_the_end_of_a_finished_run() {
     let bench = Bench::new();
     let run = |dir: &str, epochs: &str, more: &[&str]| {
-        let output = bench.trainer(&[&["--config", "small.toml", "--run-dir", dir, "--set", epochs], more].concat());
+        let output = bench.trainer(
+            &[&["--config", "small.toml", "--run-dir", dir, "--set", epochs], more].concat(),
+        );
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8_lossy(&output.stderr).into_owned()
     };
@@ -273,7 +330,10 @@ fn more_epochs_go_on_from_the_end_of_a_finished_run() {
 fn what_may_not_change_is_named() {
     let bench = Bench::new();
     synth(&bench, 3000, "rows.tsv");
-    let small = SMALL.replace("synthetic = { rows = 7000, seed = 5, rows_per_day = 1000 }", "path = \"rows.tsv\"");
+    let small = SMALL.replace(
+        "synthetic = { rows = 7000, seed = 5, rows_per_day = 1000 }",
+        "path = \"rows.tsv\"",
+    );
     fs::write(bench.path("files.toml"), small).expect("written");
     let set = set(&["checkpoint.every=9", "checkpoint.keep=100"]);
     assert!(bench.trainer(&arguments("files.toml", "a", &set)).status.success());
@@ -303,7 +363,11 @@ fn what_may_not_change_is_named() {
     flip(300);
     let (code, message) = failure(&resume("b", &[]));
     assert_eq!(code, 65);
-    assert!(message.starts_with("error: rows.tsv: its content is not what it was when the run started; "), "{message}");
+    assert!(
+        message
+            .starts_with("error: rows.tsv: its content is not what it was when the run started; "),
+        "{message}"
+    );
     // Beyond the ends of the file, where only reading it tells.
     flip(100_000);
     let (code, message) = failure(&resume("b", &[]));
@@ -320,12 +384,16 @@ fn what_may_not_change_is_named() {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     assert_eq!(outcome(&bench, "b").arrays, outcome(&bench, "a").arrays);
     // A run that is finished is no answer for other files, and its own may be gone.
-    let (code, message) = failure(&resume("b", &["--set", "data.path=[\"moved.tsv\", \"moved.tsv\"]"]));
+    let (code, message) =
+        failure(&resume("b", &["--set", "data.path=[\"moved.tsv\", \"moved.tsv\"]"]));
     assert_eq!(code, 65, "{message}");
     assert!(message.contains("started with 1 files, now there are 2"), "{message}");
     assert_eq!(failure(&resume("b", &["--set", "data.path=absent.tsv"])).0, 66);
     fs::remove_file(bench.path("moved.tsv")).expect("it is there");
-    assert!(resume("b", &["--set", "data.path=moved.tsv"]).status.success() && resume("a", &[]).status.success());
+    assert!(
+        resume("b", &["--set", "data.path=moved.tsv"]).status.success()
+            && resume("a", &[]).status.success()
+    );
     fs::write(bench.path("rows.tsv"), &text[text.len() / 2..]).expect("written");
     assert_eq!(failure(&resume("a", &[])).0, 65);
 }
@@ -334,8 +402,9 @@ fn what_may_not_change_is_named() {
 fn a_run_is_never_overwritten_and_never_taken_for_another() {
     let bench = Bench::new();
     let overrides = set(&["checkpoint.every=20", "checkpoint.keep=100"]);
-    let start =
-        |run: &str, more: &[&str]| bench.trainer(&[&arguments("small.toml", run, &overrides)[..], more].concat());
+    let start = |run: &str, more: &[&str]| {
+        bench.trainer(&[&arguments("small.toml", run, &overrides)[..], more].concat())
+    };
     let (code, message) = failure(&start("absent", &["--resume"]));
     assert_eq!((code, bench.path("absent").exists()), (66, false), "{message}");
     assert!(message.contains("absent: holds no run to resume"), "{message}");
@@ -372,10 +441,13 @@ fn a_damaged_checkpoint_is_passed_over_and_without_a_good_one_nothing_starts() {
         fs::write(file, bytes).expect("written");
     };
     steps[2..].iter().for_each(|path| damage(path));
-    let output = bench.trainer(&[&arguments("small.toml", "a", &overrides)[..], &["--resume"]].concat());
+    let output =
+        bench.trainer(&[&arguments("small.toml", "a", &overrides)[..], &["--resume"]].concat());
     let log = String::from_utf8_lossy(&output.stderr);
     assert!(
-        output.status.success() && log.contains("is passed over") && log.contains("resuming after step 40"),
+        output.status.success()
+            && log.contains("is passed over")
+            && log.contains("resuming after step 40"),
         "{log}"
     );
     assert_eq!(outcome(&bench, "a"), expected);
@@ -383,8 +455,9 @@ fn a_damaged_checkpoint_is_passed_over_and_without_a_good_one_nothing_starts() {
     for path in checkpoints(&bench.path("a")) {
         damage(&path);
     }
-    let (code, message) =
-        failure(&bench.trainer(&[&arguments("small.toml", "a", &overrides)[..], &["--resume"]].concat()));
+    let (code, message) = failure(
+        &bench.trainer(&[&arguments("small.toml", "a", &overrides)[..], &["--resume"]].concat()),
+    );
     assert_eq!(code, 65, "{message}");
 }
 
@@ -393,24 +466,38 @@ fn a_damaged_checkpoint_is_passed_over_and_without_a_good_one_nothing_starts() {
 fn a_signal_saves_and_ends_and_a_second_process_keeps_away() {
     use std::process::{Child, Command};
     let bench = Bench::new();
-    assert!(Command::new("mkfifo").arg(bench.path("pipe")).status().expect("mkfifo runs").success());
+    assert!(
+        Command::new("mkfifo").arg(bench.path("pipe")).status().expect("mkfifo runs").success()
+    );
     synth(&bench, 2000, "rows.tsv");
-    let small =
-        SMALL.replace("synthetic = { rows = 7000, seed = 5, rows_per_day = 1000 }", "path = \"pipe\"\nrows = 2000");
+    let small = SMALL.replace(
+        "synthetic = { rows = 7000, seed = 5, rows_per_day = 1000 }",
+        "path = \"pipe\"\nrows = 2000",
+    );
     fs::write(bench.path("pipe.toml"), &small).expect("written");
     fs::write(bench.path("file.toml"), small.replace("\"pipe\"", "\"rows.tsv\"")).expect("written");
-    assert!(bench.trainer(&arguments("file.toml", "straight", &set(&["train.log_every=1"]))).status.success());
+    assert!(
+        bench
+            .trainer(&arguments("file.toml", "straight", &set(&["train.log_every=1"])))
+            .status
+            .success()
+    );
     // A process that ignores SIGHUP, as under `nohup`, has children that do.
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:")).map(str::trim);
-    let hears_hangup = ignored.and_then(|mask| u64::from_str_radix(mask, 16).ok()).is_some_and(|mask| mask & 1 == 0);
+    let hears_hangup = ignored
+        .and_then(|mask| u64::from_str_radix(mask, 16).ok())
+        .is_some_and(|mask| mask & 1 == 0);
     let hangup = hears_hangup.then_some(("HUP", 129));
     for (signal, code) in [("INT", 130), ("TERM", 143)].into_iter().chain(hangup) {
         let run = format!("run-{signal}");
         let start = |config: &str, more: &[&str]| {
-            bench.command(&[&arguments(config, &run, &set(&["train.log_every=1"]))[..], more].concat())
+            bench.command(
+                &[&arguments(config, &run, &set(&["train.log_every=1"]))[..], more].concat(),
+            )
         };
-        let mut child: Child = start("pipe.toml", &[]).stderr(Stdio::piped()).spawn().expect("starts");
+        let mut child: Child =
+            start("pipe.toml", &[]).stderr(Stdio::piped()).spawn().expect("starts");
         // Some rows, and then silence: the program waits for more.
         let rows = fs::read_to_string(bench.path("rows.tsv")).expect("written");
         let mut pipe = fs::OpenOptions::new().write(true).open(bench.path("pipe")).expect("opened");
@@ -421,14 +508,27 @@ fn a_signal_saves_and_ends_and_a_second_process_keeps_away() {
             std::thread::sleep(std::time::Duration::from_millis(10));
         }
         let (busy, message) = failure(&start("file.toml", &["--resume"]).output().expect("starts"));
-        assert!(busy == 75 && message.contains("another trainer is writing to it"), "{busy}: {message}");
+        assert!(
+            busy == 75 && message.contains("another trainer is writing to it"),
+            "{busy}: {message}"
+        );
         let pid = child.id().to_string();
-        assert!(Command::new("kill").args([&format!("-{signal}"), &pid]).status().expect("kill runs").success());
+        assert!(
+            Command::new("kill")
+                .args([&format!("-{signal}"), &pid])
+                .status()
+                .expect("kill runs")
+                .success()
+        );
         assert_eq!(child.wait().expect("it ends").code(), Some(code));
         drop(pipe);
         let mut log = String::new();
-        std::io::Read::read_to_string(&mut child.stderr.take().expect("piped"), &mut log).expect("text");
-        assert!(log.contains("stopped by a signal after step") && log.contains("--resume` goes on"), "{log}");
+        std::io::Read::read_to_string(&mut child.stderr.take().expect("piped"), &mut log)
+            .expect("text");
+        assert!(
+            log.contains("stopped by a signal after step") && log.contains("--resume` goes on"),
+            "{log}"
+        );
         // The same rows, from a file this time.
         let output = start("file.toml", &["--resume"]).output().expect("starts");
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));

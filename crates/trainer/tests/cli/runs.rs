@@ -40,16 +40,25 @@ fn a_run_leaves_a_configuration_metrics_and_a_report() {
     ] {
         assert!(!report[key].is_null(), "{key} is missing: {report:#}");
     }
-    assert_eq!((report["train_rows"].as_u64(), report["test_rows"].as_u64()), (Some(6000), Some(1000)));
+    assert_eq!(
+        (report["train_rows"].as_u64(), report["test_rows"].as_u64()),
+        (Some(6000), Some(1000))
+    );
     assert!(report["test_auc"].as_f64().expect("a number") > 0.55, "it learns: {report:#}");
     assert!(report["embedding_bytes"].as_u64() <= report["budget_bytes"].as_u64());
     assert!(report["hot_rows"].as_u64() > Some(5));
-    let lines: Vec<Value> = metrics.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    let lines: Vec<Value> =
+        metrics.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
     let is_window = |line: &&Value| line["train_logloss"].is_f64() && line["day"].is_null();
     assert_eq!(lines.iter().filter(is_window).count(), 94 / 20 + 1);
     let (at_the_end, once) = bench.train("at-the-end", &["train.eval_every=94"]);
-    assert_eq!(once.lines().filter(|line| line.contains("test_auc")).count(), 1, "the last step is evaluated once");
-    // One evaluation opened the rows anew and skipped to the test rows, the other read on from the training rows.
+    assert_eq!(
+        once.lines().filter(|line| line.contains("test_auc")).count(),
+        1,
+        "the last step is evaluated once"
+    );
+    // One evaluation opened the rows anew and skipped to the test rows, the other read on from the
+    // training rows.
     assert_eq!(lasting(&at_the_end, &[]), lasting(&report, &[]));
     let best = report["best_possible_auc"].as_f64().expect("generated rows");
     assert!((0.75..0.9).contains(&best) && report["test_auc"].as_f64() < Some(best), "{best}");
@@ -59,7 +68,11 @@ fn a_run_leaves_a_configuration_metrics_and_a_report() {
 
     let resolved = bench.trainer(&["--config", "a/config.toml", "--run-dir", "b"]);
     assert!(resolved.status.success());
-    assert_eq!(lasting(&bench.result("b").0, &[]), lasting(&report, &[]), "the resolved configuration says it all");
+    assert_eq!(
+        lasting(&bench.result("b").0, &[]),
+        lasting(&report, &[]),
+        "the resolved configuration says it all"
+    );
 }
 
 #[test]
@@ -84,7 +97,8 @@ fn equal_runs_write_equal_files_whatever_the_number_of_threads() {
         let mut runs = Vec::new();
         for threads in ["1", "2", "4", "2"] {
             let threads = format!("threads={threads}");
-            let run_dir = format!("run-{}-{}", runs.len(), overrides.join("-").replace(['=', '.'], "-"));
+            let run_dir =
+                format!("run-{}-{}", runs.len(), overrides.join("-").replace(['=', '.'], "-"));
             let (report, metrics) = bench.train(&run_dir, &[overrides, &[&threads]].concat());
             runs.push((lasting(&report, &["threads"]), metrics));
         }
@@ -119,7 +133,8 @@ fn every_way_to_the_rows_gives_the_same_report() {
     fs::write(bench.path("files.toml"), from_files.to_string()).expect("written");
     let train = |run: &str, path: &str, more: &[&str]| {
         let set = format!("data.path={path}");
-        let mut command = bench.command(&["--config", "files.toml", "--run-dir", run, "--set", &set]);
+        let mut command =
+            bench.command(&["--config", "files.toml", "--run-dir", run, "--set", &set]);
         let mut child = command
             .args(more)
             .stdin(Stdio::piped())
@@ -139,7 +154,8 @@ fn every_way_to_the_rows_gives_the_same_report() {
     };
     let (report, metrics) = bench.train("generated", &[]);
     // Criteo's files don't say where a day ends.
-    let metrics: String = metrics.split_inclusive('\n').filter(|line| !line.contains("\"day\"")).collect();
+    let metrics: String =
+        metrics.split_inclusive('\n').filter(|line| !line.contains("\"day\"")).collect();
     let expected = (lasting(&report, &["data", "best_possible_auc"]), metrics);
     assert_eq!(train("plain", "rows.tsv", &[]), expected);
     assert_eq!(train("gzip", "rows.tsv.gz", &[]), expected);
@@ -148,10 +164,15 @@ fn every_way_to_the_rows_gives_the_same_report() {
     assert_eq!(train("stdin", "-", &["--set", "data.rows=7000"]), expected);
     #[cfg(unix)]
     {
-        let made = std::process::Command::new("mkfifo").arg(bench.path("pipe")).status().expect("mkfifo runs");
+        let made = std::process::Command::new("mkfifo")
+            .arg(bench.path("pipe"))
+            .status()
+            .expect("mkfifo runs");
         assert!(made.success());
-        let (pipe, gzip) = (bench.path("pipe"), fs::read(bench.path("rows.tsv.gz")).expect("written"));
-        let writer = std::thread::spawn(move || fs::write(pipe, gzip).expect("the program reads on"));
+        let (pipe, gzip) =
+            (bench.path("pipe"), fs::read(bench.path("rows.tsv.gz")).expect("written"));
+        let writer =
+            std::thread::spawn(move || fs::write(pipe, gzip).expect("the program reads on"));
         assert_eq!(train("fifo", "pipe", &["--set", "data.rows=7000"]), expected);
         writer.join().expect("it wrote");
     }
@@ -179,7 +200,10 @@ fn every_method_and_setting_trains_within_its_budget() {
     for (number, overrides) in settings.iter().enumerate() {
         let (report, _) = bench.train(&format!("run-{number}"), overrides);
         assert!(report["test_auc"].as_f64().expect("a number") > 0.54, "{overrides:?}: {report:#}");
-        assert!(report["embedding_bytes"].as_u64() <= report["budget_bytes"].as_u64(), "{overrides:?}");
+        assert!(
+            report["embedding_bytes"].as_u64() <= report["budget_bytes"].as_u64(),
+            "{overrides:?}"
+        );
         if overrides.contains(&"embedding.budget=300 KB") {
             assert_eq!(report["budget_bytes"].as_u64(), Some(300_000));
         }
@@ -238,14 +262,21 @@ fn every_configuration_in_the_repository_can_be_planned() {
     let configs = files("configs");
     assert!(configs.len() >= 6);
     for path in configs {
-        for method in ["coded", "cafe", "cafe_plus", "hash", "hash2", "offline", "unified", "full"] {
+        for method in ["coded", "cafe", "cafe_plus", "hash", "hash2", "offline", "unified", "full"]
+        {
             let set = format!("embedding.method={method}");
             let config = path.to_str().expect("UTF-8");
             // The full table of Terabyte does not fit everywhere.
             let args = ["plan", "--config", config, "--set", &set, "--set", "max_memory=1000 GB"];
-            let whole = if method == "full" { &["--set", "embedding.compression=1"][..] } else { &[] };
+            let whole =
+                if method == "full" { &["--set", "embedding.compression=1"][..] } else { &[] };
             let output = bench.trainer(&[&args, whole].concat());
-            assert!(output.status.success(), "{}: {}", path.display(), String::from_utf8_lossy(&output.stderr));
+            assert!(
+                output.status.success(),
+                "{}: {}",
+                path.display(),
+                String::from_utf8_lossy(&output.stderr)
+            );
         }
     }
 }
@@ -257,15 +288,33 @@ fn every_sweep_in_the_repository_can_be_planned() {
     assert!(sweeps.len() >= 6);
     for path in sweeps {
         let output = bench.trainer(&["sweep", path.to_str().expect("UTF-8"), "--dry-run"]);
-        assert!(output.status.success(), "{}: {}", path.display(), String::from_utf8_lossy(&output.stderr));
-        assert!(String::from_utf8_lossy(&output.stderr).contains(" runs: 0 are there, "), "{}", path.display());
+        assert!(
+            output.status.success(),
+            "{}: {}",
+            path.display(),
+            String::from_utf8_lossy(&output.stderr)
+        );
+        assert!(
+            String::from_utf8_lossy(&output.stderr).contains(" runs: 0 are there, "),
+            "{}",
+            path.display()
+        );
     }
 }
 
 #[test]
 fn bench_times_both_ways_and_writes_nothing() {
     let bench = Bench::new();
-    let output = bench.trainer(&["bench", "--config", "small.toml", "--json", "--rows", "2000", "--seconds", "0.05"]);
+    let output = bench.trainer(&[
+        "bench",
+        "--config",
+        "small.toml",
+        "--json",
+        "--rows",
+        "2000",
+        "--seconds",
+        "0.05",
+    ]);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let measured: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
     for key in ["train_samples_per_second", "predict_samples_per_second"] {
@@ -273,8 +322,13 @@ fn bench_times_both_ways_and_writes_nothing() {
     }
     assert_eq!(measured["rows"].as_u64().map(|rows| rows % 64), Some(0), "whole batches");
     let too_few = bench.trainer(&["bench", "--config", "small.toml", "--rows", "20"]);
-    assert!(failure(&too_few).1.contains("the rows are too few for a batch of 64: give more --rows"));
-    assert_eq!(failure(&bench.trainer(&["bench", "--config", "small.toml", "--seconds", "-1"])).0, 2);
+    assert!(
+        failure(&too_few).1.contains("the rows are too few for a batch of 64: give more --rows")
+    );
+    assert_eq!(
+        failure(&bench.trainer(&["bench", "--config", "small.toml", "--seconds", "-1"])).0,
+        2
+    );
     assert!(!bench.path("runs").exists());
 }
 
@@ -282,8 +336,9 @@ fn bench_times_both_ways_and_writes_nothing() {
 fn sketch_shows_the_bound_beside_the_experiment() {
     let bench = Bench::new();
     let args = ["sketch", "--skew", "1.5", "--slots", "4", "--buckets", "200", "--share", "0.001"];
-    let output =
-        bench.trainer(&[&args[..], &["--features", "10000", "--observations", "50000", "--seeds", "2"]].concat());
+    let output = bench.trainer(
+        &[&args[..], &["--features", "10000", "--observations", "50000", "--seeds", "2"]].concat(),
+    );
     let text = String::from_utf8(output.stdout).expect("UTF-8");
     let number = |label: &str| -> f64 {
         let line = text.lines().find(|line| line.starts_with(label)).expect("a line");
@@ -296,11 +351,14 @@ fn sketch_shows_the_bound_beside_the_experiment() {
 #[test]
 fn a_sweep_of_sketches_writes_its_figures() {
     let bench = Bench::new();
-    let args = ["sketch", "--sweep", "--features", "30000", "--observations", "100000", "--seeds", "2"];
+    let args =
+        ["sketch", "--sweep", "--features", "30000", "--observations", "100000", "--seeds", "2"];
     let output = bench.trainer(&[&args[..], &["--out", "sweep.json"]].concat());
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     assert_eq!(String::from_utf8_lossy(&output.stdout), "written  sweep.json\n");
-    let found: Value = serde_json::from_slice(&fs::read(bench.path("sweep.json")).expect("written")).expect("JSON");
+    let found: Value =
+        serde_json::from_slice(&fs::read(bench.path("sweep.json")).expect("written"))
+            .expect("JSON");
     let settings = json!({"format": 1, "skew": 1.1, "features": 30_000, "observations": 100_000, "seeds": [0, 1]});
     for (key, value) in settings.as_object().expect("an object") {
         assert_eq!(&found[key], value, "{key}");
@@ -308,7 +366,8 @@ fn a_sweep_of_sketches_writes_its_figures() {
     let entries = |list: &str, keys: &str| -> Vec<Value> {
         let entries = found[list].as_array().expect("a list").clone();
         for entry in &entries {
-            let mut found: Vec<_> = entry.as_object().expect("an object").keys().map(String::as_str).collect();
+            let mut found: Vec<_> =
+                entry.as_object().expect("an object").keys().map(String::as_str).collect();
             found.sort_unstable();
             assert_eq!(found.join(" "), keys, "{list}");
             let recall = entry.get("recall").map(|recall| recall.as_f64().expect("a number"));
@@ -318,19 +377,36 @@ fn a_sweep_of_sketches_writes_its_figures() {
     };
     let recall = entries("recall", "bound bytes recall seed slots top");
     assert_eq!((recall.len(), found.as_object().map(serde_json::Map::len)), (2 * 4 * 6, Some(8)));
-    assert!(recall.iter().any(|entry| entry["bound"].is_null()) && recall.iter().any(|entry| entry["bound"].is_f64()));
+    assert!(
+        recall.iter().any(|entry| entry["bound"].is_null())
+            && recall.iter().any(|entry| entry["bound"].is_f64())
+    );
     let of_size = |slots: &Value, bytes: u64| {
-        let entry = recall.iter().find(|entry| &entry["slots"] == slots && entry["bytes"] == json!(bytes));
+        let entry =
+            recall.iter().find(|entry| &entry["slots"] == slots && entry["bytes"] == json!(bytes));
         entry.expect("such a size")["recall"].as_f64()
     };
-    assert!(recall.iter().all(|entry| of_size(&entry["slots"], 384 << 10) >= of_size(&entry["slots"], 12 << 10)));
-    assert_eq!(entries("drift", "bytes decay observations recall seed slots top").len(), 2 * 4 * 2 * 32);
+    assert!(
+        recall
+            .iter()
+            .all(|entry| of_size(&entry["slots"], 384 << 10) >= of_size(&entry["slots"], 12 << 10))
+    );
+    assert_eq!(
+        entries("drift", "bytes decay observations recall seed slots top").len(),
+        2 * 4 * 2 * 32
+    );
     let speed = entries("speed", "bytes estimate_per_second observe_per_second slots");
     assert_eq!(speed.len(), 4 * 6);
-    assert!(speed.iter().all(|entry| entry["observe_per_second"].as_f64() > Some(0.0)), "{speed:?}");
+    assert!(
+        speed.iter().all(|entry| entry["observe_per_second"].as_f64() > Some(0.0)),
+        "{speed:?}"
+    );
 
     let text = String::from_utf8(bench.trainer(&args).stdout).expect("UTF-8");
-    assert!(text.starts_with("Zipf(1.1) over 30,000 features, 100,000 observations, 2 streams\n"), "{text}");
+    assert!(
+        text.starts_with("Zipf(1.1) over 30,000 features, 100,000 observations, 2 streams\n"),
+        "{text}"
+    );
     assert!(text.contains("384 kB") && !text.contains('{'), "{text}");
 }
 
@@ -341,7 +417,10 @@ fn a_closed_pipe_is_no_error() {
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("starts");
     drop(child.stdout.take());
     let output = child.wait_with_output().expect("ends");
-    assert_eq!((output.status.code(), String::from_utf8_lossy(&output.stderr).as_ref()), (Some(0), ""));
+    assert_eq!(
+        (output.status.code(), String::from_utf8_lossy(&output.stderr).as_ref()),
+        (Some(0), "")
+    );
 }
 
 #[test]
@@ -352,11 +431,13 @@ fn compressed_rows_are_the_rows() {
     }
     let plain = fs::read(bench.path("a.tsv")).expect("written");
     assert_eq!(plain.split(|&b| b == b'\n').count() - 1, 500);
-    let stdout =
-        bench.trainer(&["synth", "--rows", "500", "--seed", "5", "--rows-per-day", "1000", "--out", "-"]).stdout;
+    let stdout = bench
+        .trainer(&["synth", "--rows", "500", "--seed", "5", "--rows-per-day", "1000", "--out", "-"])
+        .stdout;
     assert_eq!(stdout, plain);
     let open = |name: &str| fs::File::open(bench.path(name)).expect("written");
-    let gzip = std::io::read_to_string(flate2::read::GzDecoder::new(open("a.tsv.gz"))).expect("gzip");
+    let gzip =
+        std::io::read_to_string(flate2::read::GzDecoder::new(open("a.tsv.gz"))).expect("gzip");
     assert_eq!(gzip.as_bytes(), plain);
     assert_eq!(zstd::decode_all(open("a.tsv.zst")).expect("zstd"), plain);
 }

@@ -1,4 +1,5 @@
-//! What a checkpoint holds besides the model, and what comes of a run's directory that has lost something.
+//! What a checkpoint holds besides the model, and what comes of a run's directory that has lost
+//! something.
 
 use std::fs;
 use std::path::Path;
@@ -27,18 +28,22 @@ fn resume(bench: &Bench, run: &str, overrides: &[&str]) -> std::process::Output 
     bench.trainer(&args.into_iter().chain(sets).collect::<Vec<_>>())
 }
 
-/// The time that earlier processes trained goes into the speed, so every checkpoint has it, also between evaluations.
+/// The time that earlier processes trained goes into the speed, so every checkpoint has it, also
+/// between evaluations.
 #[test]
 fn checkpoints_hold_the_time_trained_so_far() {
     let bench = Bench::new();
     bench.train("run", &["checkpoint.every=20", "checkpoint.keep=100"]);
     let steps = checkpoints(&bench.path("run"));
-    let times: Vec<f64> =
-        steps.iter().map(|step| state_of(step)["seconds"]["training"].as_f64().expect("a number")).collect();
+    let times: Vec<f64> = steps
+        .iter()
+        .map(|step| state_of(step)["seconds"]["training"].as_f64().expect("a number"))
+        .collect();
     assert!(times.len() > 3 && times[0] > 0.0 && times.is_sorted(), "{times:?}");
 }
 
-/// With a `test_path` nobody counts the training rows: the last step of an epoch may be saved before it is known to be the last.
+/// With a `test_path` nobody counts the training rows: the last step of an epoch may be saved
+/// before it is known to be the last.
 #[test]
 fn the_end_of_an_epoch_is_saved_as_such() {
     let bench = Bench::new();
@@ -46,7 +51,8 @@ fn the_end_of_an_epoch_is_saved_as_such() {
     synth(&bench, 500, "test.tsv");
     let data = "path = \"train.tsv\"\ntest_path = \"test.tsv\"";
     let small = SMALL.replace("synthetic = { rows = 7000, seed = 5, rows_per_day = 1000 }", data);
-    fs::write(bench.path("small.toml"), small.replace("batch = 64", "batch = 100")).expect("written");
+    fs::write(bench.path("small.toml"), small.replace("batch = 64", "batch = 100"))
+        .expect("written");
     let (report, _) = bench.train("run", &["checkpoint.every=10"]);
     let last = checkpoints(&bench.path("run")).pop().expect("a checkpoint");
     let state = state_of(&last);
@@ -62,7 +68,10 @@ fn a_report_outlives_its_checkpoints() {
     let (report, metrics) = bench.train("run", &[]);
     fs::remove_dir_all(bench.path("run/checkpoints")).expect("it is there");
     let (code, message) = failure(&resume(&bench, "run", &["train.lr=0.5"]));
-    assert!(code == 1 && message.contains("run: holds a finished run of another configuration"), "{code}: {message}");
+    assert!(
+        code == 1 && message.contains("run: holds a finished run of another configuration"),
+        "{code}: {message}"
+    );
     assert_eq!(failure(&resume(&bench, "run", &["train.epochs=2"])).0, 1);
     assert!(resume(&bench, "run", &["threads=1"]).status.success());
     assert_eq!(bench.result("run"), (report, metrics));
@@ -74,7 +83,8 @@ fn a_report_outlives_its_checkpoints() {
     assert!(code == 66 && message.contains("figures: holds no checkpoint"), "{code}: {message}");
 }
 
-/// Whatever a checkpoint's own configuration says, it is an error and no panic, endless loop or lack of memory.
+/// Whatever a checkpoint's own configuration says, it is an error and no panic, endless loop or
+/// lack of memory.
 #[test]
 fn the_configuration_in_a_checkpoint_is_checked_like_any() {
     let bench = Bench::new();
@@ -109,7 +119,9 @@ fn the_configuration_in_a_checkpoint_is_checked_like_any() {
     // Threads of a larger machine are no error.
     let mut state = sound.state.clone();
     state["config"] = config.replace("threads = 2", "threads = 1000").into();
-    store.save(&Checkpoint { step: sound.step, state, tensors: sound.tensors.clone() }).expect("written");
+    store
+        .save(&Checkpoint { step: sound.step, state, tensors: sound.tensors.clone() })
+        .expect("written");
     assert!(bench.trainer(&["eval", "--run", "run"]).status.success());
 }
 
@@ -137,7 +149,8 @@ fn the_best_model_is_one_that_was_saved() {
     // A rate that ruins what was learned: the first evaluation is the best.
     let overrides = ["train.eval_every=20", "train.lr=1.5", "checkpoint.every=0"];
     bench.train("unsaved", &overrides);
-    let (last, best) = (["eval", "--run", "unsaved"], ["eval", "--run", "unsaved", "--checkpoint", "best"]);
+    let (last, best) =
+        (["eval", "--run", "unsaved"], ["eval", "--run", "unsaved", "--checkpoint", "best"]);
     let output = bench.trainer(&best);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     assert_eq!(output.stdout, bench.trainer(&last).stdout);
@@ -181,7 +194,10 @@ fn a_run_that_starts_from_the_model_of_another_learns_as_one_over_both() {
     for (name, more) in [
         ("cafe", &["embedding.method=cafe"][..]),
         ("coded", &["embedding.method=coded", "train.optimizer=adam", "train.lr=0.003"]),
-        ("offline", &["embedding.method=offline", "embedding.offline.rows=1600", "train.optimizer=adagrad"]),
+        (
+            "offline",
+            &["embedding.method=offline", "embedding.offline.rows=1600", "train.optimizer=adagrad"],
+        ),
         (
             "dcn",
             &[
@@ -195,7 +211,10 @@ fn a_run_that_starts_from_the_model_of_another_learns_as_one_over_both() {
         ),
     ] {
         let train = |run: &str, overrides: &[&str]| {
-            bench.train(&format!("{name}-{run}"), &[more, &["checkpoint.every=10"], overrides].concat())
+            bench.train(
+                &format!("{name}-{run}"),
+                &[more, &["checkpoint.every=10"], overrides].concat(),
+            )
         };
         let (both, _) = train("both", &[]);
         train("monday", &["data.path=monday.tsv"]);
@@ -208,7 +227,8 @@ fn a_run_that_starts_from_the_model_of_another_learns_as_one_over_both() {
         // It is a run like any other: what it started from may be gone when it goes on.
         let sets = [more, &["checkpoint.every=10", "data.path=tuesday.tsv", &init]].concat();
         fs::remove_file(bench.path(&format!("{name}-tuesday/report.json"))).expect("it is there");
-        let last = checkpoints(&bench.path(&format!("{name}-tuesday"))).pop().expect("a checkpoint");
+        let last =
+            checkpoints(&bench.path(&format!("{name}-tuesday"))).pop().expect("a checkpoint");
         fs::remove_dir_all(last).expect("it is there");
         fs::remove_dir_all(bench.path(&format!("{name}-monday"))).expect("it is there");
         assert!(resume(&bench, &format!("{name}-tuesday"), &sets).status.success());
@@ -218,7 +238,9 @@ fn a_run_that_starts_from_the_model_of_another_learns_as_one_over_both() {
     // Another model is refused, and so is none.
     let init = |overrides: &[&str]| {
         let sets = overrides.iter().flat_map(|one| ["--set", one]);
-        failure(&bench.trainer(&["--config", "small.toml"].into_iter().chain(sets).collect::<Vec<_>>()))
+        failure(
+            &bench.trainer(&["--config", "small.toml"].into_iter().chain(sets).collect::<Vec<_>>()),
+        )
     };
     let (code, message) = init(&["train.init=cafe-both", "seed=9", "embedding.compression=1000"]);
     assert_eq!(code, 78, "{message}");
@@ -228,5 +250,8 @@ fn a_run_that_starts_from_the_model_of_another_learns_as_one_over_both() {
          seed: was 3, is 9\ngive these back, or leave train.init out to start anew"
     );
     let (code, message) = init(&["train.init=nowhere"]);
-    assert!(code == 66 && message.contains("train.init: nowhere: holds no checkpoints"), "{code}: {message}");
+    assert!(
+        code == 66 && message.contains("train.init: nowhere: holds no checkpoints"),
+        "{code}: {message}"
+    );
 }

@@ -32,9 +32,13 @@ fn generated_rows_are_counted_as_by_hand() {
     let found = scan(&bench, &["--config", "small.toml", "--set", FILE]);
     assert_eq!(found["rows"], 2500);
     assert_eq!(found["positives"], rows.iter().filter(|row| row[0] == "1").count());
-    let share = |column: usize| rows.iter().filter(|row| row[column].is_empty()).count() as f64 / 2500.0;
+    let share =
+        |column: usize| rows.iter().filter(|row| row[column].is_empty()).count() as f64 / 2500.0;
     for integer in 0..13 {
-        let numbers = rows.iter().filter_map(|row| row[1 + integer].parse::<i64>().ok()).map(|number| number as f64);
+        let numbers = rows
+            .iter()
+            .filter_map(|row| row[1 + integer].parse::<i64>().ok())
+            .map(|number| number as f64);
         let column = &found["numeric"][integer];
         assert_eq!(column["missing_share"], share(1 + integer), "I{}", integer + 1);
         assert_eq!(column["min"].as_f64(), numbers.clone().reduce(f64::min));
@@ -123,10 +127,14 @@ fn a_described_table_needs_neither_features_nor_a_budget() {
 fn training_without_known_features_sends_to_the_scan() {
     let bench = table();
     for command in [&[][..], &["plan"]] {
-        let args = ["--config", "table.toml", "--set", "embedding.compression=2", "--set", "model.dim=4"];
+        let args =
+            ["--config", "table.toml", "--set", "embedding.compression=2", "--set", "model.dim=4"];
         let (code, message) = failure(&bench.trainer(&[command, &args[..]].concat()));
         assert_eq!(code, 78);
-        assert!(message.contains("embedding.features: missing") && message.contains("`trainer scan --config FILE`"));
+        assert!(
+            message.contains("embedding.features: missing")
+                && message.contains("`trainer scan --config FILE`")
+        );
     }
     let args = ["plan", "--config", "table.toml", "--set", "embedding.compression=2"];
     let known = ["--set", "embedding.features=[3, 4]", "--set", "embedding.method=hash"];
@@ -141,10 +149,14 @@ fn beyond_the_limit_large_fields_are_estimated() {
     let exact = scan(&bench, &args);
     let rough = scan(&bench, &[&args[..], &["--exact", "5000"]].concat());
     let mut n_estimated = 0;
-    for (field, of_exact) in
-        rough["fields"].as_array().expect("fields").iter().zip(exact["fields"].as_array().expect("fields"))
+    for (field, of_exact) in rough["fields"]
+        .as_array()
+        .expect("fields")
+        .iter()
+        .zip(exact["fields"].as_array().expect("fields"))
     {
-        let [got, truth] = [field, of_exact].map(|field| field["features"].as_f64().expect("a number"));
+        let [got, truth] =
+            [field, of_exact].map(|field| field["features"].as_f64().expect("a number"));
         assert_eq!(of_exact["is_exact"], true);
         let is_exact = field["is_exact"].as_bool().expect("a flag");
         n_estimated += u32::from(!is_exact);
@@ -164,14 +176,20 @@ fn beyond_the_limit_large_fields_are_estimated() {
 #[test]
 fn limits_and_failures_are_those_of_other_commands() {
     let bench = Bench::new();
-    let rows = |args: &[&str]| scan(&bench, &[&["--config", "small.toml"], args].concat())["rows"].clone();
+    let rows =
+        |args: &[&str]| scan(&bench, &[&["--config", "small.toml"], args].concat())["rows"].clone();
     assert_eq!(rows(&["--rows", "1234"]), 1234);
     assert_eq!(rows(&["--set", "data.rows=99", "--rows", "1234"]), 99);
-    let fails = |args: &[&str]| failure(&bench.trainer(&[&["scan", "--config", "small.toml"], args].concat()));
+    let fails = |args: &[&str]| {
+        failure(&bench.trainer(&[&["scan", "--config", "small.toml"], args].concat()))
+    };
     assert_eq!(fails(&["--set", "data.format=tsv"]).0, 78);
     let (code, message) = fails(&["--set", "data.path=absent.tsv"]);
     assert_eq!(code, 66);
-    assert!(message.contains("absent.tsv: no such file") && message.contains("data/README.md"), "{message}");
+    assert!(
+        message.contains("absent.tsv: no such file") && message.contains("data/README.md"),
+        "{message}"
+    );
     fs::write(bench.path("bad.tsv"), "2\t\n").expect("written");
     let (code, message) = fails(&["--set", "data.path=bad.tsv"]);
     assert_eq!(code, 65);
@@ -183,8 +201,12 @@ fn limits_and_failures_are_those_of_other_commands() {
 fn what_comes_through_a_pipe_is_scanned() {
     let bench = Bench::new();
     synth(&bench, 300, "rows.tsv");
-    let mut command = bench.command(&["scan", "--json", "--config", "small.toml", "--set", "data.path=-"]);
-    let output = command.stdin(fs::File::open(bench.path("rows.tsv")).expect("written")).output().expect("starts");
+    let mut command =
+        bench.command(&["scan", "--json", "--config", "small.toml", "--set", "data.path=-"]);
+    let output = command
+        .stdin(fs::File::open(bench.path("rows.tsv")).expect("written"))
+        .output()
+        .expect("starts");
     let found: Value = serde_json::from_slice(&output.stdout).expect("JSON");
     assert_eq!(lasting(found), lasting(scan(&bench, &["--config", "small.toml", "--set", FILE])));
 }

@@ -47,7 +47,11 @@ impl Bench {
     /// The program in this directory, without its input.
     pub(crate) fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_trainer"));
-        command.args(args).current_dir(self.dir.path()).stdin(Stdio::null()).env("RUST_LOG", "info");
+        command
+            .args(args)
+            .current_dir(self.dir.path())
+            .stdin(Stdio::null())
+            .env("RUST_LOG", "info");
         command
     }
 
@@ -66,7 +70,9 @@ impl Bench {
 
     /// The report and the metrics file of a finished run.
     pub(crate) fn result(&self, run_dir: &str) -> (Value, String) {
-        let read = |name: &str| std::fs::read_to_string(self.path(run_dir).join(name)).expect("it is there");
+        let read = |name: &str| {
+            std::fs::read_to_string(self.path(run_dir).join(name)).expect("it is there")
+        };
         (serde_json::from_str(&read("report.json")).expect("JSON"), read("metrics.jsonl"))
     }
 }
@@ -76,13 +82,16 @@ pub(crate) fn models() -> impl Iterator<Item = (&'static str, Vec<String>)> {
     trainer::setup::MODELS.iter().map(|entry| {
         let mut overrides = vec![format!("model.kind={}", entry.name), "train.lr=0.01".to_owned()];
         if entry.keys.contains(&"deep") {
-            overrides.extend(["model.bottom=[]", "model.top=[]", "model.deep=[16, 16]"].map(str::to_owned));
+            overrides.extend(
+                ["model.bottom=[]", "model.top=[]", "model.deep=[16, 16]"].map(str::to_owned),
+            );
         }
         (entry.name, overrides)
     })
 }
 
-/// CAFE with all that its options have beside the published settings: slots without ids, a quota, a coded cold table.
+/// CAFE with all that its options have beside the published settings: slots without ids, a quota, a
+/// coded cold table.
 pub(crate) const COMPACT: [&str; 9] = [
     "embedding.method=cafe",
     "embedding.precision=i8",
@@ -98,7 +107,17 @@ pub(crate) const COMPACT: [&str; 9] = [
 /// Writes rows that the generator of the trainer makes.
 pub(crate) fn synth(bench: &Bench, rows: u64, name: &str) {
     let rows = rows.to_string();
-    let output = bench.trainer(&["synth", "--rows", &rows, "--seed", "5", "--rows-per-day", "1000", "--out", name]);
+    let output = bench.trainer(&[
+        "synth",
+        "--rows",
+        &rows,
+        "--seed",
+        "5",
+        "--rows-per-day",
+        "1000",
+        "--out",
+        name,
+    ]);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
@@ -106,7 +125,13 @@ pub(crate) fn synth(bench: &Bench, rows: u64, name: &str) {
 pub(crate) fn lasting(report: &Value, also_without: &[&str]) -> Value {
     let mut report = report.clone();
     let fields = report.as_object_mut().expect("an object");
-    let times = ["samples_per_second", "phase_seconds", "wall_seconds", "evaluation_seconds", "peak_rss_bytes"];
+    let times = [
+        "samples_per_second",
+        "phase_seconds",
+        "wall_seconds",
+        "evaluation_seconds",
+        "peak_rss_bytes",
+    ];
     for key in times.iter().chain(also_without) {
         fields.remove(*key);
     }
@@ -116,7 +141,11 @@ pub(crate) fn lasting(report: &Value, also_without: &[&str]) -> Value {
 /// The exit code and the message of a command that must fail.
 pub(crate) fn failure(output: &Output) -> (i32, String) {
     let stderr = String::from_utf8_lossy(&output.stderr);
-    let message = stderr.lines().skip_while(|line| !line.starts_with("error: ")).collect::<Vec<_>>().join("\n");
+    let message = stderr
+        .lines()
+        .skip_while(|line| !line.starts_with("error: "))
+        .collect::<Vec<_>>()
+        .join("\n");
     (output.status.code().expect("an exit code"), message)
 }
 

@@ -1,4 +1,5 @@
-//! Sweeps: what they run, that they go on, and what they leave when they are killed; comparisons of their runs.
+//! Sweeps: what they run, that they go on, and what they leave when they are killed; comparisons of
+//! their runs.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -34,13 +35,18 @@ fn bench() -> Bench {
 fn sweep(bench: &Bench, args: &[&str]) -> String {
     let output = bench.trainer(&[&["sweep", "sweep.toml"], args].concat());
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+    format!(
+        "{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    )
 }
 
 /// The lasting part of each report, and the metrics, by the names of the directories.
 fn results(bench: &Bench) -> BTreeMap<String, (String, String)> {
     let entries = fs::read_dir(bench.path("sweep")).expect("a directory");
-    let names = entries.map(|entry| entry.expect("readable").file_name().to_string_lossy().into_owned());
+    let names =
+        entries.map(|entry| entry.expect("readable").file_name().to_string_lossy().into_owned());
     let dirs = names.filter(|name| bench.path("sweep").join(name).join("report.json").exists());
     dirs.map(|name| {
         let (report, metrics) = bench.result(&format!("sweep/{name}"));
@@ -50,7 +56,8 @@ fn results(bench: &Bench) -> BTreeMap<String, (String, String)> {
 }
 
 fn record(bench: &Bench) -> Value {
-    serde_json::from_str(&fs::read_to_string(bench.path("sweep/sweep.json")).expect("written")).expect("JSON")
+    serde_json::from_str(&fs::read_to_string(bench.path("sweep/sweep.json")).expect("written"))
+        .expect("JSON")
 }
 
 #[test]
@@ -60,30 +67,42 @@ fn a_sweep_runs_what_is_missing_and_says_what_cant_be() {
     assert!(!bench.path("sweep").exists(), "a dry run writes nothing");
 
     let text = sweep(&bench, &["--jobs", "2"]);
-    assert!(text.contains("At 1/2,000 of its bytes, ") && text.contains("settings: cafe, threshold 20.0"), "{text}");
+    assert!(
+        text.contains("At 1/2,000 of its bytes, ")
+            && text.contains("settings: cafe, threshold 20.0"),
+        "{text}"
+    );
     assert!(text.contains("n/a: mixed dimensions needs CR <= 7.9"), "{text}");
     let first = results(&bench);
     let names: Vec<_> = first.keys().map(String::as_str).collect();
     assert_eq!(names, ["full-1-all", "full-2-all", "m-1-cafe", "m-1-hash", "m-2-cafe", "m-2-hash"]);
     let record = record(&bench);
-    assert_eq!((&record["question"], record["runs"].as_array().map(Vec::len)), (&"Which?".into(), Some(8)));
+    assert_eq!(
+        (&record["question"], record["runs"].as_array().map(Vec::len)),
+        (&"Which?".into(), Some(8))
+    );
     assert_eq!(record["runs"][2]["fate"], "done");
 
     // Nothing is left to do; then one run is lost, and a new value joins.
     assert!(sweep(&bench, &[]).contains("6 are there, 2 can't be, 0 to go"));
     fs::remove_dir_all(bench.path("sweep/m-2-hash")).expect("it is there");
-    fs::write(bench.path("sweep.toml"), SWEEP.replace("\"hash\", ", "\"hash\", \"hash2\", ")).expect("written");
+    fs::write(bench.path("sweep.toml"), SWEEP.replace("\"hash\", ", "\"hash\", \"hash2\", "))
+        .expect("written");
     assert!(sweep(&bench, &[]).contains("10 runs: 5 are there, 2 can't be, 3 to go"));
     let again = results(&bench);
     assert_eq!(again.len(), 8);
-    assert!(first.iter().all(|(name, result)| again[name] == *result), "a run is the same whenever it is made");
+    assert!(
+        first.iter().all(|(name, result)| again[name] == *result),
+        "a run is the same whenever it is made"
+    );
 }
 
 #[test]
 fn runs_are_known_by_their_settings_not_by_their_names() {
     let bench = bench();
     sweep(&bench, &[]);
-    // Another study of the same settings finds them; other settings of the same name get another directory.
+    // Another study of the same settings finds them; other settings of the same name get another
+    // directory.
     fs::write(bench.path("sweep.toml"), SWEEP.replace("\"m\"", "\"other\"")).expect("written");
     assert!(sweep(&bench, &[]).contains("6 are there, 2 can't be, 0 to go"));
     fs::write(bench.path("sweep.toml"), SWEEP).expect("written");
@@ -93,7 +112,10 @@ fn runs_are_known_by_their_settings_not_by_their_names() {
     assert!(names.len() == 12 && names.contains(&"m-1-hash-2".to_owned()), "{names:?}");
 
     // What is only logged otherwise makes other runs, but a seed counts once.
-    assert!(sweep(&bench, &["--set", "train.eval_every=50"]).contains("0 are there, 2 can't be, 6 to go"));
+    assert!(
+        sweep(&bench, &["--set", "train.eval_every=50"])
+            .contains("0 are there, 2 can't be, 6 to go")
+    );
     // Runs of different protocols are not put into one table.
     let output = bench.trainer(&["compare", "sweep"]);
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
@@ -128,8 +150,15 @@ fn a_run_that_fails_ends_no_other() {
     fs::remove_file(bench.path("sweep/m-2-hash")).expect("it is there");
     let runs = record(&bench)["runs"].as_array().cloned().expect("a list");
     let failed: Vec<_> = runs.iter().filter(|run| run["fate"].get("failed").is_some()).collect();
-    assert_eq!((failed.len(), &failed[0]["name"], &failed[1]["name"]), (2, &"m-1-cafe".into(), &"m-2-hash".into()));
-    assert!(failed[1]["fate"]["failed"].as_str().is_some_and(|why| why.contains("sweep/m-2-hash: can't be written")));
+    assert_eq!(
+        (failed.len(), &failed[0]["name"], &failed[1]["name"]),
+        (2, &"m-1-cafe".into(), &"m-2-hash".into())
+    );
+    assert!(
+        failed[1]["fate"]["failed"]
+            .as_str()
+            .is_some_and(|why| why.contains("sweep/m-2-hash: can't be written"))
+    );
     let why = failed[0]["fate"]["failed"].as_str().expect("text");
     assert!(why.contains("report.json: can't be written"), "{why}");
 
@@ -151,14 +180,19 @@ fn a_damaged_run_ends_no_sweep() {
     assert!(said.contains("8 runs: 0 are there, 2 can't be, 6 to go"), "{said}");
 }
 
-/// `cafe` may come to other settings in another version; what is there is told from what would be run now.
+/// `cafe` may come to other settings in another version; what is there is told from what would be
+/// run now.
 #[test]
 fn a_run_of_another_preset_is_told() {
     let bench = bench();
     assert!(!sweep(&bench, &[]).contains("meant other settings"));
     let path = bench.path("sweep/m-1-cafe/report.json");
-    let mut report: Value = serde_json::from_str(&fs::read_to_string(&path).expect("written")).expect("JSON");
-    assert_eq!((&report["row_precision"], &report["cafe"]["threshold"]), (&"f32".into(), &20.0.into()));
+    let mut report: Value =
+        serde_json::from_str(&fs::read_to_string(&path).expect("written")).expect("JSON");
+    assert_eq!(
+        (&report["row_precision"], &report["cafe"]["threshold"]),
+        (&"f32".into(), &20.0.into())
+    );
     assert_eq!(report["cafe"]["rule"], "threshold");
     assert!(bench.result("sweep/m-1-hash").0.get("cafe").is_none());
     report["cafe"]["slots"] = 7.into();
@@ -186,7 +220,9 @@ fn all_problems_of_all_runs_are_told_before_one_starts() {
     let (code, message) = refused(&SWEEP.replace("\"mde\"", "\"mdee\""));
     assert_eq!(code, 78);
     assert!(
-        message.starts_with("error: m-1-mdee: --set embedding.method=\"mdee\": embedding.method: expected one of"),
+        message.starts_with(
+            "error: m-1-mdee: --set embedding.method=\"mdee\": embedding.method: expected one of"
+        ),
         "{message}"
     );
     assert!(message.contains("\nm-2-mdee: "), "{message}");
@@ -198,13 +234,18 @@ fn all_problems_of_all_runs_are_told_before_one_starts() {
     assert!(!bench.path("sweep").exists());
     assert_eq!(
         failure(&bench.trainer(&["compare", "."])),
-        (1, "error: .: no runs there; a run's directory has a config.toml and a metrics.jsonl".to_owned())
+        (
+            1,
+            "error: .: no runs there; a run's directory has a config.toml and a metrics.jsonl"
+                .to_owned()
+        )
     );
 }
 
 /// Starts a sweep, and waits for a moment that differs from call to call.
 fn start_for(bench: &Bench, args: &[&str], time: Duration) -> Child {
-    let child = bench.command(&[&["sweep", "sweep.toml"], args].concat()).spawn().expect("it starts");
+    let child =
+        bench.command(&[&["sweep", "sweep.toml"], args].concat()).spawn().expect("it starts");
     std::thread::sleep(time);
     child
 }
@@ -240,7 +281,9 @@ fn a_sweep_that_is_told_to_stop_lets_its_runs_save() {
     let long = ["--set", "train.epochs=200", "--set", "checkpoint.every=0"];
     let mut child = start_for(&bench, &long, Duration::ZERO);
     // The first run trains by now, as its metrics say.
-    let is_training = || fs::metadata(bench.path("sweep/full-1-all/metrics.jsonl")).is_ok_and(|file| file.len() > 0);
+    let is_training = || {
+        fs::metadata(bench.path("sweep/full-1-all/metrics.jsonl")).is_ok_and(|file| file.len() > 0)
+    };
     let since = Instant::now();
     let args = ["sweep", "sweep.toml"];
     while !is_training() {
@@ -248,14 +291,22 @@ fn a_sweep_that_is_told_to_stop_lets_its_runs_save() {
         std::thread::sleep(Duration::from_millis(20));
     }
     let pid = child.id().to_string();
-    assert!(std::process::Command::new("kill").args(["-TERM", &pid]).status().expect("kill").success());
+    assert!(
+        std::process::Command::new("kill").args(["-TERM", &pid]).status().expect("kill").success()
+    );
     assert_eq!(child.wait().expect("its end").code(), Some(143));
     let log = fs::read_to_string(bench.path("sweep/full-1-all/log.txt")).expect("a log");
     assert!(log.contains("stopped by a signal"), "{log}");
-    let fates: Vec<_> =
-        record(&bench)["runs"].as_array().expect("a list").iter().map(|run| run["fate"].clone()).collect();
+    let fates: Vec<_> = record(&bench)["runs"]
+        .as_array()
+        .expect("a list")
+        .iter()
+        .map(|run| run["fate"].clone())
+        .collect();
     assert!(
-        fates.iter().all(|fate| fate == "waiting" || fate.get("not-applicable").is_some() || fate == "done"),
+        fates.iter().all(|fate| fate == "waiting"
+            || fate.get("not-applicable").is_some()
+            || fate == "done"),
         "{fates:?}"
     );
 }
@@ -269,16 +320,22 @@ fn runs_on_files_share_one_cache_that_is_built_before_them() {
     data.remove("synthetic");
     data.insert("path".to_owned(), "rows.tsv".into());
     fs::write(bench.path("small.toml"), config.to_string()).expect("written");
-    fs::write(bench.path("sweep.toml"), SWEEP.replace("[\"seed\", \"data.synthetic.seed\"]", "[\"seed\"]"))
-        .expect("written");
+    fs::write(
+        bench.path("sweep.toml"),
+        SWEEP.replace("[\"seed\", \"data.synthetic.seed\"]", "[\"seed\"]"),
+    )
+    .expect("written");
     let said = sweep(&bench, &["--jobs", "2"]);
     assert_eq!(said.matches("caching the rows in").count(), 1, "{said}");
-    let names = fs::read_dir(&bench.dir).expect("a directory").map(|entry| entry.expect("readable").file_name());
+    let names = fs::read_dir(&bench.dir)
+        .expect("a directory")
+        .map(|entry| entry.expect("readable").file_name());
     assert_eq!(names.filter(|name| name.to_string_lossy().ends_with(".rows")).count(), 1);
     let runs = results(&bench);
     assert_eq!(runs.len(), 6);
     for name in runs.keys() {
-        let log = fs::read_to_string(bench.path("sweep").join(name).join("log.txt")).expect("a log");
+        let log =
+            fs::read_to_string(bench.path("sweep").join(name).join("log.txt")).expect("a log");
         assert!(log.contains("using the 7,000 rows cached in"), "{name}: {log}");
     }
     // Who says so goes without.
@@ -295,5 +352,8 @@ fn a_run_goes_on_whatever_is_set_for_methods_that_are_not_its_own() {
     assert!(output(&[]).status.success());
     let other = output(&["--resume", "--set", "embedding.cafe.threshold=30"]);
     assert!(other.status.success(), "{}", String::from_utf8_lossy(&other.stderr));
-    assert_eq!(output(&["--resume", "--set", "embedding.compression=1000"]).status.code(), Some(78));
+    assert_eq!(
+        output(&["--resume", "--set", "embedding.compression=1000"]).status.code(),
+        Some(78)
+    );
 }

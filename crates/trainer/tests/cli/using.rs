@@ -40,8 +40,14 @@ fn predictions(bench: &Bench, args: &[&str]) -> Vec<f64> {
     text.lines().map(|line| line.parse().expect("a number")).collect()
 }
 
-const FIGURES: [&str; 6] =
-    ["test_rows", "test_positives", "test_auc", "test_logloss", "test_normalised_entropy", "test_calibration"];
+const FIGURES: [&str; 6] = [
+    "test_rows",
+    "test_positives",
+    "test_auc",
+    "test_logloss",
+    "test_normalised_entropy",
+    "test_calibration",
+];
 
 #[test]
 fn eval_finds_what_the_run_reported() {
@@ -71,7 +77,8 @@ fn another_device_is_asked_for() {
     assert_eq!(of(&["--device", "cpu"]), of(&[]), "it is there already");
     assert_eq!(bench.trainer(&["eval", "--run", "run", "--device", "gpu"]).status.code(), Some(2));
     if !cfg!(feature = "cuda") {
-        let (code, message) = failure(&bench.trainer(&["eval", "--run", "run", "--device", "cuda:0"]));
+        let (code, message) =
+            failure(&bench.trainer(&["eval", "--run", "run", "--device", "cuda:0"]));
         assert_eq!(code, 78);
         assert!(message.contains("rebuild with `--features cuda`, or use `cpu`"), "{message}");
     }
@@ -142,13 +149,14 @@ fn equal_rows_get_equal_bytes() {
     assert_eq!(to_file("rows.tsv.gz", "gz"), expected);
     assert_eq!(to_file("rows.tsv.zst", "zst"), expected);
     let mut command = bench.command(&["predict", "--run", "run", "--data", "-", "--out", "-"]);
-    let piped = command.stdin(File::open(bench.path("rows.tsv.gz")).expect("written")).output().expect("it starts");
+    let piped = command
+        .stdin(File::open(bench.path("rows.tsv.gz")).expect("written"))
+        .output()
+        .expect("it starts");
     assert_eq!(piped.stdout, expected);
-    assert!(
-        fs::read_dir(bench.dir.path())
-            .expect("readable")
-            .all(|entry| { !entry.expect("readable").file_name().to_string_lossy().ends_with(".partial") })
-    );
+    assert!(fs::read_dir(bench.dir.path()).expect("readable").all(|entry| {
+        !entry.expect("readable").file_name().to_string_lossy().ends_with(".partial")
+    }));
 
     for threads in ["threads=1", "threads=4"] {
         bench.train(threads, &[threads]);
@@ -160,8 +168,10 @@ fn equal_rows_get_equal_bytes() {
 #[test]
 fn a_reader_that_has_seen_enough_is_no_error() {
     let bench = trained(&[]);
-    let mut command = bench.command(&["predict", "--run", "run", "--data", "rows.tsv", "rows.tsv", "--out", "-"]);
-    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts");
+    let mut command =
+        bench.command(&["predict", "--run", "run", "--data", "rows.tsv", "rows.tsv", "--out", "-"]);
+    let mut child =
+        command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts");
     drop(child.stdout.take());
     let output = child.wait_with_output().expect("it ends");
     assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
@@ -170,8 +180,11 @@ fn a_reader_that_has_seen_enough_is_no_error() {
 #[test]
 fn a_malformed_row_leaves_no_scores() {
     let bench = trained(&[]);
-    fs::write(bench.path("bad.tsv"), fs::read_to_string(bench.path("test.tsv")).expect("written") + "0\tx\n")
-        .expect("written");
+    fs::write(
+        bench.path("bad.tsv"),
+        fs::read_to_string(bench.path("test.tsv")).expect("written") + "0\tx\n",
+    )
+    .expect("written");
     fs::write(bench.path("scores"), "those of yesterday").expect("written");
     let args = ["predict", "--run", "run", "--data", "bad.tsv", "--out", "scores"];
     let (code, message) = failure(&bench.trainer(&args));
@@ -195,7 +208,10 @@ fn inspect_knows_what_the_report_said() {
         let (report, _) = bench.train("run", overrides);
         let found = json(&bench, &["inspect", "--run", "run", "--top", "3"]);
         let name = if method == "compact" { "cafe" } else { method };
-        assert_eq!((&found["method"], &found["rows_trained"]), (&Value::from(name), &report["train_rows"]));
+        assert_eq!(
+            (&found["method"], &found["rows_trained"]),
+            (&Value::from(name), &report["train_rows"])
+        );
         for figure in ["dense_parameters", "sketch_bytes", "embedding_total_bytes"] {
             assert_eq!(found[figure], report[figure], "{method}: {figure}");
         }
@@ -213,9 +229,11 @@ fn inspect_knows_what_the_report_said() {
             assert!(fields.is_empty() && text.contains("fingerprints"), "{text}");
             continue;
         }
-        let sum: u64 = fields.iter().map(|field| field["hot_rows"].as_u64().expect("a number")).sum();
+        let sum: u64 =
+            fields.iter().map(|field| field["hot_rows"].as_u64().expect("a number")).sum();
         assert_eq!((Some(sum), fields.len()), (report["hot_rows"].as_u64(), 26), "{method}");
-        let top: Vec<_> = fields.iter().flat_map(|field| field["top"].as_array().expect("a list")).collect();
+        let top: Vec<_> =
+            fields.iter().flat_map(|field| field["top"].as_array().expect("a list")).collect();
         assert_eq!(top.is_empty(), method == "ada", "{method}: {top:?}");
         if method == "cafe" {
             assert_eq!(tiers["threshold"], 20.0);
@@ -241,13 +259,23 @@ fn what_is_no_model_is_said_with_the_way_out() {
     let (code, message) = of(&["eval", "--run", "run", "--checkpoint", "newest"]);
     assert!(code == 2 && message.contains("expected last, best or a step"), "{message}");
     let (code, message) = of(&["predict", "--run", "run", "--data", "gone.tsv", "--out", "scores"]);
-    assert!(code == 66 && message.contains("gone.tsv") && !bench.path("scores").exists(), "{message}");
+    assert!(
+        code == 66 && message.contains("gone.tsv") && !bench.path("scores").exists(),
+        "{message}"
+    );
 
     fs::create_dir(bench.path("there")).expect("made");
     let (code, message) = of(&["export", "--run", "run", "--out", "there"]);
-    assert_eq!((code, &*message), (1, "error: there: is there already; name a directory that is not"));
-    let (code, message) = of(&["export", "--run", "run", "--out", "export", "--max-bytes", "10 KB"]);
-    assert!(code == 1 && message.starts_with("error: --max-bytes: the first 2048 rows have "), "{message}");
+    assert_eq!(
+        (code, &*message),
+        (1, "error: there: is there already; name a directory that is not")
+    );
+    let (code, message) =
+        of(&["export", "--run", "run", "--out", "export", "--max-bytes", "10 KB"]);
+    assert!(
+        code == 1 && message.starts_with("error: --max-bytes: the first 2048 rows have "),
+        "{message}"
+    );
     assert!(!bench.path("export").exists());
 
     for entry in fs::read_dir(bench.path("run/checkpoints")).expect("it is there") {
@@ -269,12 +297,21 @@ fn an_export_holds_every_feature_once_and_the_network() {
     let manifest: Value = serde_json::from_str(&manifest).expect("JSON");
     let tensors = safetensors::SafeTensors::deserialize(&bytes).expect("the crate reads it");
     let features = tensors.tensor("features").expect("there");
-    let ids: Vec<u64> =
-        features.data().chunks_exact(8).map(|id| u64::from_le_bytes(id.try_into().expect("8 bytes"))).collect();
+    let ids: Vec<u64> = features
+        .data()
+        .chunks_exact(8)
+        .map(|id| u64::from_le_bytes(id.try_into().expect("8 bytes")))
+        .collect();
     let mut expected: Vec<u64> = fs::read_to_string(bench.path("rows.tsv"))
         .expect("written")
         .lines()
-        .flat_map(|row| row.split('\t').skip(14).enumerate().map(|(field, token)| id(field, token)).collect::<Vec<_>>())
+        .flat_map(|row| {
+            row.split('\t')
+                .skip(14)
+                .enumerate()
+                .map(|(field, token)| id(field, token))
+                .collect::<Vec<_>>()
+        })
         .collect();
     expected.sort_unstable();
     expected.dedup();
@@ -289,7 +326,8 @@ fn an_export_holds_every_feature_once_and_the_network() {
 }
 
 fn id(field: usize, token: &str) -> u64 {
-    let token = if token.is_empty() { 1 << 32 } else { u64::from_str_radix(token, 16).expect("hex") };
+    let token =
+        if token.is_empty() { 1 << 32 } else { u64::from_str_radix(token, 16).expect("hex") };
     ((field as u64) << 33) | token
 }
 
@@ -297,7 +335,8 @@ fn id(field: usize, token: &str) -> u64 {
 #[test]
 fn numpy_scores_an_export_as_predict_does() {
     let python = std::env::var("PYTHON").unwrap_or_else(|_| "python3".to_owned());
-    let has_numpy = Command::new(&python).args(["-c", "import numpy"]).stderr(Stdio::null()).status();
+    let has_numpy =
+        Command::new(&python).args(["-c", "import numpy"]).stderr(Stdio::null()).status();
     if !has_numpy.is_ok_and(|status| status.success()) {
         println!("skipped: {python} has no NumPy; set PYTHON to one that has");
         return;
@@ -319,12 +358,16 @@ fn numpy_scores_an_export_as_predict_does() {
         let (scores, _) = score(&python, &bench, "rows.tsv");
         let expected = predictions(&bench, &["--data", "rows.tsv"]);
         assert_eq!(scores.len(), expected.len(), "{overrides:?}");
-        let difference = scores.iter().zip(&expected).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
-        // Cross layers multiply their inputs by each other, up to the fourth power: what `f32` rounds off grows with them.
+        let difference =
+            scores.iter().zip(&expected).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
+        // Cross layers multiply their inputs by each other, up to the fourth power: what `f32`
+        // rounds off grows with them.
         let has_crosses = overrides.iter().any(|set| set.starts_with("model.kind=dcn"));
         let most = if has_crosses { 1e-5 } else { 1e-6 };
         assert!(difference <= most, "{overrides:?}: {difference:e}");
-        let spread = expected.iter().fold((1.0, 0.0), |(low, high), &p| (f64::min(low, p), f64::max(high, p)));
+        let spread = expected
+            .iter()
+            .fold((1.0, 0.0), |(low, high), &p| (f64::min(low, p), f64::max(high, p)));
         assert!(spread.1 - spread.0 > 0.05, "{overrides:?}: all scores are alike, {spread:?}");
     }
 
@@ -335,16 +378,31 @@ fn numpy_scores_an_export_as_predict_does() {
     let expected = predictions(&bench, &["--data", "rows.tsv"]);
     assert!(scores.iter().zip(&expected).all(|(a, b)| a.is_nan() || (a - b).abs() <= 1e-6));
     let n_skipped = scores.iter().filter(|score| score.is_nan()).count();
-    assert!(n_skipped > 0 && message.starts_with(&format!("{n_skipped} rows not scored: ")), "{message}");
+    assert!(
+        n_skipped > 0 && message.starts_with(&format!("{n_skipped} rows not scored: ")),
+        "{message}"
+    );
     assert!(scores[6000..].iter().all(|score| !score.is_nan()));
 }
 
 /// Bags, text tokens and a split by day; and rows as they are to be scored, without a label.
 #[test]
 fn other_formats_and_rows_without_labels_are_scored() {
-    for (format, label, frequencies) in [("criteo-kaggle", 0, false), ("avazu", 1, false), ("avazu", 1, true)] {
+    for (format, label, frequencies) in
+        [("criteo-kaggle", 0, false), ("avazu", 1, false), ("avazu", 1, true)]
+    {
         let bench = Bench::new();
-        let args = ["synth", "--rows", "3000", "--rows-per-day", "500", "--format", format, "--out", "rows"];
+        let args = [
+            "synth",
+            "--rows",
+            "3000",
+            "--rows-per-day",
+            "500",
+            "--format",
+            format,
+            "--out",
+            "rows",
+        ];
         output(&bench, &args);
         let mut config: toml::Table = SMALL.parse().expect("TOML");
         let data = format!("path = \"rows\"\nformat = \"{format}\"").parse().expect("TOML");
@@ -371,15 +429,23 @@ fn other_formats_and_rows_without_labels_are_scored() {
         fs::write(bench.path("unlabelled"), without.collect::<String>()).expect("written");
         let scores = predictions(&bench, &["--data", "rows"]);
         assert_eq!(scores.len(), 3000, "{format}");
-        assert_eq!(predictions(&bench, &["--data", "unlabelled", "--no-label"]), scores, "{format}");
+        assert_eq!(
+            predictions(&bench, &["--data", "unlabelled", "--no-label"]),
+            scores,
+            "{format}"
+        );
         assert_eq!(
             bench.trainer(&["eval", "--run", "run", "--data", "unlabelled"]).status.code(),
             Some(65),
             "{format}"
         );
         output(&bench, &["export", "--run", "run", "--out", "export"]);
-        output(&bench, &["export", "--run", "run", "--out", "other", "--data", "unlabelled", "--no-label"]);
-        let read = |dir: &str| fs::read(bench.path(dir).join("model.safetensors")).expect("written");
+        output(
+            &bench,
+            &["export", "--run", "run", "--out", "other", "--data", "unlabelled", "--no-label"],
+        );
+        let read =
+            |dir: &str| fs::read(bench.path(dir).join("model.safetensors")).expect("written");
         assert!(read("export") == read("other"), "{format}: the same features");
     }
 }
@@ -388,7 +454,12 @@ fn other_formats_and_rows_without_labels_are_scored() {
 fn score(python: &str, bench: &Bench, rows: &str) -> (Vec<f64>, String) {
     let script: &Path = &root().join("scripts/score_export.py");
     let mut command = Command::new(python);
-    let output = command.arg(script).args(["export", rows]).current_dir(bench.dir.path()).output().expect("it starts");
+    let output = command
+        .arg(script)
+        .args(["export", rows])
+        .current_dir(bench.dir.path())
+        .output()
+        .expect("it starts");
     let scores = String::from_utf8(output.stdout).expect("UTF-8");
     let scores = scores.lines().map(|line| line.parse().expect("a number")).collect();
     (scores, String::from_utf8_lossy(&output.stderr).into_owned())
@@ -398,7 +469,10 @@ fn score(python: &str, bench: &Bench, rows: &str) -> (Vec<f64>, String) {
 fn rows_without_a_label_get_the_same_probabilities() {
     let bench = trained(&[]);
     let rows = fs::read_to_string(bench.path("test.tsv")).expect("written");
-    let bare: String = rows.lines().map(|row| row.split_once('\t').expect("columns").1.to_owned() + "\n").collect();
+    let bare: String = rows
+        .lines()
+        .map(|row| row.split_once('\t').expect("columns").1.to_owned() + "\n")
+        .collect();
     fs::write(bench.path("bare.tsv"), bare).expect("written");
     let expected = predictions(&bench, &["--data", "test.tsv"]);
     assert_eq!(predictions(&bench, &["--data", "bare.tsv", "--no-label"]), expected);
@@ -406,5 +480,8 @@ fn rows_without_a_label_get_the_same_probabilities() {
     let (code, message) = failure(&bench.trainer(&[&args[..], &["bare.tsv"]].concat()));
     assert_eq!(code, 65);
     assert!(message.contains("bare.tsv:1:"), "{message}");
-    assert_eq!(bench.trainer(&[&args[..], &["test.tsv", "--no-label"]].concat()).status.code(), Some(65));
+    assert_eq!(
+        bench.trainer(&[&args[..], &["test.tsv", "--no-label"]].concat()).status.code(),
+        Some(65)
+    );
 }

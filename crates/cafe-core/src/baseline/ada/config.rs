@@ -4,13 +4,14 @@ use super::STATISTICS_BYTES;
 use crate::budget::ratio_too_high;
 use crate::{BudgetError, RowFormat, full_bytes};
 
-/// Sizes and settings of an [`crate::AdaEmbedding`]; [`AdaConfig::within`] makes them from a budget, with the paper's
-/// settings, which may be changed afterwards: no size depends on them.
+/// Sizes and settings of an [`crate::AdaEmbedding`]; [`AdaConfig::within`] makes them from a
+/// budget, with the paper's settings, which may be changed afterwards: no size depends on them.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AdaConfig {
     /// Values a row.
     pub dim: usize,
-    /// Features of each field: statistics are kept for as many, and they set the initial rows' scale.
+    /// Features of each field: statistics are kept for as many, and they set the initial rows'
+    /// scale.
     pub features: Vec<u64>,
     /// `H`: rows.
     pub n_rows: usize,
@@ -33,12 +34,13 @@ pub struct AdaConfig {
 }
 
 impl AdaConfig {
-    /// As many rows as `budget_bytes` holds beside 8 bytes of statistics for every feature, and the paper's settings: a
-    /// check every 4096 steps, of a sample; new owners if more than 5 % of its top changed; the 95th percentile; 0.8
-    /// times the importance every 16,384 steps.
+    /// As many rows as `budget_bytes` holds beside 8 bytes of statistics for every feature, and the
+    /// paper's settings: a check every 4096 steps, of a sample; new owners if more than 5 % of its
+    /// top changed; the 95th percentile; 0.8 times the importance every 16,384 steps.
     ///
     /// # Errors
-    /// [`BudgetError::RatioTooHigh`] if the statistics alone fill the budget: at ratios from about `dim / 2` on.
+    /// [`BudgetError::RatioTooHigh`] if the statistics alone fill the budget: at ratios from about
+    /// `dim / 2` on.
     pub fn within(
         features: &[u64],
         dim: usize,
@@ -48,7 +50,8 @@ impl AdaConfig {
     ) -> Result<Self, BudgetError> {
         let (n_features, row_bytes) = (features.iter().sum::<u64>(), format.row_bytes(dim));
         let statistics_bytes = n_features * STATISTICS_BYTES;
-        let n_rows = (budget_bytes.saturating_sub(statistics_bytes) / row_bytes).min(n_features) as usize;
+        let n_rows =
+            (budget_bytes.saturating_sub(statistics_bytes) / row_bytes).min(n_features) as usize;
         if n_rows == 0 {
             let full = full_bytes(features, dim);
             return Err(ratio_too_high("ada", full, statistics_bytes + row_bytes, budget_bytes));
@@ -89,10 +92,28 @@ impl AdaConfig {
     pub(super) fn check(&self) {
         let n_features = self.n_features();
         assert!(self.features.iter().all(|&n_f| n_f > 0), "every field needs a feature");
-        assert!(n_features < u64::from(u32::MAX), "{n_features} features are past the limit of 2^32 - 2");
-        assert!((1..=n_features).contains(&(self.n_rows as u64)), "{} rows for {n_features} features", self.n_rows);
-        assert!(self.check_every > 0 && self.decay_every > 0 && self.n_sampled > 0, "a period or sample is empty");
-        assert!(self.quantile > 0.0 && self.quantile <= 1.0, "a quantile is in 0..=1, got {}", self.quantile);
-        assert!((0.0..=1.0).contains(&self.decay_factor), "a decay factor is in 0..=1, got {}", self.decay_factor);
+        assert!(
+            n_features < u64::from(u32::MAX),
+            "{n_features} features are past the limit of 2^32 - 2"
+        );
+        assert!(
+            (1..=n_features).contains(&(self.n_rows as u64)),
+            "{} rows for {n_features} features",
+            self.n_rows
+        );
+        assert!(
+            self.check_every > 0 && self.decay_every > 0 && self.n_sampled > 0,
+            "a period or sample is empty"
+        );
+        assert!(
+            self.quantile > 0.0 && self.quantile <= 1.0,
+            "a quantile is in 0..=1, got {}",
+            self.quantile
+        );
+        assert!(
+            (0.0..=1.0).contains(&self.decay_factor),
+            "a decay factor is in 0..=1, got {}",
+            self.decay_factor
+        );
     }
 }

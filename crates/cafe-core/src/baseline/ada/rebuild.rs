@@ -5,7 +5,8 @@ use crate::select::nth_largest;
 use crate::{UpdateStats, mix64, reduce};
 
 impl AdaEmbedding {
-    /// Gives rows to the most important features if a sample says that the owners are no longer those.
+    /// Gives rows to the most important features if a sample says that the owners are no longer
+    /// those.
     pub(super) fn rebuild_if_changed(&mut self, stats: &mut UpdateStats) {
         let norms = self.field_norms();
         if self.changed_share(&norms) > self.config.changed_share {
@@ -13,13 +14,14 @@ impl AdaEmbedding {
         }
     }
 
-    /// What a field's importances are divided by, to be comparable with other fields': a high quantile of those that
-    /// are not zero. 1 for a field without any.
+    /// What a field's importances are divided by, to be comparable with other fields': a high
+    /// quantile of those that are not zero. 1 for a field without any.
     fn field_norms(&self) -> Vec<f32> {
         self.fields().map(|statistics| norm(statistics, self.config.quantile)).collect()
     }
 
-    /// Of a sample's most important features, as large a share as there are rows, the share that owns none.
+    /// Of a sample's most important features, as large a share as there are rows, the share that
+    /// owns none.
     fn changed_share(&self, norms: &[f32]) -> f64 {
         let n = self.statistics.len();
         let mut sample: Vec<_> = if n <= self.config.n_sampled {
@@ -46,10 +48,14 @@ impl AdaEmbedding {
         (statistics.score(norms[self.field_of(entry)]), statistics.row != NO_ROW)
     }
 
-    /// Takes the row from everyone who is not among the top, then gives rows to those of the top who own none.
-    /// Importances stay as they are.
+    /// Takes the row from everyone who is not among the top, then gives rows to those of the top
+    /// who own none. Importances stay as they are.
     fn rebuild(&mut self, norms: &[f32], stats: &mut UpdateStats) {
-        let scores = || self.fields().zip(norms).flat_map(|(field, &norm)| field.iter().map(move |s| s.score(norm)));
+        let scores = || {
+            self.fields()
+                .zip(norms)
+                .flat_map(|(field, &norm)| field.iter().map(move |s| s.score(norm)))
+        };
         let n_rows = self.config.n_rows as u64;
         let lowest = nth_largest(scores, n_rows).unwrap_or(0.0);
         let n_above = scores().filter(|&score| score > lowest).count() as u64;
@@ -82,7 +88,10 @@ impl AdaEmbedding {
 
 /// All entries in order, with their fields.
 fn entries(starts: &[u32]) -> impl Iterator<Item = (usize, usize)> {
-    starts.windows(2).enumerate().flat_map(|(field, range)| (range[0]..range[1]).map(move |at| (at as usize, field)))
+    starts
+        .windows(2)
+        .enumerate()
+        .flat_map(|(field, range)| (range[0]..range[1]).map(move |at| (at as usize, field)))
 }
 
 impl Statistics {

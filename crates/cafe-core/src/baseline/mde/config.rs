@@ -12,7 +12,8 @@ pub struct MdeConfig {
     pub features: Vec<u64>,
     /// Values a row of each field has.
     pub dims: Vec<usize>,
-    /// The exponent a of `d_f = d (n_min / n_f)^a` that gave `dims`; infinite where only 1 value fits.
+    /// The exponent a of `d_f = d (n_min / n_f)^a` that gave `dims`; infinite where only 1 value
+    /// fits.
     pub alpha: f64,
     /// How rows are stored, and how they follow their gradients.
     pub format: RowFormat,
@@ -44,7 +45,12 @@ impl MdeConfig {
         }
         let least = at(high).embedding_bytes();
         if least > budget_bytes {
-            return Err(ratio_too_high("mixed dimensions", full_bytes(features, dim), least, budget_bytes));
+            return Err(ratio_too_high(
+                "mixed dimensions",
+                full_bytes(features, dim),
+                least,
+                budget_bytes,
+            ));
         }
         for _ in 0..64 {
             let middle = f64::midpoint(low, high);
@@ -74,7 +80,9 @@ impl MdeConfig {
     /// Bytes of all rows and projections.
     #[must_use]
     pub fn embedding_bytes(&self) -> u64 {
-        (0..self.features.len()).map(|field| self.rows_bytes(field) + self.projection_bytes(field)).sum()
+        (0..self.features.len())
+            .map(|field| self.rows_bytes(field) + self.projection_bytes(field))
+            .sum()
     }
 }
 
@@ -83,7 +91,9 @@ fn dims(features: &[u64], dim: usize, alpha: f64, format: RowFormat) -> Vec<usiz
     let field_dim = |&n: &u64| {
         let exact = dim as f64 * (least / n as f64).powf(alpha);
         let rounded = (exact.round() as usize).clamp(1, dim);
-        let bytes = |field_dim: usize| n * format.row_bytes(field_dim) + projection_bytes(field_dim, dim, format);
+        let bytes = |field_dim: usize| {
+            n * format.row_bytes(field_dim) + projection_bytes(field_dim, dim, format)
+        };
         // Where few rows get shorter, the projection takes more than it saves.
         if bytes(rounded) >= bytes(dim) { dim } else { rounded }
     };
@@ -104,8 +114,8 @@ mod tests {
     use crate::{Budget, Embedding, MdeEmbedding};
 
     const KAGGLE: [u64; 26] = [
-        1460, 583, 10_131_227, 2_202_608, 305, 24, 12_517, 633, 3, 93_145, 5683, 8_351_593, 3194, 27, 14_992,
-        5_461_306, 10, 5652, 2173, 4, 7_046_547, 18, 15, 286_181, 105, 142_572,
+        1460, 583, 10_131_227, 2_202_608, 305, 24, 12_517, 633, 3, 93_145, 5683, 8_351_593, 3194,
+        27, 14_992, 5_461_306, 10, 5652, 2173, 4, 7_046_547, 18, 15, 286_181, 105, 142_572,
     ];
 
     fn within(features: &[u64], dim: usize, ratio: f64) -> Result<MdeConfig, BudgetError> {
@@ -116,9 +126,14 @@ mod tests {
     #[test]
     fn rows_get_shorter_with_the_features_of_their_field() {
         let config = within(&[1000, 4000, 16_000, 64_000], 16, 4.0).expect("fits");
-        // 16, 10, 6, 3 would take 1,376,000 bytes of 1,360,000. At 16 / 16^a = 5.5 the third becomes 5, the second is 9 by then.
+        // 16, 10, 6, 3 would take 1,376,000 bytes of 1,360,000. At 16 / 16^a = 5.5 the third
+        // becomes 5, the second is 9 by then.
         assert_eq!(config.dims, [16, 9, 5, 3]);
-        assert!((config.alpha - (16.0_f64 / 5.5).ln() / 16.0_f64.ln()).abs() < 1e-9, "{}", config.alpha);
+        assert!(
+            (config.alpha - (16.0_f64 / 5.5).ln() / 16.0_f64.ln()).abs() < 1e-9,
+            "{}",
+            config.alpha
+        );
         assert_eq!(config.projection_bytes(0), 0);
         assert_eq!(config.projection_bytes(2), 4 * 5 * 16);
     }
@@ -138,7 +153,11 @@ mod tests {
     #[test]
     fn a_field_of_few_features_keeps_full_rows() {
         let config = within(&[2, 3, 100_000], 8, 6.0).expect("fits");
-        assert_eq!(config.dims[..2], [8, 8], "a projection of 3 rows of 7 values would take more than it saves");
+        assert_eq!(
+            config.dims[..2],
+            [8, 8],
+            "a projection of 3 rows of 7 values would take more than it saves"
+        );
         assert_eq!(within(&[50, 60], 8, 1.0).expect("fits").dims, [8, 8]);
     }
 

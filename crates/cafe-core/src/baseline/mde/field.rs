@@ -1,4 +1,5 @@
-//! One field of mixed dimensions: which row a feature has, and what a step does to rows and projection.
+//! One field of mixed dimensions: which row a feature has, and what a step does to rows and
+//! projection.
 
 use std::ops::Range;
 
@@ -38,8 +39,17 @@ impl FieldBuffers {
 }
 
 impl Field {
-    pub(super) fn new(n_features: u64, dim: usize, out_dim: usize, first_projected: usize, seed: u64) -> Self {
-        assert!(n_features > 0 && u32::try_from(n_features).is_ok(), "a field has fewer than 2^32 features");
+    pub(super) fn new(
+        n_features: u64,
+        dim: usize,
+        out_dim: usize,
+        first_projected: usize,
+        seed: u64,
+    ) -> Self {
+        assert!(
+            n_features > 0 && u32::try_from(n_features).is_ok(),
+            "a field has fewer than 2^32 features"
+        );
         Self { n_rows: n_features as usize, dim, out_dim, first_projected, seed }
     }
 
@@ -79,8 +89,8 @@ impl Field {
         reduce(mix64(id.raw(), self.seed), self.n_rows) as u32
     }
 
-    /// Steps rows and projection with the summed gradients of the rows. With e = v P the gradient of v is g P^T, that of
-    /// P is the sum of all v^T g; both are of what lookup read.
+    /// Steps rows and projection with the summed gradients of the rows. With e = v P the gradient
+    /// of v is g P^T, that of P is the sum of all v^T g; both are of what lookup read.
     pub(super) fn step(
         &self,
         part: &FieldPart<'_>,
@@ -107,7 +117,8 @@ impl Field {
         row_grads.reserve(part.occurrences.len() * dim);
         for (row_idx, grad) in part.iter(out_dim) {
             table.read(row_idx as u32, values);
-            let rows = projection.chunks_exact(out_dim).zip(projection_grad.chunks_exact_mut(out_dim));
+            let rows =
+                projection.chunks_exact(out_dim).zip(projection_grad.chunks_exact_mut(out_dim));
             for (&value, (row, row_grad)) in values.iter().zip(rows) {
                 row_grads.push(dot(row, grad));
                 add_scaled(row_grad, grad, value);

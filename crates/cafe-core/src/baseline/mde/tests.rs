@@ -29,13 +29,22 @@ fn lookup(embedding: &MdeEmbedding, ids: &[FeatureId]) -> Vec<f32> {
 /// Half the squared distance to the targets, and the gradient of the vectors.
 fn loss(embedding: &MdeEmbedding) -> (f64, Vec<f32>) {
     let (ids, targets) = batch();
-    let errors: Vec<f32> = lookup(embedding, &ids).iter().zip(&targets).map(|(value, target)| value - target).collect();
+    let errors: Vec<f32> = lookup(embedding, &ids)
+        .iter()
+        .zip(&targets)
+        .map(|(value, target)| value - target)
+        .collect();
     (errors.iter().map(|&error| f64::from(error).powi(2)).sum::<f64>() / 2.0, errors)
 }
 
-/// The slope of the loss when one value of a table moves, by a step that keeps rounding out of sight: the loss is a
-/// square in every value, so the difference has no other error.
-fn slope(embedding: &MdeEmbedding, table: fn(&mut MdeEmbedding) -> &mut RowTable, row_idx: u32, column: usize) -> f64 {
+/// The slope of the loss when one value of a table moves, by a step that keeps rounding out of
+/// sight: the loss is a square in every value, so the difference has no other error.
+fn slope(
+    embedding: &MdeEmbedding,
+    table: fn(&mut MdeEmbedding) -> &mut RowTable,
+    row_idx: u32,
+    column: usize,
+) -> f64 {
     let moved = |by: f32| {
         let mut moved = embedding.clone();
         let table = table(&mut moved);
@@ -66,7 +75,10 @@ fn check_gradient(table: fn(&mut MdeEmbedding) -> &mut RowTable) {
         for (column, (old, new)) in row(&before).iter().zip(row(&after)).enumerate() {
             let taken = f64::from(old - new) / 0.125;
             let expected = slope(&before, table, row_idx, column);
-            assert!((taken - expected).abs() < 1e-4 * (1.0 + expected.abs()), "{row_idx}: {taken}, {expected}");
+            assert!(
+                (taken - expected).abs() < 1e-4 * (1.0 + expected.abs()),
+                "{row_idx}: {taken}, {expected}"
+            );
             moved += usize::from(expected != 0.0);
         }
     }

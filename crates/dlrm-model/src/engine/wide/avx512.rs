@@ -1,7 +1,10 @@
-//! Lanes as AVX-512 registers. The second of two `unsafe` modules of this library: intrinsics behind values that only
-//! exist where the CPU has the instructions.
+//! Lanes as AVX-512 registers. The second of two `unsafe` modules of this library: intrinsics
+//! behind values that only exist where the CPU has the instructions.
 #![allow(unsafe_code, reason = "intrinsics of instructions that are detected at run time")]
-#![allow(clippy::inline_always, reason = "wrappers have to end up in the function that has the instructions")]
+#![allow(
+    clippy::inline_always,
+    reason = "wrappers have to end up in the function that has the instructions"
+)]
 
 use std::arch::x86_64 as x86;
 use std::mem::transmute;
@@ -50,8 +53,8 @@ impl Avx512Bf16 {
     }
 }
 
-/// What is the same for both. Every `SAFETY` below has the same first half: `self` was made by `detect`, so the CPU has
-/// AVX-512F.
+/// What is the same for both. Every `SAFETY` below has the same first half: `self` was made by
+/// `detect`, so the CPU has AVX-512F.
 macro_rules! registers {
     () => {
         type Vector = x86::__m512;
@@ -64,25 +67,29 @@ macro_rules! registers {
 
         #[inline(always)]
         fn load(self, floats: &[f32; LANES]) -> x86::__m512 {
-            // SAFETY: the CPU has AVX-512F; the reference is to 64 bytes, and any alignment will do.
+            // SAFETY: the CPU has AVX-512F; the reference is to 64 bytes, and any alignment will
+            // do.
             unsafe { x86::_mm512_loadu_ps(floats.as_ptr()) }
         }
 
         #[inline(always)]
         fn store(self, vector: x86::__m512, floats: &mut [f32; LANES]) {
-            // SAFETY: the CPU has AVX-512F; the reference is to 64 bytes, and any alignment will do.
+            // SAFETY: the CPU has AVX-512F; the reference is to 64 bytes, and any alignment will
+            // do.
             unsafe { x86::_mm512_storeu_ps(floats.as_mut_ptr(), vector) }
         }
 
         #[inline(always)]
         fn load_words(self, line: &Line) -> x86::__m512 {
-            // SAFETY: the CPU has AVX-512F; the reference is to 64 bytes, which are a float as well as a word.
+            // SAFETY: the CPU has AVX-512F; the reference is to 64 bytes, which are a float as well
+            // as a word.
             unsafe { x86::_mm512_loadu_ps(line.0.as_ptr().cast()) }
         }
 
         #[inline(always)]
         fn store_words(self, vector: x86::__m512, words: &mut [u32; LANES]) {
-            // SAFETY: the CPU has AVX-512F; the reference is to 64 bytes, which are a word as well as a float.
+            // SAFETY: the CPU has AVX-512F; the reference is to 64 bytes, which are a word as well
+            // as a float.
             unsafe { x86::_mm512_storeu_ps(words.as_mut_ptr().cast(), vector) }
         }
 
@@ -132,14 +139,18 @@ impl Lanes for Avx512Bf16 {
     fn dot(self, sum: x86::__m512, a: x86::__m512, b: x86::__m512) -> x86::__m512 {
         // SAFETY: the CPU has AVX512_BF16; `__m512` and `__m512bh` are 64 bytes of any content.
         unsafe {
-            let (a, b) = (transmute::<x86::__m512, x86::__m512bh>(a), transmute::<x86::__m512, x86::__m512bh>(b));
+            let (a, b) = (
+                transmute::<x86::__m512, x86::__m512bh>(a),
+                transmute::<x86::__m512, x86::__m512bh>(b),
+            );
             x86::_mm512_dpbf16_ps(sum, a, b)
         }
     }
 
     #[inline(always)]
     fn pack(self, first: x86::__m512, second: x86::__m512) -> x86::__m512 {
-        // SAFETY: the CPU has AVX512_BF16 and AVX-512F; `__m256bh` and `__m256i` are 32 bytes of any content.
+        // SAFETY: the CPU has AVX512_BF16 and AVX-512F; `__m256bh` and `__m256i` are 32 bytes of
+        // any content.
         unsafe {
             let first = transmute::<x86::__m256bh, x86::__m256i>(x86::_mm512_cvtneps_pbh(first));
             let second = transmute::<x86::__m256bh, x86::__m256i>(x86::_mm512_cvtneps_pbh(second));

@@ -14,8 +14,8 @@ impl Line {
 
 /// Vectors of 16 lanes of 32 bits. The value is the proof that this CPU has the instructions.
 ///
-/// All is defined to the bit, but for the payload of a NaN. The methods are inlined into a function that has the
-/// instructions enabled.
+/// All is defined to the bit, but for the payload of a NaN. The methods are inlined into a function
+/// that has the instructions enabled.
 pub(super) trait Lanes: Copy {
     /// Neighbours along `k` in a word: 1 for `f32`, 2 for bf16.
     const PER_WORD: usize;
@@ -41,14 +41,15 @@ pub(super) trait Lanes: Copy {
 
     /// `sum + a · b`, over all neighbours in the words of `a` and `b`.
     ///
-    /// With `f32` one fused operation. With bf16 two of them, the higher half first, each rounded to nearest even and
-    /// flushed to zero where it is denormal; `sum` likewise counts as zero.
+    /// With `f32` one fused operation. With bf16 two of them, the higher half first, each rounded
+    /// to nearest even and flushed to zero where it is denormal; `sum` likewise counts as zero.
     fn dot(self, sum: Self::Vector, a: Self::Vector, b: Self::Vector) -> Self::Vector;
 
-    /// Words of two vectors of neighbours along `k`: lane by lane, the first in the lower half. With `f32` the first
-    /// alone.
+    /// Words of two vectors of neighbours along `k`: lane by lane, the first in the lower half.
+    /// With `f32` the first alone.
     fn pack(self, first: Self::Vector, second: Self::Vector) -> Self::Vector;
 
-    /// Words of 32 values that follow each other: lane `i` has values `2i` and `2i + 1`. With `f32` the first 16 alone.
+    /// Words of 32 values that follow each other: lane `i` has values `2i` and `2i + 1`. With `f32`
+    /// the first 16 alone.
     fn pack_along(self, first: Self::Vector, second: Self::Vector) -> Self::Vector;
 }

@@ -1,5 +1,9 @@
-//! From rows of `f32` to the words of a product. What a matrix lacks to whole words and whole panels is zero.
-#![allow(clippy::inline_always, reason = "compiled once for each instruction set, inside `Wide::run`")]
+//! From rows of `f32` to the words of a product. What a matrix lacks to whole words and whole
+//! panels is zero.
+#![allow(
+    clippy::inline_always,
+    reason = "compiled once for each instruction set, inside `Wide::run`"
+)]
 
 use super::lanes::{LANES, Lanes, Line};
 use super::{Task, Wide};
@@ -23,7 +27,11 @@ pub(crate) fn rows(wide: Wide, from: &[f32], n_columns: usize, to: &mut [u32]) {
 
 /// `[k, n_columns]` to panels of 16 columns, neighbours along the rows.
 pub(crate) fn panels(wide: Wide, from: &[f32], n_columns: usize, to: &mut [Line]) {
-    assert_eq!(panel_lines(wide, from.len() / n_columns, n_columns), to.len(), "lines of panels of {n_columns}");
+    assert_eq!(
+        panel_lines(wide, from.len() / n_columns, n_columns),
+        to.len(),
+        "lines of panels of {n_columns}"
+    );
     wide.run(PackPanels { from, n_columns, to });
 }
 
@@ -116,7 +124,8 @@ impl Task for PackTransposed<'_> {
         let panels = to.chunks_exact_mut(k.div_ceil(L::PER_WORD));
         for (rows, panel) in from.chunks(k * LANES).zip(panels) {
             for (block_idx, lines) in panel.chunks_mut(LANES).enumerate() {
-                let columns = block_idx * LANES * L::PER_WORD..k.min((block_idx + 1) * LANES * L::PER_WORD);
+                let columns =
+                    block_idx * LANES * L::PER_WORD..k.min((block_idx + 1) * LANES * L::PER_WORD);
                 let mut square = [[0; LANES]; LANES];
                 for (row, words) in rows.chunks_exact(k).zip(&mut square) {
                     words_along(lanes, &row[columns.clone()], words);

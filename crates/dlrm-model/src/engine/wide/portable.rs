@@ -1,5 +1,8 @@
 //! Lanes as arrays: the definition of every operation, and the emulation of bf16.
-#![allow(clippy::inline_always, reason = "compiled once for each instruction set, inside `dispatch`")]
+#![allow(
+    clippy::inline_always,
+    reason = "compiled once for each instruction set, inside `dispatch`"
+)]
 
 use super::lanes::{LANES, Lanes, Line};
 
@@ -12,7 +15,8 @@ pub(super) struct F32;
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Bf16;
 
-/// The upper half of an `f32`, rounded to nearest even; a denormal becomes a zero of its sign, and NaN a quiet one.
+/// The upper half of an `f32`, rounded to nearest even; a denormal becomes a zero of its sign, and
+/// NaN a quiet one.
 #[inline(always)]
 pub(super) fn round(value: f32) -> u32 {
     let bits = value.to_bits();
@@ -134,7 +138,8 @@ impl Lanes for Bf16 {
         let mut words = [0.0; LANES];
         for pair in 0..LANES / 2 {
             words[pair] = f32::from_bits(round(first[2 * pair]) | round(first[2 * pair + 1]) << 16);
-            words[LANES / 2 + pair] = f32::from_bits(round(second[2 * pair]) | round(second[2 * pair + 1]) << 16);
+            words[LANES / 2 + pair] =
+                f32::from_bits(round(second[2 * pair]) | round(second[2 * pair + 1]) << 16);
         }
         words
     }

@@ -1,5 +1,9 @@
-//! The product: 8 rows and 3 panels of 16 columns at a time, whose 24 sums stay in registers over all of `k`.
-#![allow(clippy::inline_always, reason = "compiled once for each instruction set, inside `Wide::run`")]
+//! The product: 8 rows and 3 panels of 16 columns at a time, whose 24 sums stay in registers over
+//! all of `k`.
+#![allow(
+    clippy::inline_always,
+    reason = "compiled once for each instruction set, inside `Wide::run`"
+)]
 
 use super::lanes::{LANES, Lanes, Line};
 use super::pack::load_part;
@@ -125,7 +129,8 @@ pub(crate) enum Start<'a> {
     Bias(&'a [f32]),
 }
 
-/// `out = start + sum over the parts of left · right`, then `max(0, ·)` if asked. Each sum runs along `k` in order.
+/// `out = start + sum over the parts of left · right`, then `max(0, ·)` if asked. Each sum runs
+/// along `k` in order.
 ///
 /// # Panics
 /// If the shapes do not fit together.
@@ -139,7 +144,12 @@ pub(crate) fn multiply<'a, A: Left>(
     let n_panels = out.n_columns.div_ceil(LANES);
     for (left, right) in parts.clone() {
         assert_eq!(left.depth(), right.depth, "depth of the two sides of a product");
-        assert_eq!(right.lines.len(), n_panels * right.depth, "panels of a product of {} columns", out.n_columns);
+        assert_eq!(
+            right.lines.len(),
+            n_panels * right.depth,
+            "panels of a product of {} columns",
+            out.n_columns
+        );
     }
     if let Start::Bias(bias) = start {
         assert_eq!(bias.len(), out.n_columns, "one bias for each column");
@@ -159,9 +169,11 @@ impl<'a, A: Left, P: Iterator<Item = (A, Panels<'a>)> + Clone> Task for Product<
     fn run<L: Lanes>(mut self, lanes: L) {
         let n_panels = self.out.n_columns.div_ceil(LANES);
         let mut panel_idx = 0;
-        // The panels in turn, so that each is read from far away once and from the nearest cache for all rows.
+        // The panels in turn, so that each is read from far away once and from the nearest cache
+        // for all rows.
         while panel_idx < n_panels {
-            // Four panels are two and two: a single one has too few sums to hide the latency of each.
+            // Four panels are two and two: a single one has too few sums to hide the latency of
+            // each.
             panel_idx += match n_panels - panel_idx {
                 1 => self.columns::<L, 1>(lanes, panel_idx),
                 2 | 4 => self.columns::<L, 2>(lanes, panel_idx),
@@ -191,7 +203,12 @@ impl<'a, A: Left, P: Iterator<Item = (A, Panels<'a>)> + Clone> Product<'_, '_, P
     }
 
     #[inline(always)]
-    fn first_sums<L: Lanes, const N: usize>(&self, lanes: L, row: usize, panel_idx: usize) -> [[L::Vector; N]; ROWS] {
+    fn first_sums<L: Lanes, const N: usize>(
+        &self,
+        lanes: L,
+        row: usize,
+        panel_idx: usize,
+    ) -> [[L::Vector; N]; ROWS] {
         let mut sums = [[lanes.zero(); N]; ROWS];
         match self.start {
             Start::Zero => {}
@@ -239,8 +256,8 @@ impl<'a, A: Left, P: Iterator<Item = (A, Panels<'a>)> + Clone> Product<'_, '_, P
     }
 }
 
-/// The micro-kernel. A function of its own, with sums by value, so that they become registers whatever happens to them
-/// elsewhere.
+/// The micro-kernel. A function of its own, with sums by value, so that they become registers
+/// whatever happens to them elsewhere.
 #[inline(always)]
 fn accumulate<L: Lanes, A: Left, const N: usize>(
     lanes: L,

@@ -1,5 +1,6 @@
-//! Every kernel that this CPU has against plain loops in `f64`, and to the bit against its portable twin. Nothing here
-//! needs more than a few million operations, so that an emulator of a CPU can run it.
+//! Every kernel that this CPU has against plain loops in `f64`, and to the bit against its portable
+//! twin. Nothing here needs more than a few million operations, so that an emulator of a CPU can
+//! run it.
 #![allow(clippy::print_stdout, reason = "a test says which kernels it could run")]
 
 use super::lanes::Line;
@@ -20,7 +21,11 @@ impl Wide {
 
     /// What it makes of an operand.
     fn rounded(self, value: f32) -> f64 {
-        f64::from(if self.per_word() == 2 { f32::from_bits(portable::round(value) << 16) } else { value })
+        f64::from(if self.per_word() == 2 {
+            f32::from_bits(portable::round(value) << 16)
+        } else {
+            value
+        })
     }
 }
 
@@ -40,9 +45,16 @@ fn bits(values: &[f32]) -> Vec<u32> {
     values.iter().map(|value| value.to_bits()).collect()
 }
 
-/// `left [m, k] · right [k, n]`, as sums in `f64` of rounded operands, and the sums of their magnitudes.
-fn plainly(wide: Wide, (m, k, n): (usize, usize, usize), left: &[f32], right: &[f32]) -> Vec<[f64; 2]> {
-    let [left, right] = [left, right].map(|values| values.iter().map(|&value| wide.rounded(value)).collect::<Vec<_>>());
+/// `left [m, k] · right [k, n]`, as sums in `f64` of rounded operands, and the sums of their
+/// magnitudes.
+fn plainly(
+    wide: Wide,
+    (m, k, n): (usize, usize, usize),
+    left: &[f32],
+    right: &[f32],
+) -> Vec<[f64; 2]> {
+    let [left, right] = [left, right]
+        .map(|values| values.iter().map(|&value| wide.rounded(value)).collect::<Vec<_>>());
     let mut sums = vec![[0.0; 2]; m * n];
     for (i, sums) in sums.chunks_exact_mut(n).enumerate() {
         for k_idx in 0..k {
@@ -85,7 +97,13 @@ struct Products {
 }
 
 /// `x [m, k]`, `weight [k, n]`, `slopes [m, n]`; the gradient over two shards.
-fn products(wide: Wide, (m, k, n): (usize, usize, usize), x: &[f32], weight: &[f32], slopes: &[f32]) -> Products {
+fn products(
+    wide: Wide,
+    (m, k, n): (usize, usize, usize),
+    x: &[f32],
+    weight: &[f32],
+    slopes: &[f32],
+) -> Products {
     let mut packed = PackedWeights::new(wide, k, n, 96);
     let mut all = packed.as_mut();
     for weight in weight.chunks(96 * n) {
@@ -129,7 +147,8 @@ fn products_follow_plain_loops_and_their_twins() {
             let name = format!("{}, {m} x {k} x {n}", wide.kernel());
             let bias = draw(n, 9);
             let forward = plainly(wide, (m, k, n), &x, &weight).into_iter().enumerate();
-            let forward = forward.map(|(idx, [sum, most])| [sum + f64::from(bias[idx % n]), most + 0.5]);
+            let forward =
+                forward.map(|(idx, [sum, most])| [sum + f64::from(bias[idx % n]), most + 0.5]);
             assert_close(&format!("{name} forward"), &ours.forward, forward);
             let back = plainly(wide, (m, n, k), &slopes, &transposed(&weight, n));
             assert_close(&format!("{name} back"), &ours.back, back.into_iter());
@@ -151,7 +170,8 @@ fn products_follow_plain_loops_and_their_twins() {
     }
 }
 
-/// Zeros of either sign, denormals, the largest and the smallest, infinities, ties, and what is near them.
+/// Zeros of either sign, denormals, the largest and the smallest, infinities, ties, and what is
+/// near them.
 fn extremes() -> Vec<f32> {
     let magnitudes = [
         0,
@@ -213,7 +233,12 @@ fn packing_and_extreme_numbers_are_the_same_bits_everywhere() {
         };
         for &third in &extremes {
             for has_relu in [false, true] {
-                assert_eq!(product(wide, third, has_relu), product(wide.twin(), third, has_relu), "{}", wide.kernel());
+                assert_eq!(
+                    product(wide, third, has_relu),
+                    product(wide.twin(), third, has_relu),
+                    "{}",
+                    wide.kernel()
+                );
             }
         }
     }
@@ -238,5 +263,11 @@ fn panels_of_another_width_are_refused() {
     let left = Rows { words: &[1.0], stride: 1, start: 0, depth: 1 };
     assert_eq!(left.depth(), 1);
     let parts = std::iter::once((left, Panels { lines: &lines, depth: 1 }));
-    multiply(Wide::PortableF32, parts, Start::Zero, false, Out { values: &mut [0.0; 17], n_columns: 17 });
+    multiply(
+        Wide::PortableF32,
+        parts,
+        Start::Zero,
+        false,
+        Out { values: &mut [0.0; 17], n_columns: 17 },
+    );
 }

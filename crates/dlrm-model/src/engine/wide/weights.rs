@@ -10,7 +10,8 @@ use crate::shard::take;
 
 /// Weights `[n_input, n_output]`, packed for the way forward and the way back.
 ///
-/// Both are cut along the inputs, tile by tile: a tile's lines follow each other, so that one thread packs them.
+/// Both are cut along the inputs, tile by tile: a tile's lines follow each other, so that one
+/// thread packs them.
 #[derive(Debug)]
 pub(crate) struct PackedWeights {
     wide: Wide,
@@ -51,7 +52,14 @@ impl PackedWeights {
     }
 
     /// `max(0, x · weight + bias)`, or without the `max`; `x` `[n, n_input]`.
-    pub(crate) fn forward(&self, x: &[f32], bias: &[f32], has_relu: bool, y: &mut [f32], words: &mut Vec<u32>) {
+    pub(crate) fn forward(
+        &self,
+        x: &[f32],
+        bias: &[f32],
+        has_relu: bool,
+        y: &mut [f32],
+        words: &mut Vec<u32>,
+    ) {
         let out = Out { values: y, n_columns: self.n_output };
         if self.wide.per_word() == 1 {
             let all = Rows { words: x, stride: self.n_input, start: 0, depth: self.n_input };
@@ -64,9 +72,11 @@ impl PackedWeights {
     /// Gradient before the activation `[n, n_output]` to gradient of the input `[n, n_input]`.
     pub(crate) fn input_gradient(&self, gradient: &[f32], to: &mut [f32], words: &mut Vec<u32>) {
         let out = Out { values: to, n_columns: self.n_input };
-        let right = Panels { lines: &self.backward, depth: pack::n_words(self.wide, self.n_output) };
+        let right =
+            Panels { lines: &self.backward, depth: pack::n_words(self.wide, self.n_output) };
         if self.wide.per_word() == 1 {
-            let left = Rows { words: gradient, stride: self.n_output, start: 0, depth: self.n_output };
+            let left =
+                Rows { words: gradient, stride: self.n_output, start: 0, depth: self.n_output };
             return multiply(self.wide, std::iter::once((left, right)), Start::Zero, false, out);
         }
         let left = pack_rows(self.wide, gradient, self.n_output, words);
@@ -74,11 +84,15 @@ impl PackedWeights {
     }
 
     /// The tiles of `x`, whose words `all` holds, and of the weights.
-    fn forward_parts<'a, T>(&'a self, all: Rows<'a, T>) -> impl Iterator<Item = (Rows<'a, T>, Panels<'a>)> + Clone
+    fn forward_parts<'a, T>(
+        &'a self,
+        all: Rows<'a, T>,
+    ) -> impl Iterator<Item = (Rows<'a, T>, Panels<'a>)> + Clone
     where
         Rows<'a, T>: Left,
     {
-        let (step, n_panels) = (self.tile_inputs / self.wide.per_word(), self.n_output.div_ceil(LANES));
+        let (step, n_panels) =
+            (self.tile_inputs / self.wide.per_word(), self.n_output.div_ceil(LANES));
         (0..all.depth).step_by(step).map(move |start| {
             let depth = step.min(all.depth - start);
             let lines = &self.forward[start * n_panels..][..depth * n_panels];
@@ -123,8 +137,8 @@ impl<'a> PackedWeightsMut<'a> {
     }
 }
 
-/// The gradient of the weights of some inputs, summed over the shards in their order, on top of what `sum` holds if
-/// asked. The first of the inputs begins a tile.
+/// The gradient of the weights of some inputs, summed over the shards in their order, on top of
+/// what `sum` holds if asked. The first of the inputs begins a tile.
 pub(crate) fn sum_gradient<'a>(
     wide: Wide,
     shards: impl Iterator<Item = &'a SamplePanels> + Clone,
@@ -143,7 +157,12 @@ pub(crate) fn sum_gradient<'a>(
 }
 
 /// Rows of words in a buffer that is kept.
-fn pack_rows<'a>(wide: Wide, from: &[f32], n_columns: usize, words: &'a mut Vec<u32>) -> Rows<'a, u32> {
+fn pack_rows<'a>(
+    wide: Wide,
+    from: &[f32],
+    n_columns: usize,
+    words: &'a mut Vec<u32>,
+) -> Rows<'a, u32> {
     let depth = pack::n_words(wide, n_columns);
     words.resize(from.len() / n_columns * depth, 0);
     pack::rows(wide, from, n_columns, words);

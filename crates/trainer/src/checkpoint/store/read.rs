@@ -16,7 +16,8 @@ impl<F: Files> Store<F> {
     /// Reads the checkpoint of a step. All of it is as it was saved, or it is an error.
     ///
     /// # Errors
-    /// If it is not there, can't be read, is of a newer version, or damaged: the message names the part.
+    /// If it is not there, can't be read, is of a newer version, or damaged: the message names the
+    /// part.
     pub fn load(&self, step: u64) -> Result<Checkpoint, LoadError> {
         let (manifest, _) = self.read_manifest(step)?;
         let mut tensors = BTreeMap::new();
@@ -37,8 +38,9 @@ impl<F: Files> Store<F> {
     /// Reads the newest good checkpoint.
     ///
     /// # Errors
-    /// If the directory can't be read, if there are checkpoints and none is good, or if the newest that is not damaged
-    /// is of a newer version: to go on from an older one would lose what the newer program has done.
+    /// If the directory can't be read, if there are checkpoints and none is good, or if the newest
+    /// that is not damaged is of a newer version: to go on from an older one would lose what the
+    /// newer program has done.
     pub fn load_newest(&self) -> Result<Loaded, LoadError> {
         let steps = self.list_steps().map_err(unreadable(&self.dir))?;
         let mut passed_over = Vec::new();
@@ -76,7 +78,9 @@ impl<F: Files> Store<F> {
     fn read_manifest(&self, step: u64) -> Result<(Manifest, Vec<u8>), LoadError> {
         let dir = self.place(step, "");
         match self.files.list(&dir) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(LoadError::Missing { dir }),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Err(LoadError::Missing { dir });
+            }
             Err(error) => return Err(unreadable(&dir)(error)),
             Ok(_) => {}
         }
@@ -86,17 +90,21 @@ impl<F: Files> Store<F> {
         let mut bytes = Vec::with_capacity(n_bytes as usize);
         file.take(n_bytes).read_to_end(&mut bytes).map_err(unreadable(path))?;
         let manifest = Manifest::decode(&bytes).map_err(|fault| match fault {
-            Fault::Newer { found } => LoadError::Newer { path: path.clone(), found, supported: VERSION },
+            Fault::Newer { found } => {
+                LoadError::Newer { path: path.clone(), found, supported: VERSION }
+            }
             Fault::Damaged(damage) => damaged(path)(damage),
         })?;
         if manifest.step != step {
-            let why = format!("it is of step {}, expected {step} as its directory says", manifest.step);
+            let why =
+                format!("it is of step {}, expected {step} as its directory says", manifest.step);
             return Err(damaged(path)(Damage::invalid(Section::Manifest, why)));
         }
         Ok((manifest, bytes))
     }
 
-    /// Hands the bytes of the tensors to `take` with their index in the manifest, in chunks, of each tensor at least one.
+    /// Hands the bytes of the tensors to `take` with their index in the manifest, in chunks, of
+    /// each tensor at least one.
     fn read_tensors(
         &self,
         step: u64,
@@ -116,8 +124,10 @@ impl<F: Files> Store<F> {
         header::check(&bytes, manifest.places()).map_err(damaged(path))?;
         for (idx, entry) in manifest.tensors.iter().enumerate() {
             let n_bytes = entry.end - entry.begin;
-            let crc32c = read_chunks(&mut file, n_bytes, |chunk| take(idx, chunk)).map_err(unreadable(path))?;
-            compare(crc32c, entry.crc32c, || Section::Tensor(entry.name.clone())).map_err(damaged(path))?;
+            let crc32c = read_chunks(&mut file, n_bytes, |chunk| take(idx, chunk))
+                .map_err(unreadable(path))?;
+            compare(crc32c, entry.crc32c, || Section::Tensor(entry.name.clone()))
+                .map_err(damaged(path))?;
             whole = whole.followed_by(n_bytes, crc32c);
         }
         compare(whole.crc32c, manifest.file.crc32c, || section).map_err(damaged(path))
@@ -142,7 +152,11 @@ fn read_chunks(file: &mut impl Read, n_bytes: u64, mut take: impl FnMut(&[u8])) 
 }
 
 fn compare(got: u32, expected: u32, section: impl FnOnce() -> Section) -> Result<(), Damage> {
-    if got == expected { Ok(()) } else { Err(Damage::Checksum { section: section(), expected, got }) }
+    if got == expected {
+        Ok(())
+    } else {
+        Err(Damage::Checksum { section: section(), expected, got })
+    }
 }
 
 fn unreadable(path: &Path) -> impl FnOnce(io::Error) -> LoadError {

@@ -5,8 +5,8 @@ use criteo_io::Schema;
 
 use super::Problems;
 use crate::config::{
-    CafePlusTable, CafeTable, CodedTable, Cold, Config, EmbeddingConfig, EmbeddingOptimizer, Method, OfflineTable,
-    RowPrecision, Sizing, UnifiedTable,
+    CafePlusTable, CafeTable, CodedTable, Cold, Config, EmbeddingConfig, EmbeddingOptimizer,
+    Method, OfflineTable, RowPrecision, Sizing, UnifiedTable,
 };
 use crate::setup;
 
@@ -25,8 +25,10 @@ impl Config {
             }
             (Method::Full, None, None) => {}
             (_, None, None) => {
-                problems
-                    .add("embedding.compression", "missing; give a ratio such as 1000, or embedding.budget in bytes");
+                problems.add(
+                    "embedding.compression",
+                    "missing; give a ratio such as 1000, or embedding.budget in bytes",
+                );
             }
             (_, Some(ratio), None) if !(ratio >= 1.0 && ratio.is_finite()) => {
                 problems.add("embedding.compression", format!("expected at least 1, got {ratio}"));
@@ -36,14 +38,22 @@ impl Config {
         if let (Some(features), Ok(dialect)) = (&embedding.features, setup::dialect(self)) {
             let n_fields = dialect.schema().n_fields;
             if features.len() != n_fields || features.contains(&0) {
-                let got = if features.contains(&0) { "one that is 0".to_owned() } else { features.len().to_string() };
-                let message = format!("expected {n_fields} numbers of at least 1, one a field, got {got}");
+                let got = if features.contains(&0) {
+                    "one that is 0".to_owned()
+                } else {
+                    features.len().to_string()
+                };
+                let message =
+                    format!("expected {n_fields} numbers of at least 1, one a field, got {got}");
                 problems.add("embedding.features", message);
             }
         }
         let largest = setup::schema(self).ok().and_then(|schema| schema.features.into_iter().max());
         if let Some(n_features) = largest.filter(|&largest| largest > MAX_FEATURES) {
-            problems.add("embedding.features", format!("expected at most {MAX_FEATURES} a field, got {n_features}"));
+            problems.add(
+                "embedding.features",
+                format!("expected at most {MAX_FEATURES} a field, got {n_features}"),
+            );
         }
         let is_unknown = |schema: Schema| schema.n_fields > 0 && schema.features.is_empty();
         if embedding.features.is_none() && setup::schema(self).is_ok_and(is_unknown) {
@@ -64,7 +74,9 @@ impl Config {
                 );
             }
         }
-        if embedding.accumulator.is_some() && self.train.row_optimizer() != EmbeddingOptimizer::RowWiseAdagrad {
+        if embedding.accumulator.is_some()
+            && self.train.row_optimizer() != EmbeddingOptimizer::RowWiseAdagrad
+        {
             let optimizer = self.train.row_optimizer().name();
             problems.add(
                 "embedding.accumulator",
@@ -72,17 +84,23 @@ impl Config {
             );
         }
         if setup::dialect(self).is_ok_and(|dialect| dialect.schema().n_fields == 0) {
-            problems
-                .add("data.columns.categorical", "expected at least one column, got none; every model needs a field");
+            problems.add(
+                "data.columns.categorical",
+                "expected at least one column, got none; every model needs a field",
+            );
         }
         check_cafe(&embedding.cafe, problems);
         self.check_methods(problems);
     }
 
     fn check_methods(&self, problems: &mut Problems) {
-        let EmbeddingConfig { method, coded, cafe, cafe_plus, unified, offline, .. } = &self.embedding;
+        let EmbeddingConfig { method, coded, cafe, cafe_plus, unified, offline, .. } =
+            &self.embedding;
         if !(1..=2).contains(&unified.hashes) {
-            problems.add("embedding.unified.hashes", format!("expected 1 or 2, got {}", unified.hashes));
+            problems.add(
+                "embedding.unified.hashes",
+                format!("expected 1 or 2, got {}", unified.hashes),
+            );
         }
         let shares = [
             ("cafe_plus.shared_share", cafe_plus.shared_share),
@@ -91,19 +109,26 @@ impl Config {
         ];
         for (key, share) in shares {
             if let Some(share) = share.filter(|share| !(*share > 0.0 && *share <= 0.999)) {
-                problems
-                    .add(format!("embedding.{key}"), format!("expected a number over 0 and up to 0.999, got {share}"));
+                problems.add(
+                    format!("embedding.{key}"),
+                    format!("expected a number over 0 and up to 0.999, got {share}"),
+                );
             }
         }
         if let Some(slots) = cafe_plus.slots.filter(|slots| !(1..=1024).contains(slots)) {
             problems.add("embedding.cafe_plus.slots", format!("expected 1 to 1024, got {slots}"));
         }
         if let Some(growth) = cafe_plus.growth.filter(|growth| !(1.0..1.01).contains(growth)) {
-            problems
-                .add("embedding.cafe_plus.growth", format!("expected 1 or a little more, below 1.01, got {growth}"));
+            problems.add(
+                "embedding.cafe_plus.growth",
+                format!("expected 1 or a little more, below 1.01, got {growth}"),
+            );
         }
         if offline.rows == Some(0) {
-            problems.add("embedding.offline.rows", "expected at least 1, got 0; leave it out to count in all rows");
+            problems.add(
+                "embedding.offline.rows",
+                "expected at least 1, got 0; leave it out to count in all rows",
+            );
         }
         // A table that does nothing is most often meant for another method.
         let is_cafe = *method == Method::Cafe;
@@ -116,11 +141,22 @@ impl Config {
             ("cafe", cafe_but_sizing != CafeTable::default(), is_cafe),
             ("cafe_plus", *cafe_plus != CafePlusTable::default(), *method == Method::CafePlus),
             ("offline", *offline != OfflineTable::default(), *method == Method::Offline),
-            ("unified", *unified != UnifiedTable::default(), *method == Method::Unified || is_unified),
+            (
+                "unified",
+                *unified != UnifiedTable::default(),
+                *method == Method::Unified || is_unified,
+            ),
         ] {
             if is_set && !is_used {
-                let without = if is_cafe && table == "unified" { " without cafe.cold = \"unified\"" } else { "" };
-                tracing::warn!("[embedding.{table}] does nothing with method = \"{}\"{without}", method.name());
+                let without = if is_cafe && table == "unified" {
+                    " without cafe.cold = \"unified\""
+                } else {
+                    ""
+                };
+                tracing::warn!(
+                    "[embedding.{table}] does nothing with method = \"{}\"{without}",
+                    method.name()
+                );
             }
         }
         if let Some(settings) = settings {
@@ -137,7 +173,12 @@ impl Config {
         for (key, is_set, is_used, when) in [
             ("decay_every", cafe.decay_every.is_some(), decays, "a decay_factor below 1"),
             ("hysteresis", cafe.hysteresis.is_some(), is_quota, "rule = \"quota\""),
-            ("rows_per_bucket", cafe.rows_per_bucket.is_some(), is_compact, "slot_layout = \"compact\""),
+            (
+                "rows_per_bucket",
+                cafe.rows_per_bucket.is_some(),
+                is_compact,
+                "slot_layout = \"compact\"",
+            ),
         ] {
             if is_set && !is_used {
                 tracing::warn!("embedding.cafe.{key} does nothing without {when}");
@@ -148,14 +189,19 @@ impl Config {
 
 fn check_cafe(cafe: &CafeTable, problems: &mut Problems) {
     if !cafe.multi_level && (cafe.medium_share.is_some() || cafe.medium_threshold_ratio.is_some()) {
-        problems
-            .add("embedding.cafe.multi_level", "expected true with medium_share or medium_threshold_ratio, got false");
+        problems.add(
+            "embedding.cafe.multi_level",
+            "expected true with medium_share or medium_threshold_ratio, got false",
+        );
     }
     if let Some(hysteresis) = cafe.hysteresis.filter(|it| !(*it >= 1.0 && it.is_finite())) {
         problems.add("embedding.cafe.hysteresis", format!("expected at least 1, got {hysteresis}"));
     }
     if let Some(share) = cafe.write_back.filter(|share| !(0.0..=1.0).contains(share)) {
-        problems.add("embedding.cafe.write_back", format!("expected a number from 0 to 1, got {share}"));
+        problems.add(
+            "embedding.cafe.write_back",
+            format!("expected a number from 0 to 1, got {share}"),
+        );
     }
     let mut check = |key: &str, value: Option<f64>, low: f64, high: f64| {
         if let Some(value) = value.filter(|value| !(*value > low && *value <= high)) {

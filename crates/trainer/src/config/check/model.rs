@@ -18,7 +18,8 @@ const MAX_LAYER: usize = 1 << 20;
 
 /// The models with a key, as in "dcn and dcnv2 have".
 fn whose(key: &str) -> String {
-    let names: Vec<_> = MODELS.iter().filter(|entry| entry.keys.contains(&key)).map(|entry| entry.name).collect();
+    let names: Vec<_> =
+        MODELS.iter().filter(|entry| entry.keys.contains(&key)).map(|entry| entry.name).collect();
     match names.split_last() {
         Some((last, [])) => format!("{last} has"),
         Some((last, others)) => format!("{} and {last} have", others.join(", ")),
@@ -32,32 +33,47 @@ impl Config {
             problems.add("model.dim", "expected at least 1, got 0");
         }
         if self.model.dim > MAX_DIM {
-            problems.add("model.dim", format!("expected at most {MAX_DIM}, got {}", self.model.dim));
+            problems
+                .add("model.dim", format!("expected at most {MAX_DIM}, got {}", self.model.dim));
         }
         let ModelConfig { bottom, top, deep, cross_layers, cross_rank, .. } = &self.model;
         for (key, sizes) in [("bottom", bottom), ("top", top), ("deep", deep)] {
             if let Some(size) = sizes.iter().find(|&&size| size > MAX_LAYER) {
-                problems.add(format!("model.{key}"), format!("expected sizes of at most {MAX_LAYER}, got {size}"));
+                problems.add(
+                    format!("model.{key}"),
+                    format!("expected sizes of at most {MAX_LAYER}, got {size}"),
+                );
             }
         }
         for (key, size) in [("cross_layers", cross_layers), ("cross_rank", cross_rank)] {
             if let Some(size) = size.filter(|&size| size > MAX_LAYER) {
-                problems.add(format!("model.{key}"), format!("expected at most {MAX_LAYER}, got {size}"));
+                problems.add(
+                    format!("model.{key}"),
+                    format!("expected at most {MAX_LAYER}, got {size}"),
+                );
             }
         }
         let model = &self.model;
         if model.kind.has("deep") && (model.deep.is_empty() || model.deep.contains(&0)) {
-            problems.add("model.deep", format!("expected sizes of at least 1, got {:?}", model.deep));
+            problems
+                .add("model.deep", format!("expected sizes of at least 1, got {:?}", model.deep));
         }
         self.check_ends(problems);
-        // A key that does nothing is most often meant for another model. What is not set is not written.
+        // A key that does nothing is most often meant for another model. What is not set is not
+        // written.
         let written = toml::Table::try_from(model).unwrap_or_default();
         let of_all = ["kind", "dim", "constant_input"];
-        for key in written.keys().filter(|key| !of_all.contains(&key.as_str()) && !model.kind.has(key)) {
+        for key in
+            written.keys().filter(|key| !of_all.contains(&key.as_str()) && !model.kind.has(key))
+        {
             let (whose, kind) = (whose(key), model.kind.name());
-            problems.add(format!("model.{key}"), format!("expected none, as only {whose} it, not {kind}; remove it"));
+            problems.add(
+                format!("model.{key}"),
+                format!("expected none, as only {whose} it, not {kind}; remove it"),
+            );
         }
-        for (key, value) in [("cross_layers", model.cross_layers), ("cross_rank", model.cross_rank)] {
+        for (key, value) in [("cross_layers", model.cross_layers), ("cross_rank", model.cross_rank)]
+        {
             if value == Some(0) {
                 problems.add(format!("model.{key}"), "expected at least 1, got 0");
             }
@@ -70,10 +86,14 @@ impl Config {
         let ModelConfig { kind, bottom, top, dim, .. } = &self.model;
         // A format that nobody knows has its own message.
         let Ok(schema) = setup::schema(self) else { return };
-        let has_numbers = self.embedding.frequency_inputs || self.model.n_dense(schema.n_integers) > 0;
+        let has_numbers =
+            self.embedding.frequency_inputs || self.model.n_dense(schema.n_integers) > 0;
         let needs_bottom = kind.has("bottom") && has_numbers;
         if schema.n_integers > 0 && self.model.constant_input == Some(true) {
-            problems.add("model.constant_input", "expected none, as the data have numeric columns; remove it");
+            problems.add(
+                "model.constant_input",
+                "expected none, as the data have numeric columns; remove it",
+            );
         }
         if kind.has("bottom") && !needs_bottom && !bottom.is_empty() {
             problems.add("model.bottom", "expected none, as the data have no numeric columns to go into it; remove it, or set constant_input = true");
@@ -82,7 +102,12 @@ impl Config {
         let top = kind.has("top").then_some(("model.top", top, 1, "one logit"));
         for (key, layers, last, why) in bottom.into_iter().chain(top) {
             if layers.last() != Some(&last) || layers.contains(&0) {
-                problems.add(key, format!("expected sizes of at least 1, the last {last} ({why}), got {layers:?}"));
+                problems.add(
+                    key,
+                    format!(
+                        "expected sizes of at least 1, the last {last} ({why}), got {layers:?}"
+                    ),
+                );
             }
         }
     }
@@ -91,12 +116,16 @@ impl Config {
         let engine = self.engine.parse::<EngineKind>();
         match (self.device.parse::<DeviceSpec>(), &engine) {
             (Err(_), _) => {
-                let message = format!("expected `cpu` or `cuda:N`, such as `cuda:0`, got `{}`", self.device);
+                let message =
+                    format!("expected `cpu` or `cuda:N`, such as `cuda:0`, got `{}`", self.device);
                 problems.add("device", message);
             }
             (_, Err(_)) => problems.add("engine", one_of(&ENGINES, &self.engine)),
             (Ok(DeviceSpec::Cuda(_)), Ok(EngineKind::Native)) => {
-                problems.add("engine", "expected `candle` on a GPU, got `native`; set device to `cpu` to use that");
+                problems.add(
+                    "engine",
+                    "expected `candle` on a GPU, got `native`; set device to `cpu` to use that",
+                );
             }
             _ => {}
         }

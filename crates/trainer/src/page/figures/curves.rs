@@ -11,7 +11,8 @@ use crate::runs::{EvaluationLine, RunRecord, WindowLine};
 const MAX_POINTS: usize = 40;
 
 pub(super) fn charts(group: &Group<'_>) -> Vec<Chart> {
-    let online = "Each row is judged before the model learns from it; windows of steps, means over seeds.";
+    let online =
+        "Each row is judged before the model learns from it; windows of steps, means over seeds.";
     let mut ratios = group.ratios();
     // The full table is drawn beside the others.
     if ratios.len() > 1 {
@@ -23,12 +24,17 @@ pub(super) fn charts(group: &Group<'_>) -> Vec<Chart> {
             let of = |name: &str, note: &str, points: &dyn Fn(&Cell<'_>) -> Vec<Point>| {
                 chart(group, (ratio, name, note), points)
             };
-            let loss = |cell: &Cell<'_>| windows(cell, &|line: &WindowLine| Some(line.train_logloss));
+            let loss =
+                |cell: &Cell<'_>| windows(cell, &|line: &WindowLine| Some(line.train_logloss));
             let auc = |cell: &Cell<'_>| windows(cell, &|line: &WindowLine| line.train_auc);
             [
                 of("Training log-loss", online, &loss),
                 of("Training AUC", online, &auc),
-                of("Test AUC on the way", "Evaluations between steps, means over seeds.", &evaluations),
+                of(
+                    "Test AUC on the way",
+                    "Evaluations between steps, means over seeds.",
+                    &evaluations,
+                ),
             ]
         })
         .flatten()
@@ -57,7 +63,8 @@ fn chart(
     .if_any()
 }
 
-/// A figure of the windows of a cell's runs, window by window: means over the runs that came so far.
+/// A figure of the windows of a cell's runs, window by window: means over the runs that came so
+/// far.
 pub(super) fn windows(cell: &Cell<'_>, figure: &dyn Fn(&WindowLine) -> Option<f64>) -> Vec<Point> {
     let of_run = |run: &RunRecord| {
         let values = run.windows.iter().filter_map(|line| Some((line.rows, figure(line)?)));
@@ -78,7 +85,9 @@ fn evaluations(cell: &Cell<'_>) -> Vec<Point> {
 pub(super) fn means(runs: &[Vec<(u64, f64)>]) -> Vec<Point> {
     let rows: BTreeSet<u64> = runs.iter().flatten().map(|(row, _)| *row).collect();
     let last = rows.last().copied().unwrap_or(0).max(1);
-    let bin = |row: u64| if rows.len() <= MAX_POINTS { row } else { (row * MAX_POINTS as u64).div_ceil(last) };
+    let bin = |row: u64| {
+        if rows.len() <= MAX_POINTS { row } else { (row * MAX_POINTS as u64).div_ceil(last) }
+    };
     let mut bins: BTreeMap<u64, (u64, Vec<f64>)> = BTreeMap::new();
     for run in runs {
         for part in run.chunk_by(|a, b| bin(a.0) == bin(b.0)) {
@@ -88,7 +97,9 @@ pub(super) fn means(runs: &[Vec<(u64, f64)>]) -> Vec<Point> {
             values.push(part.iter().map(|(_, y)| y).sum::<f64>() / part.len() as f64);
         }
     }
-    bins.into_values().filter_map(|(row, values)| Some(Point::of(row as f64, Spread::of(values)?))).collect()
+    bins.into_values()
+        .filter_map(|(row, values)| Some(Point::of(row as f64, Spread::of(values)?)))
+        .collect()
 }
 
 #[cfg(test)]

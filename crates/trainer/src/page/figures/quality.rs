@@ -11,13 +11,21 @@ type Place<'a> = &'a dyn Fn(&Cell<'_>) -> Option<f64>;
 
 pub(super) fn charts(group: &Group<'_>) -> Vec<Chart> {
     let by_ratio = |cell: &Cell<'_>| Some(cell.ratio);
-    let by_bytes = |cell: &Cell<'_>| cell.spread(|report| Some(report.embedding_bytes as f64)).map(|it| it.mean);
-    let (auc, loss): (Figure, Figure) = (|report| report.test_auc, |report| Some(report.test_logloss));
+    let by_bytes = |cell: &Cell<'_>| {
+        cell.spread(|report| Some(report.embedding_bytes as f64)).map(|it| it.mean)
+    };
+    let (auc, loss): (Figure, Figure) =
+        (|report| report.test_auc, |report| Some(report.test_logloss));
     let ratio = || Axis::log("compression ratio", 0);
     let bytes = || Axis::log("bytes of rows and sketch", 0);
     [
         chart(group, "Test AUC by compression ratio", (ratio(), &by_ratio), ("test AUC", auc)),
-        chart(group, "Test log-loss by compression ratio", (ratio(), &by_ratio), ("test log-loss", loss)),
+        chart(
+            group,
+            "Test log-loss by compression ratio",
+            (ratio(), &by_ratio),
+            ("test log-loss", loss),
+        ),
         chart(group, "Test AUC by bytes", (bytes(), &by_bytes), ("test AUC", auc)),
         chart(group, "Test log-loss by bytes", (bytes(), &by_bytes), ("test log-loss", loss)),
     ]

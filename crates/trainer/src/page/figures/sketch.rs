@@ -62,7 +62,8 @@ fn recall(file: &Findings) -> Option<Chart> {
 
 fn drift(file: &Findings) -> Option<Chart> {
     let bytes = file.drift.first()?.bytes;
-    let lines: BTreeSet<(bool, usize)> = file.drift.iter().map(|it| (!it.decay, it.slots)).collect();
+    let lines: BTreeSet<(bool, usize)> =
+        file.drift.iter().map(|it| (!it.decay, it.slots)).collect();
     let series = lines.iter().map(|&(stays, slots)| Series {
         name: format!("{slots} slots, {}", if stays { "scores stay" } else { "scores decay" }),
         style: style(file, slots, stays),

@@ -9,12 +9,12 @@ use crate::runs::RunRecord;
 type Figure<'a> = &'a dyn Fn(&RunRecord, &Report) -> Option<f64>;
 
 pub(super) fn charts(group: &Group<'_>) -> Vec<Chart> {
-    let note =
-        "Of all runs, whatever their ratio, beside whatever else the machine did: compare within one sweep only.";
+    let note = "Of all runs, whatever their ratio, beside whatever else the machine did: compare within one sweep only.";
     let figures: [(&str, &str, usize, Figure<'_>); 3] = [
         ("Training throughput", "samples/s", 0, &|_, report| Some(report.samples_per_second)),
         ("Embedding's part of a step", "ms a step, lookup and update", 3, &|run, report| {
-            let steps = report.train_rows as f64 / run.setting("train.batch")?.parse::<f64>().ok()?;
+            let steps =
+                report.train_rows as f64 / run.setting("train.batch")?.parse::<f64>().ok()?;
             Some(1e3 * (report.phase_seconds.lookup + report.phase_seconds.update) / steps)
         }),
         ("Prediction latency", "µs a row in evaluation", 3, &|run, report| {
@@ -26,7 +26,10 @@ pub(super) fn charts(group: &Group<'_>) -> Vec<Chart> {
         let series = group.main_variants().map(|variant| Series {
             name: variant.label.clone(),
             style: style(variant),
-            points: spread(variant, figure).map(|spread| Point::of(0.0, spread)).into_iter().collect(),
+            points: spread(variant, figure)
+                .map(|spread| Point::of(0.0, spread))
+                .into_iter()
+                .collect(),
         });
         Chart {
             title: title.to_owned(),

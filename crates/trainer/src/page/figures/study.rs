@@ -12,7 +12,8 @@ const UNSET: &str = "default";
 const PALETTE: usize = 11;
 
 pub(super) fn charts(group: &Group<'_>) -> Vec<Chart> {
-    let keys: BTreeSet<&String> = group.variants.iter().flat_map(|variant| variant.deviations.keys()).collect();
+    let keys: BTreeSet<&String> =
+        group.variants.iter().flat_map(|variant| variant.deviations.keys()).collect();
     keys.into_iter().filter_map(|key| chart(group, key)).collect()
 }
 
@@ -33,10 +34,15 @@ fn chart(group: &Group<'_>, key: &str) -> Option<Chart> {
     let names = in_order(lines.values().flat_map(BTreeMap::keys));
     let x = |value: &String| names.iter().position(|name| name == value).unwrap_or(0) as f64;
     let series = lines.iter().enumerate().map(|(number, ((method, others, ratio), values))| {
-        let mut points: Vec<_> = values.iter().map(|(value, auc)| Point::of(x(value), *auc)).collect();
+        let mut points: Vec<_> =
+            values.iter().map(|(value, auc)| Point::of(x(value), *auc)).collect();
         points.sort_by(|a, b| a.x.total_cmp(&b.x));
         let name = format!("{method}{others}, {}", share_of_bytes(f64::from_bits(*ratio)));
-        Series { name, style: Style { color: number % PALETTE, is_dashed: number >= PALETTE }, points }
+        Series {
+            name,
+            style: Style { color: number % PALETTE, is_dashed: number >= PALETTE },
+            points,
+        }
     });
     let series = series.collect();
     Chart {
@@ -55,7 +61,8 @@ fn chart(group: &Group<'_>, key: &str) -> Option<Chart> {
 
 fn line(variant: &Variant<'_>, cell: &Cell<'_>, key: &str) -> Line {
     let others = variant.deviations.iter().filter(|(other, _)| *other != key);
-    let others = others.fold(String::new(), |out, (other, value)| format!("{out}, {} {value}", short(other)));
+    let others = others
+        .fold(String::new(), |out, (other, value)| format!("{out}, {} {value}", short(other)));
     (variant.method.clone(), others, cell.ratio.to_bits())
 }
 
@@ -63,7 +70,9 @@ fn line(variant: &Variant<'_>, cell: &Cell<'_>, key: &str) -> Line {
 fn in_order<'a>(values: impl Iterator<Item = &'a String>) -> Vec<String> {
     let mut values: Vec<_> = values.cloned().collect::<BTreeSet<_>>().into_iter().collect();
     let size = |value: &str| value.parse().unwrap_or(f64::INFINITY);
-    values.sort_by(|a, b| (a == UNSET).cmp(&(b == UNSET)).then(size(a).total_cmp(&size(b))).then(a.cmp(b)));
+    values.sort_by(|a, b| {
+        (a == UNSET).cmp(&(b == UNSET)).then(size(a).total_cmp(&size(b))).then(a.cmp(b))
+    });
     values
 }
 

@@ -60,20 +60,26 @@ struct Field {
     n_features: u64,
 }
 
-const CRITEO_DENSE: &str = "ln(x + 1) of an integer x above 0; 0 of any other, and where it is missing";
+const CRITEO_DENSE: &str =
+    "ln(x + 1) of an integer x above 0; 0 of any other, and where it is missing";
 const CONSTANT_DENSE: &str = "the constant 1, for every row: the data have no numeric columns";
-const DESCRIBED_DENSE: &str =
-    "x, or ln(x + 1) where x is above 0, else 0, as the column's transform says; 0 where it is missing";
+const DESCRIBED_DENSE: &str = "x, or ln(x + 1) where x is above 0, else 0, as the column's transform says; 0 where it is missing";
 const FREQUENCIES: &str = "the number of the row's feature in the tensor `frequencies`, by field; of a field that holds several \
                            values their mean, 0 for no value";
 const CRITEO_TOKENS: &str = "the number that the eight hexadecimal digits are";
 const DESCRIBED_TOKENS: &str = "by the column's kind: hex is the number that the eight digits are; integer the number \
                                 itself from 0 to 2^32 - 1 and any other as a string; string is FNV-1a with 64 bits over \
                                 its bytes, upper half xor lower half";
-const ID: &str = "field << 33 | token, with fields from 0; field << 33 | 1 << 32 where the value is missing";
+const ID: &str =
+    "field << 33 | token, with fields from 0; field << 33 | 1 << 32 where the value is missing";
 
 impl Manifest {
-    pub(super) fn new(trained: &Trained, ids: &[FeatureId], n_rows: u64, file: Written) -> Result<Self> {
+    pub(super) fn new(
+        trained: &Trained,
+        ids: &[FeatureId],
+        n_rows: u64,
+        file: Written,
+    ) -> Result<Self> {
         let Trained { config, learner, state } = trained;
         let shape: &Shape = learner.model.config();
         let dialect = setup::dialect(config)?;

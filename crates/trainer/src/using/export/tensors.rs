@@ -1,6 +1,6 @@
-//! `model.safetensors`: ids and vectors of features, how often they occurred where the model gets that, and the network's
-//! parameters by name. Vectors are looked up as
-//! they are written, so that they are never all in memory.
+//! `model.safetensors`: ids and vectors of features, how often they occurred where the model gets
+//! that, and the network's parameters by name. Vectors are looked up as they are written, so that
+//! they are never all in memory.
 
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
@@ -49,7 +49,8 @@ impl<'a> Tensors<'a> {
     /// # Errors
     /// A failure of the device.
     pub(super) fn new(trained: &'a Trained, ids: &'a [FeatureId]) -> Result<Self> {
-        let (network, embedding) = (trained.learner.model.parameters()?, &*trained.learner.embedding);
+        let (network, embedding) =
+            (trained.learner.model.parameters()?, &*trained.learner.embedding);
         let mut frequencies = vec![0.0; ids.len()];
         let frequencies = embedding.frequencies(ids, &mut frequencies).then_some(frequencies);
         Ok(Self { ids, embedding, frequencies, network })
@@ -61,8 +62,11 @@ impl<'a> Tensors<'a> {
 
     /// Writes the file and makes it durable.
     pub(super) fn write(&self, path: &Path) -> Result<Written> {
-        let mut out =
-            Checked { out: BufWriter::with_capacity(1 << 16, File::create(path)?), crc: Crc::new(), n_bytes: 0 };
+        let mut out = Checked {
+            out: BufWriter::with_capacity(1 << 16, File::create(path)?),
+            crc: Crc::new(),
+            n_bytes: 0,
+        };
         out.write_all(&self.header()?)?;
         for id in self.ids {
             out.write_all(&id.raw().to_le_bytes())?;
@@ -83,14 +87,18 @@ impl<'a> Tensors<'a> {
         Ok(Written { name: FILE, n_bytes, crc32: crc.sum() })
     }
 
-    /// Its length, type, shape and place of every tensor, and spaces so that the numbers after it are aligned.
+    /// Its length, type, shape and place of every tensor, and spaces so that the numbers after it
+    /// are aligned.
     fn header(&self) -> Result<Vec<u8>> {
         let (n_ids, dim) = (self.ids.len(), self.embedding.dim());
         let mut infos = Vec::new();
         let mut begin = 0;
         let mut add = |name: &str, dtype: Dtype, shape: &[usize], element_bytes: usize| {
             let end = begin + shape.iter().product::<usize>() * element_bytes;
-            infos.push((name.to_owned(), TensorInfo { dtype, shape: shape.to_vec(), data_offsets: (begin, end) }));
+            infos.push((
+                name.to_owned(),
+                TensorInfo { dtype, shape: shape.to_vec(), data_offsets: (begin, end) },
+            ));
             begin = end;
         };
         add("features", Dtype::U64, &[n_ids], WORD);
