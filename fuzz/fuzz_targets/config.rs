@@ -26,7 +26,7 @@ fuzz_target!(|input: &[u8]| {
             let again = Config::parse(&text, Path::new("b.toml"), &[]).expect("it reads back");
             assert_eq!(toml::to_string(&again).expect("it serialises"), text);
             // What it would take is told or refused, whatever the numbers.
-            let _ = trainer::plan::plan(&config);
+            let _ = trainer::commands::plan::plan(&config);
         }
     }
 });

@@ -5,8 +5,8 @@
 use std::hint::black_box;
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
+use trainer::metrics::online::{Online, Standing};
 use trainer::metrics::{Predictions, Scores};
-use trainer::online::{Online, Standing};
 
 const N_SCORES: u64 = 6_500_000;
 

@@ -1,34 +1,43 @@
 //! The command line: arguments in, exit code out.
 
+use std::error::Error;
 use std::ffi::OsString;
 use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
+use std::sync::OnceLock;
 
 use anyhow::Result;
+use cafe_core::BudgetError;
 use clap::{Parser, Subcommand};
 use criteo_io::ReadError;
 use dlrm_model::ModelError;
 
-use crate::bench::BenchArgs;
 use crate::checkpoint::{LoadError, StoreError};
-use crate::compare::CompareArgs;
-use crate::config::{Config, ConfigError};
+use crate::commands::bench::BenchArgs;
+use crate::commands::eval::EvalArgs;
+use crate::commands::experiment::Experiment;
+use crate::commands::export::ExportArgs;
+use crate::commands::inspect::InspectArgs;
+use crate::commands::plan::plan;
+use crate::commands::predict::PredictArgs;
+use crate::commands::scan::ScanArgs;
+use crate::commands::sketch::SketchArgs;
+use crate::commands::synth::SynthArgs;
+use crate::commands::{bench, eval, export, inspect, predict, scan, sketch, synth};
+use crate::config::ConfigError;
 use crate::data::DataError;
+use crate::exit::{self, ExitCode};
 use crate::memory::MemoryError;
-use crate::not_finite::{NotFinite, NotFiniteArray};
-use crate::page::ReportArgs;
-use crate::resume::ResumeError;
-use crate::run::{Interrupted, Resume};
+use crate::report::compare::{self, CompareArgs};
+use crate::report::page::{self, ReportArgs};
+use crate::results::outcome::{Ending, Outcome};
 use crate::run_dir::RunDirError;
-use crate::scan::ScanArgs;
-use crate::sketch::SketchArgs;
-use crate::sweep::{SweepArgs, SweepStopped};
-use crate::synth::SynthArgs;
-use crate::trained::NoModel;
-use crate::using::eval::EvalArgs;
-use crate::using::export::ExportArgs;
-use crate::using::inspect::InspectArgs;
-use crate::using::predict::PredictArgs;
+use crate::sweep::{SweepArgs, SweepStopped, Swept, sweep};
+use crate::train::diverged::NotFinite;
+use crate::train::resume::ResumeError;
+use crate::train::run::{Interrupted, Resume, run};
+use crate::train::step::NotFiniteArray;
+use crate::train::trained::NoModel;
 
 /// Trains recommendation models with compressed embeddings, from the raw click log to the test AUC.
 #[derive(Debug, Parser)]
@@ -50,17 +59,9 @@ struct Cli {
     /// where there is none
     #[arg(long, value_name = "WHEN", num_args = 0..=1, require_equals = true, default_value = "no", default_missing_value = "yes")]
     resume: Resume,
-}
-
-/// A configuration and its overrides.
-#[derive(Clone, Debug, clap::Args)]
-pub struct Experiment {
-    /// The experiment, a TOML file; see configs/
-    #[arg(long, value_name = "FILE")]
-    config: PathBuf,
-    /// Overrides a key, such as `--set embedding.method=hash`; may be repeated
-    #[arg(long = "set", value_name = "KEY.PATH=VALUE")]
-    overrides: Vec<String>,
+    /// Writes how the run ended to a file, for the sweep that started it
+    #[arg(long, value_name = "FILE", hide = true)]
+    outcome: Option<PathBuf>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -93,17 +94,8 @@ enum Command {
     Report(ReportArgs),
 }
 
-/// Exit codes, after `sysexits.h`; the README has the table.
-mod exit {
-    pub(super) const FAILURE: u8 = 1;
-    pub(super) const USAGE: u8 = 2;
-    pub(super) const DATA: u8 = 65;
-    pub(super) const NO_INPUT: u8 = 66;
-    pub(super) const NOT_FINITE: u8 = 70;
-    pub(super) const IO: u8 = 74;
-    pub(super) const BUSY: u8 = 75;
-    pub(super) const CONFIG: u8 = 78;
-}
+/// Where the record of how the process ended is written, if a sweep asks for one.
+static OUTCOME: OnceLock<PathBuf> = OnceLock::new();
 
 /// Runs the program; returns its exit code. What went wrong is printed once, to standard error.
 pub fn main(args: impl IntoIterator<Item = OsString>) -> u8 {
@@ -111,51 +103,74 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> u8 {
     let cli = match Cli::try_parse_from(args) {
         Ok(cli) => cli,
         Err(error) => {
-            // Help that can't be shown has nobody to be reported to.
+            // Where help can't be printed, there is no way to report that either.
             let _ = error.print();
             return if error.use_stderr() { exit::USAGE } else { 0 };
         }
     };
     start_log();
-    match dispatch(cli) {
-        Ok(()) => 0,
-        Err(error) if is_closed_pipe(&error) => 0,
+    if let Some(path) = &cli.outcome {
+        let _ = OUTCOME.set(path.clone());
+    }
+    let (ending, exit_code, message) = match dispatch(cli) {
+        Ok(()) => (Ending::Finished, 0, String::new()),
+        Err(error) if is_closed_pipe(&error) => (Ending::Finished, 0, String::new()),
         Err(error) => {
-            let _ = writeln!(io::stderr(), "error: {error:#}");
-            exit_code(&error)
+            let message = format!("{error:#}");
+            let _ = writeln!(io::stderr(), "error: {message}");
+            (ending(&error), exit_code(&error), message)
         }
+    };
+    record_outcome(&Outcome { ending, exit_code, message });
+    exit_code
+}
+
+/// Writes the record that a sweep asked for. Without it the sweep falls back on the exit status.
+fn record_outcome(outcome: &Outcome) {
+    if let Some(path) = OUTCOME.get()
+        && let Err(error) = outcome.write(path)
+    {
+        tracing::warn!("{error:#}");
     }
 }
 
 fn dispatch(cli: Cli) -> Result<()> {
     let output = match (cli.command, cli.experiment) {
-        (Some(Command::Synth(args)), _) => return crate::synth::synth(&args),
+        (Some(Command::Synth(args)), _) => return synth::synth(&args),
         (Some(Command::Plan(experiment)), _) => {
-            let plan = crate::plan::plan(&experiment.load()?)?;
+            let plan = plan(&experiment.load()?)?;
             print(&plan.text)?;
             return plan.refusal.map_or(Ok(()), |refusal| Err(refusal.into()));
         }
-        (Some(Command::Sweep(args)), _) => {
-            let swept = crate::sweep::sweep(&args)?;
-            print(&swept.text)?;
-            return swept.failure.map_or(Ok(()), |failure| Err(failure.into()));
-        }
-        (Some(Command::Scan(args)), _) => crate::scan::scan(&args)?,
-        (Some(Command::Sketch(args)), _) => crate::sketch::sketch(&args)?,
-        (Some(Command::Bench(args)), _) => crate::bench::bench(&args)?,
-        (Some(Command::Eval(args)), _) => crate::using::eval::eval(&args)?,
-        (Some(Command::Predict(args)), _) => crate::using::predict::predict(&args)?,
-        (Some(Command::Export(args)), _) => crate::using::export::export(&args)?,
-        (Some(Command::Inspect(args)), _) => crate::using::inspect::inspect(&args)?,
-        (Some(Command::Compare(args)), _) => crate::compare::compare(&args)?,
-        (Some(Command::Report(args)), _) => crate::page::report(&args)?,
+        (Some(Command::Sweep(args)), _) => return print_sweep(sweep(&args)?),
+        (Some(Command::Scan(args)), _) => scan::scan(&args)?,
+        (Some(Command::Sketch(args)), _) => sketch::sketch(&args)?,
+        (Some(Command::Bench(args)), _) => bench::bench(&args)?,
+        (Some(Command::Eval(args)), _) => eval::eval(&args)?,
+        (Some(Command::Predict(args)), _) => predict::predict(&args)?,
+        (Some(Command::Export(args)), _) => export::export(&args)?,
+        (Some(Command::Inspect(args)), _) => inspect::inspect(&args)?,
+        (Some(Command::Compare(args)), _) => compare::compare(&args)?,
+        (Some(Command::Report(args)), _) => page::report(&args)?,
         (None, Some(experiment)) => {
-            let (report, path) = crate::run::run(&experiment.load()?, cli.run_dir, cli.resume)?;
+            let (report, path) = run(&experiment.load()?, cli.run_dir, cli.resume)?;
             format!("{}written      {}\n", report.table(), path.display())
         }
         (None, None) => unreachable!("clap asks for a configuration where there is no subcommand"),
     };
     print(&output)
+}
+
+/// The comparison of a sweep's runs, or what it would run.
+fn print_sweep(swept: Swept) -> Result<()> {
+    match swept {
+        Swept::DryRun(list) => print(&list),
+        Swept::Finished { record, runs, out, failure } => {
+            let text = compare::text(&runs, &[record]);
+            print(&format!("{text}\nwritten to {}\n", out.display()))?;
+            failure.map_or(Ok(()), |failure| Err(failure.into()))
+        }
+    }
 }
 
 fn print(output: &str) -> Result<()> {
@@ -164,43 +179,26 @@ fn print(output: &str) -> Result<()> {
     Ok(out.flush()?)
 }
 
-impl Experiment {
-    /// The checked configuration.
-    ///
-    /// # Errors
-    /// As [`Config::load`].
-    pub fn load(&self) -> Result<Config, ConfigError> {
-        Config::load(&self.config, &self.overrides)
-    }
-
-    /// The configuration with only its data checked.
-    ///
-    /// # Errors
-    /// As [`Config::load_data`].
-    pub fn load_data(&self) -> Result<Config, ConfigError> {
-        Config::load_data(&self.config, &self.overrides)
-    }
-}
-
-/// What can't happen, if it does: one line instead of a trace. The exit code of a panic is 101.
+/// Installs the panic hook: a panic is an internal error and prints one line instead of a trace.
 fn report_panics() {
     std::panic::set_hook(Box::new(|panic| {
         let payload = panic.payload();
         let text = payload.downcast_ref::<&str>().copied();
         let text = text.or_else(|| payload.downcast_ref::<String>().map(String::as_str));
         let message = text.unwrap_or("no message").replace('\n', " ");
-        let place = panic.location().map_or_else(String::new, |place| format!(" ({place})"));
+        let location = panic.location().map_or_else(String::new, |at| format!(" ({at})"));
         let trace = std::backtrace::Backtrace::capture();
         let trace = match trace.status() {
             std::backtrace::BacktraceStatus::Captured => format!("\n{trace}"),
             _ => String::new(),
         };
-        // Where nobody reads there is nobody to tell.
-        let _ = writeln!(
-            io::stderr(),
-            "internal error: {message}{place}; this is a mistake of the program: please report it, with what the \
-             environment RUST_BACKTRACE=1 adds{trace}"
+        let message = format!(
+            "{message}{location}; this is a mistake of the program: please report it, with what \
+             the environment RUST_BACKTRACE=1 adds"
         );
+        // Where standard error is closed, there is no way to report that either.
+        let _ = writeln!(io::stderr(), "internal error: {message}{trace}");
+        record_outcome(&Outcome { ending: Ending::Failed, exit_code: exit::PANIC, message });
     }));
 }
 
@@ -214,90 +212,62 @@ fn start_log() {
         .without_time()
         .with_target(false);
     let log = log.with_ansi(io::stderr().is_terminal());
-    // Otherwise a log line that nobody reads any more is complained about where nobody reads, which
-    // is a panic.
+    // By default a log line that can't be written is reported on standard error, which panics where
+    // that is what was closed.
     let log = log.log_internal_errors(false);
     // A second start, as in tests, keeps the first log.
     let _ = log.try_init();
 }
 
-/// Whoever read our output has seen enough.
+/// Whether the reader of our output closed the pipe (EPIPE): exit quietly.
 fn is_closed_pipe(error: &anyhow::Error) -> bool {
     let broken = |e: &io::Error| e.kind() == io::ErrorKind::BrokenPipe;
     error.chain().filter_map(|cause| cause.downcast_ref::<io::Error>()).any(broken)
 }
 
-fn exit_code(error: &anyhow::Error) -> u8 {
-    for cause in error.chain() {
-        if let Some(stopped) = cause.downcast_ref::<Interrupted>() {
-            return stopped.exit_code;
-        }
-        if let Some(stopped) = cause.downcast_ref::<SweepStopped>() {
-            return stopped.exit_code;
-        }
-        if let Some(code) = run_dir_code(cause) {
-            return code;
-        }
-        if let Some(read) = cause.downcast_ref::<ReadError>() {
-            return if read.is_data_error() { exit::DATA } else { exit::NO_INPUT };
-        }
-        if let Some(model) = cause.downcast_ref::<ModelError>() {
-            return match model {
-                ModelError::NonFiniteLogit { .. } | ModelError::NonFiniteGradient { .. } => {
-                    exit::NOT_FINITE
-                }
-                ModelError::Config(_)
-                | ModelError::Device(_)
-                | ModelError::Precision(_)
-                | ModelError::Optimizer(_) => exit::CONFIG,
-                _ => exit::FAILURE,
-            };
-        }
-        if cause.is::<NotFinite>() || cause.is::<NotFiniteArray>() {
-            return exit::NOT_FINITE;
-        }
-        if let Some(data) = cause.downcast_ref::<DataError>() {
-            let is_config = matches!(data, DataError::ReadOnce { .. } | DataError::NoDays { .. });
-            return if is_config { exit::CONFIG } else { exit::DATA };
-        }
-        if cause.is::<ConfigError>()
-            || cause.is::<cafe_core::BudgetError>()
-            || cause.is::<MemoryError>()
-        {
-            return exit::CONFIG;
-        }
-        if cause.is::<io::Error>() {
-            return exit::IO;
-        }
-    }
-    exit::FAILURE
+/// The exit code of an error, if it is of a certain type.
+type CodeOf = fn(&(dyn Error + 'static)) -> Option<u8>;
+
+fn code_of<E: ExitCode + 'static>(cause: &(dyn Error + 'static)) -> Option<u8> {
+    cause.downcast_ref::<E>().map(ExitCode::exit_code)
 }
 
-/// Of what is wrong with a run's directory or its checkpoints.
-fn run_dir_code(cause: &(dyn std::error::Error + 'static)) -> Option<u8> {
-    if let Some(error) = cause.downcast_ref::<RunDirError>() {
-        return Some(match error {
-            RunDirError::Finished { .. }
-            | RunDirError::Unfinished { .. }
-            | RunDirError::NoCheckpoint { .. } => exit::FAILURE,
-            RunDirError::Locked { .. } => exit::BUSY,
-        });
+/// Every error type that has an exit code of its own.
+const EXIT_CODES: [CodeOf; 16] = [
+    code_of::<Interrupted>,
+    code_of::<SweepStopped>,
+    code_of::<RunDirError>,
+    code_of::<ResumeError>,
+    code_of::<LoadError>,
+    code_of::<StoreError>,
+    code_of::<NoModel>,
+    code_of::<ReadError>,
+    code_of::<ModelError>,
+    code_of::<NotFinite>,
+    code_of::<NotFiniteArray>,
+    code_of::<DataError>,
+    code_of::<ConfigError>,
+    code_of::<BudgetError>,
+    code_of::<MemoryError>,
+    code_of::<io::Error>,
+];
+
+/// The code of the outermost cause that has one.
+fn exit_code(error: &anyhow::Error) -> u8 {
+    let code = |cause| EXIT_CODES.iter().find_map(|code_of| code_of(cause));
+    error.chain().find_map(code).unwrap_or(exit::FAILURE)
+}
+
+/// What a sweep has to know of an error.
+fn ending(error: &anyhow::Error) -> Ending {
+    let has = |is: fn(&(dyn Error + 'static)) -> bool| error.chain().any(is);
+    if has(|cause| cause.is::<MemoryError>()) {
+        Ending::ShortOfMemory
+    } else if has(|cause| cause.is::<Interrupted>()) {
+        Ending::Interrupted
+    } else if exit_code(error) == exit::BUSY {
+        Ending::Busy
+    } else {
+        Ending::Failed
     }
-    if let Some(error) = cause.downcast_ref::<ResumeError>() {
-        return Some(match error {
-            ResumeError::Config { .. } | ResumeError::Model { .. } | ResumeError::Epochs { .. } => {
-                exit::CONFIG
-            }
-            ResumeError::Inputs { .. } | ResumeError::Damaged { .. } => exit::DATA,
-            ResumeError::Nothing { .. } => exit::NO_INPUT,
-            ResumeError::NoDir => exit::USAGE,
-        });
-    }
-    if cause.is::<LoadError>() {
-        return Some(exit::DATA);
-    }
-    if cause.is::<NoModel>() {
-        return Some(exit::NO_INPUT);
-    }
-    cause.is::<StoreError>().then_some(exit::IO)
 }

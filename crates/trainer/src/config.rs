@@ -1,13 +1,18 @@
 //! The experiment as its TOML file describes it: read, overridden, checked, completed with
 //! defaults.
 
+pub mod budget;
+pub mod cafe;
 mod check;
 mod checkpoint;
 mod data;
+pub mod dialect;
 mod embedding;
 mod file;
 mod model;
+pub mod models;
 mod problem;
+pub mod settings;
 mod source;
 #[cfg(test)]
 mod tests;

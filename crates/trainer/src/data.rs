@@ -1,6 +1,7 @@
 //! Which rows train and which test, and the streams of both.
 
 mod cache;
+pub mod names;
 
 use std::path::{Path, PathBuf};
 
@@ -12,9 +13,11 @@ use criteo_io::{
     is_read_once, train_rows, train_rows_of_days,
 };
 
-use crate::config::{Config, DataConfig, Method, Paths, SplitKind};
-use crate::setup;
+use crate::config::{Config, DataConfig, Method, Paths, SplitKind, dialect};
+use crate::exit::{self, ExitCode};
 
+/// Rows a batch in evaluation, whatever the batch of training.
+pub const EVAL_BATCH: usize = 2048;
 /// Rows a batch where features are counted.
 const COUNT_BATCH: usize = 4096;
 /// Batches that wait, read ahead.
@@ -77,6 +80,15 @@ pub enum DataError {
     },
 }
 
+impl ExitCode for DataError {
+    fn exit_code(&self) -> u8 {
+        match self {
+            Self::ReadOnce { .. } | Self::NoDays { .. } => exit::CONFIG,
+            _ => exit::DATA,
+        }
+    }
+}
+
 /// The rows of an experiment.
 #[derive(Clone, Debug)]
 pub struct DataSet {
@@ -130,7 +142,7 @@ impl DataSet {
         }
         let paths = data.path.as_ref().map(Paths::to_vec).unwrap_or_default();
         let is_piped = check_pipes(config, &paths).map_err(with_advice)?;
-        let dialect = setup::dialect(config)?;
+        let dialect = dialect::dialect(config)?;
         let files = Files::new(config, paths, dialect.clone(), data.rows)?;
         let division = match &data.test_path {
             Some(test) => {

@@ -13,39 +13,20 @@
 //! other commands, `using.rs` has those that take a trained model, `sweep.rs` makes many runs,
 //! `compare.rs` and `page.rs` put them side by side. The only crate that prints.
 
-pub mod bags;
-pub mod bench;
+pub mod atomic_file;
+pub mod build;
 pub mod checkpoint;
 pub mod cli;
-pub mod compare;
+pub mod commands;
 pub mod config;
 pub mod data;
-pub mod eval;
+pub mod exit;
 pub mod memory;
 pub mod metrics;
-pub mod names;
-pub mod not_finite;
-pub mod online;
-pub mod output;
-pub mod page;
-pub mod plan;
-pub mod progress;
 pub mod report;
-pub mod resume;
-pub mod run;
+pub mod results;
 pub mod run_dir;
-pub mod runs;
-pub mod saver;
-pub mod scan;
-pub mod settings;
-pub mod setup;
-pub mod sketch;
-pub mod state;
-pub mod step;
 pub mod stop;
 pub mod sweep;
-pub mod synth;
-pub mod tensorboard;
-pub mod trained;
-pub mod using;
-pub mod warnings;
+pub mod text;
+pub mod train;

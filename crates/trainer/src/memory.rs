@@ -2,7 +2,8 @@
 
 use std::path::Path;
 
-use crate::report::bytes;
+use crate::exit::{self, ExitCode};
+use crate::text::bytes;
 
 /// A plan that does not fit.
 #[derive(Debug, thiserror::Error)]
@@ -21,6 +22,12 @@ pub struct MemoryError {
     pub limit: u64,
     /// Where the limit comes from.
     pub limit_name: &'static str,
+}
+
+impl ExitCode for MemoryError {
+    fn exit_code(&self) -> u8 {
+        exit::CONFIG
+    }
 }
 
 /// Memory that a run may take, and where the limit comes from: the configuration's, else what the
@@ -78,6 +85,15 @@ pub fn total() -> Option<u64> {
         .ok()
         .and_then(|text| text.trim().parse().ok());
     system.into_iter().chain(group).min()
+}
+
+/// The most memory that this process has held resident, where the system tells.
+#[must_use]
+pub fn peak_rss_bytes() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kib * 1024)
 }
 
 #[cfg(test)]

@@ -1,5 +1,7 @@
 //! Quality of predicted logits: exact AUC, log-loss, normalised entropy, calibration.
 
+pub mod online;
+
 use std::borrow::Cow;
 use std::ops::Range;
 

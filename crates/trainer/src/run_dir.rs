@@ -1,6 +1,9 @@
 //! The directory of a run: who may write to it, what is written where, and that nothing of worth is
 //! ever overwritten.
 
+pub mod saver;
+pub mod tensorboard;
+
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
@@ -8,10 +11,11 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
+use crate::atomic_file::{log_file, write_to};
 use crate::config::Config;
-use crate::output::write_to;
-use crate::report::Report;
-use crate::tensorboard::EventFile;
+use crate::exit::{self, ExitCode};
+use crate::results::report::Report;
+use crate::run_dir::tensorboard::EventFile;
 
 /// Why a directory can't be used for a run.
 #[derive(Debug, thiserror::Error)]
@@ -47,6 +51,17 @@ pub enum RunDirError {
         /// The directory.
         path: PathBuf,
     },
+}
+
+impl ExitCode for RunDirError {
+    fn exit_code(&self) -> u8 {
+        match self {
+            Self::Finished { .. } | Self::Unfinished { .. } | Self::NoCheckpoint { .. } => {
+                exit::FAILURE
+            }
+            Self::Locked { .. } => exit::BUSY,
+        }
+    }
 }
 
 /// A directory that no other trainer writes to while this one lives.
@@ -265,24 +280,6 @@ impl RunDir {
             &(serde_json::to_string_pretty(report)? + "\n"),
         )
     }
-}
-
-/// Opens a log to append to it after its first `n_bytes`.
-pub(crate) fn log_file(path: &Path, n_bytes: u64) -> Result<File> {
-    let open = || {
-        let file = OpenOptions::new().create(true).truncate(false).append(true).open(path)?;
-        let there = file.metadata()?.len();
-        if there < n_bytes {
-            tracing::warn!(
-                "{}: {} bytes of it are lost; it goes on all the same",
-                path.display(),
-                n_bytes - there
-            );
-        }
-        file.set_len(n_bytes.min(there))?;
-        Ok::<_, io::Error>(file)
-    };
-    open().with_context(|| format!("{}: can't be written", path.display()))
 }
 
 /// Makes the first of `name`, `name-2`, `name-3`... that is not there.

@@ -6,7 +6,6 @@
 //! is stopped or killed loses nothing.
 
 mod plan;
-mod record;
 mod schedule;
 mod spec;
 
@@ -14,9 +13,11 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 
+use crate::exit::ExitCode;
 use crate::stop::Stop;
 
-pub use record::{Fate, SweepEntry, SweepRecord};
+use crate::results::runs::{self, RunRecord};
+use crate::results::sweep_record::{Fate, SweepRecord};
 
 /// Arguments of `trainer sweep`.
 #[derive(Clone, Debug, clap::Args)]
@@ -45,6 +46,12 @@ pub struct SweepStopped {
     pub exit_code: u8,
 }
 
+impl ExitCode for SweepStopped {
+    fn exit_code(&self) -> u8 {
+        self.exit_code
+    }
+}
+
 /// Some of a sweep's runs have failed.
 #[derive(Debug, thiserror::Error)]
 #[error("{n_failed} of {n_runs} runs failed, the others are in {}; the same command tries them again", out.display())]
@@ -62,14 +69,23 @@ pub struct OutIsRun {
 }
 
 /// What came of a sweep.
-pub struct Swept {
-    /// The comparison of its runs.
-    pub text: String,
-    /// Not all of them are among it.
-    pub failure: Option<SweepFailed>,
+pub enum Swept {
+    /// What would be run, a line each.
+    DryRun(String),
+    /// Nothing is left to run.
+    Finished {
+        /// What was asked, and what became of each run.
+        record: SweepRecord,
+        /// The runs that have a report.
+        runs: Vec<RunRecord>,
+        /// Where they are.
+        out: PathBuf,
+        /// Set if some of them failed.
+        failure: Option<SweepFailed>,
+    },
 }
 
-/// Runs what is missing; compares all runs of the sweep.
+/// Runs every configuration of the file that has no finished result yet.
 ///
 /// # Errors
 /// If the file or a configuration in it is wrong, or a signal came. A run that fails is no error
@@ -80,13 +96,13 @@ pub fn sweep(args: &SweepArgs) -> Result<Swept> {
     let jobs = args.jobs.map_or(n_cores, |jobs| jobs as usize);
     let points = spec.points((n_cores / jobs).max(1), &args.overrides)?;
     let out = args.out.clone().unwrap_or_else(|| spec.out());
-    if crate::runs::is_run(&out) {
+    if runs::is_run(&out) {
         return Err(OutIsRun { out }.into());
     }
     let mut plan = plan::Plan::make(&spec, points, &out)?;
     tracing::info!("{}", plan.summary());
     if args.dry_run {
-        return Ok(Swept { text: plan.list(), failure: None });
+        return Ok(Swept::DryRun(plan.list()));
     }
     let stop = Stop::on_signals()?;
     plan.build_caches()?;
@@ -94,11 +110,10 @@ pub fn sweep(args: &SweepArgs) -> Result<Swept> {
     if stop.is_requested() {
         return Err(SweepStopped { exit_code: stop.exit_code() }.into());
     }
-    let runs = crate::runs::find(&plan.dirs())?;
-    let text = crate::compare::text(&runs, &[plan.record()])
-        + &format!("\nwritten to {}\n", out.display());
-    let n_failed = plan.entries().filter(|entry| matches!(entry.fate, Fate::Failed(_))).count();
-    let failure =
-        (n_failed > 0).then(|| SweepFailed { n_failed, n_runs: plan.entries().count(), out });
-    Ok(Swept { text, failure })
+    let runs = runs::find(&plan.dirs())?;
+    let record = plan.record();
+    let n_failed = record.runs.iter().filter(|run| matches!(run.fate, Fate::Failed(_))).count();
+    let n_runs = record.runs.len();
+    let failure = (n_failed > 0).then(|| SweepFailed { n_failed, n_runs, out: out.clone() });
+    Ok(Swept::Finished { record, runs, out, failure })
 }

@@ -1,9 +1,8 @@
 //! Why a checkpoint can't be saved or loaded. A message names the file, what was expected and
 //! found, and what to do.
 
-use std::fmt;
-use std::io;
 use std::path::PathBuf;
+use std::{fmt, io};
 
 /// Why nothing was saved or removed. Checkpoints that were complete before still are.
 #[derive(Debug, thiserror::Error)]

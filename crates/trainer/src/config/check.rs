@@ -7,7 +7,7 @@ use criteo_io::{ColumnsError, DialectError, Format};
 
 use super::problem::{Problems, one_of};
 use super::{BadRowPolicy, Config, Paths, Schedule, SplitKind, SyntheticConfig};
-use crate::setup;
+use crate::config::dialect;
 
 /// More than any one machine has; what asks for more is a slip.
 const MAX_THREADS: usize = 1024;
@@ -139,7 +139,7 @@ impl Config {
     }
 
     fn check_format(&self, problems: &mut Problems) {
-        match setup::dialect(self) {
+        match dialect::dialect(self) {
             Ok(_) => {}
             Err(DialectError::Unknown(_)) => {
                 let formats: Vec<_> = Format::ALL
@@ -223,7 +223,7 @@ impl Config {
                 "expected `-` at most once, got it more often; standard input can be read once",
             );
         }
-        if data.cache && setup::dialect(self).is_ok_and(|dialect| dialect.has_bags()) {
+        if data.cache && dialect::dialect(self).is_ok_and(|dialect| dialect.has_bags()) {
             problems.add(
                 "data.cache",
                 "expected false where fields have several values, got true; they are not cached",

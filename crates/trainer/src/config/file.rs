@@ -11,7 +11,8 @@ use toml::de::DeTable;
 use super::problem::{self, Kind, Problem, Problems, Reworded};
 use super::source::{self, Taken, Texts};
 use super::{Config, EmbeddingOptimizer, Optimizer};
-use crate::setup;
+use crate::config::dialect;
+use crate::exit::{self, ExitCode};
 
 /// Nobody reads more at once, and each costs a reading of the whole.
 const MAX_PROBLEMS: usize = 50;
@@ -35,6 +36,12 @@ pub enum ConfigError {
         /// to do.
         problems: Vec<String>,
     },
+}
+
+impl ExitCode for ConfigError {
+    fn exit_code(&self) -> u8 {
+        exit::CONFIG
+    }
 }
 
 impl Config {
@@ -147,7 +154,7 @@ impl Config {
             Optimizer::Adagrad => EmbeddingOptimizer::RowWiseAdagrad,
             Optimizer::Adam => EmbeddingOptimizer::Adam,
         });
-        if setup::schema(self).is_ok_and(|schema| schema.n_integers == 0) {
+        if dialect::schema(self).is_ok_and(|schema| schema.n_integers == 0) {
             self.model.constant_input = Some(false);
         }
     }
@@ -155,7 +162,7 @@ impl Config {
     /// Fills in the defaults that depend on other keys.
     fn complete(&mut self) {
         // Where the format is unknown, a message says so; what is filled in does not matter then.
-        let schema = setup::schema(self).ok();
+        let schema = dialect::schema(self).ok();
         let has_frequencies = self.embedding.frequency_inputs;
         self.model
             .complete(schema.as_ref().is_none_or(|schema| schema.n_integers > 0), has_frequencies);

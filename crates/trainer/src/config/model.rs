@@ -5,7 +5,7 @@ use std::fmt;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::setup::{MODELS, ModelEntry};
+use crate::config::models::{MODELS, ModelEntry};
 
 /// The dense network.
 #[derive(Clone, Debug, Serialize, Deserialize)]

@@ -1,5 +1,6 @@
 //! What a person reads when a configuration is wrong, word for word.
 
+use crate::config::models;
 use std::path::Path;
 
 use super::{Config, EmbeddingOptimizer, RowPrecision, Signs};
@@ -444,14 +445,12 @@ fn every_model_is_complete_by_its_name_alone() {
         ("dcnv2", 795_760, 5487),
         ("deepfm", 242_351, 1658),
     ];
-    assert_eq!(crate::setup::MODELS.len(), expected.len());
-    for (entry, (name, n_parameters, activation_floats)) in
-        crate::setup::MODELS.iter().zip(expected)
-    {
+    assert_eq!(models::MODELS.len(), expected.len());
+    for (entry, (name, n_parameters, activation_floats)) in models::MODELS.iter().zip(expected) {
         let text = format!("{SMALL}[model]\nkind = \"{name}\"\n");
         let config = Config::parse(&text, Path::new("a.toml"), &[]).expect("a configuration");
         assert_eq!((config.model.kind.name(), entry.name), (name, name));
-        let shape = crate::setup::model_config(&config).expect("a known format");
+        let shape = models::model_config(&config).expect("a known format");
         shape.validate().expect("layers that fit together");
         assert_eq!((shape.name(), shape.n_parameters()), (name, n_parameters));
         assert_eq!(shape.activation_floats(), activation_floats, "{name}");
@@ -480,15 +479,15 @@ fn data_without_numbers() {
           constant_input = true"
         ]
     );
-    for entry in crate::setup::MODELS {
+    for entry in models::MODELS {
         // By default every network has the constant 1 as its number.
         for (more, n_dense) in
             [("", 1), ("constant_input = true\n", 1), ("constant_input = false\n", 0)]
         {
             let text = format!("{avazu}kind = \"{}\"\n{more}", entry.name);
             let config = Config::parse(&text, Path::new("a.toml"), &[]);
-            let shape = crate::setup::model_config(&config.expect("a configuration"))
-                .expect("a known format");
+            let shape =
+                models::model_config(&config.expect("a configuration")).expect("a known format");
             shape.validate().expect("layers that fit together");
             assert_eq!((shape.n_dense(), shape.n_fields()), (n_dense, 22));
         }
@@ -498,7 +497,9 @@ fn data_without_numbers() {
 /// A report has the presets in full, so that the run can be repeated when they are others.
 #[test]
 fn a_preset_in_full_is_the_preset() {
-    use crate::setup::{cafe_in_full, cafe_settings, plan_embedding, row_precision};
+    use crate::build::plan_embedding;
+    use crate::config::budget::row_precision;
+    use crate::config::cafe::{cafe_in_full, cafe_settings};
     let parse =
         |text: &str| Config::parse(text, Path::new("a.toml"), &[]).expect("a configuration");
     let embedding =

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use criteo_io::{BadRows, Cache, CacheError, CacheFault, CachePlan, Dialect};
 
-use crate::report::{bytes, grouped};
+use crate::text::{bytes, grouped};
 
 /// How often building says how far it is.
 const SAY_EVERY: Duration = Duration::from_secs(10);

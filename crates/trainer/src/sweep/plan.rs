@@ -9,16 +9,16 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use cafe_core::BudgetError;
 
-use super::record::{Fate, SweepEntry, SweepRecord};
 use super::spec::{Point, Spec};
-use crate::config::{Config, ConfigError};
+use crate::build::memory::check_memory;
+use crate::config::settings::{self, identity};
+use crate::config::{Config, ConfigError, cafe, models};
 use crate::data::{DataSet, reads_pipe};
-use crate::memory;
-use crate::plan::check_memory;
-use crate::report::{Report, grouped};
-use crate::runs::read_settings;
-use crate::settings::{self, identity};
-use crate::setup;
+use crate::results::report::Report;
+use crate::results::runs::read_settings;
+use crate::results::sweep_record::{Fate, SweepEntry, SweepRecord};
+use crate::text::grouped;
+use crate::{build, memory};
 
 /// Problems that are shown of all.
 const MAX_PROBLEMS: usize = 20;
@@ -205,14 +205,14 @@ fn fate(config: &Config, dir: &Path) -> Result<(Fate, u64)> {
         warn_of_another_preset(config, dir);
         return Ok((Fate::Done, 0));
     }
-    let plan = match setup::plan_embedding(config) {
+    let plan = match build::plan_embedding(config) {
         Ok(plan) => plan,
         Err(error) if budget_error(&error).is_some() => {
             return Ok((Fate::NotApplicable(reason(&error)), 0));
         }
         Err(error) => return Err(error),
     };
-    match check_memory(config, &plan, &setup::model_config(config)?) {
+    match check_memory(config, &plan, &models::model_config(config)?) {
         Ok(peak) => Ok((Fate::Waiting, peak)),
         // What there is not now there may be when its turn comes, but not more than all.
         Err(error)
@@ -231,7 +231,7 @@ fn warn_of_another_preset(config: &Config, dir: &Path) {
     let report = fs::read_to_string(dir.join("report.json")).ok();
     let report: Option<Report> = report.and_then(|text| serde_json::from_str(&text).ok());
     let had = report.and_then(|report| report.cafe);
-    if had.is_some() && had != setup::cafe_in_full(config) {
+    if had.is_some() && had != cafe::cafe_in_full(config) {
         let method = config.embedding.method.name();
         tracing::warn!(
             "{}: {method} meant other settings when it was run (`cafe` in its report.json); remove it to have it run again",

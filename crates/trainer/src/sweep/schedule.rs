@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fs::{self, File, OpenOptions};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -9,9 +10,10 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 
 use super::plan::{Plan, Planned};
-use super::record::Fate;
 use crate::memory;
-use crate::report::Report;
+use crate::results::outcome::{Ending, Outcome};
+use crate::results::report::Report;
+use crate::results::sweep_record::Fate;
 use crate::stop::Stop;
 
 /// Time between two looks at the processes.
@@ -19,12 +21,10 @@ const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// Time until a run is tried again whose directory another process writes to, or that found too
 /// little memory; twice as much each time, up to the second.
 const RETRY_AFTER: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(60)];
-/// The exit code of a run whose directory another process writes to.
-const BUSY: i32 = 75;
-/// How the message starts of a run that found too little memory (`MemoryError`).
-const TOO_LITTLE_MEMORY: &str = "the run would hold";
 /// What a run prints goes there.
 const LOG: &str = "log.txt";
+/// Where a run records how it ended.
+const OUTCOME: &str = "outcome.json";
 /// What a run is to do: the configuration that was planned, whatever becomes of the base file
 /// meanwhile.
 const PLANNED: &str = "planned.toml";
@@ -74,8 +74,6 @@ struct Running {
     run: usize,
     child: Child,
     since: Instant,
-    /// Bytes of its log that are of earlier attempts.
-    log_start: u64,
     /// Others ran meanwhile, and took memory.
     had_company: bool,
     is_told: bool,
@@ -106,18 +104,11 @@ impl Schedule<'_> {
             }
             self.waiting.pop_front();
             match start(&self.plan.runs[run]) {
-                Ok((child, log_start)) => {
+                Ok(child) => {
                     let had_company = !self.running.is_empty();
                     self.running.iter_mut().for_each(|other| other.had_company = true);
                     let since = Instant::now();
-                    self.running.push(Running {
-                        run,
-                        child,
-                        since,
-                        log_start,
-                        had_company,
-                        is_told: false,
-                    });
+                    self.running.push(Running { run, child, since, had_company, is_told: false });
                     self.note(run, Fate::Running);
                 }
                 Err(error) => self.failed(run, &format!("{error:#}")),
@@ -142,11 +133,7 @@ impl Schedule<'_> {
         }
     }
 
-    fn ended(
-        &mut self,
-        &Running { run, since, log_start, had_company, .. }: &Running,
-        status: ExitStatus,
-    ) {
+    fn ended(&mut self, &Running { run, since, had_company, .. }: &Running, status: ExitStatus) {
         let dir = &self.plan.runs[run].dir;
         let name = self.plan.runs[run].entry.name.clone();
         if status.success() {
@@ -156,10 +143,13 @@ impl Schedule<'_> {
             }
             return;
         }
-        let why = why(dir, log_start, status);
-        let is_busy = status.code() == Some(BUSY);
+        let outcome = Outcome::read(&dir.join(OUTCOME));
+        let is = |ending| outcome.as_ref().is_some_and(|outcome| outcome.ending == ending);
+        let is_busy = is(Ending::Busy);
         // Beside others there was too little memory; alone there may be enough.
-        let is_short = why.starts_with(TOO_LITTLE_MEMORY) && had_company;
+        let is_short = is(Ending::ShortOfMemory) && had_company;
+        // A process that a signal ended could not write a record.
+        let why = outcome.map_or_else(|| status.to_string(), |outcome| outcome.message);
         if is_busy || is_short {
             let reason = if is_busy {
                 "another process is at work there"
@@ -251,9 +241,9 @@ fn has_room(running: &[u64], peak: u64, jobs: usize, limit: Option<u64>) -> bool
     running.is_empty() || running.len() < jobs && fits
 }
 
-/// Starts a run, or goes on with it; returns the length of its log so far, too. It is of a process
-/// group of its own: what a terminal sends to this one, such as Ctrl-C, does not reach it twice.
-fn start(run: &Planned) -> Result<(Child, u64)> {
+/// Starts or resumes a run, in a process group of its own: what a terminal sends to this one, such
+/// as Ctrl-C, does not reach it twice.
+fn start(run: &Planned) -> Result<Child> {
     let cant_write = |path: &Path| format!("{}: can't be written", path.display());
     fs::create_dir_all(&run.dir).with_context(|| cant_write(&run.dir))?;
     let planned = run.dir.join(PLANNED);
@@ -269,14 +259,22 @@ fn start(run: &Planned) -> Result<(Child, u64)> {
         .append(true)
         .open(&path)
         .with_context(|| cant_write(&path))?;
-    let log_start = log.metadata().with_context(|| cant_write(&path))?.len();
     let both = || File::try_clone(&log).with_context(|| cant_write(&path));
     let mut command = Command::new(program()?);
     command.arg("--config").arg(&planned).arg("--run-dir").arg(&run.dir).arg("--resume=auto");
+    // A record of an earlier attempt would be taken for this one's.
+    let outcome = run.dir.join(OUTCOME);
+    match fs::remove_file(&outcome) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            return Err(error).with_context(|| cant_write(&outcome));
+        }
+        _ => {}
+    }
+    command.arg("--outcome").arg(&outcome);
     command.stdin(Stdio::null()).stdout(both()?).stderr(both()?);
     #[cfg(unix)]
     std::os::unix::process::CommandExt::process_group(&mut command, 0);
-    Ok((command.spawn().context("a run can't be started")?, log_start))
+    command.spawn().context("a run can't be started")
 }
 
 /// This very program, also where a newer one has taken its file's place.
@@ -292,20 +290,6 @@ fn report(dir: &Path) -> Result<Report> {
     let text =
         fs::read_to_string(&path).with_context(|| format!("{}: can't be read", path.display()))?;
     serde_json::from_str(&text).with_context(|| format!("{}: damaged", path.display()))
-}
-
-/// The last that the process said, or how it ended.
-fn why(dir: &Path, log_start: u64, status: ExitStatus) -> String {
-    let log = fs::read(dir.join(LOG)).unwrap_or_default();
-    let log = String::from_utf8_lossy(log.get(log_start as usize..).unwrap_or_default());
-    let said = log.lines().rev().find_map(|line| {
-        line.strip_prefix("error: ").or_else(|| line.strip_prefix("internal error: "))
-    });
-    match (status.code(), said) {
-        (Some(_), Some(said)) => said.to_owned(),
-        // A process that a signal ended had no time to say anything.
-        _ => status.to_string(),
-    }
 }
 
 /// A run that is asked saves its state and ends.

@@ -6,7 +6,7 @@ use serde::Deserialize;
 use toml::{Table, Value};
 
 use crate::config::ConfigError;
-use crate::settings::{flat, shown};
+use crate::config::settings::{flat, shown};
 
 /// A sweep as its file describes it.
 #[derive(Debug, Deserialize)]

@@ -79,7 +79,7 @@ impl Bench {
 
 /// `small.toml` with each model, whose layer sizes there are DLRM's, at a rate that suits all.
 pub(crate) fn models() -> impl Iterator<Item = (&'static str, Vec<String>)> {
-    trainer::setup::MODELS.iter().map(|entry| {
+    trainer::config::models::MODELS.iter().map(|entry| {
         let mut overrides = vec![format!("model.kind={}", entry.name), "train.lr=0.01".to_owned()];
         if entry.keys.contains(&"deep") {
             overrides.extend(

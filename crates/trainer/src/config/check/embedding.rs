@@ -6,9 +6,8 @@ use criteo_io::Schema;
 use super::Problems;
 use crate::config::{
     CafePlusTable, CafeTable, CodedTable, Cold, Config, EmbeddingConfig, EmbeddingOptimizer,
-    Method, OfflineTable, RowPrecision, Sizing, UnifiedTable,
+    Method, OfflineTable, RowPrecision, Sizing, UnifiedTable, cafe, dialect,
 };
-use crate::setup;
 
 /// Of a field: its tokens have 32 bits.
 const MAX_FEATURES: u64 = 1 << 32;
@@ -35,7 +34,7 @@ impl Config {
             }
             _ => {}
         }
-        if let (Some(features), Ok(dialect)) = (&embedding.features, setup::dialect(self)) {
+        if let (Some(features), Ok(dialect)) = (&embedding.features, dialect::dialect(self)) {
             let n_fields = dialect.schema().n_fields;
             if features.len() != n_fields || features.contains(&0) {
                 let got = if features.contains(&0) {
@@ -48,7 +47,8 @@ impl Config {
                 problems.add("embedding.features", message);
             }
         }
-        let largest = setup::schema(self).ok().and_then(|schema| schema.features.into_iter().max());
+        let largest =
+            dialect::schema(self).ok().and_then(|schema| schema.features.into_iter().max());
         if let Some(n_features) = largest.filter(|&largest| largest > MAX_FEATURES) {
             problems.add(
                 "embedding.features",
@@ -56,7 +56,7 @@ impl Config {
             );
         }
         let is_unknown = |schema: Schema| schema.n_fields > 0 && schema.features.is_empty();
-        if embedding.features.is_none() && setup::schema(self).is_ok_and(is_unknown) {
+        if embedding.features.is_none() && dialect::schema(self).is_ok_and(is_unknown) {
             problems.add("embedding.features", "missing, and nothing else says how many features each field has; `trainer scan --config FILE` counts them and prints what to paste",
             );
         }
@@ -83,7 +83,7 @@ impl Config {
                 format!("expected none, as rows are stepped by {optimizer}; remove it, or set train.embedding_optimizer = \"row-wise-adagrad\""),
             );
         }
-        if setup::dialect(self).is_ok_and(|dialect| dialect.schema().n_fields == 0) {
+        if dialect::dialect(self).is_ok_and(|dialect| dialect.schema().n_fields == 0) {
             problems.add(
                 "data.columns.categorical",
                 "expected at least one column, got none; every model needs a field",
@@ -132,7 +132,7 @@ impl Config {
         }
         // A table that does nothing is most often meant for another method.
         let is_cafe = *method == Method::Cafe;
-        let settings = setup::cafe_settings(self);
+        let settings = cafe::cafe_settings(self);
         let is_unified = cafe.cold == Some(Cold::Unified);
         // Configurations of the paper's sizes are there to compare other methods with.
         let cafe_but_sizing = CafeTable { sizing: Sizing::default(), ..cafe.clone() };

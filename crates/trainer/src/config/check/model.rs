@@ -3,8 +3,8 @@
 use dlrm_model::{DeviceSpec, EngineKind, Precision};
 
 use super::{Problems, one_of};
-use crate::config::{Config, ModelConfig};
-use crate::setup::{self, MODELS};
+use crate::config::models::MODELS;
+use crate::config::{Config, ModelConfig, dialect};
 
 /// What `engine` may be.
 const ENGINES: [&str; 2] = ["native", "candle"];
@@ -85,7 +85,7 @@ impl Config {
     fn check_ends(&self, problems: &mut Problems) {
         let ModelConfig { kind, bottom, top, dim, .. } = &self.model;
         // A format that nobody knows has its own message.
-        let Ok(schema) = setup::schema(self) else { return };
+        let Ok(schema) = dialect::schema(self) else { return };
         let has_numbers =
             self.embedding.frequency_inputs || self.model.n_dense(schema.n_integers) > 0;
         let needs_bottom = kind.has("bottom") && has_numbers;

@@ -1,0 +1,514 @@
+//! What each method consists of: bytes and rows for `trainer plan`, and the embedding itself.
+
+use std::fmt::Debug;
+
+use cafe_core::{
+    AdaConfig, AdaEmbedding, CafeConfig, CafeEmbedding, CafePlusConfig, CafePlusEmbedding,
+    Embedding, FeatureCounts, FieldKind, FieldRows, FrequencyConfig, FrequencyEmbedding,
+    FullEmbedding, Hash2Config, Hash2Embedding, HashedConfig, HashedEmbedding, HotRule, MdeConfig,
+    MdeEmbedding, OfflineConfig, OfflineEmbedding, QrConfig, QrEmbedding, RowFormat, RowOptimizer,
+    Signs, UnifiedConfig, UnifiedEmbedding, UnifiedSettings,
+};
+
+use crate::text::{bytes, grouped};
+
+/// The sizes of one method, before any memory is taken.
+pub trait Sizes: Debug + Send + Sync {
+    /// Rows and sketch: what the budget limits. For the full table what it can grow to.
+    fn embedding_bytes(&self) -> u64;
+
+    /// What of it will be there in the end: less only where a table grows.
+    fn expected_bytes(&self) -> u64 {
+        self.embedding_bytes()
+    }
+
+    /// Maps, free lists and whatever else is not in the budget, without the optimizer's state.
+    fn beside_bytes(&self) -> u64 {
+        0
+    }
+
+    /// Rows of all kinds, for the optimizer's state.
+    fn n_rows(&self) -> u64;
+
+    /// What the optimizer of a format remembers of all rows.
+    fn optimizer_bytes(&self, optimizer: RowOptimizer, dim: usize) -> u64 {
+        self.n_rows() * optimizer.state_bytes(dim)
+    }
+
+    /// What it consists of, as labels and values.
+    fn lines(&self) -> Vec<(&'static str, String)>;
+
+    /// Rows that belong to a field, and in words.
+    fn field_rows(&self, field: usize) -> (u64, String);
+
+    /// What these rows occupy; `row_bytes` has a row of the embedding's length.
+    fn field_bytes(&self, field: usize, row_bytes: u64) -> u64 {
+        self.field_rows(field).0 * row_bytes
+    }
+
+    /// Whether it wants to know how often each feature occurs, from a pass over the training rows
+    /// beforehand.
+    fn wants_counts(&self) -> bool {
+        false
+    }
+
+    /// The embedding. `counts` are empty where nobody wants them.
+    fn build(&self, counts: &FeatureCounts) -> Box<dyn Embedding>;
+}
+
+/// Rows and what they occupy.
+fn rows_line(n_rows: u64, row_bytes: u64) -> String {
+    format!("{} rows, {}", grouped(n_rows), bytes(n_rows * row_bytes))
+}
+
+/// A row for every feature seen.
+#[derive(Clone, Debug)]
+pub struct FullSizes {
+    /// Features of each field.
+    pub features: Vec<u64>,
+    /// Values a row.
+    pub dim: usize,
+    /// How rows are stored.
+    pub format: RowFormat,
+    /// Seeds the initial rows.
+    pub seed: u64,
+    /// Rows of data that there will be, if that is known: no field shows more features.
+    pub max_rows: Option<u64>,
+}
+
+/// About what a map occupies for each of its entries, when it has grown.
+const MAP_ENTRY_BYTES: u64 = 40;
+
+impl Sizes for FullSizes {
+    fn embedding_bytes(&self) -> u64 {
+        self.features.iter().sum::<u64>() * self.format.row_bytes(self.dim)
+    }
+
+    fn expected_bytes(&self) -> u64 {
+        self.n_rows() * self.format.row_bytes(self.dim)
+    }
+
+    fn beside_bytes(&self) -> u64 {
+        MAP_ENTRY_BYTES * self.n_rows()
+    }
+
+    fn n_rows(&self) -> u64 {
+        let limit = self.max_rows.unwrap_or(u64::MAX);
+        self.features.iter().map(|&n| n.min(limit)).sum()
+    }
+
+    fn lines(&self) -> Vec<(&'static str, String)> {
+        vec![("rows", "one for each feature seen, up to the full table".to_owned())]
+    }
+
+    fn field_rows(&self, field: usize) -> (u64, String) {
+        (self.features[field], format!("up to {}", grouped(self.features[field])))
+    }
+
+    fn build(&self, _: &FeatureCounts) -> Box<dyn Embedding> {
+        Box::new(FullEmbedding::new(&self.features, self.dim, self.format, self.seed))
+    }
+}
+
+/// A method, and a sketch of how often features occur.
+#[derive(Debug)]
+pub struct FrequencySizes {
+    /// The method, in what the sketch leaves of the budget.
+    pub method: Box<dyn Sizes>,
+    /// The sketch.
+    pub frequencies: FrequencyConfig,
+}
+
+impl Sizes for FrequencySizes {
+    fn embedding_bytes(&self) -> u64 {
+        self.method.embedding_bytes() + self.frequencies.bytes()
+    }
+
+    fn expected_bytes(&self) -> u64 {
+        self.method.expected_bytes() + self.frequencies.bytes()
+    }
+
+    fn beside_bytes(&self) -> u64 {
+        self.method.beside_bytes()
+    }
+
+    fn n_rows(&self) -> u64 {
+        self.method.n_rows()
+    }
+
+    fn optimizer_bytes(&self, optimizer: RowOptimizer, dim: usize) -> u64 {
+        self.method.optimizer_bytes(optimizer, dim)
+    }
+
+    fn lines(&self) -> Vec<(&'static str, String)> {
+        let sketch = format!(
+            "{} buckets of 4 slots, {}",
+            grouped(self.frequencies.n_buckets as u64),
+            bytes(self.frequencies.bytes())
+        );
+        self.method.lines().into_iter().chain([("frequencies", sketch)]).collect()
+    }
+
+    fn field_rows(&self, field: usize) -> (u64, String) {
+        self.method.field_rows(field)
+    }
+
+    fn field_bytes(&self, field: usize, row_bytes: u64) -> u64 {
+        self.method.field_bytes(field, row_bytes)
+    }
+
+    fn wants_counts(&self) -> bool {
+        self.method.wants_counts()
+    }
+
+    fn build(&self, counts: &FeatureCounts) -> Box<dyn Embedding> {
+        Box::new(FrequencyEmbedding::new(self.method.build(counts), &self.frequencies))
+    }
+}
+
+impl Sizes for HashedConfig {
+    fn embedding_bytes(&self) -> u64 {
+        self.embedding_bytes()
+    }
+
+    fn n_rows(&self) -> u64 {
+        self.n_rows.iter().sum()
+    }
+
+    fn lines(&self) -> Vec<(&'static str, String)> {
+        vec![("hash rows", rows_line(Sizes::n_rows(self), self.format.row_bytes(self.dim)))]
+    }
+
+    fn field_rows(&self, field: usize) -> (u64, String) {
+        (self.n_rows[field], grouped(self.n_rows[field]))
+    }
+
+    fn build(&self, _: &FeatureCounts) -> Box<dyn Embedding> {
+        Box::new(HashedEmbedding::new(self))
+    }
+}
+
+impl Sizes for Hash2Config {
+    fn embedding_bytes(&self) -> u64 {
+        self.embedding_bytes()
+    }
+
+    fn n_rows(&self) -> u64 {
+        self.n_rows.iter().sum()
+    }
+
+    fn lines(&self) -> Vec<(&'static str, String)> {
+        vec![(
+            "hash rows",
+            rows_line(Sizes::n_rows(self), self.format.row_bytes(self.dim)) + ", two a feature",
+        )]
+    }
+
+    fn field_rows(&self, field: usize) -> (u64, String) {
+        (self.n_rows[field], grouped(self.n_rows[field]))
+    }
+
+    fn build(&self, _: &FeatureCounts) -> Box<dyn Embedding> {
+        Box::new(Hash2Embedding::new(self))
+    }
+}
+
+impl Sizes for QrConfig {
+    fn embedding_bytes(&self) -> u64 {
+        self.embedding_bytes()
+    }
+
+    fn n_rows(&self) -> u64 {
+        (0..self.features.len()).map(|field| QrConfig::field_rows(self, field)).sum()
+    }
+
+    fn lines(&self) -> Vec<(&'static str, String)> {
+        vec![(
+            "rows",
+            rows_line(Sizes::n_rows(self), self.format.row_bytes(self.dim))
+                + ", of remainders + quotients",
+        )]
+    }
+
+    fn field_rows(&self, field: usize) -> (u64, String) {
+        let n_rows = QrConfig::field_rows(self, field);
+        let modulus = self.moduli[field];
+        (n_rows, format!("{} + {}", grouped(modulus), grouped(n_rows - modulus)))
+    }
+
+    fn build(&self, _: &FeatureCounts) -> Box<dyn Embedding> {
+        Box::new(QrEmbedding::new(self))
+    }
+}
+
+impl Sizes for MdeConfig {
+    fn embedding_bytes(&self) -> u64 {
+        self.embedding_bytes()
+    }
+
+    /// In full rows: the optimizer's state is as much smaller as the rows are, and so about right.
+    fn n_rows(&self) -> u64 {
+        self.embedding_bytes() / self.format.row_bytes(self.dim)
+    }
+
+    fn lines(&self) -> Vec<(&'static str, String)> {
+        let (rows, projections) =
+            (0..self.features.len()).fold((0, 0), |(rows, projections), field| {
+                (rows + self.rows_bytes(field), projections + self.projection_bytes(field))
+            });
+        vec![
+            (
+                "rows",
+                format!(
+                    "one a feature, of {} to {} values, {}",
+                    self.dims.iter().min().unwrap_or(&0),
+                    self.dim,
+                    bytes(rows)
+                ),
+            ),
+            ("projections", bytes(projections)),
+        ]
+    }
+
+    fn field_rows(&self, field: usize) -> (u64, String) {
+        (self.features[field], format!("{} of {}", grouped(self.features[field]), self.dims[field]))
+    }
+
+    fn field_bytes(&self, field: usize, _: u64) -> u64 {
+        self.rows_bytes(field) + self.projection_bytes(field)
+    }
+
+    fn build(&self, _: &FeatureCounts) -> Box<dyn Embedding> {
+        Box::new(MdeEmbedding::new(self))
+    }
+}
+
+impl Sizes for AdaConfig {
+    fn embedding_bytes(&self) -> u64 {
+        self.embedding_bytes()
+    }
+
+    fn beside_bytes(&self) -> u64 {
+        4 * self.n_rows as u64
+    }
+
+    fn n_rows(&self) -> u64 {
+        self.n_rows as u64
+    }
+
+    fn lines(&self) -> Vec<(&'static str, String)> {
+        vec![
+            (
+                "rows",
+                rows_line(self.n_rows as u64, self.format.row_bytes(self.dim))
+                    + ", for features of any field",
+            ),
+            (
+                "statistics",
+                bytes(
+                    self.embedding_bytes() - self.n_rows as u64 * self.format.row_bytes(self.dim),
+                ),
+            ),
+        ]
+    }
+
+    fn field_rows(&self, _: usize) -> (u64, String) {
+        (0, "in common".to_owned())
+    }
+
+    fn build(&self, _: &FeatureCounts) -> Box<dyn Embedding> {
+        Box::new(AdaEmbedding::new(self.clone()))
+    }
+}
+
+impl Sizes for OfflineConfig {
+    fn embedding_bytes(&self) -> u64 {
+        self.embedding_bytes()
+    }
+
+    fn beside_bytes(&self) -> u64 {
+        self.index_bytes()
+    }
+
+    fn n_rows(&self) -> u64 {
+        self.n_rows()
+    }
+
+    fn lines(&self) -> Vec<(&'static str, String)> {
+        let row_bytes = self.format.row_bytes(self.dim);
+        tier_lines(self.n_hot as u64, self.n_rows(), self.n_own_rows(), row_bytes).into()
+    }
+
+    fn field_rows(&self, field: usize) -> (u64, String) {
+        shared_or_own(&self.fields[field])
+    }
+
+    fn wants_counts(&self) -> bool {
+        true
+    }
+
+    fn build(&self, counts: &FeatureCounts) -> Box<dyn Embedding> {
+        Box::new(OfflineEmbedding::new(self, &self.hot_features(counts)))
+    }
+}
+
+impl Sizes for UnifiedConfig {
+    fn embedding_bytes(&self) -> u64 {
+        self.embedding_bytes()
+    }
+
+    fn n_rows(&self) -> u64 {
+        self.n_rows + self.own_rows.map_or(0, |own| own.n_slots())
+    }
+
+    fn optimizer_bytes(&self, optimizer: RowOptimizer, dim: usize) -> u64 {
+        let own = self.own_rows.map_or(0, |own| own.n_slots() * optimizer.state_bytes(own.width));
+        self.n_rows * optimizer.state_bytes(dim) + own
+    }
+
+    fn lines(&self) -> Vec<(&'static str, String)> {
+        let UnifiedSettings { n_hashes, signs, field_rows } = self.settings;
+        let signs = match signs {
+            Signs::None => "",
+            Signs::Row => ", with a sign each",
+            Signs::Coordinate => ", with a sign for each value",
+        };
+        let hashed =
+            if n_hashes == 1 { "one".to_owned() } else { format!("the sum of {n_hashes}") };
+        let fields = if field_rows { ", plus the row of its field" } else { "" };
+        let mut lines = vec![
+            (
+                "rows",
+                rows_line(self.n_rows, self.format.row_bytes(self.dim)) + ", shared by all fields",
+            ),
+            ("a feature is", format!("{hashed} of them{signs}{fields}")),
+        ];
+        if let Some(own) = self.own_rows {
+            let (n, bytes) = (grouped(own.n_slots()), bytes(own.bytes(self.format)));
+            lines.push((
+                "own rows",
+                format!("{n} of {} values, claimed at first sight, {bytes}", own.width),
+            ));
+        }
+        lines
+    }
+
+    fn field_rows(&self, _: usize) -> (u64, String) {
+        (0, "in common".to_owned())
+    }
+
+    fn build(&self, _: &FeatureCounts) -> Box<dyn Embedding> {
+        Box::new(UnifiedEmbedding::new(self))
+    }
+}
+
+impl Sizes for CafePlusConfig {
+    fn embedding_bytes(&self) -> u64 {
+        self.embedding_bytes()
+    }
+
+    fn beside_bytes(&self) -> u64 {
+        MAP_ENTRY_BYTES * self.n_own_rows() + 4 * self.n_hot as u64
+    }
+
+    fn n_rows(&self) -> u64 {
+        self.n_rows()
+    }
+
+    fn lines(&self) -> Vec<(&'static str, String)> {
+        let (main, filter) =
+            (grouped(self.n_main_buckets as u64), grouped(self.n_filter_buckets as u64));
+        let slots = self.settings.slots;
+        let sketch = format!(
+            "{main} buckets, a filter of {filter}, {slots} slots each, {}",
+            bytes(self.sketch_bytes())
+        );
+        let row_bytes = self.settings.format.row_bytes(self.dim);
+        let mut lines = vec![("sketch", sketch)];
+        lines.extend(tier_lines(self.n_hot as u64, self.n_rows(), self.n_own_rows(), row_bytes));
+        lines.push((
+            "hot from",
+            format!(
+                "a score that adapts; weights grow by {} a field and batch",
+                self.settings.growth
+            ),
+        ));
+        lines
+    }
+
+    fn field_rows(&self, field: usize) -> (u64, String) {
+        shared_or_own(&self.fields[field])
+    }
+
+    fn build(&self, _: &FeatureCounts) -> Box<dyn Embedding> {
+        Box::new(CafePlusEmbedding::new(self.clone()))
+    }
+}
+
+impl Sizes for CafeConfig {
+    fn embedding_bytes(&self) -> u64 {
+        self.embedding_bytes()
+    }
+
+    fn beside_bytes(&self) -> u64 {
+        MAP_ENTRY_BYTES * self.n_own_rows() + 4 * self.n_hot as u64
+    }
+
+    fn n_rows(&self) -> u64 {
+        self.n_rows()
+    }
+
+    fn lines(&self) -> Vec<(&'static str, String)> {
+        let row_bytes = self.format.row_bytes(self.dim);
+        let n_buckets = grouped(self.n_buckets as u64);
+        let decay = self.decay.map_or_else(
+            || "they never decay".to_owned(),
+            |decay| format!("all scores x {} every {:.3e} of mass", decay.factor, decay.every),
+        );
+        let from = match self.rule {
+            HotRule::Threshold => format!("score {}", self.threshold),
+            HotRule::Quota { .. } => {
+                format!("a score that uses all hot rows, at least {}", self.threshold)
+            }
+        };
+        let sketch =
+            format!("{n_buckets} buckets of {} slots, {}", self.slots, bytes(self.sketch_bytes()));
+        let mut lines = vec![("sketch", sketch)];
+        lines.extend(tier_lines(self.n_hot as u64, self.n_rows(), self.n_own_rows(), row_bytes));
+        if self.n_unified > 0 {
+            lines.push((
+                "of these",
+                rows_line(self.n_unified, row_bytes) + ", shared by all fields",
+            ));
+        }
+        lines.push(("hot from", format!("{from}; {decay}")));
+        lines
+    }
+
+    fn field_rows(&self, field: usize) -> (u64, String) {
+        shared_or_own(&self.fields[field])
+    }
+
+    fn build(&self, _: &FeatureCounts) -> Box<dyn Embedding> {
+        Box::new(CafeEmbedding::new(self.clone()))
+    }
+}
+
+/// Hot rows, hash rows, rows of small fields.
+fn tier_lines(n_hot: u64, n_rows: u64, n_own: u64, row_bytes: u64) -> [(&'static str, String); 3] {
+    [
+        ("hot rows", rows_line(n_hot, row_bytes)),
+        ("hash rows", rows_line(n_rows - n_hot - n_own, row_bytes)),
+        ("small rows", rows_line(n_own, row_bytes)),
+    ]
+}
+
+fn shared_or_own(field: &FieldRows) -> (u64, String) {
+    let text = match field.kind {
+        FieldKind::Own => format!("{} own", grouped(field.n_features)),
+        FieldKind::Shared { first, second: 0 } => grouped(first),
+        FieldKind::Shared { first, second } => format!("{} + {}", grouped(first), grouped(second)),
+        FieldKind::Unified => "in common".to_owned(),
+    };
+    (field.n_rows(), text)
+}

@@ -1,0 +1,34 @@
+//! A configuration on the command line.
+
+use std::path::PathBuf;
+
+use crate::config::{Config, ConfigError};
+
+/// A configuration and its overrides.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Experiment {
+    /// The experiment, a TOML file; see configs/
+    #[arg(long, value_name = "FILE")]
+    config: PathBuf,
+    /// Overrides a key, such as `--set embedding.method=hash`; may be repeated
+    #[arg(long = "set", value_name = "KEY.PATH=VALUE")]
+    overrides: Vec<String>,
+}
+
+impl Experiment {
+    /// The checked configuration.
+    ///
+    /// # Errors
+    /// As [`Config::load`].
+    pub fn load(&self) -> Result<Config, ConfigError> {
+        Config::load(&self.config, &self.overrides)
+    }
+
+    /// The configuration with only its data checked.
+    ///
+    /// # Errors
+    /// As [`Config::load_data`].
+    pub fn load_data(&self) -> Result<Config, ConfigError> {
+        Config::load_data(&self.config, &self.overrides)
+    }
+}
