@@ -5,7 +5,8 @@
 use std::hint::black_box;
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
-use trainer::metrics::online::{Online, Standing};
+use trainer::metrics::line::Counters;
+use trainer::metrics::online::Online;
 use trainer::metrics::{Predictions, Scores};
 
 const N_SCORES: u64 = 6_500_000;
@@ -46,12 +47,12 @@ fn online(c: &mut Criterion) {
     group.throughput(Throughput::Elements(logits.len() as u64)).sample_size(20);
     // As in training: the buffers are there, and the loss comes from the step.
     let run = |online: &mut Online, days: &[u32]| {
-        let mut standing = Standing::default();
+        let mut counters = Counters::default();
         for (logits, labels) in logits.chunks(BATCH).zip(labels.chunks(BATCH)) {
-            standing.rows += BATCH as u64;
-            black_box(online.add(Predictions::with_loss_sum(logits, labels, 64.0), days, standing));
+            counters.rows += BATCH as u64;
+            black_box(online.add(Predictions::with_loss_sum(logits, labels, 64.0), days, counters));
         }
-        black_box((online.end_window(standing), online.end_day()))
+        black_box((online.end_window(counters), online.end_day()))
     };
     let mut collector = Online::default();
     group.bench_function("window", |b| b.iter(|| run(&mut collector, &[])));

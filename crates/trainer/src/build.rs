@@ -18,7 +18,7 @@ use crate::config::budget::{
 };
 use crate::config::dialect::schema;
 use crate::config::models::{model_config, n_frequency_inputs};
-use crate::config::{Config, Method, Optimizer, Sizing, cafe};
+use crate::config::{Config, Method, Named, Optimizer, Sizing, cafe};
 use crate::data::DataSet;
 
 pub use sizes::{FrequencySizes, FullSizes, Sizes};

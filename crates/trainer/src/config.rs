@@ -9,8 +9,10 @@ mod data;
 pub mod dialect;
 mod embedding;
 mod file;
+pub mod methods;
 mod model;
 pub mod models;
+pub mod named;
 mod problem;
 pub mod settings;
 mod source;
@@ -25,11 +27,14 @@ pub use checkpoint::{CheckpointConfig, Every};
 pub use data::{BadRowPolicy, DataConfig, Paths, SplitKind, SyntheticConfig};
 pub use embedding::{
     AccumulatorPrecision, CafePlusTable, CafeTable, CodedTable, Cold, EmbeddingConfig, HotRows,
-    HotRule, Importance, Method, OfflineTable, RowPrecision, Signs, Sizing, Sketches, SlotLayout,
+    HotRule, Importance, OfflineTable, RowPrecision, Signs, Sizing, Sketches, SlotLayout,
     UnifiedTable, Victim,
 };
 pub use file::ConfigError;
-pub use model::{ModelConfig, ModelKind};
+pub use methods::Method;
+pub use model::ModelConfig;
+pub use models::ModelKind;
+pub use named::Named;
 pub use train::{EmbeddingOptimizer, Optimizer, Schedule, TrainConfig};
 pub use units::ByteSize;
 

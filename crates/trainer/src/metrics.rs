@@ -1,5 +1,6 @@
 //! Quality of predicted logits: exact AUC, log-loss, normalised entropy, calibration.
 
+pub mod line;
 pub mod online;
 
 use std::borrow::Cow;

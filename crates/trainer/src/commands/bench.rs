@@ -10,7 +10,7 @@ use serde::Serialize;
 use crate::build;
 use crate::build::memory::check_memory;
 use crate::commands::experiment::Experiment;
-use crate::config::{Config, SplitKind, models};
+use crate::config::{Config, Named, SplitKind, models};
 use crate::data::{self, DataError, DataSet, EVAL_BATCH};
 use crate::memory::peak_rss_bytes;
 use crate::results::phases::PhaseSeconds;

@@ -66,12 +66,12 @@ pub fn eval(args: &EvalArgs) -> Result<String> {
     if evaluation.quality.rows == 0 {
         return Err(DataError::NoRows { key: "--data" }.into());
     }
-    let train_rows = state.standing.rows / u64::from(state.epochs_done.max(1));
+    let train_rows = state.counters.rows / u64::from(state.epochs_done.max(1));
     let warnings = warnings::not_learned(&evaluation.quality, &config, train_rows);
     for warning in &warnings {
         tracing::warn!("{}: {}", warning.code, warning.message);
     }
-    let findings = Findings::new(config.name, state.standing.step, evaluation, warnings);
+    let findings = Findings::new(config.name, state.counters.step, evaluation, warnings);
     Ok(if args.json { serde_json::to_string(&findings)? + "\n" } else { findings.text() })
 }
 

@@ -7,7 +7,7 @@ use cafe_core::{FeatureId, HotFeature, Memory, TierSummary};
 use serde::Serialize;
 
 use crate::commands::model_args::ModelArgs;
-use crate::config::dialect;
+use crate::config::{Named, dialect};
 use crate::data::names;
 use crate::text::{bytes, grouped, table};
 use crate::train::trained::Trained;
@@ -96,7 +96,7 @@ impl Findings {
         let Memory {
             rows_bytes, sketch_bytes, index_bytes, free_list_bytes, optimizer_bytes, ..
         } = memory;
-        let (standing, n_parameters) = (state.standing, learner.model.n_parameters() as u64);
+        let (counters, n_parameters) = (state.counters, learner.model.n_parameters() as u64);
         let tiers = learner.embedding.tiers().map(|summary| {
             let fields = by_field(&summary, fields, &learner.embedding.hot_features(), top);
             let TierSummary {
@@ -111,8 +111,8 @@ impl Findings {
             Tiers {
                 hot_rows,
                 max_hot_rows,
-                promoted: standing.promoted,
-                demoted: standing.demoted,
+                promoted: counters.promoted,
+                demoted: counters.demoted,
                 slots,
                 slots_in_use,
                 score_mass: mass,
@@ -130,8 +130,8 @@ impl Findings {
             name: config.name.clone(),
             method: config.embedding.method.name(),
             model: config.model.kind.name(),
-            step: standing.step,
-            rows_trained: standing.rows,
+            step: counters.step,
+            rows_trained: counters.rows,
             epochs_done: state.epochs_done,
             dense_parameters: n_parameters,
             dense_bytes: 4 * n_parameters,

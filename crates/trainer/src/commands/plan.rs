@@ -7,7 +7,7 @@ use dlrm_model::ModelError;
 
 use crate::build::memory::{SCORE_BYTES, check_memory, peak_bytes};
 use crate::build::{self, EmbeddingPlan};
-use crate::config::{Config, cafe, models};
+use crate::config::{Config, Named, cafe, models};
 use crate::memory::MemoryError;
 use crate::results::report::TrainingReport;
 use crate::text::{bytes, grouped, table};

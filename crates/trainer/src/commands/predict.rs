@@ -69,6 +69,6 @@ pub fn predict(args: &PredictArgs) -> Result<String> {
     if args.out.as_os_str() == "-" {
         return Ok(String::new());
     }
-    let (name, step, out) = (config.name, grouped(state.standing.step), args.out.display());
+    let (name, step, out) = (config.name, grouped(state.counters.step), args.out.display());
     Ok(format!("{} rows scored by {name}, step {step}, to {out}\n", grouped(n_rows)))
 }

@@ -3,7 +3,7 @@
 use serde::de::Visitor;
 use serde::{Deserialize, Deserializer, Serialize};
 
-use super::{ByteSize, EmbeddingOptimizer};
+use super::{ByteSize, EmbeddingOptimizer, Method};
 
 /// The embedding and what it may spend.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -56,57 +56,6 @@ pub struct EmbeddingConfig {
     pub offline: OfflineTable,
 }
 
-/// How features become vectors.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Method {
-    /// One table for all fields, of whose rows each feature has one, read with signs of its own for
-    /// each value.
-    #[default]
-    Coded,
-    /// Rows for features that matter, shared rows for the rest, as published.
-    Cafe,
-    /// CAFE with an admission filter, a threshold that adapts, and forward decay.
-    CafePlus,
-    /// Shared rows, chosen by a hash.
-    Hash,
-    /// The sum of two shared rows, chosen by two hashes.
-    Hash2,
-    /// Quotient-remainder: the sum of a row for the quotient of a feature's number and one for the
-    /// remainder.
-    Qr,
-    /// Mixed dimensions: shorter rows for fields of more features.
-    Mde,
-    /// `AdaEmbed`: rows for the features of the largest gradients, nothing for the rest.
-    Ada,
-    /// An oracle: rows for the most frequent features, which a first pass counts.
-    Offline,
-    /// One table for all fields; a feature is the sum of two of its rows, with a sign each.
-    Unified,
-    /// A row for every feature.
-    Full,
-}
-
-impl Method {
-    /// The name in configurations and reports.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Coded => "coded",
-            Self::Cafe => "cafe",
-            Self::CafePlus => "cafe_plus",
-            Self::Hash => "hash",
-            Self::Hash2 => "hash2",
-            Self::Qr => "qr",
-            Self::Mde => "mde",
-            Self::Ada => "ada",
-            Self::Offline => "offline",
-            Self::Unified => "unified",
-            Self::Full => "full",
-        }
-    }
-}
-
 /// [`cafe_core::RowPrecision`] by name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -134,8 +83,8 @@ pub enum AccumulatorPrecision {
 impl EmbeddingConfig {
     /// Fills in what follows from the method, with rows that are stepped by `optimizer`.
     pub(crate) fn complete(&mut self, optimizer: EmbeddingOptimizer) {
-        let is_coded = self.method == Method::Coded;
-        let (precision, accumulator) = if is_coded {
+        let counts_all = self.method.entry().counts_all_bytes;
+        let (precision, accumulator) = if counts_all {
             (RowPrecision::I8, AccumulatorPrecision::U8)
         } else {
             (RowPrecision::F32, AccumulatorPrecision::F32)
@@ -144,7 +93,7 @@ impl EmbeddingConfig {
         if optimizer == EmbeddingOptimizer::RowWiseAdagrad {
             self.accumulator.get_or_insert(accumulator);
         }
-        self.count_optimizer.get_or_insert(is_coded);
+        self.count_optimizer.get_or_insert(counts_all);
     }
 }
 

@@ -1,17 +1,14 @@
 //! `[model]`: the dense network.
 
-use std::fmt;
+use serde::{Deserialize, Serialize};
 
-use serde::de::Error as _;
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
-
-use crate::config::models::{MODELS, ModelEntry};
+use crate::config::models::ModelKind;
 
 /// The dense network.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ModelConfig {
-    /// One of [`MODELS`]; `dlrm` by default.
+    /// See [`ModelKind`]; `dlrm` by default.
     #[serde(default)]
     pub kind: ModelKind,
     /// Length of an embedding row; in DLRM of the bottom network's output too.
@@ -37,66 +34,6 @@ pub struct ModelConfig {
     /// what a single feature says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub constant_input: Option<bool>,
-}
-
-/// Which network: one of [`MODELS`].
-#[derive(Clone, Copy)]
-pub struct ModelKind(&'static ModelEntry);
-
-const NAMES: [&str; MODELS.len()] = {
-    let mut names = [""; MODELS.len()];
-    let mut idx = 0;
-    while idx < names.len() {
-        names[idx] = MODELS[idx].name;
-        idx += 1;
-    }
-    names
-};
-
-impl ModelKind {
-    /// The name in configurations and reports.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        self.0.name
-    }
-
-    /// Whether it has the part that a key of `[model]` sizes.
-    #[must_use]
-    pub fn has(self, key: &str) -> bool {
-        self.0.keys.contains(&key)
-    }
-
-    /// What `setup.rs` says of it.
-    #[must_use]
-    pub fn entry(self) -> &'static ModelEntry {
-        self.0
-    }
-}
-
-impl Default for ModelKind {
-    fn default() -> Self {
-        Self(&MODELS[0])
-    }
-}
-
-impl fmt::Debug for ModelKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
-
-impl Serialize for ModelKind {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(self.name())
-    }
-}
-
-impl<'de> Deserialize<'de> for ModelKind {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let name = String::deserialize(deserializer)?;
-        let found = MODELS.iter().find(|entry| entry.name == name);
-        found.map(Self).ok_or_else(|| D::Error::unknown_variant(&name, &NAMES))
-    }
 }
 
 impl ModelConfig {

@@ -7,7 +7,7 @@ use anyhow::Result;
 use serde::Deserialize;
 use toml::{Table, Value};
 
-use crate::config::Config;
+use crate::config::{Config, Method, Named};
 
 /// Values by their whole keys, such as `train.lr`. A list is a value.
 pub type Settings = BTreeMap<String, Value>;
@@ -94,24 +94,21 @@ pub fn identity(settings: &Settings) -> String {
     lines(settings.iter().filter(|(key, _)| !is_incidental(key) && is_used(settings, key)))
 }
 
-/// Whether the run's method looks at `key`.
+/// Whether the run's method looks at `key`. A run of a method that this version does not know looks
+/// at every key.
 #[must_use]
 pub fn is_used(settings: &Settings, key: &str) -> bool {
+    /// Keys of `[embedding]` that say what a method may occupy.
+    const OF_BUDGET: [&str; 3] = ["compression", "budget", "count_optimizer"];
+    let text = |key: &str| settings.get(key).and_then(Value::as_str);
     let Some(rest) = key.strip_prefix("embedding.") else { return true };
-    let is = |key: &str, values: &[&str]| {
-        settings.get(key).and_then(Value::as_str).is_some_and(|it| values.contains(&it))
-    };
-    let is_method = |methods: &[&str]| is("embedding.method", methods);
+    let Some(method) = text("embedding.method").and_then(Method::from_name) else { return true };
     match rest.split_once('.') {
-        Some(("unified", _)) => {
-            is_method(&["unified"])
-                || is_method(&["cafe"]) && is("embedding.cafe.cold", &["unified"])
-        }
-        Some((section, _)) => is_method(&[section]),
-        // A full table is as large as it is.
-        None => {
-            !(matches!(rest, "compression" | "budget" | "count_optimizer") && is_method(&["full"]))
-        }
+        Some((name, _)) => method.entry().sections.iter().any(|section| {
+            section.name == name
+                && section.when.as_ref().is_none_or(|when| text(when.key) == Some(when.value))
+        }),
+        None => method.entry().has_budget || !OF_BUDGET.contains(&rest),
     }
 }
 

@@ -1,6 +1,6 @@
 //! What a person reads when a configuration is wrong, word for word.
 
-use crate::config::models;
+use crate::config::{Named, models};
 use std::path::Path;
 
 use super::{Config, EmbeddingOptimizer, RowPrecision, Signs};
@@ -78,7 +78,7 @@ fn keys_and_values_that_nobody_knows() {
         "",
         &["embedding.method=cafe-plus"],
         &[
-            "--set embedding.method=cafe-plus: embedding.method: expected one of `coded`, `cafe`, `cafe_plus`, `hash`, `hash2`, `qr`, `mde`, `ada`, `offline`, `unified`, `full`, got `cafe-plus`; did you mean `cafe_plus`?",
+            "--set embedding.method=cafe-plus: embedding.method: expected one of `full`, `coded`, `cafe`, `cafe_plus`, `offline`, `unified`, `hash`, `hash2`, `qr`, `mde`, `ada`, got `cafe-plus`; did you mean `cafe_plus`?",
         ],
     );
     golden(
@@ -479,7 +479,7 @@ fn data_without_numbers() {
           constant_input = true"
         ]
     );
-    for entry in models::MODELS {
+    for entry in &models::MODELS {
         // By default every network has the constant 1 as its number.
         for (more, n_dense) in
             [("", 1), ("constant_input = true\n", 1), ("constant_input = false\n", 0)]

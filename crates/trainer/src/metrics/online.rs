@@ -4,110 +4,8 @@
 //!
 //! Rows of a second epoch were learned from before, so its figures are too good.
 
-use serde::{Deserialize, Serialize};
-
-use crate::metrics::{Predictions, Quality, Scores};
-
-/// Where training stands; counts from the start of the run.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Standing {
-    /// Steps.
-    pub step: u64,
-    /// Rows.
-    pub rows: u64,
-    /// Features that own a hot row.
-    pub hot_rows: u64,
-    /// Promotions.
-    pub promoted: u64,
-    /// Demotions.
-    pub demoted: u64,
-}
-
-/// A line of `metrics.jsonl` on the steps since the one before it. No times: equal runs write equal
-/// files.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub struct TrainLine {
-    step: u64,
-    rows: u64,
-    train_logloss: f64,
-    train_auc: Option<f64>,
-    train_normalised_entropy: Option<f64>,
-    train_calibration: Option<f64>,
-    hot_rows: u64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    hot_share: Option<f64>,
-    promoted: u64,
-    demoted: u64,
-}
-
-/// A line on a day that has ended: its last row is the `rows`th of the run and was trained in
-/// `step`.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub struct DayLine {
-    day: u32,
-    day_rows: u64,
-    #[serde(flatten)]
-    line: TrainLine,
-}
-
-/// A line on an evaluation.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub struct TestLine {
-    step: u64,
-    rows: u64,
-    test_auc: Option<f64>,
-    test_logloss: f64,
-    test_normalised_entropy: Option<f64>,
-    test_calibration: Option<f64>,
-}
-
-impl TrainLine {
-    /// `quality` is that of the rows since the line before.
-    #[must_use]
-    pub fn new(standing: Standing, quality: &Quality) -> Self {
-        let Standing { step, rows, hot_rows, promoted, demoted } = standing;
-        Self {
-            step,
-            rows,
-            train_logloss: quality.logloss,
-            train_auc: quality.auc,
-            train_normalised_entropy: quality.normalised_entropy,
-            train_calibration: quality.calibration,
-            hot_rows,
-            hot_share: None,
-            promoted,
-            demoted,
-        }
-    }
-
-    /// The same with the share of the lookups of the last batch that hot rows served before its
-    /// step, if that was measured.
-    #[must_use]
-    pub fn with_hot_share(self, hot_share: Option<f64>) -> Self {
-        Self { hot_share, ..self }
-    }
-
-    /// The AUC, where there were clicks and others.
-    #[must_use]
-    pub fn auc(&self) -> Option<f64> {
-        self.train_auc
-    }
-}
-
-impl TestLine {
-    /// `quality` is that of the test rows after `step` steps on `rows` rows.
-    #[must_use]
-    pub fn new(step: u64, rows: u64, quality: &Quality) -> Self {
-        Self {
-            step,
-            rows,
-            test_auc: quality.auc,
-            test_logloss: quality.logloss,
-            test_normalised_entropy: quality.normalised_entropy,
-            test_calibration: quality.calibration,
-        }
-    }
-}
+use crate::metrics::line::{Counters, DayLine, TrainLine};
+use crate::metrics::{Predictions, Scores};
 
 /// Collects the predictions of training steps. It takes 4 bytes for each row of a window, and as
 /// much for each of a day.
@@ -118,14 +16,14 @@ pub struct Online {
     /// Of the day that goes on.
     pub day_scores: Scores,
     /// That day, and how training stood after its last row so far.
-    pub day: Option<(u32, Standing)>,
+    pub day: Option<(u32, Counters)>,
 }
 
 impl Online {
     /// Adds a batch and returns the days that ended with or before it, as far as the days of its
     /// rows tell.
     ///
-    /// `days` has the day of each row, or nothing. `standing` is that after the step.
+    /// `days` has the day of each row, or nothing. `counters` is that after the step.
     ///
     /// # Panics
     /// If there are days for some of the rows only.
@@ -133,7 +31,7 @@ impl Online {
         &mut self,
         batch: Predictions<'_>,
         days: &[u32],
-        standing: Standing,
+        counters: Counters,
     ) -> Vec<DayLine> {
         assert!(
             days.is_empty() || days.len() == batch.len(),
@@ -143,7 +41,7 @@ impl Online {
         );
         self.window.add(batch);
         let (mut ended, mut start) = (Vec::new(), 0);
-        let rows_before = standing.rows - batch.len() as u64;
+        let rows_before = counters.rows - batch.len() as u64;
         for same in days.chunk_by(|a, b| a == b) {
             let (day, end) = (same[0], start + same.len());
             if self.day.is_some_and(|(current, _)| current != day) {
@@ -154,22 +52,22 @@ impl Online {
             } else {
                 batch.part(start..end)
             });
-            self.day = Some((day, Standing { rows: rows_before + end as u64, ..standing }));
+            self.day = Some((day, Counters { rows: rows_before + end as u64, ..counters }));
             start = end;
         }
         ended
     }
 
     /// Closes the window: the line on it, or `None` if it is empty.
-    pub fn end_window(&mut self, standing: Standing) -> Option<TrainLine> {
-        (!self.window.is_empty()).then(|| TrainLine::new(standing, &self.window.take_quality()))
+    pub fn end_window(&mut self, counters: Counters) -> Option<TrainLine> {
+        (!self.window.is_empty()).then(|| TrainLine::new(counters, &self.window.take_quality()))
     }
 
     /// Closes the day: the line on it, or `None` if rows have no days.
     pub fn end_day(&mut self) -> Option<DayLine> {
-        let (day, standing) = self.day.take()?;
+        let (day, counters) = self.day.take()?;
         let quality = self.day_scores.take_quality();
-        Some(DayLine { day, day_rows: quality.rows, line: TrainLine::new(standing, &quality) })
+        Some(DayLine { day, day_rows: quality.rows, line: TrainLine::new(counters, &quality) })
     }
 }
 
@@ -184,26 +82,26 @@ mod tests {
     type Row = (u32, f32, f32);
 
     /// Steps through `rows` in batches of `size`; returns the collector, the days that ended on the
-    /// way and the standing at the end.
-    fn train(rows: &[Row], size: usize, has_days: bool) -> (Online, Vec<DayLine>, Standing) {
-        let (mut online, mut ended, mut standing) =
-            (Online::default(), Vec::new(), Standing::default());
+    /// way and the counters at the end.
+    fn train(rows: &[Row], size: usize, has_days: bool) -> (Online, Vec<DayLine>, Counters) {
+        let (mut online, mut ended, mut counters) =
+            (Online::default(), Vec::new(), Counters::default());
         for batch in rows.chunks(size) {
             let (logits, labels): (Vec<_>, Vec<_>) =
                 batch.iter().map(|&(_, logit, label)| (logit, label)).unzip();
             let days: Vec<_> = batch.iter().filter(|_| has_days).map(|row| row.0).collect();
             let loss_sum =
                 logits.iter().zip(&labels).map(|(&logit, &label)| logit_loss(logit, label)).sum();
-            standing.step += 1;
-            standing.rows += batch.len() as u64;
-            standing.hot_rows = 10 * standing.step;
+            counters.step += 1;
+            counters.rows += batch.len() as u64;
+            counters.hot_rows = 10 * counters.step;
             ended.extend(online.add(
                 Predictions::with_loss_sum(&logits, &labels, loss_sum),
                 &days,
-                standing,
+                counters,
             ));
         }
-        (online, ended, standing)
+        (online, ended, counters)
     }
 
     /// The share of pairs in the right order, one by one.
@@ -259,7 +157,7 @@ mod tests {
     proptest! {
         #[test]
         fn windows_and_days_equal_brute_force(rows in rows(), size in 1_usize..20) {
-            let (mut online, mut days, standing) = train(&rows, size, true);
+            let (mut online, mut days, counters) = train(&rows, size, true);
             days.extend(online.end_day());
             let expected: Vec<_> = rows.chunk_by(|a, b| a.0 == b.0).collect();
             prop_assert_eq!(days.len(), expected.len());
@@ -272,10 +170,10 @@ mod tests {
                 let step = n_rows.div_ceil(size as u64);
                 prop_assert_eq!((line.line.step, line.line.hot_rows), (step, 10 * step));
             }
-            let window = online.end_window(standing).expect("rows");
+            let window = online.end_window(counters).expect("rows");
             check(&window, &rows);
-            prop_assert_eq!((window.step, window.rows), (standing.step, rows.len() as u64));
-            prop_assert_eq!((online.end_window(standing), online.end_day()), (None, None));
+            prop_assert_eq!((window.step, window.rows), (counters.step, rows.len() as u64));
+            prop_assert_eq!((online.end_window(counters), online.end_day()), (None, None));
         }
 
         #[test]
@@ -288,16 +186,16 @@ mod tests {
     #[test]
     fn a_window_starts_where_the_last_one_ended() {
         let rows = [(0, -1.0, 0.0), (0, 1.0, 1.0), (0, 2.0, 0.0), (0, 1.5, 1.0)];
-        let (mut online, _, standing) = train(&rows[..2], 2, true);
-        assert_eq!(online.end_window(standing).expect("rows").train_auc, Some(1.0));
+        let (mut online, _, counters) = train(&rows[..2], 2, true);
+        assert_eq!(online.end_window(counters).expect("rows").train_auc, Some(1.0));
         let labels = [rows[2].2, rows[3].2];
-        let standing = Standing { step: 2, rows: 4, ..standing };
+        let counters = Counters { step: 2, rows: 4, ..counters };
         online.add(
             Predictions::with_loss_sum(&[rows[2].1, rows[3].1], &labels, 1.0),
             &[0, 0],
-            standing,
+            counters,
         );
-        let second = online.end_window(standing).expect("rows");
+        let second = online.end_window(counters).expect("rows");
         assert_eq!((second.train_auc, second.train_logloss), (Some(0.0), 0.5));
         // The day went on over both: of four pairs the last click lost one.
         assert_eq!(online.end_day().expect("a day").line.train_auc, Some(0.5));

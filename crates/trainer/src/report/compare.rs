@@ -20,7 +20,7 @@ use crate::results::runs::{self, RunRecord};
 use crate::results::sweep_record::{Fate, SweepRecord};
 
 pub use answer::answer;
-pub(crate) use group::rank;
+pub(crate) use group::{has_budget, rank};
 pub(crate) use label::short;
 pub use label::{ratio_text, share_of_bytes};
 pub use text::text;
@@ -170,7 +170,7 @@ impl Group<'_> {
     pub fn main_variants(&self) -> impl Iterator<Item = &Variant<'_>> {
         self.variants.iter().filter(|variant| {
             let n_ratios = variant.cells.iter().filter(|cell| !cell.runs.is_empty()).count();
-            (variant.deviations.is_empty() || variant.method == "full") && n_ratios > 0
+            (variant.deviations.is_empty() || !has_budget(&variant.method)) && n_ratios > 0
                 || n_ratios > 1
         })
     }

@@ -8,6 +8,7 @@ use anyhow::{Context, Result};
 use serde::Deserialize;
 
 use crate::config::settings::{self, Settings};
+use crate::metrics::line::{MetricsLine, TestLine, TrainLine};
 use crate::results::report::Report;
 
 /// How deep runs are looked for.
@@ -23,40 +24,9 @@ pub struct RunRecord {
     /// What came out; `None` while it goes on or where it was stopped.
     pub report: Option<Report>,
     /// Windows of training steps.
-    pub windows: Vec<WindowLine>,
+    pub windows: Vec<TrainLine>,
     /// Evaluations.
-    pub evaluations: Vec<EvaluationLine>,
-}
-
-/// A line of `metrics.jsonl` on a window of steps.
-#[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
-pub struct WindowLine {
-    /// Training rows so far.
-    pub rows: u64,
-    /// Mean log-loss of the window's rows, each before the model learned from it.
-    pub train_logloss: f64,
-    /// Their AUC.
-    pub train_auc: Option<f64>,
-    /// Features that own a hot row.
-    pub hot_rows: u64,
-    /// Promotions so far.
-    pub promoted: u64,
-    /// Demotions so far.
-    pub demoted: u64,
-    /// Share of a batch's lookups that hot rows served, where there are tiers.
-    #[serde(default)]
-    pub hot_share: Option<f64>,
-}
-
-/// A line of `metrics.jsonl` on an evaluation.
-#[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
-pub struct EvaluationLine {
-    /// Training rows so far.
-    pub rows: u64,
-    /// AUC on the test rows.
-    pub test_auc: Option<f64>,
-    /// Log-loss on the test rows.
-    pub test_logloss: f64,
+    pub evaluations: Vec<TestLine>,
 }
 
 impl RunRecord {
@@ -158,17 +128,18 @@ pub fn visit(
 }
 
 /// What the lines say that can be read whole: the last one may be in the making.
-fn read_metrics(path: &Path) -> Result<(Vec<WindowLine>, Vec<EvaluationLine>)> {
+fn read_metrics(path: &Path) -> Result<(Vec<TrainLine>, Vec<TestLine>)> {
     let (mut windows, mut evaluations) = (Vec::new(), Vec::new());
     let text = text(path)?.unwrap_or_default();
     let whole = text.rfind('\n').map_or("", |end| &text[..end]);
     for (number, line) in whole.lines().enumerate() {
         let value: serde_json::Value = serde_json::from_str(line)
             .with_context(|| format!("{}:{}: damaged", path.display(), number + 1))?;
-        if value.get("test_logloss").is_some() {
-            evaluations.extend(EvaluationLine::deserialize(&value).ok());
-        } else if value.get("day").is_none() {
-            windows.extend(WindowLine::deserialize(&value).ok());
+        // A line of another version may have other keys; what can't be read is left out.
+        match MetricsLine::deserialize(&value) {
+            Ok(MetricsLine::Test(line)) => evaluations.push(line),
+            Ok(MetricsLine::Train(line)) => windows.push(line),
+            Ok(MetricsLine::Day(_)) | Err(_) => {}
         }
     }
     Ok((windows, evaluations))

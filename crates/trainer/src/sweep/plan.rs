@@ -12,7 +12,7 @@ use cafe_core::BudgetError;
 use super::spec::{Point, Spec};
 use crate::build::memory::check_memory;
 use crate::config::settings::{self, identity};
-use crate::config::{Config, ConfigError, cafe, models};
+use crate::config::{Config, ConfigError, Named, cafe, models};
 use crate::data::{DataSet, reads_pipe};
 use crate::results::report::Report;
 use crate::results::runs::read_settings;

@@ -1,4 +1,4 @@
-//! What a person sees while training goes on: a bar on a terminal, lines elsewhere.
+//! Progress display of training: a bar on a terminal, log lines otherwise.
 
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};

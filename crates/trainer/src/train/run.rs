@@ -13,11 +13,12 @@ use criteo_io::{BadRowCounts, FileStamp, Position};
 use crate::build::memory::check_memory;
 use crate::build::{self, EmbeddingPlan};
 use crate::checkpoint::{Checkpoint, Disk, Store};
-use crate::config::{Config, Paths, budget, cafe, dialect, models};
+use crate::config::{Config, Named, Paths, budget, cafe, dialect, models};
 use crate::data::{self, DataSet, names};
 use crate::exit::ExitCode;
 use crate::memory::peak_rss_bytes;
-use crate::metrics::online::{Online, Standing};
+use crate::metrics::line::Counters;
+use crate::metrics::online::Online;
 use crate::results::report::{BadRowsOfPasses, Report, TierReport, TrainingReport};
 use crate::results::warnings;
 use crate::run_dir::saver::Saver;
@@ -215,7 +216,7 @@ struct Run<'a> {
 /// What adds up over a run.
 #[derive(Default)]
 struct Totals {
-    standing: Standing,
+    counters: Counters,
     epoch: Window,
     training: Duration,
     /// Since when it goes on, where it does: a checkpoint is written in the middle of it.
@@ -292,7 +293,7 @@ impl<'a> Run<'a> {
         };
         tracing::info!("writing to {}", dir.path().display());
         let store = Store::open(Disk, &run_dir::checkpoints(dir.path()))?;
-        let step = state.as_ref().map(|state| state.standing.step);
+        let step = state.as_ref().map(|state| state.counters.step);
         let mut run = Run {
             config,
             data,
@@ -322,9 +323,9 @@ impl<'a> Run<'a> {
 
     /// Continues the counts of `state`.
     fn take_up(&mut self, state: &RunState) {
-        let Standing { step, rows, .. } = state.standing;
+        let Counters { step, rows, .. } = state.counters;
         tracing::info!("resuming after step {step}, row {rows}");
-        self.totals.standing = state.standing;
+        self.totals.counters = state.counters;
         self.totals.epoch = Window { loss_sum: state.epoch_loss.0, rows: state.epoch_loss.1 };
         (self.epochs_done, self.checkpointed_epochs) = (state.epochs_done, state.epochs_done);
         self.position = state.position();
@@ -338,7 +339,7 @@ impl<'a> Run<'a> {
         let Self { config, learner, totals, .. } = self;
         let seconds = self.seconds();
         let (memory, quality) = (learner.embedding.memory(), evaluation.quality);
-        let Standing { rows, hot_rows, promoted, demoted, .. } = totals.standing;
+        let Counters { rows, hot_rows, promoted, demoted, .. } = totals.counters;
         let warnings =
             warnings::not_learned(&quality, config, rows / u64::from(self.epochs_done.max(1)));
         for warning in &warnings {

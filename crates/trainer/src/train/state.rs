@@ -12,7 +12,8 @@ use dlrm_model::NamedTensor;
 use serde::{Deserialize, Serialize};
 
 use crate::checkpoint::{Dtype, Tensor};
-use crate::metrics::online::{Online, Standing};
+use crate::metrics::line::Counters;
+use crate::metrics::online::Online;
 use crate::metrics::{Scores, ScoresState};
 use crate::results::phases::PhaseSeconds;
 use crate::results::report::BadRowsOfPasses;
@@ -37,12 +38,13 @@ pub struct RunState {
     /// Sum of the losses of the epoch, and their number.
     pub epoch_loss: (f64, u64),
     /// Steps, rows, and what the embedding did.
-    pub standing: Standing,
+    #[serde(rename = "standing")]
+    pub counters: Counters,
     /// Sums of losses and probabilities since the last line of metrics.
     pub window_sums: [f64; 2],
     /// The day that goes on, where rows have days, and how training stood after its last row so
     /// far.
-    pub day: Option<(u32, Standing)>,
+    pub day: Option<(u32, Counters)>,
     /// Its sums.
     pub day_sums: [f64; 2],
     /// The last evaluation, and the step after which it was.

@@ -1,6 +1,9 @@
 //! Every method, model, optimizer and precision trains through the program, within its budget, or
 //! says why not.
 
+use std::collections::BTreeSet;
+use std::path::Path;
+
 use serde_json::Value;
 
 use crate::support::{Bench, failure, lasting, models};
@@ -19,6 +22,19 @@ pub(crate) const METHODS: [(&str, f64); 11] = [
     ("cafe_plus", 2000.0),
     ("coded", 2000.0),
 ];
+
+/// The list of these tests, the table of the README and the program know the same methods.
+#[test]
+fn every_method_is_tested_and_documented() {
+    let known: BTreeSet<_> = trainer::config::methods::METHODS.iter().map(|it| it.name).collect();
+    let tested: BTreeSet<_> = METHODS.iter().map(|(name, _)| *name).collect();
+    assert_eq!(tested, known);
+    let readme = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../README.md");
+    let readme = std::fs::read_to_string(readme).expect("README.md");
+    for name in known {
+        assert!(readme.contains(&format!("| `{name}` |")), "README.md has no line on `{name}`");
+    }
+}
 
 fn train(bench: &Bench, run: &str, overrides: &[String]) -> Value {
     let overrides: Vec<&str> = overrides.iter().map(String::as_str).collect();

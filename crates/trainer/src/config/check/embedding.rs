@@ -6,7 +6,7 @@ use criteo_io::Schema;
 use super::Problems;
 use crate::config::{
     CafePlusTable, CafeTable, CodedTable, Cold, Config, EmbeddingConfig, EmbeddingOptimizer,
-    Method, OfflineTable, RowPrecision, Sizing, UnifiedTable, cafe, dialect,
+    Method, Named, OfflineTable, RowPrecision, Sizing, UnifiedTable, cafe, dialect,
 };
 
 /// Of a field: its tokens have 32 bits.

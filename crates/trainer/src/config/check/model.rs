@@ -4,7 +4,7 @@ use dlrm_model::{DeviceSpec, EngineKind, Precision};
 
 use super::{Problems, one_of};
 use crate::config::models::MODELS;
-use crate::config::{Config, ModelConfig, dialect};
+use crate::config::{Config, ModelConfig, Named, dialect};
 
 /// What `engine` may be.
 const ENGINES: [&str; 2] = ["native", "candle"];

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::{Cell, Group, Spread, Variant, share_of_bytes};
+use super::{Cell, Group, Spread, Variant, has_budget, share_of_bytes};
+use crate::config::{Method, Named};
 
 /// Who keeps this share of the full table's AUC has lost little.
 const LITTLE_LOST: f64 = 0.99;
@@ -31,7 +32,7 @@ const NOT_ALL: &str =
 
 /// The full table's runs.
 fn full<'a>(group: &'a Group<'a>) -> Option<&'a Cell<'a>> {
-    let full = group.variants.iter().filter(|variant| variant.method == "full");
+    let full = group.variants.iter().filter(|variant| !has_budget(&variant.method));
     full.min_by_key(|variant| variant.deviations.len()).and_then(|variant| variant.at(1.0))
 }
 
@@ -82,7 +83,7 @@ fn smallest_with_two<'a>(
 
 /// Whom the best is held against: plain hashing, or else the last.
 fn other<'a>(ranking: &Ranking<'a>) -> Ranked<'a> {
-    let hash = ranking[1..].iter().find(|it| it.variant.label == "hash");
+    let hash = ranking[1..].iter().find(|it| it.variant.label == Method::Hash.name());
     *hash.unwrap_or(&ranking[ranking.len() - 1])
 }
 

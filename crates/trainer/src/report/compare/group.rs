@@ -6,33 +6,19 @@ use cafe_core::full_bytes;
 use serde::Deserialize;
 
 use super::{Cell, Group, Variant, label};
+use crate::config::methods::METHODS;
 use crate::config::settings::{Settings, lines, shown};
-use crate::config::{Config, dialect};
+use crate::config::{Config, Method, Named, dialect};
 use crate::results::runs::RunRecord;
 use crate::text::grouped;
 
-/// Methods in the order in which they are shown: what compares first.
-const ORDER: [&str; 11] = [
-    "full",
-    "coded",
-    "cafe",
-    "cafe_plus",
-    "offline",
-    "unified",
-    "hash",
-    "hash2",
-    "qr",
-    "mde",
-    "ada",
-];
-
-/// Where a method stands in lists and which colour it has.
+/// The place of a method in lists and its colour; those that this version does not know come last.
 #[must_use]
 pub(crate) fn rank(method: &str) -> usize {
-    ORDER.iter().position(|&known| known == method).unwrap_or(ORDER.len())
+    Method::from_name(method).map_or(METHODS.len(), Method::rank)
 }
 
-/// Collects.
+/// Accumulates runs into groups and variants.
 #[derive(Default)]
 pub(super) struct Builder<'a> {
     groups: BTreeMap<String, Open<'a>>,
@@ -149,9 +135,15 @@ fn seeds(variants: &[Variant<'_>]) -> String {
     seeds.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
+/// Whether a method of that name is compared at a compression ratio.
+#[must_use]
+pub(crate) fn has_budget(method: &str) -> bool {
+    Method::from_name(method).is_none_or(|method| method.entry().has_budget)
+}
+
 /// The compression ratio that was asked for, or that a budget in bytes comes to.
 fn ratio(settings: &Settings, method: &str) -> Option<f64> {
-    if method == "full" {
+    if !has_budget(method) {
         return Some(1.0);
     }
     let asked = settings.get("embedding.compression");

@@ -9,7 +9,7 @@ mod speed;
 mod study;
 
 use super::chart::{Chart, Style};
-use crate::report::compare::{Cell, Group, Variant, rank};
+use crate::report::compare::{Cell, Group, Variant, has_budget, rank};
 use crate::results::sketch_findings::Findings;
 
 /// Pictures under one heading.
@@ -48,7 +48,7 @@ fn at<'a>(
     ratio: f64,
 ) -> impl Iterator<Item = (&'a Variant<'a>, &'a Cell<'a>)> {
     let cells = group.main_variants().filter_map(move |variant| {
-        let ratio = if variant.method == "full" { 1.0 } else { ratio };
+        let ratio = if !has_budget(&variant.method) { 1.0 } else { ratio };
         Some((variant, variant.at(ratio)?))
     });
     cells.filter(|(_, cell)| !cell.runs.is_empty())

@@ -63,7 +63,7 @@ fn top(source: &Source, comparison: &Comparison<'_>) -> String {
             let _ = write!(out, "<p class=\"answer\">{}</p>", escape(&sentences.join(" ")));
         }
     }
-    let _ = write!(out, "<p>{}</p></header>", escape(&standing(source)));
+    let _ = write!(out, "<p>{}</p></header>", escape(&status(source)));
     out
 }
 
@@ -96,7 +96,7 @@ fn failures(source: &Source) -> BTreeMap<&OsStr, (&SweepEntry, &str)> {
     failed.collect()
 }
 
-fn standing(source: &Source) -> String {
+fn status(source: &Source) -> String {
     let failures = failures(source);
     let has_failed =
         |run: &RunRecord| run.dir.file_name().is_some_and(|name| failures.contains_key(name));
@@ -179,8 +179,7 @@ fn legend(series: &[Series]) -> String {
 
 /// Every run, and what could not be one.
 fn all_runs(source: &Source, comparison: &Comparison<'_>) -> String {
-    let head =
-        ["run", "model", "method", "CR", "seed", "test AUC", "log-loss", "bytes", "standing"];
+    let head = ["run", "model", "method", "CR", "seed", "test AUC", "log-loss", "bytes", "status"];
     let mut rows = vec![head.map(str::to_owned).to_vec()];
     let mut failures = failures(source);
     for group in &comparison.groups {
@@ -212,16 +211,16 @@ fn run_row(run: &RunRecord, place: &[String; 3], failure: Option<&str>) -> Vec<S
     row.extend(if let Some(report) = &run.report {
         let auc = report.test_auc.map_or_else(String::new, |auc| format!("{auc:.5}"));
         let bytes = grouped(report.embedding_bytes);
-        let standing = match report.warnings.as_slice() {
+        let status = match report.warnings.as_slice() {
             [] => "finished".to_owned(),
             warnings => format!("finished, warnings: {}", warnings::codes(warnings)),
         };
-        [auc, format!("{:.5}", report.test_logloss), bytes, standing]
+        [auc, format!("{:.5}", report.test_logloss), bytes, status]
     } else {
         let so_far = format!("{} rows so far", grouped(run.rows_trained()));
-        let standing =
+        let status =
             failure.map_or_else(|| so_far.clone(), |why| format!("{so_far}, failed: {why}"));
-        [String::new(), String::new(), String::new(), standing]
+        [String::new(), String::new(), String::new(), status]
     });
     row
 }

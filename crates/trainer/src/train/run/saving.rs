@@ -15,7 +15,7 @@ impl Run<'_> {
     /// Saves in the background if it is time to. After the last rows of an epoch that is left until
     /// the epoch has ended, so that whoever goes on from there need not read it again.
     pub(super) fn save_if_due(&mut self) -> Result<()> {
-        let (step, every) = (self.totals.standing.step, self.config.checkpoint.every);
+        let (step, every) = (self.totals.counters.step, self.config.checkpoint.every);
         let is_due = every.is_due(step, self.checkpointed.elapsed());
         self.save_wanted |= is_due && !(every.may_wait() && self.saver.is_busy());
         if self.save_wanted && self.data.n_train() != Some(self.position.n_rows) {
@@ -28,7 +28,7 @@ impl Run<'_> {
     pub(super) fn save(&mut self) -> Result<()> {
         let earlier = self.saver.finish();
         // The last step of an epoch may have been saved before it was known to be the last.
-        if self.saver.newest() == Some(self.totals.standing.step)
+        if self.saver.newest() == Some(self.totals.counters.step)
             && self.checkpointed_epochs == self.epochs_done
         {
             return earlier;
@@ -38,7 +38,7 @@ impl Run<'_> {
     }
 
     pub(super) fn hand_over(&mut self) -> Result<()> {
-        let (step, since) = (self.totals.standing.step, Instant::now());
+        let (step, since) = (self.totals.counters.step, Instant::now());
         // A gradient of weights that overflows shows in no output of its step: it must not get into
         // a checkpoint.
         self.learner.check_finite().map_err(|error| {
@@ -74,7 +74,7 @@ impl Run<'_> {
             epoch_rows: self.position.n_rows,
             epoch_digest: self.position.digest,
             epoch_loss: (totals.epoch.loss_sum, totals.epoch.rows),
-            standing: totals.standing,
+            counters: totals.counters,
             window_sums: online.window.state().sums,
             day: online.day,
             day_sums: online.day_scores.state().sums,
@@ -99,7 +99,7 @@ impl Run<'_> {
 
     /// Saves what there is on the way out.
     pub(super) fn interrupted(&mut self) -> anyhow::Error {
-        let step = self.totals.standing.step;
+        let step = self.totals.counters.step;
         if step > 0
             && let Err(error) = self.save()
         {

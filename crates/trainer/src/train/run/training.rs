@@ -9,7 +9,7 @@ use super::{Run, Totals, Window, by_name};
 use crate::config::Every;
 use crate::data::{EVAL_BATCH, tell_bad_rows};
 use crate::metrics::Predictions;
-use crate::metrics::online::{Standing, TestLine};
+use crate::metrics::line::{Counters, TestLine};
 use crate::stop::Stop;
 use crate::train::diverged::BatchPlace;
 use crate::train::eval::{Evaluation, evaluate};
@@ -23,7 +23,7 @@ impl Run<'_> {
     pub(super) fn train(&mut self) -> Result<Option<Box<dyn RecordSource>>> {
         let epochs = self.config.train.epochs;
         let progress = Progress::new(self.data.n_train().map(|n| n * u64::from(epochs)));
-        let mut progress = progress.after(self.totals.standing.rows);
+        let mut progress = progress.after(self.totals.counters.rows);
         // A process that was stopped in an evaluation left it to the next.
         if self.is_evaluation_due() {
             self.evaluate_between(&progress)?;
@@ -82,7 +82,7 @@ impl Run<'_> {
             Ok(batch) => return Ok(batch),
             Err(error) => error,
         };
-        let step = self.totals.standing.step;
+        let step = self.totals.counters.step;
         if step == 0 {
             return Err(error.into());
         }
@@ -98,7 +98,7 @@ impl Run<'_> {
     }
 
     fn train_on(&mut self, batch: &Batch, progress: &mut Progress) -> Result<()> {
-        let step = self.totals.standing.step + 1;
+        let step = self.totals.counters.step + 1;
         let first_row = self.totals.epoch.rows + 1;
         let is_logged = step.is_multiple_of(self.config.train.log_every);
         // Of one batch a window, and in no other step: so it costs nothing, and no state has to
@@ -126,21 +126,21 @@ impl Run<'_> {
         totals.add(report, batch.len());
         let predictions =
             Predictions::with_loss_sum(learner.logits(), &batch.labels, report.loss_sum);
-        let ended = online.add(predictions, &batch.days, totals.standing);
+        let ended = online.add(predictions, &batch.days, totals.counters);
         ended.iter().try_for_each(|day| dir.log(day))
     }
 
     /// Logs the window that ends here; `hot_share` is that of its last batch, if it was measured.
     fn log_training(&mut self, progress: &mut Progress, hot_share: Option<f64>) -> Result<()> {
-        let Some(line) = self.online.end_window(self.totals.standing) else { return Ok(()) };
+        let Some(line) = self.online.end_window(self.totals.counters) else { return Ok(()) };
         let line = line.with_hot_share(hot_share);
         self.dir.log(&line)?;
-        self.dir.log_speed(self.totals.standing.step, progress.end_window(line.auc()))
+        self.dir.log_speed(self.totals.counters.step, progress.end_window(line.train_auc))
     }
 
     /// Whether `train.eval_every` asks for an evaluation that has not been made.
     fn is_evaluation_due(&self) -> bool {
-        let step = self.totals.standing.step;
+        let step = self.totals.counters.step;
         // No step but 0 is a multiple of 0.
         step > 0
             && step.is_multiple_of(self.config.train.eval_every)
@@ -149,7 +149,7 @@ impl Run<'_> {
 
     /// Evaluates between two steps; the best model is saved.
     fn evaluate_between(&mut self, progress: &Progress) -> Result<()> {
-        let step = self.totals.standing.step;
+        let step = self.totals.counters.step;
         let Evaluation { quality, .. } = self.evaluate_on(None)?;
         let auc = quality.auc.map_or_else(|| "none".to_owned(), |auc| format!("{auc:.5}"));
         progress.note(&format!("step {step}: test AUC {auc}, log-loss {:.5}", quality.logloss));
@@ -169,7 +169,7 @@ impl Run<'_> {
     ) -> Result<Evaluation> {
         // The last step may have been one to evaluate after.
         if let Some((step, evaluation)) = self.last_evaluation
-            && step == self.totals.standing.step
+            && step == self.totals.counters.step
         {
             return Ok(evaluation);
         }
@@ -189,7 +189,7 @@ impl Run<'_> {
         self.data.check_test_rows(end.n_rows)?;
         tell_bad_rows("test", end.n_rows, &bad_rows);
         self.bad_rows.test = by_name(&bad_rows);
-        let Standing { step, rows, .. } = self.totals.standing;
+        let Counters { step, rows, .. } = self.totals.counters;
         self.dir.log(&TestLine::new(step, rows, &quality))?;
         self.last_evaluation = Some((step, evaluation));
         Ok(evaluation)
@@ -222,12 +222,12 @@ impl Totals {
     }
 
     fn add(&mut self, report: &StepReport, rows: usize) {
-        let standing = &mut self.standing;
-        standing.step += 1;
-        standing.rows += rows as u64;
-        standing.promoted += report.stats.promoted;
-        standing.demoted += report.stats.demoted;
-        standing.hot_rows = report.stats.hot_rows;
+        let counters = &mut self.counters;
+        counters.step += 1;
+        counters.rows += rows as u64;
+        counters.promoted += report.stats.promoted;
+        counters.demoted += report.stats.demoted;
+        counters.hot_rows = report.stats.hot_rows;
         self.epoch.add(report.loss_sum, rows);
     }
 }

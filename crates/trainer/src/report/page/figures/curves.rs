@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::super::chart::{Axis, Chart, Form, Point, Series};
 use super::{at, style};
+use crate::metrics::line::{TestLine, TrainLine};
 use crate::report::compare::{Cell, Group, Spread, share_of_bytes};
-use crate::results::runs::{EvaluationLine, RunRecord, WindowLine};
+use crate::results::runs::RunRecord;
 
 /// Points of a line; more are taken together.
 const MAX_POINTS: usize = 40;
@@ -25,8 +26,8 @@ pub(super) fn charts(group: &Group<'_>) -> Vec<Chart> {
                 chart(group, (ratio, name, note), points)
             };
             let loss =
-                |cell: &Cell<'_>| windows(cell, &|line: &WindowLine| Some(line.train_logloss));
-            let auc = |cell: &Cell<'_>| windows(cell, &|line: &WindowLine| line.train_auc);
+                |cell: &Cell<'_>| windows(cell, &|line: &TrainLine| Some(line.train_logloss));
+            let auc = |cell: &Cell<'_>| windows(cell, &|line: &TrainLine| line.train_auc);
             [
                 of("Training log-loss", online, &loss),
                 of("Training AUC", online, &auc),
@@ -65,7 +66,7 @@ fn chart(
 
 /// A figure of the windows of a cell's runs, window by window: means over the runs that came so
 /// far.
-pub(super) fn windows(cell: &Cell<'_>, figure: &dyn Fn(&WindowLine) -> Option<f64>) -> Vec<Point> {
+pub(super) fn windows(cell: &Cell<'_>, figure: &dyn Fn(&TrainLine) -> Option<f64>) -> Vec<Point> {
     let of_run = |run: &RunRecord| {
         let values = run.windows.iter().filter_map(|line| Some((line.rows, figure(line)?)));
         values.collect::<Vec<_>>()
@@ -75,7 +76,7 @@ pub(super) fn windows(cell: &Cell<'_>, figure: &dyn Fn(&WindowLine) -> Option<f6
 
 /// Only where there is more than the last one.
 fn evaluations(cell: &Cell<'_>) -> Vec<Point> {
-    let value = |line: &EvaluationLine| Some((line.rows, line.test_auc?));
+    let value = |line: &TestLine| Some((line.rows, line.test_auc?));
     let of_run = |run: &RunRecord| run.evaluations.iter().filter_map(value).collect::<Vec<_>>();
     let runs: Vec<_> = cell.runs.iter().map(|run| of_run(run)).collect();
     if runs.iter().all(|run| run.len() < 2) { Vec::new() } else { means(&runs) }

@@ -91,7 +91,7 @@ fn lines(
 fn turnover(cell: &Cell<'_>) -> Vec<Point> {
     let of_run = |run: &&RunRecord| {
         let pairs = run.windows.windows(2).filter(|pair| pair[1].hot_rows > 0);
-        let share = |pair: &[crate::results::runs::WindowLine]| {
+        let share = |pair: &[crate::metrics::line::TrainLine]| {
             (
                 pair[1].rows,
                 pair[1].promoted.saturating_sub(pair[0].promoted) as f64 / pair[1].hot_rows as f64,
