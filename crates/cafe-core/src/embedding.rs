@@ -1,6 +1,8 @@
 //! The one trait that every embedding method implements, and what it reports.
 
-use crate::{Alone, FeatureId, HotFeature, StateError, StateMap, StateView, TierSummary, Workers};
+use crate::feature::FeatureId;
+use crate::state::{StateError, StateMap, StateView};
+use crate::tier_summary::{HotFeature, TierSummary};
 
 /// A trainable map from feature ids to vectors, of whatever memory a method spends on it.
 ///
@@ -97,6 +99,41 @@ pub trait Embedding: Send {
     /// # Errors
     /// If an array is missing, of another kind or length, or contradicts itself.
     fn restore(&mut self, state: &mut StateMap<'_>) -> Result<(), StateError>;
+}
+
+/// Threads that an embedding may borrow for the length of a call.
+///
+/// This crate starts no threads. Whoever has a pool lends it through this trait; what a call
+/// computes does not depend on it, to the bit.
+///
+/// ```
+/// struct Pair;
+///
+/// impl cafe_core::Workers for Pair {
+///     fn run(&self, work: &(dyn Fn() + Sync)) {
+///         std::thread::scope(|scope| {
+///             scope.spawn(work); // in earnest a pool: to start a thread takes longer than most calls
+///             work();
+///         });
+///     }
+/// }
+/// ```
+pub trait Workers: Sync {
+    /// Calls `work` once or more, best on every thread at the same time, and returns when all calls
+    /// have returned.
+    ///
+    /// `work` takes tasks from a queue until none is left.
+    fn run(&self, work: &(dyn Fn() + Sync));
+}
+
+/// The calling thread and nobody else.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Alone;
+
+impl Workers for Alone {
+    fn run(&self, work: &(dyn Fn() + Sync)) {
+        work();
+    }
 }
 
 /// What one [`Embedding::update`] did. A method without tiers leaves it at zero.

@@ -5,8 +5,10 @@ mod embedding;
 
 use std::borrow::Cow;
 
-use crate::state::{StateMap, check_len, f32s, u32s, u64s};
-use crate::{BudgetError, FeatureId, StateError, StateView, mix64, reduce};
+use crate::budget::BudgetError;
+use crate::feature::FeatureId;
+use crate::hash::{mix64, reduce};
+use crate::state::{StateError, StateMap, StateView, check_len, f32s, u32s, u64s};
 
 pub use embedding::FrequencyEmbedding;
 

@@ -21,51 +21,39 @@
 //! * [`theory`] computes the bounds that the paper proves.
 //! * Everything is seeded: the same calls give the same bytes, on every platform.
 
-mod baseline;
+mod batch;
 mod budget;
-mod by_field;
-mod cafe;
-mod cafe_plus;
-mod claimed;
-mod coalesce;
-mod cold;
-mod counts;
 mod embedding;
 mod feature;
 mod frequency;
 mod hash;
-mod norms;
-mod own_rows;
-mod prefetch;
-mod rows;
-mod select;
-mod signed_table;
+mod methods;
 mod sketch;
 mod state;
+mod table;
 pub mod theory;
 mod tier_summary;
-mod workers;
 
-pub use baseline::{
+pub use budget::{Budget, BudgetError, full_bytes, proportional_rows};
+pub use embedding::{Alone, Embedding, Memory, UpdateStats, Workers};
+pub use feature::FeatureId;
+pub use frequency::{FrequencyConfig, FrequencyEmbedding, FrequencySketch};
+pub use hash::{mix64, reduce, unit_f64};
+pub use methods::cafe::{
+    CafeConfig, CafeEmbedding, CafeSettings, Cold, Decay, HotRows, HotRule, Importance, Medium,
+    PaperData, Sketches, SlotLayout, Tier,
+};
+pub use methods::cafe_plus::{CafePlusConfig, CafePlusEmbedding, CafePlusSettings};
+pub use methods::counts::FeatureCounts;
+pub use methods::{
     AdaConfig, AdaEmbedding, FullEmbedding, Hash2Config, Hash2Embedding, HashedConfig,
     HashedEmbedding, MdeConfig, MdeEmbedding, OfflineConfig, OfflineEmbedding, QrConfig,
     QrEmbedding, UnifiedConfig, UnifiedEmbedding,
 };
-pub use budget::{Budget, BudgetError, full_bytes, proportional_rows};
-pub use cafe::{
-    CafeConfig, CafeEmbedding, CafeSettings, Cold, Decay, FieldKind, FieldRows, HotRows, HotRule,
-    Importance, Medium, PaperData, Sketches, SlotLayout, Tier,
-};
-pub use cafe_plus::{CafePlusConfig, CafePlusEmbedding, CafePlusSettings};
-pub use claimed::OwnRowSizes;
-pub use counts::FeatureCounts;
-pub use embedding::{Embedding, Memory, UpdateStats};
-pub use feature::FeatureId;
-pub use frequency::{FrequencyConfig, FrequencyEmbedding, FrequencySketch};
-pub use hash::{mix64, reduce, unit_f64};
-pub use rows::{Accumulator, RowFormat, RowOptimizer, RowPrecision};
-pub use signed_table::{Signs, UnifiedSettings};
 pub use sketch::{Held, HotSketch, Observed, SketchConfig, VictimPolicy};
 pub use state::{StateError, StateMap, StateView};
+pub use table::claimed::OwnRowSizes;
+pub use table::cold::{FieldKind, FieldRows};
+pub use table::rows::{Accumulator, RowFormat, RowOptimizer, RowPrecision};
+pub use table::signed_table::{Signs, UnifiedSettings};
 pub use tier_summary::{HotFeature, TierSummary};
-pub use workers::{Alone, Workers};

@@ -9,10 +9,11 @@ mod tests;
 use std::borrow::Cow;
 use std::ops::Range;
 
-use crate::prefetch::{AHEAD, prefetch};
-use crate::select::nth_largest;
-use crate::state::{StateMap, check_len, u32s, u64s};
-use crate::{FeatureId, StateError, StateView, mix64, unit_f64};
+use crate::batch::cache_hint::{AHEAD, prefetch};
+use crate::batch::importance::nth_largest;
+use crate::feature::FeatureId;
+use crate::hash::{mix64, unit_f64};
+use crate::state::{StateError, StateMap, StateView, check_len, u32s, u64s};
 
 use slot::{EMPTY, NO_ROW, Place, Slot, place, probe, put};
 

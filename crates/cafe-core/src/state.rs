@@ -209,7 +209,7 @@ macro_rules! take {
     ($state:expr, $name:expr, $borrowed:ident, $kind:ident) => {{
         $crate::state::$borrowed($state, $name)?;
         match $state.remove($name) {
-            Some($crate::StateView::$kind(array)) => array.into_owned(),
+            Some($crate::state::StateView::$kind(array)) => array.into_owned(),
             _ => unreachable!("it was just there"),
         }
     }};

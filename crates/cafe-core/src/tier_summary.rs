@@ -1,6 +1,6 @@
 //! What an embedding says of the features that own rows, for whoever inspects a trained model.
 
-use crate::FeatureId;
+use crate::feature::FeatureId;
 
 /// A feature that owns a row for its importance.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -1,10 +1,10 @@
 //! An embedding of any method, beside a sketch of its features' frequencies.
 
 use super::{FrequencyConfig, FrequencySketch};
-use crate::{
-    Embedding, FeatureId, HotFeature, Memory, StateError, StateMap, StateView, TierSummary,
-    UpdateStats, Workers,
-};
+use crate::embedding::{Embedding, Memory, UpdateStats, Workers};
+use crate::feature::FeatureId;
+use crate::state::{StateError, StateMap, StateView};
+use crate::tier_summary::{HotFeature, TierSummary};
 
 /// Counts what another embedding is trained on, and answers [`Embedding::frequencies`].
 pub struct FrequencyEmbedding {

@@ -1,6 +1,7 @@
 //! Which bucket a feature belongs to: one of all, or one of its field's.
 
-use crate::{FeatureId, mix64, reduce};
+use crate::feature::FeatureId;
+use crate::hash::{mix64, reduce};
 
 /// The hash from features to buckets.
 #[derive(Clone, Debug)]

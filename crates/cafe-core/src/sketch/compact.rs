@@ -4,9 +4,10 @@
 use std::borrow::Cow;
 
 use super::{Buckets, Luck, VictimPolicy, admits};
-use crate::prefetch::prefetch;
-use crate::state::{StateMap, check_len, u32s, u64s};
-use crate::{FeatureId, StateError, StateView, mix64};
+use crate::batch::cache_hint::prefetch;
+use crate::feature::FeatureId;
+use crate::hash::mix64;
+use crate::state::{StateError, StateMap, StateView, check_len, u32s, u64s};
 
 /// [`HotSketch`](super::HotSketch) in a third of the bytes, at a price:
 ///

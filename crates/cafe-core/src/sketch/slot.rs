@@ -6,7 +6,7 @@
 use std::hint::select_unpredictable;
 
 use super::{Held, VictimPolicy};
-use crate::FeatureId;
+use crate::feature::FeatureId;
 
 /// 12 bytes: `id_low`, then 8 bits of id over 24 bits of row number or marker, then the score.
 #[derive(Clone, Copy, Debug, PartialEq)]
