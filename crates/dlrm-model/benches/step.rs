@@ -38,7 +38,7 @@ fn products(criterion: &mut Criterion) {
             .measurement_time(Duration::from_millis(400));
         group.throughput(Throughput::Elements(n_operations as u64));
         group.bench_function("limit of one core", |bencher| {
-            bencher.iter(|| peak(precision, 1_000_000))
+            bencher.iter(|| peak(precision, 1_000_000));
         });
         for n_samples in [64, 256] {
             for [n_input, n_output] in LAYERS {

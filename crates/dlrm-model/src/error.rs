@@ -1,5 +1,11 @@
 //! What can go wrong: a shape that does not fit, a device that is not there, numbers that are not
-//! finite. One file, so that the wording stays of one kind: what, where, expected, what to do.
+//! finite. Errors of a name, an option or a parameter stand beside its type; [`ModelError`] collects
+//! them. All are worded alike: what, where, expected, what to do.
+
+use crate::optim::OptimizerError;
+use crate::options::DeviceError;
+use crate::parameters::ParameterError;
+use crate::precision::PrecisionError;
 
 /// A [`ModelConfig`](crate::ModelConfig) whose sizes do not fit together.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -72,167 +78,6 @@ fn with_label(logit: f32, label: f32) -> String {
 
 fn describe_end(last: Option<usize>) -> String {
     last.map_or_else(|| "is empty".to_owned(), |size| format!("ends in {size}"))
-}
-
-/// A device that cannot be had.
-#[derive(Debug, thiserror::Error)]
-pub enum DeviceError {
-    /// Not a device's name.
-    #[error("unknown device `{text}`: expected `cpu` or `cuda:N`, such as `cuda:0`")]
-    Unknown {
-        /// What was given.
-        text: String,
-    },
-    /// A build without CUDA.
-    #[error(
-        "device `cuda:{ordinal}` needs a build with CUDA: rebuild with `--features cuda`, or use `cpu`"
-    )]
-    CudaNotBuilt {
-        /// The GPU asked for.
-        ordinal: usize,
-    },
-    /// The native engine has no GPU.
-    #[error(
-        "device `{device}` needs the engine `candle`: the engine `native` runs on `cpu` alone; change one of the two"
-    )]
-    NativeIsCpu {
-        /// The device asked for.
-        device: crate::DeviceSpec,
-    },
-    /// CUDA is built in, but the GPU did not open.
-    #[error("cannot open device `cuda:{ordinal}`: check that `nvidia-smi` lists it")]
-    Cuda {
-        /// The GPU asked for.
-        ordinal: usize,
-        /// What candle said.
-        source: candle_core::Error,
-    },
-}
-
-/// An engine that nobody knows.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("unknown engine `{text}`: expected `native` or `candle`")]
-pub struct UnknownEngine {
-    /// What was given.
-    pub text: String,
-}
-
-/// A precision that nobody knows.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("unknown precision `{text}`: expected `f32`, `bf16` or `bf16-emulated`")]
-pub struct UnknownPrecision {
-    /// What was given.
-    pub text: String,
-}
-
-/// A precision that cannot be had.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum PrecisionError {
-    /// candle computes in `f32`.
-    #[error(
-        "precision `{precision}` needs the engine `native`: the engine `candle` computes in `f32` alone; change one of the two"
-    )]
-    CandleIsF32 {
-        /// The precision asked for.
-        precision: crate::Precision,
-    },
-    /// A CPU without the instructions.
-    #[error(
-        "precision `bf16` needs a CPU with AVX512_BF16 (AMD Zen 4, Intel Cooper Lake or Sapphire Rapids, and later), which this one lacks: use `f32`; `bf16-emulated` gives the same numbers, slowly"
-    )]
-    NoBf16,
-}
-
-/// An optimizer that would not converge or divides by zero.
-#[derive(Debug, Clone, Copy, PartialEq, thiserror::Error)]
-pub enum OptimizerError {
-    /// A share that is none.
-    #[error(
-        "`{name}` of Adam is {value}: expected at least 0 and less than 1, such as 0.9 or 0.999"
-    )]
-    Beta {
-        /// `beta1` or `beta2`.
-        name: &'static str,
-        /// What was given.
-        value: f64,
-    },
-    /// A step could divide by zero or less.
-    #[error("`epsilon` of Adam is {value}: expected a finite number of at least 0, such as 1e-8")]
-    Epsilon {
-        /// What was given.
-        value: f32,
-    },
-}
-
-/// Parameters that do not belong to this model.
-#[derive(Debug, Clone, PartialEq, thiserror::Error)]
-pub enum ParameterError {
-    /// A name that the model has and the input lacks.
-    #[error(
-        "parameter `{name}` is missing: was it saved by a model of another shape or optimizer?"
-    )]
-    Missing {
-        /// Its name.
-        name: String,
-    },
-    /// A name that the model lacks.
-    #[error(
-        "parameter `{name}` is unknown here: was it saved by a model of another shape or optimizer?"
-    )]
-    Unknown {
-        /// Its name.
-        name: String,
-    },
-    /// A name given twice.
-    #[error("parameter `{name}` is given twice")]
-    Duplicate {
-        /// Its name.
-        name: String,
-    },
-    /// The right name with another shape.
-    #[error("parameter `{name}` has shape {got:?}, expected {expected:?}")]
-    Shape {
-        /// Its name.
-        name: String,
-        /// What the model has.
-        expected: Vec<usize>,
-        /// What was given.
-        got: Vec<usize>,
-    },
-    /// As many values as the shape does not say.
-    #[error("parameter `{name}` has {got} values, expected {expected} from its shape")]
-    Length {
-        /// Its name.
-        name: String,
-        /// Product of the shape.
-        expected: usize,
-        /// Values given.
-        got: usize,
-    },
-    /// A number of steps that is none.
-    #[error(
-        "`{name}` holds {value} at position {value_idx}, expected a whole number from 0 to 16777215"
-    )]
-    NotACount {
-        /// Its name.
-        name: String,
-        /// Position in the values.
-        value_idx: usize,
-        /// The value.
-        value: f32,
-    },
-    /// NaN or infinity.
-    #[error(
-        "parameter `{name}` holds {value} at position {value_idx}: a model that has diverged cannot be resumed"
-    )]
-    NonFinite {
-        /// Its name.
-        name: String,
-        /// Position in the values.
-        value_idx: usize,
-        /// The value.
-        value: f32,
-    },
 }
 
 /// Anything that building or running a model can report.

@@ -68,38 +68,33 @@
 //! # Ok::<(), dlrm_model::ModelError>(())
 //! ```
 
-mod bridge;
-mod device;
-mod engine;
+mod batch;
+mod candle;
 mod error;
-mod fused_mlp;
-mod graph;
 mod init;
-mod interaction;
 mod loss;
-mod mlp;
 mod model;
 mod models;
+mod native;
 mod optim;
+mod options;
 mod parameters;
 mod precision;
-mod shard;
 mod step_count;
-mod workers;
 
 #[doc(hidden)]
-pub use engine::bench;
+pub use native::bench;
 
-pub use device::DeviceSpec;
-pub use engine::{EngineKind, Model, NativeModel, Team};
-pub use error::{
-    ConfigError, DeviceError, ModelError, OptimizerError, ParameterError, PrecisionError,
-    UnknownEngine, UnknownPrecision,
-};
+pub use batch::shard::n_training_shards;
+pub use batch::{Inputs, StepLoss, StepOutputs};
+pub use candle::model::CandleModel;
+pub use error::{ConfigError, ModelError};
 pub use loss::{logit_loss, sigmoid};
-pub use model::{CandleModel, Inputs, ModelOptions, StepLoss, StepOutputs};
+pub use model::Model;
 pub use models::{DcnConfig, DcnV2Config, DeepFmConfig, DlrmConfig, ModelConfig, WideDeepConfig};
-pub use optim::OptimizerKind;
-pub use parameters::NamedTensor;
-pub use precision::{Kernel, Precision};
-pub use shard::n_training_shards;
+pub use native::model::NativeModel;
+pub use native::team::Team;
+pub use optim::{OptimizerError, OptimizerKind};
+pub use options::{DeviceError, DeviceSpec, EngineKind, ModelOptions, UnknownEngine};
+pub use parameters::{NamedTensor, ParameterError};
+pub use precision::{Kernel, Precision, PrecisionError, UnknownPrecision};

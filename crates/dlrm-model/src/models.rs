@@ -21,10 +21,11 @@ use std::sync::Arc;
 
 use candle_core::Device;
 
-use crate::engine::layer::Method;
-use crate::engine::network::Runner;
+use crate::batch::InputSizes;
+use crate::candle::graph::Graph;
 use crate::error::ConfigError;
-use crate::graph::Graph;
+use crate::native::layer::Method;
+use crate::native::network::Runner;
 
 /// A kind of model: what each file in here provides, for the type that is its shape.
 pub(crate) trait Architecture: Any + fmt::Debug + Send + Sync {
@@ -53,29 +54,6 @@ pub(crate) trait Architecture: Any + fmt::Debug + Send + Sync {
 
     /// The same for a CPU; the same seed draws the same bits.
     fn network(&self, seed: u64, method: Method) -> Box<dyn Runner>;
-}
-
-/// What a sample consists of.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct InputSizes {
-    /// Numeric inputs.
-    pub(crate) n_dense: usize,
-    /// Categorical fields: one embedding row each.
-    pub(crate) n_fields: usize,
-    /// Length of an embedding row.
-    pub(crate) dim: usize,
-}
-
-impl InputSizes {
-    /// Floats of its rows.
-    pub(crate) fn row_floats(self) -> usize {
-        self.n_fields * self.dim
-    }
-
-    /// Length of `x = dense ‖ rows`.
-    pub(crate) fn x_len(self) -> usize {
-        self.n_dense + self.row_floats()
-    }
 }
 
 /// The shape of a model of any kind, made from that of one.
@@ -125,6 +103,11 @@ impl ModelConfig {
     #[must_use]
     pub fn n_parameters(&self) -> usize {
         self.0.n_parameters()
+    }
+
+    /// What a sample consists of.
+    pub(crate) fn inputs(&self) -> InputSizes {
+        self.0.inputs()
     }
 
     /// Numeric inputs a sample.

@@ -3,11 +3,6 @@
 
 use std::collections::BTreeMap;
 
-use candle_core::{Tensor, Var};
-
-use crate::bridge;
-use crate::error::{ModelError, ParameterError};
-
 /// A tensor by name, on the host.
 #[derive(Debug, Clone, PartialEq)]
 pub struct NamedTensor {
@@ -21,35 +16,80 @@ pub struct NamedTensor {
     pub values: Vec<f32>,
 }
 
-/// Copies variables to the host, sorted by name.
-pub(crate) fn export<'a>(
-    vars: impl Iterator<Item = (&'a str, &'a Var)>,
-) -> Result<Vec<NamedTensor>, ModelError> {
-    let named = vars.map(|(name, var)| {
-        let values = bridge::to_vec(var)?;
-        Ok(NamedTensor { name: name.to_owned(), shape: var.dims().to_vec(), values })
-    });
-    let mut named = named.collect::<Result<Vec<_>, ModelError>>()?;
-    sort(&mut named);
-    Ok(named)
+/// Parameters that do not belong to this model.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum ParameterError {
+    /// A name that the model has and the input lacks.
+    #[error(
+        "parameter `{name}` is missing: was it saved by a model of another shape or optimizer?"
+    )]
+    Missing {
+        /// Its name.
+        name: String,
+    },
+    /// A name that the model lacks.
+    #[error(
+        "parameter `{name}` is unknown here: was it saved by a model of another shape or optimizer?"
+    )]
+    Unknown {
+        /// Its name.
+        name: String,
+    },
+    /// A name given twice.
+    #[error("parameter `{name}` is given twice")]
+    Duplicate {
+        /// Its name.
+        name: String,
+    },
+    /// The right name with another shape.
+    #[error("parameter `{name}` has shape {got:?}, expected {expected:?}")]
+    Shape {
+        /// Its name.
+        name: String,
+        /// What the model has.
+        expected: Vec<usize>,
+        /// What was given.
+        got: Vec<usize>,
+    },
+    /// As many values as the shape does not say.
+    #[error("parameter `{name}` has {got} values, expected {expected} from its shape")]
+    Length {
+        /// Its name.
+        name: String,
+        /// Product of the shape.
+        expected: usize,
+        /// Values given.
+        got: usize,
+    },
+    /// A number of steps that is none.
+    #[error(
+        "`{name}` holds {value} at position {value_idx}, expected a whole number from 0 to 16777215"
+    )]
+    NotACount {
+        /// Its name.
+        name: String,
+        /// Position in the values.
+        value_idx: usize,
+        /// The value.
+        value: f32,
+    },
+    /// NaN or infinity.
+    #[error(
+        "parameter `{name}` holds {value} at position {value_idx}: a model that has diverged cannot be resumed"
+    )]
+    NonFinite {
+        /// Its name.
+        name: String,
+        /// Position in the values.
+        value_idx: usize,
+        /// The value.
+        value: f32,
+    },
 }
 
 /// Sorts by name.
 pub(crate) fn sort(tensors: &mut [NamedTensor]) {
     tensors.sort_by(|a, b| a.name.cmp(&b.name));
-}
-
-/// Sets variables from tensors of exactly their names and shapes, in any order.
-pub(crate) fn import<'a>(
-    vars: impl Iterator<Item = (&'a str, &'a Var)>,
-    tensors: impl IntoIterator<Item = &'a NamedTensor>,
-) -> Result<(), ModelError> {
-    let vars: Vec<(&str, &Var)> = vars.collect();
-    let found = find(vars.iter().map(|(name, var)| (*name, var.dims())), tensors)?;
-    for ((_, var), tensor) in vars.into_iter().zip(found) {
-        var.set(&Tensor::from_slice(&tensor.values, tensor.shape.as_slice(), var.device())?)?;
-    }
-    Ok(())
 }
 
 /// The tensors in the order of their expected names and shapes; each must be there, and none beside

@@ -3,8 +3,6 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::error::UnknownPrecision;
-
 /// The operands of the products by name: `f32`, `bf16` or `bf16-emulated`.
 ///
 /// Only operands are rounded: sums, weights, biases, embedding rows, the interaction, layers of one
@@ -48,6 +46,32 @@ impl fmt::Display for Precision {
             Self::Bf16Emulated => "bf16-emulated",
         })
     }
+}
+
+/// A precision that nobody knows.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("unknown precision `{text}`: expected `f32`, `bf16` or `bf16-emulated`")]
+pub struct UnknownPrecision {
+    /// What was given.
+    pub text: String,
+}
+
+/// A precision that cannot be had.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PrecisionError {
+    /// candle computes in `f32`.
+    #[error(
+        "precision `{precision}` needs the engine `native`: the engine `candle` computes in `f32` alone; change one of the two"
+    )]
+    CandleIsF32 {
+        /// The precision asked for.
+        precision: Precision,
+    },
+    /// A CPU without the instructions.
+    #[error(
+        "precision `bf16` needs a CPU with AVX512_BF16 (AMD Zen 4, Intel Cooper Lake or Sapphire Rapids, and later), which this one lacks: use `f32`; `bf16-emulated` gives the same numbers, slowly"
+    )]
+    NoBf16,
 }
 
 /// What computes the products of a model, by a name for reports.

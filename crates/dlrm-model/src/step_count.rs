@@ -1,8 +1,7 @@
 //! The number of steps taken, as a tensor among the optimizer's state. An `f32` counts to 2^24
 //! only, so it is two of them.
 
-use crate::error::ParameterError;
-use crate::parameters::{self, NamedTensor};
+use crate::parameters::{self, NamedTensor, ParameterError};
 
 const NAME: &str = "step";
 

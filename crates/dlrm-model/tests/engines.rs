@@ -215,7 +215,7 @@ fn compare(config: &ModelConfig, n_samples: usize, seed: u64, pairs: &mut Pairs)
     let engines = [Engine::NativeBf16, Engine::Plain];
     for (side, engine) in engines.into_iter().enumerate() {
         let mut add = |what: String, values: &[f32]| {
-            pairs.entry(what).or_default()[side].extend_from_slice(values)
+            pairs.entry(what).or_default()[side].extend_from_slice(values);
         };
         let mut model = engine.build(config.clone(), options(OptimizerKind::Sgd, seed));
         let before = model.parameters().unwrap();

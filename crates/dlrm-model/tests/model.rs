@@ -305,7 +305,7 @@ fn a_precision_comes_with_its_kernel_or_is_refused() {
     );
     match build(EngineKind::Native, Precision::Bf16) {
         Ok(model) => {
-            assert_eq!(of(model), (Precision::Bf16, Kernel::Avx512Bf16, "avx512_bf16".to_owned()))
+            assert_eq!(of(model), (Precision::Bf16, Kernel::Avx512Bf16, "avx512_bf16".to_owned()));
         }
         Err(error) => {
             assert!(matches!(error, ModelError::Precision(PrecisionError::NoBf16)));

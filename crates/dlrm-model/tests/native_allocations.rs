@@ -32,7 +32,7 @@ fn count(config: &ModelConfig, precision: Precision, n_threads: usize, n_samples
     (0..STEPS).for_each(|_| step());
     let in_steps = allocations(|| (0..STEPS).for_each(|_| step()));
     let in_predictions = allocations(|| {
-        (0..STEPS).for_each(|_| model.predict(inputs, &mut logits).expect("a prediction"))
+        (0..STEPS).for_each(|_| model.predict(inputs, &mut logits).expect("a prediction"));
     });
     in_steps.max(in_predictions).div_ceil(STEPS)
 }

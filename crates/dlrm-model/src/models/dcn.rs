@@ -5,18 +5,18 @@ use candle_core::{Device, Result, Tensor, Var};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use super::{Architecture, InputSizes, ModelConfig, check_deep, n_mlp_parameters};
-use crate::engine::cross::{Back, CrossLayers};
-use crate::engine::cross_vector::VectorCross;
-use crate::engine::join::{Join, outer, side_by_side};
-use crate::engine::layer::{Layer, LayerRecord, Method, Tile};
-use crate::engine::mlp::{Mlp, Tape};
-use crate::engine::network::{self, Network, Position, Runner, in_stack};
+use super::{Architecture, ModelConfig, check_deep, n_mlp_parameters};
+use crate::batch::{InputSizes, Inputs};
+use crate::candle::graph::{Graph, Names, ShardInputs, Tapes};
+use crate::candle::mlp::Mlp as GraphMlp;
 use crate::error::ConfigError;
-use crate::graph::{Graph, Names, ShardInputs, Tapes};
 use crate::init;
-use crate::mlp::Mlp as GraphMlp;
-use crate::model::Inputs;
+use crate::native::cross::{Back, CrossLayers};
+use crate::native::cross_vector::VectorCross;
+use crate::native::join::{Join, outer, side_by_side};
+use crate::native::layer::{Layer, LayerRecord, Method, Tile};
+use crate::native::mlp::{Mlp, Tape};
+use crate::native::network::{self, Network, Position, Runner, in_stack};
 
 /// The shape of the Deep & Cross Network: cross layers and a stack of layers on the same input.
 ///

@@ -5,14 +5,15 @@ use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 
 use super::dcn::{CrossGraph, CrossLayer, CrossNetwork, n_parameters_beside_crosses};
-use super::{Architecture, InputSizes, ModelConfig, check_deep};
-use crate::engine::cross_matrix::MatrixCross;
-use crate::engine::join::Join;
-use crate::engine::layer::Method;
-use crate::engine::network::{self, Runner};
+use super::{Architecture, ModelConfig, check_deep};
+use crate::batch::InputSizes;
+use crate::candle::graph::Graph;
 use crate::error::ConfigError;
-use crate::graph::Graph;
 use crate::init;
+use crate::native::cross_matrix::MatrixCross;
+use crate::native::join::Join;
+use crate::native::layer::Method;
+use crate::native::network::{self, Runner};
 
 /// The shape of the second Deep & Cross Network in its parallel structure.
 ///

@@ -3,15 +3,15 @@
 use candle_core::{Device, Result, Tensor};
 
 use super::wide_deep::{self, WideDeepGraph, WideDeepNetwork};
-use super::{Architecture, InputSizes, ModelConfig, check_deep, n_mlp_parameters};
-use crate::engine::factorization::Factorization;
-use crate::engine::join::Join;
-use crate::engine::layer::{Layer, LayerRecord, Method, Tile};
-use crate::engine::network::{self, Network, Position, Runner};
+use super::{Architecture, ModelConfig, check_deep, n_mlp_parameters};
+use crate::batch::{InputSizes, Inputs};
+use crate::candle::graph::{Graph, Names, ShardInputs, Tapes};
+use crate::candle::mlp::Mlp as GraphMlp;
 use crate::error::ConfigError;
-use crate::graph::{Graph, Names, ShardInputs, Tapes};
-use crate::mlp::Mlp as GraphMlp;
-use crate::model::Inputs;
+use crate::native::factorization::Factorization;
+use crate::native::join::Join;
+use crate::native::layer::{Layer, LayerRecord, Method, Tile};
+use crate::native::network::{self, Network, Position, Runner};
 
 /// The shape of `DeepFM`: a factorization machine and a stack of layers on the same rows.
 ///

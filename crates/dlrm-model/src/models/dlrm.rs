@@ -4,16 +4,16 @@ use candle_core::{Device, Result, Tensor};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
-use super::{Architecture, InputSizes, ModelConfig, n_mlp_parameters};
-use crate::engine::interaction::{Gradients, Interaction, Scratch, Values};
-use crate::engine::layer::{Layer, LayerRecord, Method, Tile};
-use crate::engine::mlp::{Mlp, Tape};
-use crate::engine::network::{self, Network, Position, Runner, in_stack};
+use super::{Architecture, ModelConfig, n_mlp_parameters};
+use crate::batch::{InputSizes, Inputs};
+use crate::candle::graph::{Graph, Names, ShardInputs, Tapes};
+use crate::candle::interaction::interact;
+use crate::candle::mlp::Mlp as GraphMlp;
 use crate::error::ConfigError;
-use crate::graph::{Graph, Names, ShardInputs, Tapes};
-use crate::interaction::interact;
-use crate::mlp::Mlp as GraphMlp;
-use crate::model::Inputs;
+use crate::native::interaction::{Gradients, Interaction, Scratch, Values};
+use crate::native::layer::{Layer, LayerRecord, Method, Tile};
+use crate::native::mlp::{Mlp, Tape};
+use crate::native::network::{self, Network, Position, Runner, in_stack};
 
 /// The shape of a DLRM.
 ///

@@ -4,15 +4,15 @@ use candle_core::{Device, Result, Tensor};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
-use super::{Architecture, InputSizes, ModelConfig, check_deep, n_mlp_parameters};
-use crate::engine::join::Join;
-use crate::engine::layer::{Layer, LayerRecord, Method, Tile};
-use crate::engine::mlp::{Mlp, Tape};
-use crate::engine::network::{self, Network, Position, Runner, in_stack};
+use super::{Architecture, ModelConfig, check_deep, n_mlp_parameters};
+use crate::batch::{InputSizes, Inputs};
+use crate::candle::graph::{Graph, Names, ShardInputs, Tapes};
+use crate::candle::mlp::Mlp as GraphMlp;
 use crate::error::ConfigError;
-use crate::graph::{Graph, Names, ShardInputs, Tapes};
-use crate::mlp::Mlp as GraphMlp;
-use crate::model::Inputs;
+use crate::native::join::Join;
+use crate::native::layer::{Layer, LayerRecord, Method, Tile};
+use crate::native::mlp::{Mlp, Tape};
+use crate::native::network::{self, Network, Position, Runner, in_stack};
 
 /// The shape of Wide & Deep: a linear model and a stack of layers on the same input.
 ///

@@ -1,7 +1,7 @@
 //! Cutting a batch into shards. The cuts depend on the size of the batch alone, never on the number
 //! of threads: this is what makes the results the same bits whatever their number.
 
-use crate::model::{Inputs, StepOutputs};
+use crate::batch::{Inputs, StepOutputs};
 
 /// A shard should be worth a graph of its own, and its activations should stay in the cache of a
 /// core.
@@ -105,8 +105,10 @@ impl<'a> Iterator for Pieces<'a> {
             rows: read(&mut inputs.rows, rows),
             labels: read(&mut inputs.labels, labels),
         };
-        let row_grads = take(&mut outputs.row_grads, row_grads);
-        let outputs = StepOutputs { row_grads, logits: take(&mut outputs.logits, n_samples) };
+        let [row_grads, logits] =
+            [(&mut outputs.row_grads, row_grads), (&mut outputs.logits, n_samples)]
+                .map(|(values, n)| values.split_off_mut(..n).expect("the pieces cover the batch"));
+        let outputs = StepOutputs { row_grads, logits };
         Some(Shard { inputs, outputs })
     }
 
@@ -117,12 +119,6 @@ impl<'a> Iterator for Pieces<'a> {
 }
 
 impl ExactSizeIterator for Pieces<'_> {}
-
-/// Splits off the first `n`, of which there must be as many.
-#[allow(clippy::mut_mut, reason = "what is left of a slice has to be put back")]
-pub(crate) fn take<'a, T>(values: &mut &'a mut [T], n: usize) -> &'a mut [T] {
-    values.split_off_mut(..n).expect("there are as many values")
-}
 
 #[cfg(test)]
 mod tests {

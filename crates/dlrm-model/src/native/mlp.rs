@@ -5,7 +5,7 @@ use rand::Rng;
 
 use super::kernels;
 use super::layer::{Layer, LayerRecord, Method, Tile};
-use super::wide::SamplePanels;
+use super::simd::SamplePanels;
 use crate::init;
 
 /// A stack of layers; without any, it has neither inputs nor outputs.

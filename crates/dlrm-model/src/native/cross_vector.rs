@@ -11,7 +11,7 @@ use rand::Rng;
 
 use super::cross::{Back, CrossLayers};
 use super::layer::{Layer, LayerRecord, Method, Tile};
-use super::wide::SamplePanels;
+use super::simd::SamplePanels;
 use crate::init;
 
 /// Products that are summed at a time.

@@ -1,8 +1,10 @@
-//! Between host slices and candle tensors. The only file that looks inside a tensor's storage.
+//! Devices, and the way between host slices and candle tensors. The only file that looks inside a tensor's storage.
 
 #[cfg(feature = "cuda")]
 use candle_core::cuda_backend::WrapErr as _;
-use candle_core::{CpuStorage, Layout, Result, Storage, Tensor, bail};
+use candle_core::{CpuStorage, Device, Layout, Result, Storage, Tensor, bail};
+
+use crate::options::{DeviceError, DeviceSpec};
 
 /// Copies the values of a tensor into a slice of the same length, from whatever device.
 pub(crate) fn copy_out(tensor: &Tensor, out: &mut [f32]) -> Result<()> {
@@ -50,5 +52,31 @@ pub(crate) fn slice_mut<'a>(storage: &'a mut CpuStorage, layout: &Layout) -> Res
     match (storage, layout.contiguous_offsets()) {
         (CpuStorage::F32(values), Some((start, end))) => Ok(&mut values[start..end]),
         _ => bail!("expected a contiguous tensor of f32, got {layout:?}"),
+    }
+}
+
+impl DeviceSpec {
+    /// candle's device of that name.
+    pub(crate) fn open(self) -> std::result::Result<Device, DeviceError> {
+        match self {
+            Self::Cpu => Ok(Device::Cpu),
+            Self::Cuda(ordinal) if !cfg!(feature = "cuda") => {
+                Err(DeviceError::CudaNotBuilt { ordinal })
+            }
+            Self::Cuda(ordinal) => {
+                Device::new_cuda(ordinal).map_err(|source| DeviceError::Cuda { ordinal, source })
+            }
+        }
+    }
+}
+
+#[cfg(all(test, not(feature = "cuda")))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_build_without_cuda_says_how_to_get_it() {
+        let message = DeviceSpec::Cuda(2).open().unwrap_err().to_string();
+        assert!(message.contains("cuda:2") && message.contains("--features cuda"), "{message}");
     }
 }

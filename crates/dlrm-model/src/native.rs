@@ -2,7 +2,6 @@
 //! model that runs them. Nothing in here knows a tensor; the candle graph says what it has to
 //! compute.
 
-mod any;
 pub mod bench;
 pub(crate) mod cross;
 pub(crate) mod cross_matrix;
@@ -13,12 +12,8 @@ pub(crate) mod join;
 mod kernels;
 pub(crate) mod layer;
 pub(crate) mod mlp;
-mod native;
+pub(crate) mod model;
 pub(crate) mod network;
 mod product;
-mod team;
-mod wide;
-
-pub use any::{EngineKind, Model};
-pub use native::NativeModel;
-pub use team::Team;
+mod simd;
+pub(crate) mod team;

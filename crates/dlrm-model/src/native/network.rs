@@ -8,10 +8,10 @@ use super::kernels;
 use super::layer::{Layer, LayerRecord, Tile};
 use super::product::Place;
 use super::team::Team;
+use crate::batch::Inputs;
+use crate::batch::shard::{Pieces, Shard};
 use crate::loss::logit_gradients;
-use crate::model::Inputs;
 use crate::optim::Step;
-use crate::shard::{Pieces, Shard};
 
 /// A network of layers: forward and backward over a shard, and its layers for whoever reads or
 /// changes them.

@@ -8,8 +8,8 @@ use candle_core::{
     CpuStorage, CustomOp1, CustomOp2, Device, InplaceOp2, Layout, Result, Shape, Tensor,
 };
 
-use crate::bridge::{slice, slice_mut};
-use crate::mlp::Mlp;
+use super::device::{slice, slice_mut};
+use super::layer::Layer;
 
 /// What one pass through a [`FusedMlp`] leaves behind: activations on the way forward, gradients on
 /// the way back.
@@ -36,7 +36,7 @@ impl Tape {
     }
 }
 
-/// The layers of an [`Mlp`] and the tape of one pass.
+/// The layers of a stack and the tape of one pass.
 ///
 /// An input that is itself a variable is taken for the dense inputs of the model. candle walks back
 /// only to variables, so it must be one, but nobody wants its gradient, and it gets none.
@@ -53,13 +53,13 @@ struct FusedLayer {
 }
 
 impl FusedMlp {
-    pub(crate) fn new(mlp: &Mlp, tape: Tape) -> Self {
-        let detach = |layer: &crate::mlp::Layer| FusedLayer {
+    pub(crate) fn new(layers: &[Layer], tape: Tape) -> Self {
+        let detach = |layer: &Layer| FusedLayer {
             weight: layer.weight.as_detached_tensor(),
             bias: layer.bias.as_detached_tensor(),
             has_relu: layer.has_relu,
         };
-        Self { layers: mlp.layers.iter().map(detach).collect(), tape }
+        Self { layers: layers.iter().map(detach).collect(), tape }
     }
 }
 

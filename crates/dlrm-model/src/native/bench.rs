@@ -4,11 +4,10 @@ use pulp::{Arch, Simd, WithSimd};
 
 use super::layer::{Layer, LayerRecord, Method};
 use super::product::Place;
-use super::wide::{SamplePanels, Wide};
-use crate::error::PrecisionError;
+use super::simd::{SamplePanels, Wide};
 use crate::init::LinearInit;
 use crate::optim::OptimizerKind;
-use crate::precision::{Kernel, Precision};
+use crate::precision::{Kernel, Precision, PrecisionError};
 
 /// The three products of a layer and a shard, again and again on the same numbers.
 #[derive(Debug)]

@@ -5,10 +5,9 @@ use std::ops::Range;
 
 use super::kernels;
 use super::product::{Matrix, MatrixMut, Place, multiply};
-use super::wide::{PackedWeights, PackedWeightsMut, SamplePanels, Wide, sum_gradient};
+use super::simd::{PackedWeights, PackedWeightsMut, SamplePanels, Wide, sum_gradient};
 use crate::init::LinearInit;
 use crate::optim::{OptimizerKind, Step};
-use crate::shard::take;
 
 /// Inputs of a tile: a multiple of what the micro-kernels of `gemm` compute at once (6 with AVX2).
 const TILE_INPUTS: usize = 96;
@@ -100,11 +99,13 @@ impl Group {
 impl<'a> GroupMut<'a> {
     /// Splits off the first `n`.
     fn take(&mut self, n: usize) -> GroupMut<'a> {
-        let (values, gradient) = (take(&mut self.values, n), take(&mut self.gradient, n));
-        let memory = self.memory.each_mut().map(|slot| {
-            let n = n.min(slot.len());
-            take(slot, n)
-        });
+        const INSIDE: &str = "a tile lies inside its layer";
+        let [values, gradient] = [&mut self.values, &mut self.gradient]
+            .map(|floats| floats.split_off_mut(..n).expect(INSIDE));
+        let memory = self
+            .memory
+            .each_mut()
+            .map(|slot| slot.split_off_mut(..n.min(slot.len())).expect(INSIDE));
         GroupMut { values, gradient, memory }
     }
 

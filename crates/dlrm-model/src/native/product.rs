@@ -1,4 +1,4 @@
-//! Products of matrices by the `gemm` crate: `unsafe`, as `wide/avx512.rs` is and nothing else
+//! Products of matrices by the `gemm` crate: `unsafe`, as `simd/avx512.rs` is and nothing else
 //! here. Whatever reaches the crate is a slice whose every index has been checked.
 #![allow(
     unsafe_code,

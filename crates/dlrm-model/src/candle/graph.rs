@@ -3,9 +3,9 @@
 
 use candle_core::{Device, Result, Tensor, Var};
 
-use crate::fused_mlp::Tape;
-use crate::mlp::Mlp;
-use crate::models::ModelConfig;
+use super::fused_mlp::Tape;
+use super::mlp::Mlp;
+use crate::batch::InputSizes;
 
 /// A network with its variables.
 pub(crate) trait Graph: Send + Sync {
@@ -92,18 +92,18 @@ pub(crate) struct ShardGradients {
 impl ShardInputs {
     /// Copies `dense` `[n, n_dense]` and `rows` `[n, F, d]` to the device as leaves of a new graph.
     pub(crate) fn new(
-        config: &ModelConfig,
+        sizes: InputSizes,
         dense: &[f32],
         rows: &[f32],
         device: &Device,
     ) -> Result<Self> {
-        let n_samples = rows.len() / config.row_floats();
-        let dense = if config.n_dense() > 0 {
-            Some(Var::from_slice(dense, (n_samples, config.n_dense()), device)?.into_inner())
+        let n_samples = rows.len() / sizes.row_floats();
+        let dense = if sizes.n_dense > 0 {
+            Some(Var::from_slice(dense, (n_samples, sizes.n_dense), device)?.into_inner())
         } else {
             None
         };
-        let rows = Var::from_slice(rows, (n_samples, config.n_fields(), config.dim()), device)?;
+        let rows = Var::from_slice(rows, (n_samples, sizes.n_fields, sizes.dim), device)?;
         Ok(Self { dense, rows })
     }
 

@@ -4,7 +4,7 @@
 
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, Layout, Result, Shape, Tensor};
 
-use crate::bridge::slice;
+use super::device::slice;
 
 /// `x` `[B, d]` (if there is one) and `rows` `[B, F, d]` to `[B, d + pairs]`: `x` itself, then the
 /// dot products of all pairs of the vectors `x, row 0, row 1, ...` in the order (1,0), (2,0),

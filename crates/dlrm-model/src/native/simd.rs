@@ -18,8 +18,7 @@ use pulp::{Arch, Simd, WithSimd};
 
 pub(crate) use weights::{PackedWeights, PackedWeightsMut, SamplePanels, sum_gradient};
 
-use crate::error::PrecisionError;
-use crate::precision::{Kernel, Precision};
+use crate::precision::{Kernel, Precision, PrecisionError};
 use lanes::Lanes;
 
 /// The vectors that one of our kernels runs on.

@@ -1,8 +1,7 @@
 //! The input of a stack of layers on everything: `x = dense ‖ rows`, and the way back from it to
 //! the rows.
 
-use crate::model::Inputs;
-use crate::models::InputSizes;
+use crate::batch::{InputSizes, Inputs};
 
 /// Lengths of the two parts of `x`.
 #[derive(Debug, Clone, Copy)]

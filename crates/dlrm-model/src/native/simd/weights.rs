@@ -6,7 +6,6 @@ use super::Wide;
 use super::lanes::{LANES, Line};
 use super::pack;
 use super::product::{Left, Out, Panels, Rows, Start, multiply};
-use crate::shard::take;
 
 /// Weights `[n_input, n_output]`, packed for the way forward and the way back.
 ///
@@ -120,8 +119,11 @@ impl<'a> PackedWeightsMut<'a> {
     /// Splits off the first tile, of `n_inputs`.
     pub(crate) fn take(&mut self, n_inputs: usize) -> PackedWeightsMut<'a> {
         let Self { wide, n_output, forward, backward } = self;
-        let forward = take(forward, pack::panel_lines(*wide, n_inputs, *n_output));
-        let backward = take(backward, pack::panel_lines(*wide, *n_output, n_inputs));
+        let [forward, backward] = [
+            (forward, pack::panel_lines(*wide, n_inputs, *n_output)),
+            (backward, pack::panel_lines(*wide, *n_output, n_inputs)),
+        ]
+        .map(|(lines, n)| lines.split_off_mut(..n).expect("a tile lies inside its layer"));
         PackedWeightsMut { wide: *wide, n_output: *n_output, forward, backward }
     }
 

@@ -7,17 +7,17 @@ use std::fmt;
 use super::layer::{Layer, Method};
 use super::network::Runner;
 use super::product::Place;
+use super::simd::Wide;
 use super::team::Team;
-use super::wide::Wide;
-use crate::device::DeviceSpec;
-use crate::error::{DeviceError, ModelError};
+use crate::batch::shard::{self, Pieces, Shard};
+use crate::batch::{Inputs, StepLoss, StepOutputs, check_gradients, check_logits};
+use crate::error::ModelError;
 use crate::loss::loss_sum;
-use crate::model::{Inputs, ModelOptions, StepLoss, StepOutputs, check_gradients, check_logits};
 use crate::models::ModelConfig;
 use crate::optim::OptimizerKind;
+use crate::options::{DeviceError, DeviceSpec, ModelOptions};
 use crate::parameters::{self, NamedTensor};
 use crate::precision::{Kernel, Precision};
-use crate::shard::{self, Pieces, Shard};
 use crate::step_count;
 
 /// Samples whose activations are kept at a time. A larger batch is worked off chunk by chunk, so
@@ -154,7 +154,7 @@ impl NativeModel {
     ) -> Result<StepLoss, ModelError> {
         let n_samples = inputs.labels.len();
         assert!(n_samples > 0, "expected at least one sample to train on");
-        inputs.assert_lengths(&self.config, n_samples);
+        inputs.assert_lengths(self.config.inputs(), n_samples);
         outputs.assert_lengths(inputs);
         let StepOutputs { row_grads, logits } = outputs;
 
@@ -190,7 +190,7 @@ impl NativeModel {
     /// If a slice has another length than its shape says; the length of `logits` is the number of
     /// samples.
     pub fn predict(&self, inputs: Inputs<'_>, logits: &mut [f32]) -> Result<(), ModelError> {
-        inputs.assert_lengths(&self.config, logits.len());
+        inputs.assert_lengths(self.config.inputs(), logits.len());
         let inputs = Inputs { labels: &[], ..inputs };
         let batch =
             Shard { inputs, outputs: StepOutputs { row_grads: &mut [], logits: &mut *logits } };

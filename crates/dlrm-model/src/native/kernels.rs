@@ -61,7 +61,7 @@ impl WithSimd for MaskAndSum<'_> {
         let rows = self.gradient.chunks_exact_mut(n_columns);
         let Some(outputs) = self.outputs else {
             rows.for_each(|row| {
-                self.sums.iter_mut().zip(row).for_each(|(sum, value)| *sum += *value)
+                self.sums.iter_mut().zip(row).for_each(|(sum, value)| *sum += *value);
             });
             return;
         };
