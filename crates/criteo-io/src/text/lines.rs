@@ -4,8 +4,7 @@
 use std::io::{self, Read};
 use std::ops::Range;
 
-/// The longest line that is looked at, in bytes. A row has about 250; this bounds the memory.
-pub(crate) const LINE_LIMIT: usize = 64 << 10;
+use crate::text::LINE_LIMIT;
 
 /// A window over the bytes of one input.
 ///
@@ -27,9 +26,6 @@ pub(crate) struct Lines {
 }
 
 impl Lines {
-    /// Four times the line limit: a refill then moves little in proportion to what it reads.
-    pub(crate) const DEFAULT_BYTES: usize = 4 * LINE_LIMIT;
-
     pub(crate) fn new(n_bytes: usize) -> Self {
         Self {
             buffer: vec![0; n_bytes.max(1)],
@@ -147,6 +143,7 @@ impl Lines {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::text::BUFFER_BYTES;
     use proptest::prelude::*;
 
     fn all_lines(text: &[u8], n_bytes: usize) -> Vec<Vec<u8>> {
@@ -184,7 +181,7 @@ mod tests {
     fn what_follows_a_line_over_the_limit_is_read_or_skipped() {
         let long = "x".repeat(LINE_LIMIT + 1);
         let text = |len: usize| format!("a\n{}\nb\n{long}", "x".repeat(len));
-        for n_bytes in [1, 300, LINE_LIMIT, LINE_LIMIT + 1, Lines::DEFAULT_BYTES] {
+        for n_bytes in [1, 300, LINE_LIMIT, LINE_LIMIT + 1, BUFFER_BYTES] {
             for len in [
                 LINE_LIMIT + 1,
                 LINE_LIMIT + 2,
@@ -217,7 +214,7 @@ mod tests {
 
     #[test]
     fn the_limit_is_the_same_for_every_buffer() {
-        for n_bytes in [1, 300, LINE_LIMIT, LINE_LIMIT + 1, Lines::DEFAULT_BYTES] {
+        for n_bytes in [1, 300, LINE_LIMIT, LINE_LIMIT + 1, BUFFER_BYTES] {
             for (len, end) in [
                 (LINE_LIMIT, "\n"),
                 (LINE_LIMIT, ""),

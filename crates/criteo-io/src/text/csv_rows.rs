@@ -11,7 +11,7 @@ use std::ops::Range;
 
 use csv_core::{ReadFieldResult, ReadRecordResult, ReaderBuilder};
 
-use crate::lines::LINE_LIMIT;
+use crate::text::LINE_LIMIT;
 
 /// A window over the bytes of one input, and the fields of one record.
 ///
@@ -60,9 +60,6 @@ pub(crate) enum QuoteFault {
 }
 
 impl CsvRows {
-    /// As for [`Lines`](crate::lines::Lines).
-    pub(crate) const DEFAULT_BYTES: usize = 4 * LINE_LIMIT;
-
     pub(crate) fn new(delimiter: u8, quoting: bool, n_bytes: usize) -> Self {
         let mut builder = ReaderBuilder::new();
         builder.delimiter(delimiter).quoting(quoting);
@@ -285,6 +282,7 @@ fn started(builder: &ReaderBuilder) -> csv_core::Reader {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::text::BUFFER_BYTES;
     use proptest::prelude::*;
 
     type Records = Vec<Vec<Vec<u8>>>;
@@ -405,7 +403,7 @@ mod tests {
 
     #[test]
     fn the_limit_is_the_same_for_every_buffer() {
-        for n_bytes in [1, 300, LINE_LIMIT, LINE_LIMIT + 1, CsvRows::DEFAULT_BYTES] {
+        for n_bytes in [1, 300, LINE_LIMIT, LINE_LIMIT + 1, BUFFER_BYTES] {
             for (len, end, expected) in [
                 (LINE_LIMIT - 1, "\n", Next::Record),
                 (LINE_LIMIT, "", Next::Record),
