@@ -4,4 +4,5 @@ pub(crate) mod decompress;
 pub(crate) mod files;
 pub(crate) mod input;
 pub(crate) mod open;
+pub(crate) mod refill;
 pub(crate) mod stamp;
