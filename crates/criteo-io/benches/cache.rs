@@ -76,7 +76,7 @@ fn cache(criterion: &mut Criterion) {
     group.bench_function("open", |bencher| bencher.iter(|| plan.open().expect("good")));
     group.bench_function("read", |bencher| bencher.iter(|| read(&mut cache.rows())));
     group.bench_function("read and encode", |bencher| {
-        bencher.iter(|| read_and_encode(&mut cache.rows()))
+        bencher.iter(|| read_and_encode(&mut cache.rows()));
     });
     group.bench_function("parse plain and encode", |bencher| {
         let open = || Reader::open(vec![path.clone()], Format::CriteoKaggle).expect("opened");

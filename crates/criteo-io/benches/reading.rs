@@ -140,7 +140,7 @@ fn group<'a>(
 fn limits(group: &mut BenchmarkGroup<'_, WallTime>, from: &[u8]) {
     let mut to = from.to_vec();
     group.bench_function("limit: copy", |bencher| {
-        bencher.iter(|| black_box(&mut to).copy_from_slice(black_box(from)))
+        bencher.iter(|| black_box(&mut to).copy_from_slice(black_box(from)));
     });
     group.bench_function("limit: find line feeds", |bencher| {
         bencher.iter(|| memchr::memchr_iter(b'\n', black_box(from)).map(black_box).count());
@@ -153,7 +153,7 @@ fn parse(criterion: &mut Criterion) {
         let mut group = group(criterion, name, &text);
         limits(&mut group, &text);
         group.bench_function("parse_line", |bencher| {
-            bencher.iter(|| parse_all(&text, &schema, &mut record))
+            bencher.iter(|| parse_all(&text, &schema, &mut record));
         });
         group.bench_function("csv", |bencher| bencher.iter(|| parse_by_csv(&text)));
         group.finish();
@@ -184,7 +184,7 @@ fn files(criterion: &mut Criterion) {
         let mut group = group(criterion, name, &text);
         group.bench_function("limit: decompress", |bencher| bencher.iter(|| drain(inflate(path))));
         group.bench_function("parse, one thread", |bencher| {
-            bencher.iter(|| parse_stream(inflate(path), &schema))
+            bencher.iter(|| parse_stream(inflate(path), &schema));
         });
         group.bench_function("Reader", |bencher| bencher.iter(|| read_all(path)));
         group.bench_function("Prefetch", |bencher| bencher.iter(|| prefetch_all(path)));
@@ -243,7 +243,7 @@ fn tables(criterion: &mut Criterion) {
         std::fs::write(&path, &text).expect("written");
         let mut group = group(criterion, name, &text);
         group.bench_function("limit: csv splits", |bencher| {
-            bencher.iter(|| split_by_csv(&path, delimiter))
+            bencher.iter(|| split_by_csv(&path, delimiter));
         });
         group.bench_function("Reader", |bencher| bencher.iter(|| read_as(&path, dialect.clone())));
         let paths = [path.clone()];

@@ -1,9 +1,13 @@
 //! Rows side by side, one array a kind of value, refilled in place.
 
-use cafe_core::FeatureId;
+pub(crate) mod digest;
+pub(crate) mod prefetch;
 
-use crate::encode::{encode_integer, encode_token};
-use crate::{Position, Record};
+use cafe_core::FeatureId;
+use serde::{Deserialize, Serialize};
+
+use crate::format::encode::{encode_integer, encode_token};
+use crate::record::Record;
 
 /// A number of rows, encoded, as a structure of arrays.
 ///
@@ -29,6 +33,22 @@ pub struct Batch {
     pub true_logits: Vec<f32>,
     /// Where the stream stands after the last row, if [`Prefetch`](crate::Prefetch) read them.
     pub end: Position,
+}
+
+/// A place in a stream of rows, and a digest of what was delivered in batches before it.
+///
+/// A run that is to go on where it stopped keeps the [`Batch::end`] of its last batch, and gives it
+/// to [`PrefetchConfig::from`](crate::PrefetchConfig::from).
+///
+/// The digest is of labels, dense values (their bits), features, bags and days, in order. It is the
+/// same however the rows are kept and whatever the size of a batch, and is fixed for good. It finds
+/// accidents; whoever wants to can make two streams with the same digest.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Position {
+    /// Rows passed since the stream began, malformed ones included.
+    pub n_rows: u64,
+    /// Digest of the rows that were delivered.
+    pub digest: u64,
 }
 
 impl Batch {

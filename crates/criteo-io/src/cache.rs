@@ -38,12 +38,11 @@
 //! or the disk fail just then, the system ends the process with SIGBUS, the price of mapping.
 //! Caches are made read-only, so that nobody does this by mistake.
 
-mod build;
-mod fault;
+pub(crate) mod build;
 mod header;
 mod input;
 mod map;
-mod plan;
+pub(crate) mod plan;
 mod row;
 
 use std::fs::File;
@@ -52,17 +51,11 @@ use std::sync::Arc;
 
 use memmap2::Mmap;
 
-pub use self::fault::{CacheError, CacheFault};
-use self::header::Header;
 use self::map::map;
-pub use self::plan::CachePlan;
-use self::row::RowLayout;
-use crate::{ReadError, Record, RecordSource};
-
-/// Enough for a block (164 KiB) to cost little besides its bytes, few enough for a cache of the
-/// processor.
-const ROWS_PER_BLOCK: u64 = 1024;
-const CHECKSUM_BYTES: usize = 4;
+use self::row::{CHECKSUM_BYTES, ROWS_PER_BLOCK, RowLayout, block_checksum};
+use crate::error::ReadError;
+use crate::error::cache_fault::CacheFault;
+use crate::record::{Record, RecordSource};
 
 /// A file of rows that was found to be right. Clones share it.
 #[derive(Clone, Debug)]
@@ -80,53 +73,6 @@ pub struct Cache {
 }
 
 impl Cache {
-    /// Takes `file` if it is what `plan` wants.
-    fn check(file: File, plan: &CachePlan) -> Result<Self, CacheFault> {
-        let (header, header_bytes) = Header::read(&file)?;
-        let Header {
-            format,
-            digest,
-            layout,
-            n_rows: n_stored,
-            is_whole,
-            bad_rows,
-            has_bad_rows,
-            inputs,
-        } = header;
-        let paths_differ =
-            !inputs.iter().map(|input| &input.path).eq(plan.inputs.iter().map(|input| &input.path));
-        if format != plan.dialect.name() || paths_differ {
-            return Err(CacheFault::Foreign);
-        }
-        let expected = RowLayout::new(&plan.dialect, plan.paths.len(), layout.integer_bytes);
-        if digest != plan.dialect.digest() || layout != expected {
-            return Err(CacheFault::Described);
-        }
-        if let Some((input, _)) = plan.inputs.iter().zip(&inputs).find(|(now, then)| now != then) {
-            return Err(CacheFault::Stale { file: input.path.clone() });
-        }
-        if n_stored < plan.max_rows && !is_whole {
-            return Err(CacheFault::TooFewRows { n_rows: n_stored });
-        }
-        if has_bad_rows && !plan.bad_rows.allows_all_of(bad_rows) {
-            return Err(CacheFault::BadRows);
-        }
-        let path = plan.file().to_owned();
-        let n_rows = n_stored.min(plan.max_rows);
-        let cache = Self {
-            file: Arc::new(file),
-            path,
-            layout,
-            header_bytes,
-            n_stored,
-            n_rows,
-            has_bad_rows,
-        };
-        cache.check_length()?;
-        (0..n_rows.div_ceil(ROWS_PER_BLOCK)).try_for_each(|block| cache.block(block).map(drop))?;
-        Ok(cache)
-    }
-
     /// The number of rows: all, or as many as were wanted, malformed ones included.
     #[must_use]
     pub fn n_rows(&self) -> u64 {
@@ -176,14 +122,6 @@ impl Cache {
         }
         Ok(mapped)
     }
-}
-
-/// Of a block's rows and its place, so that a block can't stand in for another.
-fn block_checksum(block: u64, rows: &[u8]) -> u32 {
-    let mut checksum = crc32fast::Hasher::new();
-    checksum.update(&block.to_le_bytes());
-    checksum.update(rows);
-    checksum.finalize()
 }
 
 /// The rows of a [`Cache`], as they were parsed.

@@ -1,16 +1,19 @@
 //! What can go wrong between a path and a row. One place, so that every message has the same
 //! shape: where, what was expected, what was there, what to do.
 
-mod row;
+pub(crate) mod bad_row;
+pub(crate) mod cache_fault;
+pub(crate) mod row;
 
 use std::borrow::Cow;
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
-pub(crate) use self::row::TEXT_BEHIND_QUOTE;
-pub use self::row::{Excerpt, RowError, RowFault};
-use crate::{BadRowCounts, BadRowReason, CacheFault, ColumnsError};
+use self::bad_row::{BadRowCounts, BadRowReason};
+use self::cache_fault::CacheFault;
+use self::row::RowError;
+use crate::format::columns::check::ColumnsError;
 
 /// Why rows could not be read.
 ///

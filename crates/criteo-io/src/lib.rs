@@ -61,47 +61,40 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
-mod ahead;
-mod bad_rows;
 mod batch;
+mod bytes;
 mod cache;
-mod columns;
-mod csv_rows;
-mod dialect;
-mod encode;
 mod error;
-mod files;
-mod input;
-mod lines;
-mod open;
+mod format;
 mod parse;
-mod position;
-mod prefetch;
-mod presets;
 mod reader;
 mod record;
-mod schema;
-mod split;
-mod stamp;
 mod synth;
+mod text;
 
-pub use bad_rows::{BadRowCounts, BadRowReason, BadRows, SkipLimits, Tolerance, Tolerated};
-pub use batch::Batch;
-pub use cache::{Cache, CacheError, CacheFault, CachePlan, CachedRows};
-pub use columns::{
-    Categorical, Column, Columns, ColumnsError, Day, Kind, Label, Numeric, Places, Transform,
-    hash_text,
-};
-pub use dialect::{Dialect, DialectError};
-pub use encode::{encode_integer, encode_token};
-pub use error::{Compression, Excerpt, ReadError, RowError, RowFault};
-pub use open::is_read_once;
+pub use batch::prefetch::{PassEnd, Prefetch, PrefetchConfig};
+pub use batch::{Batch, Position};
+pub use bytes::open::is_read_once;
+pub use bytes::stamp::FileStamp;
+pub use cache::build::CacheError;
+pub use cache::plan::CachePlan;
+pub use cache::{Cache, CachedRows};
+pub use error::bad_row::{BadRowCounts, BadRowReason};
+pub use error::cache_fault::CacheFault;
+pub use error::row::{Excerpt, RowError, RowFault};
+pub use error::{Compression, ReadError};
+pub use format::columns::check::{ColumnsError, Places};
+pub use format::columns::column::Column;
+pub use format::columns::label::Label;
+pub use format::columns::value::{Kind, Transform, hash_text};
+pub use format::columns::{Categorical, Columns, Day, Numeric};
+pub use format::dialect::{Dialect, DialectError};
+pub use format::encode::{encode_integer, encode_token};
+pub use format::schema::{Format, Schema, UnknownFormat};
 pub use parse::{parse_line, parse_unlabelled_line};
-pub use position::Position;
-pub use prefetch::{PassEnd, Prefetch, PrefetchConfig};
 pub use reader::{Reader, count_rows};
+pub use record::bad_rows::{BadRows, SkipLimits, Tolerance, Tolerated};
+pub use record::split::{Part, PartRows, Split, count_days, train_rows, train_rows_of_days};
 pub use record::{Record, RecordSource};
-pub use schema::{Format, Schema, UnknownFormat};
-pub use split::{Part, PartRows, Split, count_days, train_rows, train_rows_of_days};
-pub use stamp::FileStamp;
-pub use synth::{RowWriter, Synth, SynthConfig, write_record};
+pub use synth::write::{RowWriter, write_record};
+pub use synth::{Synth, SynthConfig};

@@ -4,7 +4,9 @@
 #[cfg(test)]
 mod twin;
 
-use crate::{Excerpt, Record, RowError, RowFault, Schema};
+use crate::error::row::{Excerpt, RowError, RowFault};
+use crate::format::schema::Schema;
+use crate::record::Record;
 
 /// Parses one line (without its line feed; a final carriage return is dropped) into `record`.
 ///
@@ -227,7 +229,7 @@ fn plain_token(text: &[u8], field: usize) -> Result<Option<u32>, RowFault> {
 mod tests {
     use super::twin::{from_columns, twin};
     use super::*;
-    use crate::Format;
+    use crate::format::schema::Format;
     use proptest::collection::vec;
     use proptest::prelude::*;
 

@@ -12,9 +12,13 @@ use self::line_rows::LineRows;
 #[cfg(feature = "parquet")]
 use self::parquet_rows::ParquetRows;
 use self::table_rows::TableRows;
+use crate::bytes::open;
+use crate::error::ReadError;
+use crate::format::dialect::Dialect;
+use crate::format::schema::{Format, Schema};
 use crate::parse::{parse_line, parse_unlabelled_line};
-use crate::split::add_row;
-use crate::{Dialect, Format, ReadError, Record, RecordSource, Schema, open};
+use crate::record::split::add_row;
+use crate::record::{Record, RecordSource};
 
 /// The rows of several files, in order, as one stream.
 ///

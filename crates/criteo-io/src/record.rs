@@ -1,6 +1,9 @@
 //! One row in memory, and the trait of whatever yields rows one by one.
 
-use crate::ReadError;
+pub(crate) mod bad_rows;
+pub(crate) mod split;
+
+use crate::error::ReadError;
 
 /// One row as it stands in the log, before encoding. Reused from row to row.
 #[derive(Clone, Debug, Default, PartialEq)]

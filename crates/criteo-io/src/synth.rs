@@ -5,7 +5,7 @@ mod label;
 mod marginals;
 mod math;
 mod sampler;
-mod write;
+pub(crate) mod write;
 
 use std::ops::Range;
 
@@ -14,8 +14,8 @@ use cafe_core::{mix64, unit_f64};
 use self::label::LabelModel;
 use self::math::logistic;
 use self::sampler::Sampler;
-pub use self::write::RowWriter;
-use crate::{ReadError, Record, RecordSource};
+use crate::error::ReadError;
+use crate::record::{Record, RecordSource};
 
 /// What a generated log depends on: the same configuration gives the same rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -115,49 +115,6 @@ impl RecordSource for Synth {
     fn jumps(&self) -> bool {
         true
     }
-}
-
-/// Appends `record` to `out` as one line of the Kaggle dialect: label, integers and tokens of
-/// eight hex digits between tabs, nothing where a value is missing. The true logit is not written.
-pub fn write_record(record: &Record, out: &mut Vec<u8>) {
-    out.push(if record.clicked { b'1' } else { b'0' });
-    for integer in &record.integers {
-        out.push(b'\t');
-        if let Some(value) = *integer {
-            push_integer(value, out);
-        }
-    }
-    for token in &record.tokens {
-        out.push(b'\t');
-        if let Some(token) = *token {
-            push_hex(token, out);
-        }
-    }
-    out.push(b'\n');
-}
-
-fn push_integer(value: i64, out: &mut Vec<u8>) {
-    if value < 0 {
-        out.push(b'-');
-    }
-    // The largest magnitude, 2^63, has 19 digits.
-    let mut digits = [0_u8; 19];
-    let mut start = digits.len();
-    let mut rest = value.unsigned_abs();
-    loop {
-        start -= 1;
-        digits[start] = b'0' + (rest % 10) as u8;
-        rest /= 10;
-        if rest == 0 {
-            break;
-        }
-    }
-    out.extend_from_slice(&digits[start..]);
-}
-
-fn push_hex(token: u32, out: &mut Vec<u8>) {
-    let digit = |n_shifted: u32| b"0123456789abcdef"[(token >> n_shifted & 0xf) as usize];
-    out.extend_from_slice(&[28, 24, 20, 16, 12, 8, 4, 0].map(digit));
 }
 
 #[cfg(test)]

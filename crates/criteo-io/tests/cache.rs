@@ -244,7 +244,7 @@ fn a_cache_of_another_state_or_program_is_told_from_a_damaged_one() {
     let stale = |fault: CacheFault| matches!(fault, CacheFault::Stale { file } if file.ends_with("rows.tsv"));
     let before = path.metadata().unwrap().modified().unwrap();
     let set_time = |time: SystemTime| {
-        File::options().append(true).open(&path).unwrap().set_modified(time).unwrap()
+        File::options().append(true).open(&path).unwrap().set_modified(time).unwrap();
     };
     let again = || self::plan(std::slice::from_ref(&path)).open();
     set_time(before + Duration::from_millis(1));

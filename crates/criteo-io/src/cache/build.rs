@@ -2,18 +2,55 @@
 
 use std::fs::{self, File};
 use std::io::{self, Seek, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tempfile::NamedTempFile;
 
+use super::Cache;
 use super::header::Header;
-use super::row::{RowLayout, TooWide};
-use super::{Cache, CacheError, CachePlan, ROWS_PER_BLOCK, block_checksum};
-use crate::{ReadError, Reader, Record, RecordSource, Tolerance, Tolerated};
+use super::plan::CachePlan;
+use super::row::{ROWS_PER_BLOCK, RowLayout, TooWide, block_checksum};
+use crate::error::ReadError;
+use crate::error::cache_fault::CacheFault;
+use crate::reader::Reader;
+use crate::record::bad_rows::{Tolerance, Tolerated};
+use crate::record::{Record, RecordSource};
 
 /// A file in the making that nobody wrote to for so long is one that a crash left behind.
 const ABANDONED: Duration = Duration::from_secs(3600);
+
+/// Why a cache could not be built. Whatever had been written is gone again.
+#[derive(Debug, thiserror::Error)]
+pub enum CacheError {
+    /// The rows can't be read: nothing to do with the cache.
+    #[error(transparent)]
+    Input(#[from] ReadError),
+    /// No file can be made where the cache should be.
+    #[error("{}: no file can be made here", dir.display())]
+    Directory {
+        /// The directory.
+        dir: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Writing failed: the disk may be full.
+    #[error("{}: writing failed", file.display())]
+    Write {
+        /// The cache.
+        file: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// What was written does not read back, or the inputs changed while they were read.
+    #[error("{}: can't be used as soon as it was written: {fault}", file.display())]
+    Unusable {
+        /// The cache.
+        file: PathBuf,
+        /// What is wrong with it.
+        fault: CacheFault,
+    },
+}
 
 impl CachePlan {
     /// Reads the inputs once and writes the cache, in place of one that may be there.
@@ -35,8 +72,8 @@ impl CachePlan {
         self.write(temporary.as_file(), progress)?;
         temporary.as_file().sync_all().map_err(write_error)?;
         self.check_inputs().map_err(unusable)?;
-        let cache = Cache::check(File::open(temporary.path()).map_err(write_error)?, self)
-            .map_err(unusable)?;
+        let cache =
+            self.check(File::open(temporary.path()).map_err(write_error)?).map_err(unusable)?;
         temporary.persist(self.file()).map_err(|error| write_error(error.error))?;
         sync_directory(self.dir()).map_err(write_error)?;
         Ok(cache)
@@ -140,7 +177,7 @@ impl Writer<'_> {
             match tolerance.read(source, &mut record)? {
                 Tolerated::Row => self.header.layout.encode(&record, &mut self.block)?,
                 Tolerated::Bad(reason) => {
-                    self.header.layout.encode_bad(reason, record.day, &mut self.block)
+                    self.header.layout.encode_bad(reason, record.day, &mut self.block);
                 }
                 Tolerated::End => {
                     self.header.is_whole = true;

@@ -5,9 +5,9 @@ use std::fs::File;
 use std::io::{self, Read};
 
 use super::input::{Input, Stamp};
-use super::row::RowLayout;
-use super::{CHECKSUM_BYTES, CacheFault};
-use crate::{BadRows, SkipLimits};
+use super::row::{CHECKSUM_BYTES, RowLayout};
+use crate::error::cache_fault::CacheFault;
+use crate::record::bad_rows::{BadRows, SkipLimits};
 
 const MAGIC: [u8; 8] = *b"\x89CTRROWS";
 /// Of the file format. To be raised whenever the bytes of the same rows change.

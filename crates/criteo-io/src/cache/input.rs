@@ -5,8 +5,9 @@ use std::io;
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use crate::stamp::Ends;
-use crate::{ReadError, open};
+use crate::bytes::open;
+use crate::bytes::stamp::Ends;
+use crate::error::ReadError;
 
 /// An input as it was when its rows were cached.
 ///

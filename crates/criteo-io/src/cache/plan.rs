@@ -3,12 +3,18 @@
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use cafe_core::mix64;
 
+use super::Cache;
+use super::header::Header;
 use super::input::Input;
-use super::{Cache, CacheFault};
-use crate::{BadRows, Dialect, ReadError};
+use super::row::{ROWS_PER_BLOCK, RowLayout};
+use crate::error::ReadError;
+use crate::error::cache_fault::CacheFault;
+use crate::format::dialect::Dialect;
+use crate::record::bad_rows::BadRows;
 
 /// A set of inputs, as it is now, and the cache that it would have.
 ///
@@ -92,7 +98,54 @@ impl CachePlan {
             io::ErrorKind::NotFound => CacheFault::Absent,
             _ => CacheFault::Unreadable(error),
         })?;
-        Cache::check(file, self)
+        self.check(file)
+    }
+
+    /// Takes `file` if it is the cache of this plan: header, length, and every block to be read.
+    pub(super) fn check(&self, file: File) -> Result<Cache, CacheFault> {
+        let (header, header_bytes) = Header::read(&file)?;
+        let Header {
+            format,
+            digest,
+            layout,
+            n_rows: n_stored,
+            is_whole,
+            bad_rows,
+            has_bad_rows,
+            inputs,
+        } = header;
+        let paths_differ =
+            !inputs.iter().map(|input| &input.path).eq(self.inputs.iter().map(|input| &input.path));
+        if format != self.dialect.name() || paths_differ {
+            return Err(CacheFault::Foreign);
+        }
+        let expected = RowLayout::new(&self.dialect, self.paths.len(), layout.integer_bytes);
+        if digest != self.dialect.digest() || layout != expected {
+            return Err(CacheFault::Described);
+        }
+        if let Some((input, _)) = self.inputs.iter().zip(&inputs).find(|(now, then)| now != then) {
+            return Err(CacheFault::Stale { file: input.path.clone() });
+        }
+        if n_stored < self.max_rows && !is_whole {
+            return Err(CacheFault::TooFewRows { n_rows: n_stored });
+        }
+        if has_bad_rows && !self.bad_rows.allows_all_of(bad_rows) {
+            return Err(CacheFault::BadRows);
+        }
+        let path = self.file().to_owned();
+        let n_rows = n_stored.min(self.max_rows);
+        let cache = Cache {
+            file: Arc::new(file),
+            path,
+            layout,
+            header_bytes,
+            n_stored,
+            n_rows,
+            has_bad_rows,
+        };
+        cache.check_length()?;
+        (0..n_rows.div_ceil(ROWS_PER_BLOCK)).try_for_each(|block| cache.block(block).map(drop))?;
+        Ok(cache)
     }
 }
 

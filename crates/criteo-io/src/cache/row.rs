@@ -1,6 +1,21 @@
-//! One row to its bytes and back.
+//! One row to its bytes and back, and the size and the checksum of a block of rows.
 
-use crate::{BadRowReason, Dialect, Record};
+use crate::error::bad_row::BadRowReason;
+use crate::format::dialect::Dialect;
+use crate::record::Record;
+
+/// Enough for a block (164 KiB) to cost little besides its bytes, few enough for a cache of the
+/// processor.
+pub(super) const ROWS_PER_BLOCK: u64 = 1024;
+pub(super) const CHECKSUM_BYTES: usize = 4;
+
+/// Of a block's rows and its place, so that a block can't stand in for another.
+pub(super) fn block_checksum(block: u64, rows: &[u8]) -> u32 {
+    let mut checksum = crc32fast::Hasher::new();
+    checksum.update(&block.to_le_bytes());
+    checksum.update(rows);
+    checksum.finalize()
+}
 
 /// A row has a number of bytes that follows from the columns alone, so that any row can be found
 /// by multiplication.

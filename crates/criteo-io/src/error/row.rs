@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::BadRowReason;
+use super::bad_row::BadRowReason;
 
 /// What is wrong in one line, and where.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -93,6 +93,25 @@ pub enum RowFault {
         /// What the column is for: label, number, token or day.
         reason: BadRowReason,
     },
+}
+
+impl RowFault {
+    /// The reason in short.
+    #[must_use]
+    pub fn reason(&self) -> BadRowReason {
+        match self {
+            Self::EmptyLine => BadRowReason::EmptyLine,
+            Self::TooFewColumns { .. } => BadRowReason::TooFewColumns,
+            Self::Columns { expected, got } if got < expected => BadRowReason::TooFewColumns,
+            Self::TooManyColumns { .. } | Self::Columns { .. } => BadRowReason::TooManyColumns,
+            Self::Label { .. } => BadRowReason::Label,
+            Self::Integer { .. } => BadRowReason::Integer,
+            Self::IntegerOverflow { .. } => BadRowReason::IntegerOverflow,
+            Self::Token { .. } => BadRowReason::Token,
+            Self::Field { reason, .. } => *reason,
+            Self::Quote => BadRowReason::Quote,
+        }
+    }
 }
 
 pub(crate) const TEXT_BEHIND_QUOTE: &str = "expected the end of the field behind its closing quote, got more text; double the quotes inside it";

@@ -3,11 +3,10 @@
 use std::ops::Range;
 use std::path::PathBuf;
 
-use crate::ReadError;
-use crate::files::Files;
-use crate::lines::{LINE_LIMIT, Lines};
-
-pub(super) const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+use crate::bytes::files::Files;
+use crate::error::ReadError;
+use crate::text::lines::Lines;
+use crate::text::{BUFFER_BYTES, BYTE_ORDER_MARK, LINE_LIMIT};
 
 pub(super) struct LineRows {
     files: Files,
@@ -18,7 +17,7 @@ pub(super) struct LineRows {
 
 impl LineRows {
     pub(super) fn new(paths: Vec<PathBuf>) -> Result<Self, ReadError> {
-        Ok(Self { files: Files::new(paths)?, lines: Lines::new(Lines::DEFAULT_BYTES), line: 0 })
+        Ok(Self { files: Files::new(paths)?, lines: Lines::new(BUFFER_BYTES), line: 0 })
     }
 
     pub(super) fn set_buffer_bytes(&mut self, n_bytes: usize) {

@@ -14,10 +14,13 @@ use parquet::record::reader::{ReaderIter, TreeBuilder};
 use parquet::record::{Field, Row};
 use parquet::schema::types::{SchemaDescPtr, SchemaDescriptor, Type};
 
-use super::table_plan::{Fault, Fields, TablePlan};
-use super::table_rows::Days;
-use crate::columns::Places;
-use crate::{Columns, ColumnsError, ReadError, Record, RowError, open};
+use super::table_plan::{Days, Fault, Fields, TablePlan};
+use crate::bytes::open;
+use crate::error::ReadError;
+use crate::error::row::RowError;
+use crate::format::columns::Columns;
+use crate::format::columns::check::{ColumnsError, Places};
+use crate::record::Record;
 
 pub(super) struct ParquetRows {
     paths: Vec<PathBuf>,

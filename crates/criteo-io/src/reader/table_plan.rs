@@ -1,7 +1,11 @@
 //! A description of columns made ready for reading: where each stands, and what becomes of it.
 
-use crate::columns::Places;
-use crate::{BadRowReason, Columns, Excerpt, Kind, Record, RowFault, Transform};
+use crate::error::bad_row::BadRowReason;
+use crate::error::row::{Excerpt, RowFault};
+use crate::format::columns::Columns;
+use crate::format::columns::check::Places;
+use crate::format::columns::value::{Kind, Transform};
+use crate::record::Record;
 
 /// A row as texts.
 pub(super) trait Fields {
@@ -46,6 +50,30 @@ impl Missing {
 pub(super) struct Fault {
     pub(super) place: usize,
     pub(super) fault: RowFault,
+}
+
+/// Days seen so far, told apart by the text that changes.
+#[derive(Default)]
+pub(super) struct Days {
+    /// The day last seen, and its text.
+    pub(super) current: Option<u32>,
+    key: Vec<u8>,
+}
+
+impl Days {
+    /// The day of a row with this text, one later than the last if it differs.
+    pub(super) fn at(&mut self, key: &[u8]) -> u32 {
+        match self.current {
+            Some(day) if self.key == key => day,
+            before => {
+                let day = before.map_or(0, |day| day + 1);
+                self.key.clear();
+                self.key.extend_from_slice(key);
+                self.current = Some(day);
+                day
+            }
+        }
+    }
 }
 
 impl TablePlan {

@@ -2,14 +2,15 @@
 
 use std::path::PathBuf;
 
-use super::line_rows::BYTE_ORDER_MARK;
-use super::table_plan::{Fault, Fields, TablePlan};
-use crate::columns::Places;
-use crate::csv_rows::{CsvRows, Next, QuoteFault};
-use crate::error::TEXT_BEHIND_QUOTE;
-use crate::files::Files;
-use crate::lines::LINE_LIMIT;
-use crate::{Columns, ColumnsError, ReadError, Record, RowError, RowFault};
+use super::table_plan::{Days, Fault, Fields, TablePlan};
+use crate::bytes::files::Files;
+use crate::error::ReadError;
+use crate::error::row::{RowError, RowFault, TEXT_BEHIND_QUOTE};
+use crate::format::columns::Columns;
+use crate::format::columns::check::{ColumnsError, Places};
+use crate::record::Record;
+use crate::text::csv_rows::{CsvRows, Next, QuoteFault};
+use crate::text::{BUFFER_BYTES, BYTE_ORDER_MARK, LINE_LIMIT};
 
 impl Fields for CsvRows {
     fn field(&self, place: usize) -> &[u8] {
@@ -27,37 +28,13 @@ pub(super) struct TableRows {
     days: Days,
 }
 
-/// Days seen so far, told apart by the text that changes.
-#[derive(Default)]
-pub(super) struct Days {
-    /// The day last seen, and its text.
-    pub(super) current: Option<u32>,
-    key: Vec<u8>,
-}
-
-impl Days {
-    /// The day of a row with this text, one later than the last if it differs.
-    pub(super) fn at(&mut self, key: &[u8]) -> u32 {
-        match self.current {
-            Some(day) if self.key == key => day,
-            before => {
-                let day = before.map_or(0, |day| day + 1);
-                self.key.clear();
-                self.key.extend_from_slice(key);
-                self.current = Some(day);
-                day
-            }
-        }
-    }
-}
-
 impl TableRows {
     pub(super) fn new(
         paths: Vec<PathBuf>,
         columns: &Columns,
         missing_number: f32,
     ) -> Result<Self, ReadError> {
-        let rows = CsvRows::new(columns.delimiter as u8, columns.quoting, CsvRows::DEFAULT_BYTES);
+        let rows = CsvRows::new(columns.delimiter as u8, columns.quoting, BUFFER_BYTES);
         let (files, columns) = (Files::new(paths)?, columns.clone());
         Ok(Self { files, rows, columns, missing_number, plan: None, days: Days::default() })
     }

@@ -6,7 +6,7 @@ use cafe_core::{FeatureId, mix64};
 use super::marginals::{INTEGERS, Quantiles};
 use super::math::{ln, logistic};
 use super::sampler::Sampler;
-use crate::Record;
+use crate::record::Record;
 
 /// Share of positive rows.
 const POSITIVE_RATE: f64 = 0.241;

@@ -6,7 +6,7 @@ use std::ops::RangeInclusive;
 use cafe_core::{mix64, reduce};
 
 use super::marginals::{CATEGORICALS, Categorical, INTEGERS, Popularity, Quantiles};
-use crate::Record;
+use crate::record::Record;
 
 /// The last rank that drift renews, in fields with an open vocabulary.
 pub(super) const DRIFT_RANKS: u32 = 1000;

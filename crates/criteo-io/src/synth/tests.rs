@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use super::marginals::{CATEGORICALS, Categorical, INTEGERS};
 use super::sampler::{DRIFT_PERIOD_DAYS, DRIFT_RANKS, DRIFT_RESERVE};
+use super::write::write_record;
 use super::*;
 
 fn generate(seed: u64, rows: Range<u64>) -> Vec<Record> {

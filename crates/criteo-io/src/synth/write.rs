@@ -1,7 +1,8 @@
 //! Generated rows as text, in the dialect of any format.
 
-use super::{SynthConfig, push_hex, push_integer, write_record};
-use crate::{Format, Record};
+use super::SynthConfig;
+use crate::format::schema::Format;
+use crate::record::Record;
 
 /// Writes generated rows in the dialect of a format, so that every preset can be tried without its
 /// data.
@@ -53,7 +54,7 @@ impl RowWriter {
     pub fn write(&mut self, record: &Record, out: &mut Vec<u8>) {
         match self.format {
             Format::CriteoKaggle | Format::CriteoTerabyte | Format::CriteoTerabyteThird => {
-                write_record(record, out)
+                write_record(record, out);
             }
             Format::Avazu => self.write_avazu(record, out),
             Format::Kdd12 => self.write_kdd12(record, out),
@@ -93,6 +94,49 @@ impl RowWriter {
     }
 }
 
+/// Appends `record` to `out` as one line of the Kaggle dialect: label, integers and tokens of
+/// eight hex digits between tabs, nothing where a value is missing. The true logit is not written.
+pub fn write_record(record: &Record, out: &mut Vec<u8>) {
+    out.push(if record.clicked { b'1' } else { b'0' });
+    for integer in &record.integers {
+        out.push(b'\t');
+        if let Some(value) = *integer {
+            push_integer(value, out);
+        }
+    }
+    for token in &record.tokens {
+        out.push(b'\t');
+        if let Some(token) = *token {
+            push_hex(token, out);
+        }
+    }
+    out.push(b'\n');
+}
+
+fn push_integer(value: i64, out: &mut Vec<u8>) {
+    if value < 0 {
+        out.push(b'-');
+    }
+    // The largest magnitude, 2^63, has 19 digits.
+    let mut digits = [0_u8; 19];
+    let mut start = digits.len();
+    let mut rest = value.unsigned_abs();
+    loop {
+        start -= 1;
+        digits[start] = b'0' + (rest % 10) as u8;
+        rest /= 10;
+        if rest == 0 {
+            break;
+        }
+    }
+    out.extend_from_slice(&digits[start..]);
+}
+
+fn push_hex(token: u32, out: &mut Vec<u8>) {
+    let digit = |n_shifted: u32| b"0123456789abcdef"[(token >> n_shifted & 0xf) as usize];
+    out.extend_from_slice(&[28, 24, 20, 16, 12, 8, 4, 0].map(digit));
+}
+
 /// The date `YYMMDD` so many days after 2014-10-21, by the usual reckoning in years that begin in
 /// March.
 fn date(day: i64) -> i64 {
@@ -111,7 +155,9 @@ fn date(day: i64) -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Reader, RecordSource, Synth};
+    use crate::reader::Reader;
+    use crate::record::RecordSource;
+    use crate::synth::Synth;
 
     #[test]
     fn dates_follow_the_calendar() {

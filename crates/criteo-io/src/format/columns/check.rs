@@ -3,7 +3,8 @@
 
 use cafe_core::FeatureId;
 
-use super::{Column, Columns};
+use super::Columns;
+use super::column::Column;
 
 /// Why a description of columns can't work, or does not fit a file.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -328,83 +329,79 @@ mod tests {
         toml::from_str(text).unwrap()
     }
 
+    /// Descriptions, all but their label, and the message that refuses them.
+    const CONTRADICTIONS: &[(&str, &str)] = &[
+        ("", "there is no numeric and no categorical column"),
+        (
+            "delimiter = '\"'\nnumeric = [2]",
+            "delimiter: expected one ASCII character that is no quote and no line end, got '\"'",
+        ),
+        (
+            "delimiter = 'é'\nnumeric = [2]",
+            "delimiter: expected one ASCII character that is no quote and no line end, got 'é'",
+        ),
+        (
+            "categorical = [{ column = 2, separator = ',' }]",
+            "column number 2: separator: expected one ASCII character other than the delimiter, got ','",
+        ),
+        (
+            "names = ['y', 'a']\nnumeric = ['a']",
+            "names: only files without a header need them; remove them, or set header to false",
+        ),
+        (
+            "header = false\nnumeric = ['a']",
+            "column `a`: without a header columns go by number, from 1, or by `names`",
+        ),
+        ("header = false\nnumeric = [0]", "columns are numbered from 1, got 0"),
+        ("numeric = ['y']", "column `y`: the label and numeric at once; drop one of them"),
+        ("categorical = ['y']", "column `y`: the label and categorical at once; drop one of them"),
+        ("numeric = ['a', 'b', 'a']", "column `a`: numeric and numeric at once; drop one of them"),
+        (
+            "categorical = ['a', 'a']",
+            "column `a`: categorical and categorical at once; drop one of them",
+        ),
+        (
+            "numeric = ['a']\nignore = ['a']",
+            "column `a`: numeric and ignored at once; drop one of them",
+        ),
+        (
+            "numeric = ['a']\nday = { column = 'd', first = 0 }",
+            "day: first = 0 leaves nothing to tell days apart",
+        ),
+        (
+            "categorical = ['a', 'b']\nfeatures = [3]",
+            "features: expected 2 numbers of at least 1, one a categorical column, got 1",
+        ),
+        (
+            "categorical = [{ column = 'a', features = 3 }, 'b']",
+            "features: expected 2 numbers of at least 1, one a categorical column, got 1",
+        ),
+        (
+            "categorical = ['a']\nfeatures = [0]",
+            "features: expected 1 numbers of at least 1, one a categorical column, got one that is 0",
+        ),
+        (
+            "header = false\nnames = ['x', 'a']\nnumeric = ['a']",
+            "there is no column `y`; the columns are `x`, `a`",
+        ),
+        (
+            "header = false\nnames = ['y', 'a', 'a']\nnumeric = ['a']",
+            "there are two columns `a`; give the number of the one that is meant",
+        ),
+        (
+            "header = false\nnames = ['y', 'a']\nnumeric = [3]",
+            "there is no column number 3; there are 2 columns; check the delimiter",
+        ),
+        // By number and by name.
+        (
+            "header = false\nnames = ['y', 'a']\nnumeric = [1]",
+            "column `y`: the label and a feature at once; drop one of them",
+        ),
+    ];
+
     #[test]
     fn descriptions_that_contradict_themselves_are_refused() {
-        let cases = [
-            ("", "there is no numeric and no categorical column"),
-            (
-                "delimiter = '\"'\nnumeric = [2]",
-                "delimiter: expected one ASCII character that is no quote and no line end, got '\"'",
-            ),
-            (
-                "delimiter = 'é'\nnumeric = [2]",
-                "delimiter: expected one ASCII character that is no quote and no line end, got 'é'",
-            ),
-            (
-                "categorical = [{ column = 2, separator = ',' }]",
-                "column number 2: separator: expected one ASCII character other than the delimiter, got ','",
-            ),
-            (
-                "names = ['y', 'a']\nnumeric = ['a']",
-                "names: only files without a header need them; remove them, or set header to false",
-            ),
-            (
-                "header = false\nnumeric = ['a']",
-                "column `a`: without a header columns go by number, from 1, or by `names`",
-            ),
-            ("header = false\nnumeric = [0]", "columns are numbered from 1, got 0"),
-            ("numeric = ['y']", "column `y`: the label and numeric at once; drop one of them"),
-            (
-                "categorical = ['y']",
-                "column `y`: the label and categorical at once; drop one of them",
-            ),
-            (
-                "numeric = ['a', 'b', 'a']",
-                "column `a`: numeric and numeric at once; drop one of them",
-            ),
-            (
-                "categorical = ['a', 'a']",
-                "column `a`: categorical and categorical at once; drop one of them",
-            ),
-            (
-                "numeric = ['a']\nignore = ['a']",
-                "column `a`: numeric and ignored at once; drop one of them",
-            ),
-            (
-                "numeric = ['a']\nday = { column = 'd', first = 0 }",
-                "day: first = 0 leaves nothing to tell days apart",
-            ),
-            (
-                "categorical = ['a', 'b']\nfeatures = [3]",
-                "features: expected 2 numbers of at least 1, one a categorical column, got 1",
-            ),
-            (
-                "categorical = [{ column = 'a', features = 3 }, 'b']",
-                "features: expected 2 numbers of at least 1, one a categorical column, got 1",
-            ),
-            (
-                "categorical = ['a']\nfeatures = [0]",
-                "features: expected 1 numbers of at least 1, one a categorical column, got one that is 0",
-            ),
-            (
-                "header = false\nnames = ['x', 'a']\nnumeric = ['a']",
-                "there is no column `y`; the columns are `x`, `a`",
-            ),
-            (
-                "header = false\nnames = ['y', 'a', 'a']\nnumeric = ['a']",
-                "there are two columns `a`; give the number of the one that is meant",
-            ),
-            (
-                "header = false\nnames = ['y', 'a']\nnumeric = [3]",
-                "there is no column number 3; there are 2 columns; check the delimiter",
-            ),
-            // By number and by name.
-            (
-                "header = false\nnames = ['y', 'a']\nnumeric = [1]",
-                "column `y`: the label and a feature at once; drop one of them",
-            ),
-        ];
-        for (text, expected) in cases {
+        for &(text, expected) in CONTRADICTIONS {
             let label = if text.starts_with("header = false") && !text.contains("names") {
                 "1"
             } else {

@@ -4,8 +4,8 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::Columns;
-use crate::presets::{self, KAGGLE_FEATURES, TERABYTE_FEATURES};
+use crate::format::columns::Columns;
+use crate::format::presets::{self, KAGGLE_FEATURES, TERABYTE_FEATURES};
 
 /// A click log whose columns are known.
 ///

@@ -3,9 +3,9 @@
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use crate::ReadError;
-use crate::ahead::Ahead;
-use crate::open::{self, Bytes};
+use crate::bytes::decompress::Ahead;
+use crate::bytes::open::{self, Bytes};
+use crate::error::ReadError;
 
 /// The bytes of one file. Towards its end the next file is opened, and decompression begins there.
 ///

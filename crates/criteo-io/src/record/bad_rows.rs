@@ -1,12 +1,9 @@
 //! What becomes of malformed rows: the first one is an error, or they are counted and left out, up
 //! to a limit. Apart from the readers, because the rule is the same for all of them.
 
-use std::fmt;
-
-use serde::ser::SerializeMap;
-use serde::{Serialize, Serializer};
-
-use crate::{ReadError, Record, RecordSource, RowFault};
+use crate::error::ReadError;
+use crate::error::bad_row::{BadRowCounts, BadRowReason};
+use crate::record::{Record, RecordSource};
 
 /// What to do where a row is malformed.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -43,143 +40,6 @@ impl BadRows {
                 limits.max_rows >= others.max_rows && limits.max_fraction >= others.max_fraction
             }
         }
-    }
-}
-
-/// Why a row is malformed, as counts tell it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum BadRowReason {
-    /// There is nothing in the line.
-    EmptyLine,
-    /// It has too few columns.
-    TooFewColumns,
-    /// It has too many.
-    TooManyColumns,
-    /// The line is longer than any row can be.
-    LineTooLong,
-    /// The label is none.
-    Label,
-    /// An integer field of Criteo's logs holds something else.
-    Integer,
-    /// An integer is too large.
-    IntegerOverflow,
-    /// A column of numbers holds something else.
-    Number,
-    /// A categorical column holds something else.
-    Token,
-    /// What should tell the day does not.
-    Day,
-    /// A quoted field goes on behind its closing quote.
-    Quote,
-}
-
-impl BadRowReason {
-    /// Every reason. The place in this list is part of the format of caches.
-    pub const ALL: [Self; 11] = [
-        Self::EmptyLine,
-        Self::TooFewColumns,
-        Self::TooManyColumns,
-        Self::LineTooLong,
-        Self::Label,
-        Self::Integer,
-        Self::IntegerOverflow,
-        Self::Number,
-        Self::Token,
-        Self::Day,
-        Self::Quote,
-    ];
-
-    /// The name in reports.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::EmptyLine => "empty_line",
-            Self::TooFewColumns => "too_few_columns",
-            Self::TooManyColumns => "too_many_columns",
-            Self::LineTooLong => "line_too_long",
-            Self::Label => "label",
-            Self::Integer => "integer",
-            Self::IntegerOverflow => "integer_overflow",
-            Self::Number => "number",
-            Self::Token => "token",
-            Self::Day => "day",
-            Self::Quote => "quote",
-        }
-    }
-}
-
-impl fmt::Display for BadRowReason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
-
-impl RowFault {
-    /// The reason in short.
-    #[must_use]
-    pub fn reason(&self) -> BadRowReason {
-        match self {
-            Self::EmptyLine => BadRowReason::EmptyLine,
-            Self::TooFewColumns { .. } => BadRowReason::TooFewColumns,
-            Self::Columns { expected, got } if got < expected => BadRowReason::TooFewColumns,
-            Self::TooManyColumns { .. } | Self::Columns { .. } => BadRowReason::TooManyColumns,
-            Self::Label { .. } => BadRowReason::Label,
-            Self::Integer { .. } => BadRowReason::Integer,
-            Self::IntegerOverflow { .. } => BadRowReason::IntegerOverflow,
-            Self::Token { .. } => BadRowReason::Token,
-            Self::Field { reason, .. } => *reason,
-            Self::Quote => BadRowReason::Quote,
-        }
-    }
-}
-
-/// How many rows were malformed, and why. Serializes as a map of the reasons that there were.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct BadRowCounts([u64; BadRowReason::ALL.len()]);
-
-impl BadRowCounts {
-    /// All of them.
-    #[must_use]
-    pub fn total(&self) -> u64 {
-        self.0.iter().sum()
-    }
-
-    /// How many for this reason.
-    #[must_use]
-    pub fn of(&self, reason: BadRowReason) -> u64 {
-        self.0[reason as usize]
-    }
-
-    /// The reasons that there were, and how often.
-    pub fn iter(&self) -> impl Iterator<Item = (BadRowReason, u64)> {
-        BadRowReason::ALL
-            .into_iter()
-            .map(|reason| (reason, self.of(reason)))
-            .filter(|&(_, n_rows)| n_rows > 0)
-    }
-
-    pub(crate) fn add(&mut self, reason: BadRowReason) {
-        self.0[reason as usize] += 1;
-    }
-}
-
-/// As messages have them: `label 3, token 1`.
-impl fmt::Display for BadRowCounts {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (idx, (reason, n_rows)) in self.iter().enumerate() {
-            write!(f, "{}{reason} {n_rows}", if idx > 0 { ", " } else { "" })?;
-        }
-        Ok(())
-    }
-}
-
-impl Serialize for BadRowCounts {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut map = serializer.serialize_map(Some(self.iter().count()))?;
-        for (reason, n_rows) in self.iter() {
-            map.serialize_entry(reason.name(), &n_rows)?;
-        }
-        map.end()
     }
 }
 

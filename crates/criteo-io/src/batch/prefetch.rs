@@ -8,10 +8,12 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use crate::position::{Digester, RowStart};
-use crate::{
-    BadRowCounts, BadRows, Batch, Position, ReadError, Record, RecordSource, Tolerance, Tolerated,
-};
+use crate::batch::digest::{Digester, RowStart};
+use crate::batch::{Batch, Position};
+use crate::error::ReadError;
+use crate::error::bad_row::BadRowCounts;
+use crate::record::bad_rows::{BadRows, Tolerance, Tolerated};
+use crate::record::{Record, RecordSource};
 
 /// How often whoever waits for a batch looks whether to stop.
 const LOOK_EVERY: Duration = Duration::from_millis(50);

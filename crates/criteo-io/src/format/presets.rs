@@ -1,7 +1,10 @@
 //! The data sets whose columns and numbers of features are built in. All counts are of whole data
 //! sets and only size tables; none limits what a file may hold.
 
-use crate::{Categorical, Column, Columns, Day, Kind, Label};
+use crate::format::columns::column::Column;
+use crate::format::columns::label::Label;
+use crate::format::columns::value::Kind;
+use crate::format::columns::{Categorical, Columns, Day};
 
 /// Criteo Kaggle, counted: 33,762,577 in all.
 pub(crate) const KAGGLE_FEATURES: [u64; 26] = [

@@ -2,7 +2,8 @@
 
 use cafe_core::{mix64, unit_f64};
 
-use crate::{ReadError, Record, RecordSource};
+use crate::error::ReadError;
+use crate::record::{Record, RecordSource};
 
 /// The rows that come first and are trained on: `fraction` of `total`, rounded down.
 ///

@@ -4,7 +4,10 @@ use std::sync::Arc;
 
 use cafe_core::mix64;
 
-use crate::{Columns, ColumnsError, Format, Schema, Transform, UnknownFormat};
+use crate::format::columns::Columns;
+use crate::format::columns::check::ColumnsError;
+use crate::format::columns::value::Transform;
+use crate::format::schema::{Format, Schema, UnknownFormat};
 
 /// What a [`Reader`](crate::Reader) has to know of its files.
 ///
@@ -244,7 +247,9 @@ impl From<Format> for Dialect {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Categorical, Kind, Label};
+    use crate::format::columns::Categorical;
+    use crate::format::columns::label::Label;
+    use crate::format::columns::value::Kind;
 
     fn columns() -> Columns {
         Columns {

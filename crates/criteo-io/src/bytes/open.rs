@@ -8,8 +8,7 @@ use std::path::Path;
 
 use flate2::bufread::GzDecoder;
 
-use crate::error::StreamFault;
-use crate::{Compression, ReadError};
+use crate::error::{Compression, ReadError, StreamFault};
 
 /// Compressed bytes are fetched in pieces of this size.
 const INPUT_BYTES: usize = 256 << 10;

@@ -4,58 +4,46 @@
 use std::io::{self, Read};
 use std::ops::Range;
 
-/// The longest line that is looked at, in bytes. A row has about 250; this bounds the memory.
-pub(crate) const LINE_LIMIT: usize = 64 << 10;
+use crate::bytes::refill::RefillBuffer;
+use crate::text::LINE_LIMIT;
 
-/// A window over the bytes of one input.
+/// The lines of one input.
 ///
 /// ```text
 /// buffer  | read and done | start .. searched .. end | free |
 /// ```
 ///
-/// What is unread moves to the front when the window is refilled. A buffer below the line limit
-/// doubles where a line does not fit, so the limit holds for every size.
+/// A buffer below the line limit doubles where a line does not fit, so the limit holds for every
+/// size.
 pub(crate) struct Lines {
-    buffer: Vec<u8>,
-    start: usize,
-    end: usize,
+    buffer: RefillBuffer,
     /// Unread bytes known to hold no line feed.
     n_searched: usize,
-    ended: bool,
     /// Whether the line that was given last was cut, and its rest is unread.
     is_cut: bool,
 }
 
 impl Lines {
-    /// Four times the line limit: a refill then moves little in proportion to what it reads.
-    pub(crate) const DEFAULT_BYTES: usize = 4 * LINE_LIMIT;
-
     pub(crate) fn new(n_bytes: usize) -> Self {
-        Self {
-            buffer: vec![0; n_bytes.max(1)],
-            start: 0,
-            end: 0,
-            n_searched: 0,
-            ended: false,
-            is_cut: false,
-        }
+        Self { buffer: RefillBuffer::new(n_bytes), n_searched: 0, is_cut: false }
     }
 
     /// Forgets everything, for another input.
     pub(crate) fn restart(&mut self) {
-        (self.start, self.end, self.n_searched, self.ended, self.is_cut) = (0, 0, 0, false, false);
+        self.buffer.restart();
+        (self.n_searched, self.is_cut) = (0, false);
     }
 
     /// The bytes in `range`, which [`Lines::next`] gave and no other call came after.
     pub(crate) fn line(&self, range: Range<usize>) -> &[u8] {
-        &self.buffer[range]
+        &self.buffer.bytes[range]
     }
 
     /// The first bytes of what is unread: `n_bytes`, or fewer where the input ends before.
     pub(crate) fn peek(&mut self, input: &mut dyn Read, n_bytes: usize) -> io::Result<&[u8]> {
-        while self.end - self.start < n_bytes && self.fill(input)? {}
-        let end = self.end.min(self.start + n_bytes);
-        Ok(&self.buffer[self.start..end])
+        while self.buffer.end - self.buffer.start < n_bytes && self.buffer.fill(input)? {}
+        let end = self.buffer.end.min(self.buffer.start + n_bytes);
+        Ok(&self.buffer.bytes[self.buffer.start..end])
     }
 
     /// Where the next line stands, without its line feed; `None` at the end.
@@ -65,19 +53,19 @@ impl Lines {
     pub(crate) fn next(&mut self, input: &mut dyn Read) -> io::Result<Option<Range<usize>>> {
         self.pass_rest(input)?;
         loop {
-            let from = self.start + self.n_searched;
-            if let Some(idx) = memchr::memchr(b'\n', &self.buffer[from..self.end]) {
-                let line = self.start..from + idx;
-                self.start = line.end + 1;
+            let from = self.buffer.start + self.n_searched;
+            if let Some(idx) = memchr::memchr(b'\n', &self.buffer.bytes[from..self.buffer.end]) {
+                let line = self.buffer.start..from + idx;
+                self.buffer.start = line.end + 1;
                 self.n_searched = 0;
                 return Ok(Some(line));
             }
-            self.n_searched = self.end - self.start;
-            if self.n_searched > LINE_LIMIT || !self.fill(input)? {
-                let line = self.start..self.end;
-                self.start = self.end;
+            self.n_searched = self.buffer.end - self.buffer.start;
+            if self.n_searched > LINE_LIMIT || !self.buffer.fill(input)? {
+                let line = self.buffer.start..self.buffer.end;
+                self.buffer.start = self.buffer.end;
                 self.n_searched = 0;
-                self.is_cut = !self.ended && line.len() > LINE_LIMIT;
+                self.is_cut = !self.buffer.ended && line.len() > LINE_LIMIT;
                 return Ok((!line.is_empty()).then_some(line));
             }
         }
@@ -102,51 +90,28 @@ impl Lines {
         let mut in_line = false;
         self.n_searched = 0;
         while n_skipped < n_lines {
-            let unread = &self.buffer[self.start..self.end];
+            let unread = self.buffer.unread();
             in_line = unread.last().map_or(in_line, |&byte| byte != b'\n');
             for idx in memchr::memchr_iter(b'\n', unread) {
                 n_skipped += 1;
                 if n_skipped == n_lines {
-                    self.start += idx + 1;
+                    self.buffer.start += idx + 1;
                     return Ok(n_skipped);
                 }
             }
-            self.start = self.end;
-            if !self.fill(input)? {
+            self.buffer.start = self.buffer.end;
+            if !self.buffer.fill(input)? {
                 return Ok(n_skipped + u64::from(in_line));
             }
         }
         Ok(n_skipped)
-    }
-
-    /// Reads on; `false` at the end of the input.
-    fn fill(&mut self, input: &mut dyn Read) -> io::Result<bool> {
-        if self.ended {
-            return Ok(false);
-        }
-        self.buffer.copy_within(self.start..self.end, 0);
-        self.end -= self.start;
-        self.start = 0;
-        if self.end == self.buffer.len() {
-            self.buffer.resize(2 * self.end, 0);
-        }
-        loop {
-            match input.read(&mut self.buffer[self.end..]) {
-                Ok(n_read) => {
-                    self.end += n_read;
-                    self.ended = n_read == 0;
-                    return Ok(n_read > 0);
-                }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
-        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::text::BUFFER_BYTES;
     use proptest::prelude::*;
 
     fn all_lines(text: &[u8], n_bytes: usize) -> Vec<Vec<u8>> {
@@ -184,7 +149,7 @@ mod tests {
     fn what_follows_a_line_over_the_limit_is_read_or_skipped() {
         let long = "x".repeat(LINE_LIMIT + 1);
         let text = |len: usize| format!("a\n{}\nb\n{long}", "x".repeat(len));
-        for n_bytes in [1, 300, LINE_LIMIT, LINE_LIMIT + 1, Lines::DEFAULT_BYTES] {
+        for n_bytes in [1, 300, LINE_LIMIT, LINE_LIMIT + 1, BUFFER_BYTES] {
             for len in [
                 LINE_LIMIT + 1,
                 LINE_LIMIT + 2,
@@ -203,7 +168,7 @@ mod tests {
                     [1, LINE_LIMIT + 1, 1, LINE_LIMIT + 1],
                     "{len} bytes, a buffer of {n_bytes}"
                 );
-                assert!(lines.buffer.len() <= n_bytes.max(4 * LINE_LIMIT));
+                assert!(lines.buffer.bytes.len() <= n_bytes.max(4 * LINE_LIMIT));
                 let (mut lines, mut input) = (Lines::new(n_bytes), text.as_bytes());
                 for _ in 0..2 {
                     lines.next(&mut input).unwrap().unwrap();
@@ -217,7 +182,7 @@ mod tests {
 
     #[test]
     fn the_limit_is_the_same_for_every_buffer() {
-        for n_bytes in [1, 300, LINE_LIMIT, LINE_LIMIT + 1, Lines::DEFAULT_BYTES] {
+        for n_bytes in [1, 300, LINE_LIMIT, LINE_LIMIT + 1, BUFFER_BYTES] {
             for (len, end) in [
                 (LINE_LIMIT, "\n"),
                 (LINE_LIMIT, ""),
@@ -228,7 +193,7 @@ mod tests {
                 let (mut lines, mut input) = (Lines::new(n_bytes), text.as_bytes());
                 let line = lines.next(&mut input).unwrap().unwrap();
                 assert_eq!(line.len() > LINE_LIMIT, len > LINE_LIMIT);
-                assert!(lines.buffer.len() <= n_bytes.max(4 * LINE_LIMIT));
+                assert!(lines.buffer.bytes.len() <= n_bytes.max(4 * LINE_LIMIT));
             }
         }
     }

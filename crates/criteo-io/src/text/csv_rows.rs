@@ -11,12 +11,13 @@ use std::ops::Range;
 
 use csv_core::{ReadFieldResult, ReadRecordResult, ReaderBuilder};
 
-use crate::lines::LINE_LIMIT;
+use crate::bytes::refill::RefillBuffer;
+use crate::text::LINE_LIMIT;
 
 /// A window over the bytes of one input, and the fields of one record.
 ///
 /// ```text
-/// buffer  | read and done | record | ahead .. end | free |
+/// buffer  | read and done | record | start .. end | free |
 /// fields  | unquoted fields of the record, one after another |
 /// ```
 pub(crate) struct CsvRows {
@@ -24,12 +25,8 @@ pub(crate) struct CsvRows {
     delimiter: u8,
     quoting: bool,
     core: csv_core::Reader,
-    buffer: Vec<u8>,
-    /// Where what is unread starts, and ends.
-    start: usize,
-    end: usize,
-    ended: bool,
-    /// The record as it stands in the text.
+    buffer: RefillBuffer,
+    /// Where the record stands in the buffer.
     raw: Range<usize>,
     /// The line where it starts, from 1, and the one where what is unread starts.
     raw_line: u64,
@@ -60,9 +57,6 @@ pub(crate) enum QuoteFault {
 }
 
 impl CsvRows {
-    /// As for [`Lines`](crate::lines::Lines).
-    pub(crate) const DEFAULT_BYTES: usize = 4 * LINE_LIMIT;
-
     pub(crate) fn new(delimiter: u8, quoting: bool, n_bytes: usize) -> Self {
         let mut builder = ReaderBuilder::new();
         builder.delimiter(delimiter).quoting(quoting);
@@ -71,10 +65,7 @@ impl CsvRows {
             builder,
             delimiter,
             quoting,
-            buffer: vec![0; n_bytes.max(1)],
-            start: 0,
-            end: 0,
-            ended: false,
+            buffer: RefillBuffer::new(n_bytes),
             raw: 0..0,
             raw_line: 1,
             line: 1,
@@ -86,22 +77,23 @@ impl CsvRows {
     }
 
     pub(crate) fn set_buffer_bytes(&mut self, n_bytes: usize) {
-        self.buffer = vec![0; n_bytes.max(1)];
+        self.buffer = RefillBuffer::new(n_bytes);
     }
 
     /// Forgets everything, for another input.
     pub(crate) fn restart(&mut self) {
         self.core = started(&self.builder);
-        (self.start, self.end, self.ended, self.raw) = (0, 0, false, 0..0);
+        self.buffer.restart();
+        self.raw = 0..0;
         (self.raw_line, self.line, self.n_fields) = (1, 1, 0);
     }
 
     /// Passes over `mark` if the input starts with it; whether there was anything at all.
     pub(crate) fn skip_mark(&mut self, input: &mut dyn Read, mark: &[u8]) -> io::Result<bool> {
-        while self.end < mark.len() && self.fill(input)? {}
-        let is_empty = self.end == 0;
-        if self.buffer[..self.end].starts_with(mark) {
-            self.start = mark.len();
+        while self.buffer.end < mark.len() && self.buffer.fill(input)? {}
+        let is_empty = self.buffer.end == 0;
+        if self.buffer.bytes[..self.buffer.end].starts_with(mark) {
+            self.buffer.start = mark.len();
         }
         Ok(!is_empty)
     }
@@ -116,10 +108,10 @@ impl CsvRows {
         // Relative to the start, because a refill moves what is unread to the front.
         let (mut n_in, mut n_out, mut n_ends) = (0, 0, 0);
         loop {
-            if self.start + n_in == self.end && !self.ended {
-                self.fill(input)?;
+            if self.buffer.start + n_in == self.buffer.end && !self.buffer.ended {
+                self.buffer.fill(input)?;
             }
-            let unread = &self.buffer[self.start + n_in..self.end];
+            let unread = &self.buffer.unread()[n_in..];
             let (result, n_read, n_written, n_ended) =
                 self.core.read_record(unread, &mut self.fields[n_out..], &mut self.ends[n_ends..]);
             (n_in, n_out, n_ends) = (n_in + n_read, n_out + n_written, n_ends + n_ended);
@@ -134,8 +126,8 @@ impl CsvRows {
                 ReadRecordResult::End => return Ok(Next::End),
             }
         }
-        self.raw = self.start..self.start + n_in;
-        self.start += n_in;
+        self.raw = self.buffer.start..self.buffer.start + n_in;
+        self.buffer.start += n_in;
         self.line = self.core.line();
         self.n_fields = n_ends;
         self.quote_fault = self.find_quote_fault();
@@ -152,9 +144,14 @@ impl CsvRows {
         &self.fields[start..self.ends[idx]]
     }
 
+    /// The record as it stands in the text, quotes and line end included.
+    fn raw(&self) -> &[u8] {
+        &self.buffer.bytes[self.raw.clone()]
+    }
+
     /// Whether the record is in more lines than one.
     pub(crate) fn spans_lines(&self) -> bool {
-        memchr::memchr2(b'\r', b'\n', self.buffer[self.raw.clone()].trim_ascii_end()).is_some()
+        memchr::memchr2(b'\r', b'\n', self.raw().trim_ascii_end()).is_some()
     }
 
     /// The first field of the record whose quotes are wrong.
@@ -164,7 +161,7 @@ impl CsvRows {
 
     #[inline]
     fn find_quote_fault(&self) -> Option<(usize, QuoteFault)> {
-        let raw = &self.buffer[self.raw.clone()];
+        let raw = self.raw();
         if !self.quoting || memchr::memchr(b'"', raw).is_none() {
             return None;
         }
@@ -195,7 +192,7 @@ impl CsvRows {
     /// field that isn't there, where the record ends.
     #[cold]
     pub(crate) fn place(&self, field_idx: usize) -> (u64, usize) {
-        let raw = &self.buffer[self.raw.clone()];
+        let raw = self.raw();
         let mut before =
             if field_idx < self.n_fields { self.n_bytes_before(field_idx) } else { raw.len() };
         if field_idx >= self.n_fields {
@@ -209,7 +206,7 @@ impl CsvRows {
 
     /// Bytes of the record in front of a field, found by going over it once more.
     fn n_bytes_before(&self, field_idx: usize) -> usize {
-        let raw = &self.buffer[self.raw.clone()];
+        let raw = self.raw();
         let (mut core, mut scratch) = (started(&self.builder), [0; 256]);
         let (mut n_bytes, mut n_passed) = (0, 0);
         while n_passed < field_idx && n_bytes < raw.len() {
@@ -224,39 +221,15 @@ impl CsvRows {
     /// `false` at the end of the input.
     fn skip_line_ends(&mut self, input: &mut dyn Read) -> io::Result<bool> {
         loop {
-            while let Some(&byte @ (b'\r' | b'\n')) = self.buffer[..self.end].get(self.start) {
-                self.start += 1;
+            while let Some(&byte @ (b'\r' | b'\n')) = self.buffer.unread().first() {
+                self.buffer.start += 1;
                 self.line += u64::from(byte == b'\n');
             }
-            if self.start < self.end {
+            if self.buffer.start < self.buffer.end {
                 return Ok(true);
             }
-            if !self.fill(input)? {
+            if !self.buffer.fill(input)? {
                 return Ok(false);
-            }
-        }
-    }
-
-    /// Reads on; `false` at the end of the input.
-    fn fill(&mut self, input: &mut dyn Read) -> io::Result<bool> {
-        if self.ended {
-            return Ok(false);
-        }
-        self.buffer.copy_within(self.start..self.end, 0);
-        self.end -= self.start;
-        self.start = 0;
-        if self.end == self.buffer.len() {
-            self.buffer.resize(2 * self.end, 0);
-        }
-        loop {
-            match input.read(&mut self.buffer[self.end..]) {
-                Ok(n_read) => {
-                    self.end += n_read;
-                    self.ended = n_read == 0;
-                    return Ok(n_read > 0);
-                }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
             }
         }
     }
@@ -285,6 +258,7 @@ fn started(builder: &ReaderBuilder) -> csv_core::Reader {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::text::BUFFER_BYTES;
     use proptest::prelude::*;
 
     type Records = Vec<Vec<Vec<u8>>>;
@@ -405,7 +379,7 @@ mod tests {
 
     #[test]
     fn the_limit_is_the_same_for_every_buffer() {
-        for n_bytes in [1, 300, LINE_LIMIT, LINE_LIMIT + 1, CsvRows::DEFAULT_BYTES] {
+        for n_bytes in [1, 300, LINE_LIMIT, LINE_LIMIT + 1, BUFFER_BYTES] {
             for (len, end, expected) in [
                 (LINE_LIMIT - 1, "\n", Next::Record),
                 (LINE_LIMIT, "", Next::Record),
@@ -419,7 +393,7 @@ mod tests {
                     expected,
                     "{len} bytes, a buffer of {n_bytes}"
                 );
-                assert!(rows.buffer.len() <= n_bytes.max(4 * LINE_LIMIT));
+                assert!(rows.buffer.bytes.len() <= n_bytes.max(4 * LINE_LIMIT));
             }
         }
         // A quote that is never closed.

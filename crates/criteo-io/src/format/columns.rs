@@ -2,15 +2,17 @@
 //! configuration. Apart from the reader, because whoever sizes tables, prints a plan or reads
 //! another container of the same columns needs the description alone.
 
-mod check;
-mod column;
-mod value;
+pub(crate) mod check;
+pub(crate) mod column;
+pub(crate) mod label;
+mod short_form;
+pub(crate) mod value;
 
 use serde::{Deserialize, Serialize};
 
-pub use self::check::{ColumnsError, Places};
-pub use self::column::Column;
-pub use self::value::{Kind, Transform, hash_text};
+use self::column::Column;
+use self::label::Label;
+use self::value::{Kind, Transform};
 
 /// The columns of a table: which is the label, which are features, and how their texts are taken.
 ///
@@ -76,29 +78,6 @@ pub struct Columns {
     /// configuration says so: [`Dialect::without_label`](crate::Dialect::without_label) does.
     #[serde(skip)]
     pub unlabelled: bool,
-}
-
-/// The label: a column, and which of its values are positive.
-///
-/// At most one rule is given; without one the column holds 0 or 1. A label that is empty or does
-/// not fit its rule is malformed.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Label {
-    /// Where it stands.
-    pub column: Column,
-    /// Positive are these texts.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub positive: Vec<String>,
-    /// With `positive`: negative are these texts, and others are malformed. Without: all others.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub negative: Vec<String>,
-    /// Positive are numbers from this one on.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub at_least: Option<f64>,
-    /// Positive are numbers above this one.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub above: Option<f64>,
 }
 
 /// A column of numbers, whole or not. In a configuration its name or number alone will do.
@@ -212,26 +191,6 @@ impl Columns {
     #[must_use]
     pub fn has_bags(&self) -> bool {
         self.categorical.iter().any(|field| field.separator.is_some())
-    }
-}
-
-impl Label {
-    /// A label of 0 or 1.
-    #[must_use]
-    pub fn binary(column: impl Into<Column>) -> Self {
-        Self {
-            column: column.into(),
-            positive: Vec::new(),
-            negative: Vec::new(),
-            at_least: None,
-            above: None,
-        }
-    }
-
-    /// A label that is positive from `least` on.
-    #[must_use]
-    pub fn at_least(column: impl Into<Column>, least: f64) -> Self {
-        Self { at_least: Some(least), ..Self::binary(column) }
     }
 }
 

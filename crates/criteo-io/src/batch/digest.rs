@@ -1,26 +1,9 @@
-//! How far a stream of batches has come, and what stood in it so far. Apart from reading ahead,
-//! because the digest is fixed for good and has to be right by itself.
+//! The digest of the rows that a stream of batches has delivered. Apart from reading ahead, because
+//! the digest is fixed for good and has to be right by itself.
 
 use cafe_core::mix64;
-use serde::{Deserialize, Serialize};
 
-use crate::Batch;
-
-/// A place in a stream of rows, and a digest of what was delivered in batches before it.
-///
-/// A run that is to go on where it stopped keeps the [`Batch::end`] of its last batch, and gives it
-/// to [`PrefetchConfig::from`](crate::PrefetchConfig::from).
-///
-/// The digest is of labels, dense values (their bits), features, bags and days, in order. It is the
-/// same however the rows are kept and whatever the size of a batch, and is fixed for good. It finds
-/// accidents; whoever wants to can make two streams with the same digest.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Position {
-    /// Rows passed since the stream began, malformed ones included.
-    pub n_rows: u64,
-    /// Digest of the rows that were delivered.
-    pub digest: u64,
-}
+use crate::batch::{Batch, Position};
 
 /// Where the last row of a batch begins in its arrays.
 #[derive(Clone, Copy)]
@@ -95,7 +78,7 @@ fn products(keys: &[u64], numbers: impl Iterator<Item = u64>) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Record;
+    use crate::record::Record;
 
     fn digest(records: &[Record]) -> Position {
         let (mut position, mut digester, mut batch) =

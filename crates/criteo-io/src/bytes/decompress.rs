@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 
-use crate::ReadError;
-use crate::open::{self, Bytes, Opened};
+use crate::bytes::open::{self, Bytes, Opened};
+use crate::error::ReadError;
 
 /// Blocks that go round for one file.
 const N_BLOCKS: usize = 4;
@@ -239,7 +239,7 @@ impl Worker {
                     self.shared.filled.notify_one();
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {
-                    self.shared.lock().empty.push(block)
+                    self.shared.lock().empty.push(block);
                 }
                 Err(error) => return End::Broken(error),
             }

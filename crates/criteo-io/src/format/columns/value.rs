@@ -3,8 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Label;
-use crate::encode::{dense_integer, log1p};
+use crate::format::encode::{dense_integer, log1p};
 
 /// What the texts of a categorical column are, and so how a text becomes a token of 32 bits.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -143,61 +142,15 @@ fn short_integer(text: &[u8]) -> Option<i64> {
 }
 
 /// A number in decimal notation, with or without exponent; not `inf` or `nan`.
-fn real(text: &[u8]) -> Option<f64> {
+pub(super) fn real(text: &[u8]) -> Option<f64> {
     let number: f64 = std::str::from_utf8(text).ok()?.parse().ok()?;
     number.is_finite().then_some(number)
-}
-
-impl Label {
-    /// Whether a text is a positive label; `None` where it is no label.
-    #[must_use]
-    pub fn of_text(&self, text: &[u8]) -> Option<bool> {
-        let is_in = |texts: &[String]| texts.iter().any(|one| one.as_bytes() == text);
-        if !self.positive.is_empty() {
-            let is_positive = is_in(&self.positive);
-            return (is_positive
-                || self.negative.is_empty() && !text.is_empty()
-                || is_in(&self.negative))
-            .then_some(is_positive);
-        }
-        if self.at_least.is_some() || self.above.is_some() {
-            return self.of_number(real(text)?);
-        }
-        match text {
-            b"0" => Some(false),
-            b"1" => Some(true),
-            _ => None,
-        }
-    }
-
-    /// Whether a number is a positive label; `None` where it is no label.
-    ///
-    /// With a rule of texts, whole numbers count as they are written without a decimal point.
-    #[must_use]
-    pub fn of_number(&self, number: f64) -> Option<bool> {
-        match (self.at_least, self.above) {
-            (Some(least), _) => Some(number >= least),
-            (None, Some(bound)) => Some(number > bound),
-            (None, None) => self.of_text(number.to_string().as_bytes()),
-        }
-    }
-
-    /// What a message says was expected.
-    pub(crate) fn expected(&self) -> &'static str {
-        if !self.positive.is_empty() {
-            if self.negative.is_empty() { "a label" } else { "one of the labels" }
-        } else if self.at_least.is_some() || self.above.is_some() {
-            "a number"
-        } else {
-            "0 or 1"
-        }
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::encode_integer;
+    use crate::format::encode::encode_integer;
 
     #[test]
     fn the_hash_is_fixed() {
@@ -270,44 +223,5 @@ mod tests {
             assert_eq!(Transform::None.of_text(text.as_bytes()), None, "{text}");
         }
         assert_eq!(Transform::None.of_text(b"\xff"), None);
-    }
-
-    #[test]
-    fn labels_by_rule() {
-        let judged = |label: &Label, texts: &[&str]| -> Vec<_> {
-            texts.iter().map(|text| label.of_text(text.as_bytes())).collect()
-        };
-        let label = Label::binary("y");
-        assert_eq!(
-            judged(&label, &["0", "1", "2", "", "1.0"]),
-            [Some(false), Some(true), None, None, None]
-        );
-        assert_eq!(
-            [0.0, 1.0, 2.0].map(|number| label.of_number(number)),
-            [Some(false), Some(true), None]
-        );
-
-        let label = Label::at_least("y", 1.0);
-        assert_eq!(
-            judged(&label, &["0", "1", "7", "0.5", "x", ""]),
-            [Some(false), Some(true), Some(true), Some(false), None, None]
-        );
-        let label = Label { above: Some(0.0), ..Label::binary("y") };
-        assert_eq!(
-            judged(&label, &["0", "1e-3", "-1", "nan"]),
-            [Some(false), Some(true), Some(false), None]
-        );
-
-        let label =
-            Label { positive: vec!["yes".to_owned(), "y".to_owned()], ..Label::binary("y") };
-        assert_eq!(
-            judged(&label, &["yes", "y", "Yes", ""]),
-            [Some(true), Some(true), Some(false), None]
-        );
-        let label = Label { negative: vec!["no".to_owned()], ..label };
-        assert_eq!(
-            judged(&label, &["yes", "no", "maybe", ""]),
-            [Some(true), Some(false), None, None]
-        );
     }
 }

@@ -3,10 +3,10 @@
 
 use std::path::PathBuf;
 
-use crate::ReadError;
-use crate::ahead::Ahead;
-use crate::input::Input;
-use crate::open;
+use crate::bytes::decompress::Ahead;
+use crate::bytes::input::Input;
+use crate::bytes::open;
+use crate::error::ReadError;
 
 /// Files opened in turn, each while the end of the one before it is read.
 pub(crate) struct Files {

@@ -1,10 +1,7 @@
-//! Why a cache can't be used, or not be made. Apart from the errors of reading, because none of
-//! these has to stop anyone: the rows are still where they came from.
+//! Why a cache can't be used. None of these has to stop a run: the rows are still where they came
+//! from.
 
 use std::io;
-use std::path::PathBuf;
-
-use crate::ReadError;
 
 /// Why the file where a cache should be is of no use. Each is mended by building it anew.
 #[derive(Debug, thiserror::Error)]
@@ -65,37 +62,5 @@ pub enum CacheFault {
     TooFewRows {
         /// Rows that it holds.
         n_rows: u64,
-    },
-}
-
-/// Why a cache could not be built. Whatever had been written is gone again.
-#[derive(Debug, thiserror::Error)]
-pub enum CacheError {
-    /// The rows can't be read: nothing to do with the cache.
-    #[error(transparent)]
-    Input(#[from] ReadError),
-    /// No file can be made where the cache should be.
-    #[error("{}: no file can be made here", dir.display())]
-    Directory {
-        /// The directory.
-        dir: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
-    /// Writing failed: the disk may be full.
-    #[error("{}: writing failed", file.display())]
-    Write {
-        /// The cache.
-        file: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
-    /// What was written does not read back, or the inputs changed while they were read.
-    #[error("{}: can't be used as soon as it was written: {fault}", file.display())]
-    Unusable {
-        /// The cache.
-        file: PathBuf,
-        /// What is wrong with it.
-        fault: CacheFault,
     },
 }

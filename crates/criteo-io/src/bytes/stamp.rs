@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{ReadError, open};
+use crate::bytes::open;
+use crate::error::ReadError;
 
 /// Bytes looked at from either end of a file.
 const END_BYTES: u64 = 64 << 10;
