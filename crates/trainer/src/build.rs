@@ -1,5 +1,4 @@
-//! From a configuration to the parts of a run: the one place that knows which methods and models
-//! exist.
+//! From a configuration to the parts of a run: sizes, the embedding, the network.
 
 pub mod memory;
 mod sizes;
@@ -85,8 +84,8 @@ pub fn plan_embedding(config: &Config) -> Result<EmbeddingPlan> {
     Ok(EmbeddingPlan { features, dim, format, full_bytes, budget_bytes, sizes })
 }
 
-/// What a method says whose budget is too small: a ratio that it does reach, or the bytes, as it
-/// was asked. Found by trying, because rows, buckets and maps grow in steps of their own, and
+/// The error of a method whose budget is too small: with a ratio that it does reach, or the bytes,
+/// as it was asked. Found by trying, because rows, buckets and maps grow in steps of their own, and
 /// presets follow the ratio. `None` if there is no such ratio.
 fn too_small(
     config: &Config,
@@ -221,7 +220,7 @@ pub fn build_embedding(
 /// Builds the dense network on its device. Its weights on frequencies start at zero.
 ///
 /// # Errors
-/// If the device can't be had, or the shape does not fit together.
+/// If the device is not available, or the shape does not fit together.
 pub fn build_model(config: &Config) -> Result<Model> {
     let device: DeviceSpec = config.device.parse().map_err(|error| anyhow!("device: {error}"))?;
     let optimizer = match config.train.optimizer {

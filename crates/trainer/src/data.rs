@@ -75,7 +75,7 @@ pub enum DataError {
     ReadOnce {
         /// The setting that asks for it.
         key: &'static str,
-        /// Why it can't be, and the way out.
+        /// Why it is not possible, and what to do.
         why: &'static str,
     },
 }
@@ -178,7 +178,7 @@ impl DataSet {
         }
     }
 
-    /// What tells the files that are read, training then test, from others; those that can be read
+    /// Stamps of the files that are read, training then test; those that can be read
     /// only once are left out, and generated rows have none.
     ///
     /// # Errors
@@ -193,7 +193,7 @@ impl DataSet {
     /// The training rows of one epoch, in order, `from` where the batch before ended.
     ///
     /// # Errors
-    /// If a file can't be opened. That the rows before `from` are others, the first batch says.
+    /// If a file can't be opened. If the rows before `from` have changed, the first batch fails.
     pub fn train(&self, batch_size: usize, from: Position) -> Result<Prefetch> {
         let max_rows = self.n_train();
         let rows = match self.division {
@@ -271,7 +271,7 @@ impl DataSet {
         }
     }
 
-    /// The same for an evaluation.
+    /// The test rows for an evaluation.
     ///
     /// # Errors
     /// If rows were missing.
@@ -358,7 +358,7 @@ pub fn reads_pipe(config: &Config) -> bool {
     paths.into_iter().any(|path| is_read_once(&path).unwrap_or(false))
 }
 
-/// What tells the content of each file, but for those that can be read only once.
+/// A stamp of the content of each file, but for those that can be read only once.
 ///
 /// # Errors
 /// If a file can't be read.

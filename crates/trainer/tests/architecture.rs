@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-const CRATES: [&str; 1] = ["trainer"];
+const CRATES: [&str; 4] = ["cafe-core", "criteo-io", "dlrm-model", "trainer"];
 
 /// Modules by name, such as `report/page/html`, with those that each imports from.
 type Imports = BTreeMap<String, BTreeSet<String>>;

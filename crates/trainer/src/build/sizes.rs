@@ -52,7 +52,7 @@ pub trait Sizes: Debug + Send + Sync {
         false
     }
 
-    /// The embedding. `counts` are empty where nobody wants them.
+    /// Builds the embedding. `counts` are empty unless `wants_counts`.
     fn build(&self, counts: &FeatureCounts) -> Box<dyn Embedding>;
 }
 

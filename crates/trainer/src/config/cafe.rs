@@ -25,7 +25,7 @@ pub fn cafe_settings(config: &Config) -> Option<CafeSettings> {
     is_cafe.then(|| settings(embedding, paper, row_format(config), embedding_seed(config)))
 }
 
-/// The same as `[embedding.cafe]` says it, with nothing left to a preset.
+/// The settings of CAFE as a complete `[embedding.cafe]` table, with nothing left to a preset.
 #[must_use]
 pub fn cafe_in_full(config: &Config) -> Option<CafeTable> {
     cafe_settings(config).map(|settings| in_full(&config.embedding.cafe, &settings))
@@ -89,7 +89,7 @@ pub(crate) fn settings(
     }
 }
 
-/// The other way round: all that the presets came to, as `[embedding.cafe]` says it.
+/// Inverse of [`settings`]: the resolved settings as an `[embedding.cafe]` table.
 pub(crate) fn in_full(table: &CafeTable, settings: &CafeSettings) -> CafeTable {
     let is_compact = settings.layout != cafe_core::SlotLayout::Full;
     CafeTable {

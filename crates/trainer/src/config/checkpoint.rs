@@ -13,11 +13,11 @@ pub struct CheckpointConfig {
     /// is put off to a later step.
     #[serde(default)]
     pub every: Every,
-    /// The newest so many stay, and beside them the one with the best test AUC.
+    /// That many of the newest are kept, and beside them the one with the best test AUC.
     #[serde(default = "default_keep")]
     pub keep: usize,
     /// Whether the checkpoints stay once the report is written. Without them a finished run can't
-    /// be evaluated, predict or go on; what it came to stays.
+    /// be evaluated, predict or be resumed; its results are kept.
     #[serde(default = "yes")]
     pub keep_at_end: bool,
 }
@@ -46,7 +46,7 @@ pub enum Every {
 }
 
 impl Default for Every {
-    /// Ten minutes are what anyone can bear to lose.
+    /// Default: every ten minutes.
     fn default() -> Self {
         Self::Time(Duration::from_secs(600))
     }

@@ -25,7 +25,7 @@ pub struct DataConfig {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub columns: Option<Columns>,
     /// Without `test_path`: which rows train. `position`: the first ones. `last-day`: those of all
-    /// days but the last. `random`: each by lot. By default what the format's protocol says:
+    /// days but the last. `random`: each row randomly. By default the protocol of the format:
     /// `last-day` for `avazu` and several files of Terabyte, `random` for `kdd12`, else `position`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub split: Option<SplitKind>,
@@ -51,7 +51,7 @@ pub struct DataConfig {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_bad_fraction: Option<f64>,
     /// Keeps the parsed rows of the files in a cache, so that further epochs and runs read them
-    /// from there. It has 164 bytes a row; with `rows` only so many are cached.
+    /// from there. It has 164 bytes a row; with `rows` only that many are cached.
     #[serde(default)]
     pub cache: bool,
     /// Where caches are; by default beside the first file of `path`, and beside that of
@@ -114,7 +114,7 @@ impl DataConfig {
         self.split.unwrap_or(match self.format.as_str() {
             "avazu" => SplitKind::LastDay,
             "kdd12" => SplitKind::Random,
-            // A file a day; of so many rows nobody knows how many days they reach.
+            // A file a day; how many days a number of rows reaches is not known.
             "criteo-terabyte" | "criteo-terabyte-third"
                 if self.rows.is_none()
                     && self.path.as_ref().is_some_and(|paths| paths.to_vec().len() > 1) =>

@@ -7,12 +7,12 @@ use crate::config::Config;
 /// How the rows are written.
 ///
 /// # Errors
-/// If nobody knows the format, or the description of its columns can't be right.
+/// If the format is unknown, or the description of its columns is wrong.
 pub fn dialect(config: &Config) -> Result<Dialect, DialectError> {
     Dialect::new(&config.data.format, config.data.columns.clone())
 }
 
-/// Features of each field: the configuration's, or what the format says.
+/// Features of each field: the configuration's, or those of the format.
 ///
 /// # Errors
 /// As [`dialect`].

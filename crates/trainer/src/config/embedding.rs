@@ -18,7 +18,7 @@ pub struct EmbeddingConfig {
     /// Or the budget itself: bytes, or a text such as "2 MiB".
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub budget: Option<ByteSize>,
-    /// Features of each field, where they differ from what the format says.
+    /// Features of each field, where they differ from those of the format.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub features: Option<Vec<u64>>,
     /// How rows are stored: `f32`, `f16`, `bf16` or `i8`, rounded stochastically; their bytes count
@@ -130,7 +130,7 @@ pub struct CafeTable {
     /// `threshold`: `K` stays. `quota`: it follows the hot rows in use.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rule: Option<HotRule>,
-    /// Under a quota a newcomer takes an owned row with a score of so many times the owner's.
+    /// Under a quota a feature takes an owned row once its score is this many times the owner's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hysteresis: Option<f32>,
     /// Slots a bucket.

@@ -14,10 +14,10 @@ use super::{Config, EmbeddingOptimizer, Optimizer};
 use crate::config::dialect;
 use crate::exit::{self, ExitCode};
 
-/// Nobody reads more at once, and each costs a reading of the whole.
+/// More would not be read, and each one parses the file again.
 const MAX_PROBLEMS: usize = 50;
 
-/// Why a configuration can't be used. Exit code 78.
+/// Why a configuration is refused. Exit code 78.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// The file can't be read.
@@ -28,7 +28,7 @@ pub enum ConfigError {
         /// What the system said.
         source: std::io::Error,
     },
-    /// It is not TOML, has a key or value that nobody knows, or values that don't make an
+    /// It is not TOML, has an unknown key or value, or values that don't make an
     /// experiment.
     #[error("{}", problems.join("\n"))]
     Invalid {
@@ -45,7 +45,7 @@ impl ExitCode for ConfigError {
 }
 
 impl Config {
-    /// Reads `file`, applies the overrides in order, and checks the whole.
+    /// Reads `file`, applies the overrides in order, and checks the result.
     ///
     /// # Errors
     /// Everything that is wrong, with its line in the file or its override.
@@ -53,7 +53,7 @@ impl Config {
         Self::parse(&read(file)?, file, overrides)
     }
 
-    /// The same where only data are looked at: `[data]` is checked and nothing else, so that
+    /// [`Config::load`] for commands that only read rows: `[data]` alone is checked, so that
     /// neither a budget nor the number of features needs to be known.
     ///
     /// # Errors
@@ -111,7 +111,7 @@ impl Config {
                 (problems, config)
             }
         };
-        // What has no line comes first; else as it stands in the file.
+        // Problems without a line come first; the others in the order of the file.
         problems.sort_by_key(|one| one.position);
         match config {
             Some(config) if problems.is_empty() => Ok(config),
@@ -121,8 +121,8 @@ impl Config {
         }
     }
 
-    /// The same for another device: with the engine that is the default there, and on a GPU in
-    /// `f32`.
+    /// This configuration for another device: with the engine that is the default there, and on a
+    /// GPU in `f32`.
     #[must_use]
     pub fn moved_to(&self, device: DeviceSpec) -> Self {
         let device = device.to_string();
@@ -192,7 +192,7 @@ fn read(file: &Path) -> Result<String, ConfigError> {
 
 /// A configuration read as far as it can be.
 struct Reading {
-    /// Without the keys and values that are wrong. `None` where that can't be.
+    /// The text without the keys and values that are wrong; `None` if they can't be taken out.
     config: Option<Config>,
     problems: Vec<Problem>,
     lost: Lost,

@@ -86,7 +86,7 @@ pub(super) fn reword(message: &str, name: &str, got: &str) -> Reworded {
     }
 }
 
-/// The complaint about a name that is none of `known`, with the one that was probably meant.
+/// The message about a name that is not one of `known`, with the one that was probably meant.
 pub(super) fn one_of(known: &[impl AsRef<str>], got: &str) -> String {
     let meant =
         nearest(got, known).map_or_else(String::new, |meant| format!("; did you mean `{meant}`?"));
@@ -95,7 +95,7 @@ pub(super) fn one_of(known: &[impl AsRef<str>], got: &str) -> String {
 
 /// The name that differs in the fewest letters, if in few enough to be a slip.
 fn nearest<'k>(name: &str, known: &'k [impl AsRef<str>]) -> Option<&'k str> {
-    /// Longer names are none of ours, and the distance takes time by their square.
+    /// No key is longer, and computing the distance takes time quadratic in the length.
     const MAX_BYTES: usize = 64;
     if name.len() > MAX_BYTES {
         return None;

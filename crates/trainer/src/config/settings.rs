@@ -37,20 +37,20 @@ fn flatten(prefix: &str, table: &Table, out: &mut Settings) {
 ///
 /// # Errors
 /// If it can't be written as TOML.
-pub fn of(config: &Config) -> Result<Settings> {
+pub fn settings_of(config: &Config) -> Result<Settings> {
     Ok(flat(&toml::from_str(&toml::to_string(config)?)?))
 }
 
 /// The settings of a configuration that a run saved, with the defaults that it was trained with;
-/// those that stand there where it is of a version whose values this one can't read.
+/// the keys as they are in the file if it is of a version whose values this one can't read.
 ///
 /// # Errors
 /// If it can't be written as TOML.
-pub fn of_saved(table: &Table) -> Result<Settings> {
+pub fn settings_of_saved(table: &Table) -> Result<Settings> {
     match Config::deserialize(table.clone()) {
         Ok(mut config) => {
             config.complete_saved();
-            of(&config)
+            settings_of(&config)
         }
         Err(_) => Ok(flat(table)),
     }
@@ -87,7 +87,7 @@ pub fn differing<'a>(one: &'a Settings, other: &'a Settings) -> BTreeSet<&'a Str
     one.keys().chain(other.keys()).filter(|&key| one.get(key) != other.get(key)).collect()
 }
 
-/// What tells a run from every other that would come to another result: its settings but the
+/// What distinguishes runs with different results: the settings but the
 /// incidental ones, and those that its method does not look at.
 #[must_use]
 pub fn identity(settings: &Settings) -> String {

@@ -21,14 +21,14 @@ const EXCLUSIVE: [(&[&str], [&str; 2]); 6] = [
     (&["data", "synthetic"], ["data", "cache"]),
 ];
 
-/// The text of a file with the overrides behind it, a line each, so that a position tells which of
+/// The text of a file with the overrides behind it, a line each, so that a position says which of
 /// them it belongs to.
 pub(super) struct Texts<'a> {
     file: &'a Path,
     all: String,
     /// Where the file's own text ends.
     file_end: usize,
-    /// Where each override stands in `all`.
+    /// The position of each override in `all`.
     overrides: Vec<Range<usize>>,
 }
 
@@ -159,14 +159,14 @@ impl<'a> Texts<'a> {
         Ok(())
     }
 
-    /// Where a part of the text stands in it.
+    /// The position of a part of the text.
     fn span_of(&self, part: &str) -> Range<usize> {
         let start = part.as_ptr() as usize - self.all.as_ptr() as usize;
         start..start + part.len()
     }
 
     /// An override's value at `position` as the plain text that it also is, for keys that want text
-    /// which looks like a number. `None` where it is a text already, or stands in the file.
+    /// which looks like a number. `None` where it is a text already, or comes from the file.
     pub(super) fn as_text<'t>(
         &'t self,
         tree: &DeTable<'t>,
@@ -202,7 +202,7 @@ fn exclude(tree: &mut DeTable<'_>, path: &[&str]) {
     }
 }
 
-/// A value that stands `by` bytes behind where it was parsed.
+/// Moves the positions in a value by `by` bytes.
 fn moved(value: Spanned<DeValue<'_>>, by: usize) -> Spanned<DeValue<'_>> {
     let shift = |span: Range<usize>| span.start + by..span.end + by;
     let span = shift(value.span());
@@ -244,7 +244,7 @@ pub(super) fn take(tree: &mut DeTable<'_>, span: &Range<usize>) -> Option<Taken>
     })
 }
 
-/// The same in a value. Elements of a list have no key of their own.
+/// Positions of the keys in a value. Elements of a list have no key of their own.
 fn take_inside(value: &mut DeValue<'_>, span: &Range<usize>) -> Option<Taken> {
     match value {
         DeValue::Table(table) => take(table, span),

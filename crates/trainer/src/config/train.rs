@@ -1,4 +1,4 @@
-//! `[train]`: steps, rates, and how often something is told.
+//! `[train]`: steps, rates, and how often something is reported.
 
 use std::path::PathBuf;
 
@@ -31,17 +31,18 @@ pub struct TrainConfig {
     /// included, for logs that come day by day. Seed, model and embedding have to be the same.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub init: Option<PathBuf>,
-    /// How both rates change while training goes on.
+    /// How both rates change during training.
     #[serde(default)]
     pub schedule: Schedule,
-    /// Evaluates every so many steps; 0 at the end only.
+    /// Evaluates after this many steps, again and again; 0 for the end only.
     #[serde(default)]
     pub eval_every: u64,
-    /// Writes a line of metrics every so many steps. The rows in between take 4 bytes each.
+    /// Writes a line of metrics after this many steps, again and again. The rows in between take 4
+    /// bytes each.
     #[serde(default = "default_log_every")]
     pub log_every: u64,
     /// Writes what `metrics.jsonl` says to `tensorboard/` as well, as event files. Off by default:
-    /// they hold times, so those of equal runs differ, and only whoever has `TensorBoard` reads
+    /// they hold times, so those of equal runs differ, and only `TensorBoard` reads
     /// them.
     #[serde(default)]
     pub tensorboard: bool,
@@ -134,14 +135,14 @@ impl EmbeddingOptimizer {
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Schedule {
-    /// The factor grows from 0 to 1 over the first so many steps. By default 500 for new models
+    /// The factor grows from 0 to 1 over this many first steps. By default 500 for new models
     /// with cross layers, whose first full steps often end in NaN, else none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub warmup_steps: Option<u64>,
     /// The decay begins after this step.
     #[serde(default)]
     pub decay_start: u64,
-    /// And takes so many steps; 0 is no decay.
+    /// Length of the decay in steps; 0 is no decay.
     #[serde(default)]
     pub decay_steps: u64,
     /// `((steps left) / decay_steps) ^ power`.

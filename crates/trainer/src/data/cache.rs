@@ -8,7 +8,7 @@ use criteo_io::{BadRows, Cache, CacheError, CacheFault, CachePlan, Dialect};
 
 use crate::text::{bytes, grouped};
 
-/// How often building says how far it is.
+/// How often building reports its progress.
 const SAY_EVERY: Duration = Duration::from_secs(10);
 
 /// The cached rows of `paths`, at least the first `max_rows` of them, in `dir` or beside the first
@@ -32,7 +32,7 @@ pub(super) fn open_or_build(
             return Ok(Some(cache));
         }
         Err(CacheFault::Absent) => {}
-        Err(fault) => tracing::warn!("{file}: the cache can't be used: {fault}; building it anew"),
+        Err(fault) => tracing::warn!("{file}: the cache can't be used: {fault}; rebuilding it"),
     }
     tracing::info!("caching the rows in {file}");
     match build(&plan) {
@@ -43,7 +43,7 @@ pub(super) fn open_or_build(
             Err(anyhow::Error::new(error).context(advice))
         }
         Err(error @ (CacheError::Write { .. } | CacheError::Unusable { .. })) => {
-            tracing::warn!("{:#}; going on without a cache", anyhow::Error::new(error));
+            tracing::warn!("{:#}; continuing without a cache", anyhow::Error::new(error));
             Ok(None)
         }
     }

@@ -73,7 +73,7 @@ pub fn read_settings(dir: &Path) -> Result<Option<Settings>> {
     let path = dir.join("config.toml");
     let Some(text) = text(&path)? else { return Ok(None) };
     let table: toml::Table = toml::from_str(&text).with_context(|| damaged(&path))?;
-    settings::of_saved(&table).map(Some)
+    settings::settings_of_saved(&table).map(Some)
 }
 
 /// Whether `dir` is that of a run. A file called `config.toml` may be anything; a run writes

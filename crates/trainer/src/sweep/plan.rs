@@ -49,7 +49,7 @@ impl Plan {
         let mut places = Places::of(out)?;
         let mut runs: Vec<Planned> = Vec::new();
         for Resolved { point, mut config, may_lack_cache } in configs {
-            let settings = settings::of(&config)?;
+            let settings = settings::settings_of(&config)?;
             let id = identity(&settings);
             // Two studies may share a run.
             if runs.iter().any(|run| run.entry.settings == lines(&id)) {

@@ -1,5 +1,5 @@
 //! Fields that hold several values: the rows of a bag are summed on the way to the network, and
-//! each gets the gradient of the sum on the way back.
+//! each gets the gradient of the sum in the backward pass.
 
 use std::ops::Range;
 

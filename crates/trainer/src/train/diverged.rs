@@ -1,5 +1,5 @@
-//! Numbers that ran away: where it was noticed, and what to do. Apart from the loop that notices,
-//! for the wording.
+//! Errors of a run that diverged (a loss, logit, gradient or parameter that is NaN or infinite):
+//! place, cause and advice. Apart from the training loop, because it is mostly wording.
 
 use std::ops::RangeInclusive;
 
@@ -22,7 +22,7 @@ impl ExitCode for NotFinite {
     }
 }
 
-/// Where a batch stands in a run.
+/// The position of a batch in a run.
 pub struct BatchPlace<'a> {
     /// The experiment.
     pub config: &'a Config,
@@ -37,7 +37,7 @@ pub struct BatchPlace<'a> {
 }
 
 impl BatchPlace<'_> {
-    /// What went wrong in this step, with its place, and with advice where numbers ran away.
+    /// The error of this step with its place, and with advice where training diverged.
     #[must_use]
     pub fn explain(&self, error: Error) -> Error {
         let Self { step, rows, .. } = self;
@@ -194,7 +194,7 @@ mod tests {
         let error = learner.check_finite().expect_err("a row is infinite");
         let NotFiniteArray { name, .. } = error.downcast_ref().expect("an array");
         assert_eq!(name, "embedding.rows");
-        // Logits that have it from there say so.
+        // Where logits got it from an array, the message of the logits names that.
         let place = BatchPlace {
             config: &config,
             learner: &learner,

@@ -19,8 +19,8 @@ pub struct Evaluation {
     pub best_possible_auc: Option<f64>,
 }
 
-/// Evaluates `learner` on all rows of `test`; says where they ended and which were left out. `None`
-/// if it was stopped before the end.
+/// Evaluates `learner` on all rows of `test`; returns where they ended and which were left out.
+/// `None` if it was stopped before the end.
 ///
 /// # Errors
 /// If a row can't be read, or a logit is not finite.

@@ -20,7 +20,7 @@ pub struct Progress {
     loss: Option<f64>,
     /// The AUC of the last window that had one.
     auc: Option<f64>,
-    /// When the window that goes on started, and the rows seen then.
+    /// When the current window started, and the rows seen then.
     window: (Instant, u64),
 }
 

@@ -1,4 +1,4 @@
-//! Whether a run may go on where it stood: what may have changed since, and what may not.
+//! Whether a run may be resumed: what may have changed since, and what may not.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -27,7 +27,7 @@ const FREE: [&str; 9] = [
     "train.log_every",
 ];
 
-/// Why a run can't go on.
+/// Why a run is not resumed.
 #[derive(Debug, thiserror::Error)]
 pub enum ResumeError {
     /// Another configuration.
@@ -51,7 +51,7 @@ pub enum ResumeError {
     },
     /// The model that a new run is to start from is another one.
     #[error(
-        "train.init: {} was trained as another model:\n{}give these back, or leave train.init out to start anew",
+        "train.init: {} was trained as another model:\n{}restore these settings, or leave train.init out to start from new weights",
         run.display(),
         lines(differences)
     )]
@@ -79,8 +79,8 @@ pub enum ResumeError {
         /// The directory.
         dir: std::path::PathBuf,
     },
-    /// Nobody said which run.
-    #[error("--resume: give --run-dir, the directory of the run that is to go on")]
+    /// No run was named.
+    #[error("--resume: give --run-dir, the directory of the run to resume")]
     NoDir,
 }
 
@@ -120,7 +120,7 @@ fn lines(differences: &[Difference]) -> String {
     })
 }
 
-/// Compares the configuration of a run with one that is to go on from it; returns what differs and
+/// Compares the configuration of a run with the one to resume it with; returns what differs and
 /// may.
 ///
 /// # Errors
@@ -178,7 +178,7 @@ fn both(was: &str, config: &Config) -> Result<(Settings, Settings), ResumeError>
     let damaged =
         |error: &dyn std::fmt::Display| ResumeError::Damaged { message: error.to_string() };
     let was: Table = toml::from_str(was).map_err(|error| damaged(&error))?;
-    let (was, is) = (settings::of_saved(&was), settings::of(config));
+    let (was, is) = (settings::settings_of_saved(&was), settings::settings_of(config));
     Ok((was.map_err(|error| damaged(&error))?, is.map_err(|error| damaged(&error))?))
 }
 
@@ -204,7 +204,7 @@ fn differences(was: &Settings, is: &Settings) -> Vec<Difference> {
     differing.into_iter().map(difference).collect()
 }
 
-/// Compares the files of a run with those that it is to go on with. Where they are does not matter,
+/// Compares the files of a run with those to resume it with. Where they are does not matter,
 /// and what comes through a pipe shows itself by what is in it.
 ///
 /// # Errors

@@ -31,19 +31,19 @@ use crate::train::state::{Arrays, Best, RunState, Seconds};
 use crate::train::step::Learner;
 use crate::train::trained;
 
-/// Whether a run goes on where another process stopped.
+/// Whether a run is resumed where another process stopped.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum Resume {
     /// A new run; a directory that holds one is refused.
     #[default]
     No,
-    /// The run of the directory goes on.
+    /// Resumes the run of the directory.
     Yes,
-    /// It goes on if there is one, else a new one starts.
+    /// Resumes it if there is one, else starts a new one.
     Auto,
 }
 
-/// Somebody stopped the run.
+/// The run was interrupted.
 #[derive(Debug, thiserror::Error)]
 #[error("stopped by a signal after step {step}; {}", way_on(*saved, dir))]
 pub struct Interrupted {
@@ -67,7 +67,7 @@ fn way_on(saved: Option<u64>, dir: &Path) -> String {
     match saved {
         Some(step) => {
             format!(
-                "saved at step {step}, the same command with `--run-dir {} --resume` goes on",
+                "saved at step {step}, the same command with `--run-dir {} --resume` resumes",
                 dir.display()
             )
         }
@@ -75,7 +75,7 @@ fn way_on(saved: Option<u64>, dir: &Path) -> String {
     }
 }
 
-/// Trains and evaluates as `config` says; leaves everything in the run's directory.
+/// Trains and evaluates `config`; writes everything to the run's directory.
 ///
 /// # Errors
 /// Whatever stopped the run, with its place; [`Interrupted`] if it was a signal.
@@ -112,7 +112,7 @@ enum Origin {
     Finished(Box<Report>, PathBuf),
 }
 
-/// Finds out what there is, and locks it if it is to go on.
+/// Finds out what is there, and locks it if it is resumed.
 fn claim(config: &Config, run_dir: Option<PathBuf>, resume: Resume) -> Result<Origin> {
     let path = match (resume, run_dir) {
         (Resume::No, run_dir) => {
@@ -156,7 +156,7 @@ fn claim(config: &Config, run_dir: Option<PathBuf>, resume: Resume) -> Result<Or
     match claim.report()? {
         Some(report) if state.epochs_done >= config.train.epochs => {
             check_finished(&state, config, &differences)?;
-            tracing::info!("the run is finished; more train.epochs would go on from its end");
+            tracing::info!("the run is finished; more train.epochs would resume it from its end");
             Ok(Origin::Finished(Box::new(report), path))
         }
         _ => Ok(Origin::Saved(claim, Box::new(checkpoint))),
@@ -196,7 +196,7 @@ struct Run<'a> {
     online: Online,
     inputs: Vec<FileStamp>,
     epochs_done: u32,
-    /// In the epoch that goes on.
+    /// In the current epoch.
     position: Position,
     /// The step after which it was, and what it found.
     last_evaluation: Option<(u64, Evaluation)>,
@@ -219,7 +219,7 @@ struct Totals {
     counters: Counters,
     epoch: Window,
     training: Duration,
-    /// Since when it goes on, where it does: a checkpoint is written in the middle of it.
+    /// Since when it runs, if it does: a checkpoint is written in the middle of it.
     training_since: Option<Instant>,
     /// The part of `training` in which no batch was ready.
     waiting: Duration,
@@ -245,7 +245,7 @@ impl Window {
 }
 
 impl<'a> Run<'a> {
-    /// Builds what trains, and puts it where `origin` stands.
+    /// Builds the learner and restores it to the state of `origin`.
     fn open(
         config: &'a Config,
         plan: &EmbeddingPlan,

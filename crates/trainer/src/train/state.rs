@@ -1,5 +1,5 @@
-//! The whole state of a run: what `capture` takes out of it and `restore` puts back, so that
-//! training goes on as if it had never stopped. Apart from the loop, because whoever only uses a
+//! The complete state of a run: what `capture` takes out of it and `restore` puts back, so that
+//! training resumes as if it had never stopped. Apart from the loop, because a command that uses a
 //! trained model restores it, too.
 
 use std::borrow::Cow;
@@ -31,7 +31,7 @@ pub struct RunState {
     pub inputs: Vec<FileStamp>,
     /// Epochs that have ended.
     pub epochs_done: u32,
-    /// Rows passed in the epoch that goes on, malformed ones included.
+    /// Rows passed in the current epoch, malformed ones included.
     pub epoch_rows: u64,
     /// Of what these rows held.
     pub epoch_digest: u64,
@@ -42,7 +42,7 @@ pub struct RunState {
     pub counters: Counters,
     /// Sums of losses and probabilities since the last line of metrics.
     pub window_sums: [f64; 2],
-    /// The day that goes on, where rows have days, and how training stood after its last row so
+    /// The current day, where rows have days, and the counters of training after its last row so
     /// far.
     pub day: Option<(u32, Counters)>,
     /// Its sums.
@@ -51,8 +51,8 @@ pub struct RunState {
     pub last_evaluation: Option<(u64, Evaluation)>,
     /// The evaluation with the best AUC before the end of training.
     pub best: Option<Best>,
-    /// Malformed rows that the last whole passes left out. Those of a pass that goes on are counted
-    /// again with its rows.
+    /// Malformed rows that the last complete passes left out. Those of an unfinished pass are
+    /// counted again with its rows.
     pub bad_rows: BadRowsOfPasses,
     /// Bytes of the logs; what comes after them was written by a process that did not get to its
     /// next checkpoint.
@@ -86,7 +86,7 @@ pub struct Seconds {
 }
 
 impl RunState {
-    /// Where the epoch that goes on stands.
+    /// The position in the current epoch.
     #[must_use]
     pub fn position(&self) -> Position {
         Position { n_rows: self.epoch_rows, digest: self.epoch_digest }

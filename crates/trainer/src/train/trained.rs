@@ -49,7 +49,7 @@ pub enum Place {
     AsTrained,
     /// On this device, with the engine that is the default there.
     On(DeviceSpec),
-    /// Wherever there is one, for whoever does not compute with it.
+    /// Any device that exists, for commands that do not compute with the model.
     Anywhere,
 }
 
@@ -150,14 +150,14 @@ pub fn to_start_from(run: &Path, config: &Config) -> Result<Arrays> {
     Ok(Arrays::new(checkpoint.tensors))
 }
 
-/// The checkpoint, and what it says beside its arrays.
+/// The checkpoint, and its state beside the arrays.
 fn load(run: &Path, which: Which) -> Result<(Checkpoint, RunState)> {
     let no_model = |why: String| NoModel { dir: run.to_owned(), why };
     let checkpoints = run_dir::checkpoints(run);
     if !checkpoints.is_dir() {
         return Err(no_model("holds no checkpoints; give the directory of a run".to_owned()).into());
     }
-    // The run may still be going on.
+    // The run may still be training.
     let store = Store::view(Disk, &checkpoints);
     let newest = || -> Result<_> {
         let loaded = store.load_newest()?;

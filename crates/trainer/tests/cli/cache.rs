@@ -105,7 +105,7 @@ fn what_is_damaged_stale_or_too_short_is_built_anew() {
         replace(bytes);
         let (got, said) = train(&bench, &format!("mended-{number}"), &cached);
         assert!(
-            said.contains("WARN") && said.contains(reason) && said.contains("building it anew"),
+            said.contains("WARN") && said.contains(reason) && said.contains("rebuilding it"),
             "{said}"
         );
         assert_eq!(got, expected, "{reason}");
@@ -113,13 +113,13 @@ fn what_is_damaged_stale_or_too_short_is_built_anew() {
     }
     synth(&bench, 3500, "rows.tsv");
     let (fewer, said) = train(&bench, "changed", &cached);
-    assert!(said.contains("rows.tsv has changed since it was made; building it anew"), "{said}");
+    assert!(said.contains("rows.tsv has changed since it was made; rebuilding it"), "{said}");
     assert_eq!(fewer, train(&bench, "changed-plain", &[]).0);
     synth(&bench, 3501, "rows.tsv");
     let short = train(&bench, "short", &["data.cache=true", "data.rows=1400"]).0;
     assert_eq!(short, train(&bench, "short-plain", &["data.rows=1400"]).0);
     let (_, said) = train(&bench, "longer", &cached);
-    assert!(said.contains("it holds the first 1400 rows only; building it anew"), "{said}");
+    assert!(said.contains("it holds the first 1400 rows only; rebuilding it"), "{said}");
     assert_eq!(train(&bench, "short-again", &["data.cache=true", "data.rows=1400"]).0, short);
 }
 

@@ -526,7 +526,7 @@ fn a_signal_saves_and_ends_and_a_second_process_keeps_away() {
         std::io::Read::read_to_string(&mut child.stderr.take().expect("piped"), &mut log)
             .expect("text");
         assert!(
-            log.contains("stopped by a signal after step") && log.contains("--resume` goes on"),
+            log.contains("stopped by a signal after step") && log.contains("--resume` resumes"),
             "{log}"
         );
         // The same rows, from a file this time.

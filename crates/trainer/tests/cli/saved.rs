@@ -247,7 +247,7 @@ fn a_run_that_starts_from_the_model_of_another_learns_as_one_over_both() {
     assert_eq!(
         message,
         "error: train.init: cafe-both was trained as another model:\n  embedding.compression: was 2000.0, is 1000.0\n  \
-         seed: was 3, is 9\ngive these back, or leave train.init out to start anew"
+         seed: was 3, is 9\nrestore these settings, or leave train.init out to start from new weights"
     );
     let (code, message) = init(&["train.init=nowhere"]);
     assert!(

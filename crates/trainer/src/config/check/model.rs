@@ -13,7 +13,7 @@ const PRECISIONS: [&str; 3] = ["f32", "bf16", "bf16-emulated"];
 
 /// Values a row: far beyond what helps, and products of it with other sizes still are numbers.
 const MAX_DIM: usize = 65_536;
-/// And the like of a layer.
+/// Units of a layer, for the same reason.
 const MAX_LAYER: usize = 1 << 20;
 
 /// The models with a key, as in "dcn and dcnv2 have".
@@ -84,7 +84,7 @@ impl Config {
     /// Where layers have to end, and a bottom network that data without numbers have no use for.
     fn check_ends(&self, problems: &mut Problems) {
         let ModelConfig { kind, bottom, top, dim, .. } = &self.model;
-        // A format that nobody knows has its own message.
+        // An unknown format has its own message.
         let Ok(schema) = dialect::schema(self) else { return };
         let has_numbers =
             self.embedding.frequency_inputs || self.model.n_dense(schema.n_integers) > 0;

@@ -13,7 +13,7 @@ use crate::train::state::{self, RunState, Seconds};
 
 impl Run<'_> {
     /// Saves in the background if it is time to. After the last rows of an epoch that is left until
-    /// the epoch has ended, so that whoever goes on from there need not read it again.
+    /// the epoch has ended, so that resuming from there need not read it again.
     pub(super) fn save_if_due(&mut self) -> Result<()> {
         let (step, every) = (self.totals.counters.step, self.config.checkpoint.every);
         let is_due = every.is_due(step, self.checkpointed.elapsed());

@@ -18,8 +18,8 @@ use crate::train::state::Best;
 use crate::train::step::{Rates, StepReport};
 
 impl Run<'_> {
-    /// All epochs that are left. Returns the stream of the last, standing after its training rows,
-    /// if this process read it.
+    /// All epochs that are left. Returns the stream of the last, positioned after its training
+    /// rows, if this process read it.
     pub(super) fn train(&mut self) -> Result<Option<Box<dyn RecordSource>>> {
         let epochs = self.config.train.epochs;
         let progress = Progress::new(self.data.n_train().map(|n| n * u64::from(epochs)));
@@ -89,7 +89,7 @@ impl Run<'_> {
         match self.save() {
             Ok(()) => {
                 tracing::info!(
-                    "the state after step {step} is saved; --resume goes on once the rows can be read"
+                    "the state after step {step} is saved; --resume continues once the rows can be read"
                 );
             }
             Err(unsaved) => tracing::warn!("the state after step {step} is lost: {unsaved:#}"),
@@ -206,7 +206,7 @@ impl Totals {
         (self.training, self.training_since) = (self.trained_for(), None);
     }
 
-    /// The next batch; `None` at the end of the epoch, and where somebody asks to stop.
+    /// The next batch; `None` at the end of the epoch, and after a request to stop.
     fn wait_for(
         &mut self,
         batches: &mut Prefetch,
