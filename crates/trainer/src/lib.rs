@@ -1,17 +1,20 @@
 //! The experiment runner: a configuration in, a trained model's quality and size out.
 //!
 //! ```text
-//! config.rs ─► setup.rs ─► run.rs ──► each epoch: data.rs ─► step.rs ─► online.rs ─┬─► metrics.jsonl
-//!  (TOML,       (methods,   (the       (batches    (lookup,   (windows,            │   (tensorboard.rs)
-//!   --set)       models)     loop)      in order)   network,   days)               │
-//!                              │                    update)                        │
-//!                              └─────► eval.rs ─► metrics.rs ──────────────────────┴─► report.json, table
+//! config/ ─► build/ ─► train/run ─► each epoch: data ─► train/step ─► metrics/online ─► metrics
+//! TOML,      sizes,    the loop                 batches  lookup,      windows, days
+//! --set,     embedding,   │                     in order network,
+//! checks     network      │                              update
+//!                         ├─► train/eval ─► metrics ───────────────────────────────► report
+//!                         └─► run_dir, checkpoint    what an interrupted run resumes from
+//!
+//! cli ─► commands/   plan scan synth bench sketch; eval predict export inspect
+//!     ─► sweep/      many runs, each a process
+//!     ─► report/     runs side by side, from what results/ reads back
 //! ```
 //!
-//! A library with a thin binary, so that tests and benchmarks call what users run. `cli.rs` has the
-//! arguments and exit codes; `plan.rs`, `scan.rs`, `synth.rs`, `sketch.rs` and `bench.rs` are its
-//! other commands, `using.rs` has those that take a trained model, `sweep.rs` makes many runs,
-//! `compare.rs` and `page.rs` put them side by side. The only crate that prints.
+//! A library with a thin binary, so that tests and benchmarks call what users run. The only crate
+//! that prints. Which part may import from which is in ARCHITECTURE.md.
 
 pub mod atomic_file;
 pub mod build;

@@ -244,6 +244,46 @@ impl Window {
     }
 }
 
+/// What a run starts from: its directory, and what a checkpoint holds.
+struct Start {
+    claim: Option<Claim>,
+    path: Option<PathBuf>,
+    /// The state of the run that is resumed.
+    state: Option<RunState>,
+    /// The arrays of that state, or of the model that `train.init` names.
+    arrays: Option<Arrays>,
+}
+
+impl Start {
+    fn new(origin: Origin, config: &Config, inputs: &[FileStamp]) -> Result<Self> {
+        let (claim, path) = match origin {
+            Origin::New(path) => (None, path),
+            Origin::Begun(claim) => (Some(claim), None),
+            Origin::Saved(claim, checkpoint) => {
+                let state = run_state(&checkpoint)?;
+                resume::check_inputs(&state.inputs, inputs)?;
+                let arrays = Some(Arrays::new(checkpoint.tensors));
+                return Ok(Self { claim: Some(claim), path: None, state: Some(state), arrays });
+            }
+            Origin::Finished(..) => unreachable!("a finished run is not opened"),
+        };
+        let init = config.train.init.as_ref();
+        let arrays = init.map(|run| trained::to_start_from(run, config)).transpose()?;
+        Ok(Self { claim, path, state: None, arrays })
+    }
+
+    /// Moves the arrays into `learner`; returns the metrics of the current window and day.
+    fn restore(&mut self, learner: &mut Learner) -> Result<Online> {
+        let Some(mut arrays) = self.arrays.take() else { return Ok(Online::default()) };
+        let online = match &self.state {
+            Some(state) => arrays.online(state)?,
+            None => Online::default(),
+        };
+        arrays.restore(learner)?;
+        Ok(online)
+    }
+}
+
 impl<'a> Run<'a> {
     /// Builds the learner and restores it to the state of `origin`.
     fn open(
@@ -255,34 +295,15 @@ impl<'a> Run<'a> {
         let model = build::build_model(config)?;
         let data = DataSet::open(config)?;
         let inputs = data.stamps()?;
-        let (claim, path, saved) = match origin {
-            Origin::New(path) => (None, path, None),
-            Origin::Begun(claim) => (Some(claim), None, None),
-            Origin::Saved(claim, checkpoint) => {
-                let state = run_state(&checkpoint)?;
-                resume::check_inputs(&state.inputs, &inputs)?;
-                (Some(claim), None, Some((state, Arrays::new(checkpoint.tensors))))
-            }
-            Origin::Finished(..) => unreachable!("a finished run is not opened"),
-        };
-        let (state, arrays) = match (saved, &config.train.init) {
-            (Some((state, arrays)), _) => (Some(state), Some(arrays)),
-            (None, Some(run)) => (None, Some(trained::to_start_from(run, config)?)),
-            (None, None) => (None, None),
-        };
-        let embedding = match &arrays {
+        let mut start = Start::new(origin, config, &inputs)?;
+        let embedding = match &start.arrays {
             // What a pass over the rows would find is in the checkpoint.
             Some(_) => plan.sizes.build(&cafe_core::FeatureCounts::default()),
             None => build::build_embedding(plan, config, &data)?,
         };
-        let (mut learner, mut online) =
-            (Learner::new(embedding, model, config.threads)?, Online::default());
-        if let Some(mut arrays) = arrays {
-            if let Some(state) = &state {
-                online = arrays.online(state)?;
-            }
-            arrays.restore(&mut learner)?;
-        }
+        let mut learner = Learner::new(embedding, model, config.threads)?;
+        let online = start.restore(&mut learner)?;
+        let Start { claim, path, state, .. } = start;
         let dir = match claim {
             None => RunDir::create(path, config)?,
             Some(claim) => {

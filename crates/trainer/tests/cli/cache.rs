@@ -142,7 +142,7 @@ fn a_full_disk_costs_the_cache_and_not_the_run() {
     let (got, said) = ended(&bench, "full", &shell.output().expect("a shell"));
     assert_eq!(got, expected);
     assert!(
-        said.contains("writing failed: ") && said.contains("going on without a cache"),
+        said.contains("writing failed: ") && said.contains("continuing without a cache"),
         "{said}"
     );
     assert_eq!(

@@ -259,7 +259,7 @@ fn a_malformed_row_can_be_left_out_from_there_on() {
     let output = bench.trainer(&arguments("files.toml", "a", &[]));
     let log = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(65), "{log}");
-    assert!(log.contains("the state after step 23 is saved; --resume goes on"), "{log}");
+    assert!(log.contains("the state after step 23 is saved; --resume continues"), "{log}");
     let output = bench.trainer(&[&arguments("files.toml", "a", &skip)[..], &["--resume"]].concat());
     let log = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success() && log.contains("resuming after step 23"), "{log}");
