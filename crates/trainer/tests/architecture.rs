@@ -208,6 +208,26 @@ fn parts_import_along_the_arrows() {
     }
 }
 
+#[test]
+fn files_of_the_page_exist() {
+    let text = fs::read_to_string(workspace().join("ARCHITECTURE.md")).expect("ARCHITECTURE.md");
+    let mut sources = BTreeMap::new();
+    files(&workspace().join("crates"), "", &mut sources);
+    let sources: Vec<String> = sources.keys().map(|name| format!("/{name}.rs")).collect();
+    let is_path = |c: char| c.is_alphanumeric() || "_-./".contains(c);
+    let named: BTreeSet<_> = text
+        .split(|c| !is_path(c))
+        .map(|word| word.strip_prefix("crates/").unwrap_or(word))
+        .filter(|word| word.ends_with(".rs") && !word.ends_with("main.rs"))
+        .collect();
+    assert!(named.len() > 30, "only {} files are named", named.len());
+    let missing: Vec<_> = named
+        .iter()
+        .filter(|name| !sources.iter().any(|source| source.ends_with(&format!("/{name}"))))
+        .collect();
+    assert!(missing.is_empty(), "ARCHITECTURE.md names files that do not exist: {missing:?}");
+}
+
 /// The scanner finds what it is meant to find.
 #[test]
 fn use_trees_are_taken_apart() {
