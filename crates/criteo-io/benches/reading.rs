@@ -98,7 +98,7 @@ fn read_as(path: &Path, dialect: impl Into<Dialect>) {
 /// All of the way to batches, with parsing and encoding on the reader's thread.
 fn prefetch_all(path: &Path) {
     let reader = Reader::open(vec![path.to_owned()], Format::CriteoKaggle).expect("opened");
-    let config = PrefetchConfig::all(2048, 4);
+    let config = PrefetchConfig::new(2048, 4);
     let mut prefetch = Prefetch::spawn(Box::new(reader), config);
     while let Some(batch) = prefetch.next_batch().expect("good rows") {
         prefetch.recycle(black_box(batch));

@@ -32,7 +32,7 @@ pub struct Batch {
     /// The logits that the labels were drawn from, `[B]`; empty unless the rows are generated.
     pub true_logits: Vec<f32>,
     /// Where the stream stands after the last row, if [`Prefetch`](crate::Prefetch) read them.
-    pub end: Position,
+    pub end: StreamPosition,
 }
 
 /// A place in a stream of rows, and a digest of what was delivered in batches before it.
@@ -44,7 +44,7 @@ pub struct Batch {
 /// same however the rows are kept and whatever the size of a batch, and is fixed for good. It finds
 /// accidents; whoever wants to can make two streams with the same digest.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Position {
+pub struct StreamPosition {
     /// Rows passed since the stream began, malformed ones included.
     pub n_rows: u64,
     /// Digest of the rows that were delivered.
@@ -73,7 +73,7 @@ impl Batch {
         bag_ends.clear();
         days.clear();
         true_logits.clear();
-        *end = Position::default();
+        *end = StreamPosition::default();
     }
 
     /// Encodes `record` and appends it.

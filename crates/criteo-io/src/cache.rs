@@ -40,7 +40,7 @@
 
 pub(crate) mod build;
 mod header;
-mod input;
+mod input_stamp;
 mod map;
 pub(crate) mod plan;
 mod row;

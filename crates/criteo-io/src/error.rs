@@ -10,7 +10,7 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use self::bad_row::{BadRowCounts, BadRowReason};
+use self::bad_row::{BadRowCounts, BadRowLimit, BadRowReason};
 use self::cache_fault::CacheFault;
 use self::row::RowError;
 use crate::format::columns::check::ColumnsError;
@@ -214,9 +214,10 @@ pub enum ReadError {
     },
     /// Malformed rows were to be left out, but are too many.
     #[error(
-        "{} of {n_rows} rows are malformed ({counts}), more than {limit}; the first is {first}; check that data.format \
-         is right, or raise data.{key}",
-        counts.total()
+        "{} of {n_rows} rows are malformed ({counts}), more than {limit} allows; the first is {first}; check that data.format \
+         is right, or raise data.{}",
+        counts.total(),
+        limit.key()
     )]
     TooManyBadRows {
         /// Rows so far, these included.
@@ -224,11 +225,9 @@ pub enum ReadError {
         /// The malformed ones.
         counts: Box<BadRowCounts>,
         /// What was allowed.
-        limit: String,
+        limit: BadRowLimit,
         /// Where the first of them is, and what is wrong with it.
         first: String,
-        /// The key of the limit.
-        key: &'static str,
     },
     /// A stream was to be read on after rows that are not there, or are others.
     #[error(
@@ -307,7 +306,7 @@ impl ReadError {
     }
 
     /// The message of a malformed row, without advice.
-    pub(crate) fn place_and_fault(&self) -> String {
+    pub(crate) fn location_and_fault(&self) -> String {
         match self {
             Self::Row { file, line, error } => format!("{}:{line}:{error}", shown(file)),
             Self::LineTooLong { file, line, limit } => {

@@ -25,7 +25,7 @@
 //! A [`Batch`] holds encoded rows: integers become ln(x + 1), tokens become
 //! [`FeatureId`](cafe_core::FeatureId)s, a missing token is an ordinary feature of its field.
 //! [`Prefetch`] fills batches ahead on its own thread, and the buffers go round. Each batch knows
-//! the [`Position`] where it ends, from which another reader goes on.
+//! the [`StreamPosition`] where it ends, from which another reader goes on.
 //!
 //! A [`Cache`] keeps parsed rows in a file, so that later runs and epochs skip decompression and
 //! parsing; it gives back the same records, or is noticed to be stale or damaged and built anew.
@@ -73,17 +73,17 @@ mod synth;
 mod text;
 
 pub use batch::prefetch::{PassEnd, Prefetch, PrefetchConfig};
-pub use batch::{Batch, Position};
+pub use batch::{Batch, StreamPosition};
 pub use bytes::open::is_read_once;
 pub use bytes::stamp::FileStamp;
 pub use cache::build::CacheError;
 pub use cache::plan::CachePlan;
 pub use cache::{Cache, CachedRows};
-pub use error::bad_row::{BadRowCounts, BadRowReason};
+pub use error::bad_row::{BadRowCounts, BadRowLimit, BadRowReason};
 pub use error::cache_fault::CacheFault;
 pub use error::row::{Excerpt, RowError, RowFault};
 pub use error::{Compression, ReadError};
-pub use format::columns::check::{ColumnsError, Places};
+pub use format::columns::check::{ColumnIndices, ColumnsError};
 pub use format::columns::column::Column;
 pub use format::columns::label::Label;
 pub use format::columns::value::{Kind, Transform, hash_text};
@@ -93,7 +93,7 @@ pub use format::encode::{encode_integer, encode_token};
 pub use format::schema::{Format, Schema, UnknownFormat};
 pub use parse::{parse_line, parse_unlabelled_line};
 pub use reader::{Reader, count_rows};
-pub use record::bad_rows::{BadRows, SkipLimits, Tolerance, Tolerated};
+pub use record::bad_rows::{BadRowFilter, BadRows, FilteredRow, SkipLimits};
 pub use record::split::{Part, PartRows, Split, count_days, train_rows, train_rows_of_days};
 pub use record::{Record, RecordSource};
 pub use synth::write::{RowWriter, write_record};

@@ -38,7 +38,7 @@ use crate::record::{Record, RecordSource};
 /// allocates nothing.
 ///
 /// After a malformed row ([`ReadError::bad_row`]) the next call goes on with the row after it, so
-/// that a caller may count bad rows and go on ([`Tolerance`](crate::Tolerance)). After any other
+/// that a caller may count bad rows and go on ([`BadRowFilter`](crate::BadRowFilter)). After any other
 /// error the stream is over.
 pub struct Reader {
     dialect: Dialect,

@@ -98,7 +98,7 @@ fn read_from(reader: &mut dyn RecordSource) -> usize {
 
 fn read_ahead(path: &Path) -> usize {
     let reader = Reader::open(vec![path.to_owned()], Format::CriteoKaggle).unwrap();
-    let config = PrefetchConfig::all(BATCH_SIZE, 2);
+    let config = PrefetchConfig::new(BATCH_SIZE, 2);
     let mut prefetch = Prefetch::spawn(Box::new(reader), config);
     // Until every buffer has been round once: four of them, all held at the same time.
     let held: Vec<_> = (0..4).map(|_| prefetch.next_batch().unwrap().unwrap()).collect();

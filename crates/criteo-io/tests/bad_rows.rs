@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 
 use criteo_io::{
     BadRowReason, BadRows, Batch, Cache, CacheError, CacheFault, CachePlan, Categorical, Columns,
-    Day, Dialect, Format, Kind, Label, Numeric, Part, PartRows, PassEnd, Position, Prefetch,
-    PrefetchConfig, ReadError, Reader, Record, RecordSource, SkipLimits, Split, Synth, SynthConfig,
+    Day, Dialect, Format, Kind, Label, Numeric, Part, PartRows, PassEnd, Prefetch, PrefetchConfig,
+    ReadError, Reader, Record, RecordSource, SkipLimits, Split, StreamPosition, Synth, SynthConfig,
     count_days, write_record,
 };
 
@@ -102,7 +102,7 @@ fn plan(paths: &[PathBuf], dialect: impl Into<Dialect>, bad_rows: BadRows) -> Ca
 }
 
 fn config(bad_rows: BadRows) -> PrefetchConfig {
-    PrefetchConfig { bad_rows, ..PrefetchConfig::all(7, 2) }
+    PrefetchConfig { bad_rows, ..PrefetchConfig::new(7, 2) }
 }
 
 /// All batches, and how the stream ended.
@@ -171,7 +171,10 @@ fn a_pass_leaves_out_malformed_rows_and_counts_them_however_rows_are_kept() {
     let good = file(directory.path(), "good", &good);
     let (expected, _) = pass(reader(&[good], KAGGLE), config(BadRows::Error)).unwrap();
     let without_end = |batches: &[Batch]| -> Vec<Batch> {
-        batches.iter().map(|batch| Batch { end: Position::default(), ..batch.clone() }).collect()
+        batches
+            .iter()
+            .map(|batch| Batch { end: StreamPosition::default(), ..batch.clone() })
+            .collect()
     };
     let streams = streams(directory.path());
     let mut ends = Vec::new();
@@ -199,7 +202,7 @@ fn a_stream_goes_on_at_any_batch_and_counts_what_was_before() {
     for (name, open) in streams(directory.path()) {
         for max_rows in [None, Some(7), Some(21), Some(23), Some(48)] {
             let config = |from| PrefetchConfig { max_rows, from, ..config(anything()) };
-            let (whole, end) = pass(open(), config(Position::default())).unwrap();
+            let (whole, end) = pass(open(), config(StreamPosition::default())).unwrap();
             for n_done in 0..whole.len() {
                 let (rest, same_end) = pass(open(), config(whole[n_done].end)).unwrap();
                 assert_eq!(rest, whole[n_done + 1..], "{name}, {max_rows:?}, {n_done}");
@@ -212,7 +215,7 @@ fn a_stream_goes_on_at_any_batch_and_counts_what_was_before() {
         // That a row is malformed now and was not then shows, and the other way round.
         let (whole, _) = pass(open(), config(anything())).unwrap();
         let end = whole[2].end;
-        let from = Position { n_rows: end.n_rows - 1, ..end };
+        let from = StreamPosition { n_rows: end.n_rows - 1, ..end };
         let error = pass(open(), PrefetchConfig { from, ..config(anything()) }).unwrap_err();
         assert!(matches!(error, ReadError::Changed { .. }), "{name}");
     }
@@ -235,7 +238,8 @@ fn a_malformed_row_moves_no_other_to_the_other_part() {
                 )
             };
             let ((got, end), (all, _)) = (labels_and_ids(&paths[0]), labels_and_ids(&paths[1]));
-            let ours: Vec<u64> = (0..N_ROWS).filter(|&row| split.part(row) == part).collect();
+            let ours: Vec<u64> =
+                (0..N_ROWS).filter(|&row| split.part_of_row(row) == part).collect();
             assert_eq!(all.len(), ours.len());
             let expected: Vec<_> = ours
                 .iter()
@@ -320,7 +324,7 @@ fn the_share_counts_from_row_1000_on() {
     assert!(matches!(error, ReadError::TooManyBadRows { n_rows: 1000, .. }));
     // 988 rows are good, and whole batches of seven of them are delivered.
     assert_eq!(n_good, 987);
-    assert_eq!(prefetch.pass().bad_rows.of(BadRowReason::TooFewColumns), 11);
+    assert_eq!(prefetch.pass().bad_rows.count(BadRowReason::TooFewColumns), 11);
 }
 
 #[test]

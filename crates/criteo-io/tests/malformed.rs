@@ -7,8 +7,8 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use criteo_io::{
-    BadRowCounts, BadRowReason, BadRows, Format, ReadError, Reader, Record, RecordSource,
-    SkipLimits, Tolerance, Tolerated, count_rows,
+    BadRowCounts, BadRowFilter, BadRowReason, BadRows, FilteredRow, Format, ReadError, Reader,
+    Record, RecordSource, SkipLimits, count_rows,
 };
 
 /// Leaves out whatever can be left out.
@@ -50,9 +50,9 @@ fn zstd(content: &[u8]) -> Vec<u8> {
 }
 
 /// A directory where every content can be put under a name.
-struct Place(tempfile::TempDir);
+struct TestDir(tempfile::TempDir);
 
-impl Place {
+impl TestDir {
     fn new() -> Self {
         Self(tempfile::tempdir().unwrap())
     }
@@ -111,13 +111,13 @@ fn read_with(
         Ok(reader) => reader,
         Err(error) => return (0, BadRowCounts::default(), Some(error)),
     };
-    let (mut record, mut tolerance, mut n_rows) = (Record::default(), Tolerance::new(policy), 0);
+    let (mut record, mut filter, mut n_rows) = (Record::default(), BadRowFilter::new(policy), 0);
     loop {
-        match tolerance.read(&mut reader, &mut record) {
-            Ok(Tolerated::Row) => n_rows += 1,
-            Ok(Tolerated::Bad(_)) => {}
-            Ok(Tolerated::End) => return (n_rows, tolerance.counts(), tolerance.finish().err()),
-            Err(error) => return (n_rows, tolerance.counts(), Some(error)),
+        match filter.read(&mut reader, &mut record) {
+            Ok(FilteredRow::Row) => n_rows += 1,
+            Ok(FilteredRow::Bad(_)) => {}
+            Ok(FilteredRow::End) => return (n_rows, filter.counts(), filter.finish().err()),
+            Err(error) => return (n_rows, filter.counts(), Some(error)),
         }
     }
 }
@@ -289,7 +289,7 @@ fn line_cases() -> Vec<Case> {
 
 #[test]
 fn every_bad_line_is_named_exactly() {
-    let place = Place::new();
+    let dir = TestDir::new();
     let cases = [line_cases(), field_cases()].concat();
     assert!(cases.len() > 800, "{} cases", cases.len());
     for (line, what) in cases {
@@ -297,30 +297,30 @@ fn every_bad_line_is_named_exactly() {
         let expected = (2, advised(&what, 3));
         let compressed = [("a.gz", gzip(&content)), ("a.zst", zstd(&content))];
         for (name, content) in [("a", content)].into_iter().chain(compressed) {
-            let path = place.write(name, &content);
-            assert_eq!(place.outcome(&path, None), expected, "{}", line.escape_ascii());
-            let (n_good, counts, message) = place.outcome_with(SKIP, &path, None);
+            let path = dir.write(name, &content);
+            assert_eq!(dir.outcome(&path, None), expected, "{}", line.escape_ascii());
+            let (n_good, counts, message) = dir.outcome_with(SKIP, &path, None);
             assert_eq!(
                 (n_good, counts.total(), message.as_str()),
                 (3, 1, "no error"),
                 "{}",
                 line.escape_ascii()
             );
-            assert_eq!(counts.of(reason(&what)), 1, "{what}");
+            assert_eq!(counts.count(reason(&what)), 1, "{what}");
             assert_eq!(count_rows(&[path], None).unwrap(), 4, "{}", line.escape_ascii());
         }
     }
 }
 
 /// What is said of each row, in order, as reading goes on after malformed ones.
-fn events(place: &Place, path: &Path, n_bytes: usize) -> Vec<String> {
+fn events(dir: &TestDir, path: &Path, n_bytes: usize) -> Vec<String> {
     let (mut reader, mut record, mut events) =
         (open(path, Some(n_bytes)).unwrap(), Record::default(), Vec::new());
     loop {
         match reader.read_record(&mut record) {
             Ok(true) => events.push("good".to_owned()),
             Ok(false) => return events,
-            Err(error) => events.push(place.message(path, &error)),
+            Err(error) => events.push(dir.message(path, &error)),
         }
     }
 }
@@ -328,7 +328,7 @@ fn events(place: &Place, path: &Path, n_bytes: usize) -> Vec<String> {
 /// Every case there is, many to a file, with a good row before each.
 #[test]
 fn bad_lines_are_named_alike_at_every_boundary() {
-    let place = Place::new();
+    let dir = TestDir::new();
     let good = columns().join(&b'\t');
     for cases in [line_cases(), field_cases()].concat().chunks(60) {
         let content: Vec<u8> = cases
@@ -341,18 +341,18 @@ fn bad_lines_are_named_alike_at_every_boundary() {
             .enumerate()
             .flat_map(|(idx, (_, what))| ["good".to_owned(), advised(what, 2 * idx + 2)]);
         let expected: Vec<_> = said.collect();
-        let paths = [place.write("a", &content), place.write("a.gz", &gzip(&content))];
+        let paths = [dir.write("a", &content), dir.write("a.gz", &gzip(&content))];
         for n_bytes in 1..=300 {
             for path in &paths {
-                assert_eq!(events(&place, path, n_bytes), expected, "buffer of {n_bytes}");
+                assert_eq!(events(&dir, path, n_bytes), expected, "buffer of {n_bytes}");
             }
         }
         for path in &paths {
-            let (n_good, counts, message) = place.outcome_with(SKIP, path, Some(123));
+            let (n_good, counts, message) = dir.outcome_with(SKIP, path, Some(123));
             assert_eq!((n_good, message.as_str()), (cases.len() as u64, "no error"));
             for one in BadRowReason::ALL {
                 let n_expected = cases.iter().filter(|(_, what)| reason(what) == one).count();
-                assert_eq!(counts.of(one), n_expected as u64, "{one}");
+                assert_eq!(counts.count(one), n_expected as u64, "{one}");
             }
         }
     }
@@ -360,12 +360,12 @@ fn bad_lines_are_named_alike_at_every_boundary() {
 
 #[test]
 fn the_error_names_the_place_in_a_bad_row() {
-    let place = Place::new();
+    let dir = TestDir::new();
     let (line, _) = with_column(5, b"0x1f");
-    let path = place.write("day_0", &[&line[..], b"\n"].concat());
+    let path = dir.write("day_0", &[&line[..], b"\n"].concat());
     let error = first_error(&path, None).1.unwrap();
     assert_eq!(
-        place.message(&path, &error),
+        dir.message(&path, &error),
         advised("11: field I5: expected an integer or nothing, got `0x1f`", 1)
     );
     assert!(error.is_data_error() && !error.is_io_error());
@@ -373,7 +373,7 @@ fn the_error_names_the_place_in_a_bad_row() {
 
 #[test]
 fn unusual_but_right_rows_are_read_at_every_boundary() {
-    let place = Place::new();
+    let dir = TestDir::new();
     let row = columns().join(&b'\t');
     let (upper, _) = with_column(39, b"DEADBEEF");
     let (negative, _) = with_column(2, b"-0012");
@@ -386,11 +386,11 @@ fn unusual_but_right_rows_are_read_at_every_boundary() {
         let ended = [&unended, end].concat();
         let only_return = [&unended, &b"\r"[..]].concat();
         for content in [unended, ended, only_return] {
-            let paths = [place.write("a", &content), place.write("a.gz", &gzip(&content))];
+            let paths = [dir.write("a", &content), dir.write("a.gz", &gzip(&content))];
             for path in &paths {
                 assert_eq!(count_rows(std::slice::from_ref(path), None).unwrap(), 6);
                 for n_bytes in 1..=300 {
-                    assert_eq!(place.outcome(path, Some(n_bytes)), (6, "no error".to_owned()));
+                    assert_eq!(dir.outcome(path, Some(n_bytes)), (6, "no error".to_owned()));
                 }
             }
         }
@@ -399,7 +399,7 @@ fn unusual_but_right_rows_are_read_at_every_boundary() {
 
 #[test]
 fn a_line_over_64_kib_is_refused_wherever_it_ends() {
-    let place = Place::new();
+    let dir = TestDir::new();
     let row = columns().join(&b'\t');
     let expected = "FILE:2:1: expected a row, got a line of over 65536 bytes; \
                     check that the file is tab-separated text, or set data.bad_rows = \"skip\" to count and skip \
@@ -409,33 +409,36 @@ fn a_line_over_64_kib_is_refused_wherever_it_ends() {
         for end in [&b""[..], b"\n", b"\r\n"] {
             let content = [&row, &b"\n"[..], &long, end].concat();
             for (name, content) in [("a", &content), ("a.gz", &gzip(&content))] {
-                let path = place.write(name, content);
+                let path = dir.write(name, content);
                 for n_bytes in [None, Some(1), Some(300), Some(65_536), Some(65_537)] {
-                    assert_eq!(place.outcome(&path, n_bytes), (1, expected.to_owned()));
-                    let (n_good, counts, message) = place.outcome_with(SKIP, &path, n_bytes);
+                    assert_eq!(dir.outcome(&path, n_bytes), (1, expected.to_owned()));
+                    let (n_good, counts, message) = dir.outcome_with(SKIP, &path, n_bytes);
                     assert_eq!((n_good, counts.total(), message.as_str()), (1, 1, "no error"));
                 }
             }
-            let path = place.write("b", &[&content[..], b"\n", &row].concat());
+            let path = dir.write("b", &[&content[..], b"\n", &row].concat());
             for n_bytes in [None, Some(1), Some(300), Some(65_537)] {
-                let (n_good, counts, message) = place.outcome_with(SKIP, &path, n_bytes);
+                let (n_good, counts, message) = dir.outcome_with(SKIP, &path, n_bytes);
                 let n_empty = u64::from(!end.is_empty());
                 assert_eq!((n_good, message.as_str()), (2, "no error"));
                 assert_eq!(
-                    (counts.of(BadRowReason::LineTooLong), counts.of(BadRowReason::EmptyLine)),
+                    (
+                        counts.count(BadRowReason::LineTooLong),
+                        counts.count(BadRowReason::EmptyLine)
+                    ),
                     (1, n_empty)
                 );
             }
         }
     }
     let limit = [&row, &b"\n"[..], &vec![b'x'; 65_536][..]].concat();
-    let message = place.outcome(&place.write("a", &limit), None).1;
+    let message = dir.outcome(&dir.write("a", &limit), None).1;
     assert_eq!(message, advised("65537: expected 40 tab-separated columns, got 1", 2));
 }
 
 #[test]
 fn damaged_compression_is_never_a_clean_end() {
-    let place = Place::new();
+    let dir = TestDir::new();
     let content = third_line(&columns().join(&b'\t')).repeat(8);
     let (gz, zst) = (gzip(&content), zstd(&content));
     let cut = |whole: &[u8], n_bytes: usize| whole[..whole.len() - n_bytes].to_vec();
@@ -473,20 +476,20 @@ fn damaged_compression_is_never_a_clean_end() {
         ([&zst[..], b"garbage"].concat(), damaged("zstd", "Unknown frame descriptor")),
     ];
     for (content, expected) in cases {
-        let path = place.write("a", &content);
+        let path = dir.write("a", &content);
         for n_bytes in [None].into_iter().chain((1..=300).map(Some)) {
-            assert_eq!(place.outcome(&path, n_bytes).1, expected);
-            assert_eq!(place.outcome_with(SKIP, &path, n_bytes).2, expected, "no row is to blame");
+            assert_eq!(dir.outcome(&path, n_bytes).1, expected);
+            assert_eq!(dir.outcome_with(SKIP, &path, n_bytes).2, expected, "no row is to blame");
         }
         let error = count_rows(std::slice::from_ref(&path), None).unwrap_err();
-        assert_eq!(place.message(&path, &error), expected);
+        assert_eq!(dir.message(&path, &error), expected);
         assert!(error.is_data_error());
     }
 }
 
 #[test]
 fn files_that_are_not_what_they_seem_are_named_at_once() {
-    let place = Place::new();
+    let dir = TestDir::new();
     let row = [columns().join(&b'\t'), b"\n".to_vec()].concat();
     let misnamed = |extension: &str, kind: &str| {
         format!("FILE: named .{extension} but not {kind}; rename it, or download it again")
@@ -512,17 +515,17 @@ fn files_that_are_not_what_they_seem_are_named_at_once() {
         ("c", b"\xef\xbb\xbf".to_vec(), mark.to_owned()),
     ];
     for (name, content, expected) in cases {
-        let path = place.write(name, &content);
+        let path = dir.write(name, &content);
         for n_bytes in [None].into_iter().chain((1..=300).map(Some)) {
-            assert_eq!(place.outcome(&path, n_bytes), (0, expected.clone()), "{name}");
+            assert_eq!(dir.outcome(&path, n_bytes), (0, expected.clone()), "{name}");
             assert_eq!(
-                place.outcome_with(SKIP, &path, n_bytes).2,
+                dir.outcome_with(SKIP, &path, n_bytes).2,
                 expected,
                 "{name}: no row is to blame"
             );
         }
         let error = count_rows(std::slice::from_ref(&path), None).unwrap_err();
-        assert_eq!(place.message(&path, &error), expected);
+        assert_eq!(dir.message(&path, &error), expected);
         assert!(error.is_data_error());
     }
 }
@@ -531,7 +534,7 @@ fn files_that_are_not_what_they_seem_are_named_at_once() {
 #[cfg(unix)]
 #[test]
 fn a_pipe_is_judged_as_a_file_is() {
-    let place = Place::new();
+    let dir = TestDir::new();
     let content = third_line(b"");
     let cut = gzip(&content)[..30].to_vec();
     for (idx, (content, expected)) in [
@@ -545,24 +548,24 @@ fn a_pipe_is_judged_as_a_file_is() {
     {
         // Each its own: a reader that stopped early may hold its end a while longer, and a writer
         // would take it for the next.
-        let pipe = place.path(&format!("pipe-{idx}"));
+        let pipe = dir.path(&format!("pipe-{idx}"));
         assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
         let writer = std::thread::spawn({
             let pipe = pipe.clone();
             // The reader stops early, so that the rest may find nobody.
             move || drop(fs::OpenOptions::new().write(true).open(pipe).unwrap().write_all(&content))
         });
-        assert_eq!(place.outcome(&pipe, None), expected);
+        assert_eq!(dir.outcome(&pipe, None), expected);
         writer.join().unwrap();
     }
 }
 
 #[test]
 fn what_cannot_be_opened_is_named_before_anything_is_read() {
-    let place = Place::new();
+    let dir = TestDir::new();
     let row = [columns().join(&b'\t'), b"\n".to_vec()].concat();
-    let good = place.write("good", &row);
-    fs::create_dir(place.path("days")).unwrap();
+    let good = dir.write("good", &row);
+    fs::create_dir(dir.path("days")).unwrap();
     let directory = "FILE: is a directory; give the files in it one by one, in reading order";
     let cases = [
         ("missing", "FILE: no such file; check the path"),
@@ -570,17 +573,17 @@ fn what_cannot_be_opened_is_named_before_anything_is_read() {
         ("days", directory),
     ];
     for (name, expected) in cases {
-        let path = place.path(name);
+        let path = dir.path(name);
         let paths = vec![good.clone(), path.clone()];
         let error = Reader::open(paths.clone(), Format::CriteoKaggle).err().unwrap();
-        assert_eq!(place.message(&path, &error), expected);
+        assert_eq!(dir.message(&path, &error), expected);
         assert!(error.is_io_error());
         let error = count_rows(&paths, None).unwrap_err();
-        assert_eq!(place.message(&path, &error), expected);
+        assert_eq!(dir.message(&path, &error), expected);
     }
-    let through_a_file = place.path("good/too");
+    let through_a_file = dir.path("good/too");
     let error = Reader::open(vec![through_a_file.clone()], Format::CriteoKaggle).err().unwrap();
-    assert_eq!(place.message(&through_a_file, &error), "FILE: can't be opened");
+    assert_eq!(dir.message(&through_a_file, &error), "FILE: can't be opened");
 }
 
 #[test]
@@ -599,19 +602,46 @@ fn standard_input_is_not_counted_and_no_files_are_no_input() {
     );
 }
 
-/// Only where the user is not root, whom permissions don't stop.
+/// Permissions do not stop root: then the test runs once more as another user.
 #[cfg(unix)]
 #[test]
-fn a_file_without_permission_is_named() {
+fn unreadable_file_is_named() {
     use std::os::unix::fs::PermissionsExt;
-    let place = Place::new();
-    let path = place.write("secret", b"0");
+    let dir = TestDir::new();
+    let path = dir.write("secret", b"0");
     fs::set_permissions(&path, fs::Permissions::from_mode(0o000)).unwrap();
     if fs::read(&path).is_ok() {
-        println!("skipped: this user may read everything");
-        return;
+        return rerun_without_privileges("unreadable_file_is_named");
     }
     let error = Reader::open(vec![path.clone()], Format::CriteoKaggle).err().unwrap();
     let expected = "FILE: permission denied; make it readable for this user";
-    assert_eq!(place.message(&path, &error), expected);
+    assert_eq!(dir.message(&path, &error), expected);
+}
+
+/// Runs one test of this program, which root may read, as a user who owns nothing.
+#[cfg(unix)]
+fn rerun_without_privileges(test: &str) {
+    use std::os::unix::fs::PermissionsExt;
+    use std::os::unix::process::CommandExt;
+    // `nobody` on the common systems; any user that owns no files will do.
+    const USER: u32 = 65_534;
+    const IS_RERUN: &str = "CRITEO_IO_RERUN_WITHOUT_PRIVILEGES";
+    assert!(std::env::var_os(IS_RERUN).is_none(), "user {USER} may read everything, too");
+    // The program may be in a directory that only root can enter.
+    let directory = tempfile::tempdir().unwrap();
+    fs::set_permissions(&directory, fs::Permissions::from_mode(0o755)).unwrap();
+    let program = directory.path().join("test");
+    fs::copy(std::env::current_exe().unwrap(), &program).unwrap();
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    let mut command = std::process::Command::new(&program);
+    command.args(["--exact", test]).env(IS_RERUN, "1").current_dir("/").uid(USER).gid(USER);
+    let output = loop {
+        match command.output() {
+            // A process that another test starts holds the copy open for a moment.
+            Err(error) if error.kind() == std::io::ErrorKind::ExecutableFileBusy => {}
+            output => break output.unwrap(),
+        }
+    };
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && text.contains("1 passed"), "{text}");
 }

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 
 use criteo_io::{
     Batch, CachePlan, Categorical, Columns, Day, Dialect, Format, Kind, Label, Numeric, Part,
-    PartRows, Position, Prefetch, PrefetchConfig, ReadError, Reader, Record, RecordSource,
-    RowWriter, Split, Synth, SynthConfig,
+    PartRows, Prefetch, PrefetchConfig, ReadError, Reader, Record, RecordSource, RowWriter, Split,
+    StreamPosition, Synth, SynthConfig,
 };
 
 const N_ROWS: u64 = 53;
@@ -136,8 +136,8 @@ fn kinds(directory: &Path) -> Vec<Stream> {
     ]
 }
 
-fn config(max_rows: Option<u64>, from: Position) -> PrefetchConfig {
-    PrefetchConfig { max_rows, from, ..PrefetchConfig::all(BATCH, 2) }
+fn config(max_rows: Option<u64>, from: StreamPosition) -> PrefetchConfig {
+    PrefetchConfig { max_rows, from, ..PrefetchConfig::new(BATCH, 2) }
 }
 
 /// All batches, or the error that came.
@@ -149,7 +149,7 @@ fn batches(source: Box<dyn RecordSource>, config: PrefetchConfig) -> Result<Vec<
     Ok(all)
 }
 
-fn end(source: Box<dyn RecordSource>, config: PrefetchConfig) -> Position {
+fn end(source: Box<dyn RecordSource>, config: PrefetchConfig) -> StreamPosition {
     batches(source, config).unwrap().last().unwrap().end
 }
 
@@ -158,7 +158,7 @@ fn a_stream_resumed_at_any_batch_delivers_the_rest() {
     let directory = tempfile::tempdir().unwrap();
     for Stream { name, open } in kinds(directory.path()) {
         for max_rows in [None, Some(0), Some(20), Some(21), Some(35), Some(1000)] {
-            let whole = batches(open(), config(max_rows, Position::default())).unwrap();
+            let whole = batches(open(), config(max_rows, StreamPosition::default())).unwrap();
             let ends: Vec<_> = whole.iter().map(|batch| batch.end).collect();
             let n_rows: u64 = whole.iter().map(|batch| batch.len() as u64).sum();
             assert_eq!(ends.last().map_or(0, |end| end.n_rows), n_rows, "{name}");
@@ -179,13 +179,13 @@ fn a_stream_resumed_at_any_batch_delivers_the_rest() {
 fn the_source_comes_back_at_the_same_row() {
     let directory = tempfile::tempdir().unwrap();
     for Stream { name, open } in kinds(directory.path()) {
-        let from = batches(open(), config(Some(14), Position::default())).unwrap()[0].end;
+        let from = batches(open(), config(Some(14), StreamPosition::default())).unwrap()[0].end;
         let finish = |from| {
             let mut prefetch = Prefetch::spawn(open(), config(Some(14), from));
             while prefetch.next_batch().unwrap().is_some() {}
-            batches(prefetch.finish().unwrap(), config(None, Position::default())).unwrap()
+            batches(prefetch.finish().unwrap(), config(None, StreamPosition::default())).unwrap()
         };
-        assert_eq!(finish(from), finish(Position::default()), "{name}");
+        assert_eq!(finish(from), finish(StreamPosition::default()), "{name}");
     }
 }
 
@@ -193,17 +193,19 @@ fn the_source_comes_back_at_the_same_row() {
 fn the_digest_is_that_of_the_rows_however_they_are_kept() {
     let directory = tempfile::tempdir().unwrap();
     let kinds = kinds(directory.path());
-    let whole: Vec<_> =
-        kinds.iter().map(|kind| end((kind.open)(), config(None, Position::default()))).collect();
+    let whole: Vec<_> = kinds
+        .iter()
+        .map(|kind| end((kind.open)(), config(None, StreamPosition::default())))
+        .collect();
     // Plain, gzip, zstd, several files, cache; then the same with days.
     assert!(whole[..5].iter().all(|position| *position == whole[0]), "{whole:?}");
     assert_ne!(whole[5], whole[0]);
     assert_eq!(whole[6], whole[7]);
     assert_eq!(whole[9], whole[11], "a part of plain and of cache");
     for Stream { name, open } in &kinds {
-        let expected = end(open(), config(None, Position::default()));
+        let expected = end(open(), config(None, StreamPosition::default()));
         for batch_size in [1, 2, 13, 1000] {
-            let got = end(open(), PrefetchConfig::all(batch_size, 2));
+            let got = end(open(), PrefetchConfig::new(batch_size, 2));
             assert_eq!(got, expected, "{name}, batches of {batch_size}");
         }
     }
@@ -213,7 +215,7 @@ fn the_digest_is_that_of_the_rows_however_they_are_kept() {
 fn a_prefix_that_is_another_one_or_shorter_is_refused() {
     let directory = tempfile::tempdir().unwrap();
     for Stream { name, open } in kinds(directory.path()) {
-        let ends: Vec<_> = batches(open(), config(None, Position::default()))
+        let ends: Vec<_> = batches(open(), config(None, StreamPosition::default()))
             .unwrap()
             .iter()
             .map(|batch| batch.end)
@@ -221,7 +223,7 @@ fn a_prefix_that_is_another_one_or_shorter_is_refused() {
         let jumps = open().jumps();
         let (at, n_all) = (ends[1], ends.last().unwrap().n_rows);
         let refused = |from| batches(open(), config(None, from));
-        let other = Position { digest: at.digest ^ 1, ..at };
+        let other = StreamPosition { digest: at.digest ^ 1, ..at };
         match refused(other) {
             Ok(_) => assert!(jumps, "{name}"),
             Err(error) => {
@@ -231,7 +233,7 @@ fn a_prefix_that_is_another_one_or_shorter_is_refused() {
                 assert_eq!(error.to_string(), expected);
             }
         }
-        let error = refused(Position { n_rows: n_all + 2, digest: 0 }).unwrap_err();
+        let error = refused(StreamPosition { n_rows: n_all + 2, digest: 0 }).unwrap_err();
         let expected = format!(
             "the rows before row {} are not those that the run was trained on (the input ends after {n_all}); give it \
              the input that it had, or start a new run in another --run-dir",
@@ -251,7 +253,7 @@ fn a_changed_row_is_noticed_wherever_it_stands_before() {
         let path = file(directory.path(), "changed.gz", &gzip(text));
         Box::new(Reader::open(vec![path], Format::CriteoKaggle).unwrap())
     };
-    let from = batches(open(&text), config(None, Position::default())).unwrap()[2].end;
+    let from = batches(open(&text), config(None, StreamPosition::default())).unwrap()[2].end;
     let starts: Vec<usize> = std::iter::once(0)
         .chain(text.iter().enumerate().filter(|it| *it.1 == b'\n').map(|it| it.0 + 1))
         .collect();
@@ -283,7 +285,7 @@ fn every_format_resumes() {
         }
         let path = file(directory.path(), format.name(), &text);
         let open = || Box::new(Reader::open(vec![path.clone()], format).unwrap());
-        let whole = batches(open(), config(None, Position::default())).unwrap();
+        let whole = batches(open(), config(None, StreamPosition::default())).unwrap();
         for n_done in 0..whole.len() {
             let rest = batches(open(), config(None, whole[n_done].end)).unwrap();
             assert_eq!(rest, whole[n_done + 1..], "{format}");

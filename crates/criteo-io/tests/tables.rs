@@ -12,9 +12,9 @@ use criteo_io::{
 };
 
 /// A directory where every content can be put under a name.
-struct Place(tempfile::TempDir);
+struct TestDir(tempfile::TempDir);
 
-impl Place {
+impl TestDir {
     fn new() -> Self {
         Self(tempfile::tempdir().unwrap())
     }
@@ -128,10 +128,10 @@ fn gzip(content: &[u8]) -> Vec<u8> {
 
 #[test]
 fn quotes_bags_numbers_and_days() {
-    let place = Place::new();
+    let dir = TestDir::new();
     for (name, end, mark) in [("a", "\n", ""), ("b", "\r\n", ""), ("c", "\n", "\u{feff}")] {
         let path =
-            place.write(name, mark.to_owned() + &(HEADER.to_owned() + ROWS).replace('\n', end));
+            dir.write(name, mark.to_owned() + &(HEADER.to_owned() + ROWS).replace('\n', end));
         let mut expected = shop_records();
         if end == "\r\n" {
             expected[0].tokens[0] = Some(hash_text(b"a, \"b\"\r\nc"));
@@ -160,17 +160,14 @@ fn batches_hold_the_bags_of_all_rows() {
 /// Each file has a header, in an order of its own; days go on from one to the next.
 #[test]
 fn several_files_of_any_compression_with_headers_in_any_order() {
-    let place = Place::new();
+    let dir = TestDir::new();
     let header = "colour,tags,shop,price,age,bought,item,time\n";
     let other = "NA,x,1,2,3,yes,e,2024-01-02 10:00\n,,2,,,no,f,2024-01-03 10:00\n";
     let paths = [
-        place.write("a.csv", HEADER.to_owned() + ROWS),
-        place.write("b.csv.gz", gzip((header.to_owned() + other).as_bytes())),
-        place.write("only a header", HEADER),
-        place.write(
-            "c.csv.zst",
-            zstd::encode_all((HEADER.to_owned() + ROWS).as_bytes(), 1).unwrap(),
-        ),
+        dir.write("a.csv", HEADER.to_owned() + ROWS),
+        dir.write("b.csv.gz", gzip((header.to_owned() + other).as_bytes())),
+        dir.write("only a header", HEADER),
+        dir.write("c.csv.zst", zstd::encode_all((HEADER.to_owned() + ROWS).as_bytes(), 1).unwrap()),
     ];
     let all = read(&paths, dialect(shop()));
     assert_eq!(
@@ -194,8 +191,8 @@ fn several_files_of_any_compression_with_headers_in_any_order() {
 
 #[test]
 fn columns_without_names_go_by_number() {
-    let place = Place::new();
-    let path = place.write("a", "1;x;3\n0;\"y\";4\n\n1;z;5");
+    let dir = TestDir::new();
+    let path = dir.write("a", "1;x;3\n0;\"y\";4\n\n1;z;5");
     let columns = Columns {
         delimiter: ';',
         header: false,
@@ -210,15 +207,15 @@ fn columns_without_names_go_by_number() {
     assert_eq!(found.iter().map(|record| record.clicked).collect::<Vec<_>>(), [true, false, true]);
     assert!(found.iter().all(|record| record.day.is_none() && record.bag_ends.is_empty()));
 
-    let path = place.write("b", "1;x;3\n0;y\n");
+    let path = dir.write("b", "1;x;3\n0;y\n");
     let expected = advised("FILE:2:4: expected 3 columns, got 2", 2);
     assert_eq!(outcome(&path, &columns, None), (1, expected));
-    let path = place.write("c", "1;x\n");
+    let path = dir.write("c", "1;x\n");
     let expected =
         "FILE:1:1: there is no column number 3; there are 2 columns; check the delimiter";
     assert_eq!(outcome(&path, &columns, None), (0, expected.to_owned()));
     let named = Columns { names: ["y", "a", "b"].map(str::to_owned).to_vec(), ..columns };
-    let path = place.write("d", "1;x;-");
+    let path = dir.write("d", "1;x;-");
     let expected = advised("FILE:1:5: field b: expected a number or nothing, got `-`", 1);
     assert_eq!(outcome(&path, &named, None), (0, expected));
 }
@@ -269,14 +266,14 @@ const BAD_ROWS: &[(&str, &str)] = &[
 
 #[test]
 fn what_is_wrong_with_a_row_is_said_with_its_place() {
-    let place = Place::new();
+    let dir = TestDir::new();
     for (bad, expected) in BAD_ROWS {
         // The first of the rows takes two lines, and one is empty.
         let text = format!("{HEADER}{}\n\n{bad}\n{}", &ROWS[..ROWS.find("3,2024").unwrap()], ROWS);
-        let path = place.write("bad.csv", &text);
+        let path = dir.write("bad.csv", &text);
         let line = expected.split(':').next().unwrap().parse().unwrap();
         let expected = (2, advised(&format!("FILE:{expected}"), line));
-        let compressed = place.write("bad.csv.gz", gzip(text.as_bytes()));
+        let compressed = dir.write("bad.csv.gz", gzip(text.as_bytes()));
         for path in [&path, &compressed] {
             assert_eq!(outcome(path, &shop(), None), expected);
             for n_bytes in 1..=300 {
@@ -296,7 +293,7 @@ fn what_is_wrong_with_a_row_is_said_with_its_place() {
 
 #[test]
 fn what_is_wrong_with_a_file_is_said() {
-    let place = Place::new();
+    let dir = TestDir::new();
     let cases = [
         (
             "id,time,item,bought,age,price,shop,tags\n".to_owned(),
@@ -331,7 +328,7 @@ fn what_is_wrong_with_a_file_is_said() {
         ),
     ];
     for (text, expected) in cases {
-        let path = place.write("bad.csv", text);
+        let path = dir.write("bad.csv", text);
         assert_eq!(outcome(&path, &shop(), None), (0, expected.to_owned()));
         assert_eq!(outcome(&path, &shop(), Some(3)), (0, expected.to_owned()));
         // The stream is over.
@@ -360,8 +357,8 @@ fn criteo_rows_read_alike_by_description() {
     while synth.read_record(&mut record).unwrap() {
         criteo_io::write_record(&record, &mut text);
     }
-    let place = Place::new();
-    let paths = [place.write("a", &text), place.write("b.gz", gzip(&text))];
+    let dir = TestDir::new();
+    let paths = [dir.write("a", &text), dir.write("b.gz", gzip(&text))];
     let batch = |records: Vec<Record>| {
         let mut batch = Batch::default();
         for record in &records {

@@ -8,9 +8,9 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use cafe_core::{FeatureCounts, FeatureId};
 use criteo_io::{
-    BadRowCounts, BadRows, Batch, Cache, Dialect, FileStamp, Part, PartRows, Position, Prefetch,
-    PrefetchConfig, ReadError, Reader, RecordSource, Split, Synth, SynthConfig, count_days,
-    is_read_once, train_rows, train_rows_of_days,
+    BadRowCounts, BadRows, Batch, Cache, Dialect, FileStamp, Part, PartRows, Prefetch,
+    PrefetchConfig, ReadError, Reader, RecordSource, Split, StreamPosition, Synth, SynthConfig,
+    count_days, is_read_once, train_rows, train_rows_of_days,
 };
 
 use crate::config::{Config, DataConfig, Method, Paths, SplitKind, dialect};
@@ -194,7 +194,7 @@ impl DataSet {
     ///
     /// # Errors
     /// If a file can't be opened. If the rows before `from` have changed, the first batch fails.
-    pub fn train(&self, batch_size: usize, from: Position) -> Result<Prefetch> {
+    pub fn train(&self, batch_size: usize, from: StreamPosition) -> Result<Prefetch> {
         let max_rows = self.n_train();
         let rows = match self.division {
             Division::Rows { split: split @ Split::Random { .. }, .. } => {
@@ -233,7 +233,7 @@ impl DataSet {
         PrefetchConfig {
             max_rows,
             bad_rows: self.bad_rows,
-            ..PrefetchConfig::all(batch_size, PREFETCH_DEPTH)
+            ..PrefetchConfig::new(batch_size, PREFETCH_DEPTH)
         }
     }
 
@@ -243,7 +243,7 @@ impl DataSet {
     /// If a file can't be read.
     pub fn count_features(&self, max_rows: u64) -> Result<FeatureCounts> {
         let mut counts = FeatureCounts::default();
-        let mut batches = self.train(COUNT_BATCH, Position::default())?;
+        let mut batches = self.train(COUNT_BATCH, StreamPosition::default())?;
         let mut n_rows = 0;
         while n_rows < max_rows
             && let Some(batch) = batches.next_batch()?
@@ -363,7 +363,7 @@ pub fn reads_pipe(config: &Config) -> bool {
 /// # Errors
 /// If a file can't be read.
 pub fn stamps<'a>(paths: impl Iterator<Item = &'a Path>) -> Result<Vec<FileStamp>> {
-    Ok(paths.map(FileStamp::of).filter_map(Result::transpose).collect::<Result<_, _>>()?)
+    Ok(paths.map(FileStamp::read).filter_map(Result::transpose).collect::<Result<_, _>>()?)
 }
 
 /// Says what a pass left out, if it left out any rows.

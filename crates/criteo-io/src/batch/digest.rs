@@ -3,7 +3,7 @@
 
 use cafe_core::mix64;
 
-use crate::batch::{Batch, Position};
+use crate::batch::{Batch, StreamPosition};
 
 /// Where the last row of a batch begins in its arrays.
 #[derive(Clone, Copy)]
@@ -40,7 +40,7 @@ const KEY_SEED: u64 = 0x726f_7764_6967_6573;
 
 impl Digester {
     /// Adds the last row of `batch`, which begins at `start`, to `position`.
-    pub(crate) fn add(&mut self, position: &mut Position, batch: &Batch, start: RowStart) {
+    pub(crate) fn add(&mut self, position: &mut StreamPosition, batch: &Batch, start: RowStart) {
         let (dense, ids) = (&batch.dense[start.dense..], &batch.ids[start.ids..]);
         let bag_ends = &batch.bag_ends[start.bag_ends..];
         let n_numbers = N_FIRST + dense.len() + ids.len() + bag_ends.len();
@@ -80,9 +80,9 @@ mod tests {
     use super::*;
     use crate::record::Record;
 
-    fn digest(records: &[Record]) -> Position {
+    fn digest(records: &[Record]) -> StreamPosition {
         let (mut position, mut digester, mut batch) =
-            (Position::default(), Digester::default(), Batch::default());
+            (StreamPosition::default(), Digester::default(), Batch::default());
         for record in records {
             let start = RowStart::next_of(&batch);
             batch.push(record);

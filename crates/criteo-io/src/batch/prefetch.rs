@@ -9,10 +9,10 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use crate::batch::digest::{Digester, RowStart};
-use crate::batch::{Batch, Position};
+use crate::batch::{Batch, StreamPosition};
 use crate::error::ReadError;
 use crate::error::bad_row::BadRowCounts;
-use crate::record::bad_rows::{BadRows, Tolerance, Tolerated};
+use crate::record::bad_rows::{BadRowFilter, BadRows, FilteredRow};
 use crate::record::{Record, RecordSource};
 
 /// How often whoever waits for a batch looks whether to stop.
@@ -33,7 +33,7 @@ pub struct PrefetchConfig {
     /// The source is to stand at its first row. The rows before this place are read and compared by
     /// their digest, and not delivered ([`ReadError::Changed`] if they are others); sources that
     /// [jump](RecordSource::jumps) pass over them.
-    pub from: Position,
+    pub from: StreamPosition,
     /// What becomes of malformed rows.
     pub bad_rows: BadRows,
 }
@@ -41,12 +41,12 @@ pub struct PrefetchConfig {
 impl PrefetchConfig {
     /// All rows, from the first on, in batches of `batch_size`, of which `depth` may wait.
     #[must_use]
-    pub fn all(batch_size: usize, depth: usize) -> Self {
+    pub fn new(batch_size: usize, depth: usize) -> Self {
         Self {
             batch_size,
             max_rows: None,
             depth,
-            from: Position::default(),
+            from: StreamPosition::default(),
             bad_rows: BadRows::Error,
         }
     }
@@ -56,7 +56,7 @@ impl PrefetchConfig {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PassEnd {
     /// Where it ended: after the last row, malformed ones included.
-    pub end: Position,
+    pub end: StreamPosition,
     /// The malformed rows that were left out, from the first row of the stream on, wherever reading
     /// began.
     pub bad_rows: BadRowCounts,
@@ -89,14 +89,14 @@ pub struct Prefetch {
     ahead: Option<Receiver<Batch>>,
     back: SyncSender<Batch>,
     stop: Arc<AtomicBool>,
-    thread: Option<JoinHandle<Ended>>,
+    thread: Option<JoinHandle<ThreadResult>>,
     source: Option<Box<dyn RecordSource>>,
     pass: PassEnd,
 }
 
 /// What the thread leaves behind: whole batches are all delivered before anyone sees the error. One
 /// that it cut short is not, for a stream without the error would have another in its place.
-struct Ended {
+struct ThreadResult {
     source: Box<dyn RecordSource>,
     pass: PassEnd,
     error: Option<ReadError>,
@@ -117,8 +117,8 @@ impl Prefetch {
         let worker = Worker {
             source,
             config,
-            tolerance: Tolerance::new(config.bad_rows),
-            at: Position::default(),
+            filter: BadRowFilter::new(config.bad_rows),
+            position: StreamPosition::default(),
             digester: Digester::default(),
             ahead: ahead_sender,
             back: back_receiver,
@@ -205,7 +205,7 @@ impl Prefetch {
         self.stop.store(true, Ordering::Relaxed);
         self.ahead = None;
         let Some(thread) = self.thread.take() else { return Ok(()) };
-        let Ended { source, pass, error } =
+        let ThreadResult { source, pass, error } =
             thread.join().unwrap_or_else(|panic| resume_unwind(panic));
         (self.source, self.pass) = (Some(source), pass);
         error.map_or(Ok(()), Err)
@@ -235,9 +235,9 @@ impl Drop for Prefetch {
 struct Worker {
     source: Box<dyn RecordSource>,
     config: PrefetchConfig,
-    tolerance: Tolerance,
-    /// After the row that was read last.
-    at: Position,
+    filter: BadRowFilter,
+    /// The position after the row that was read last.
+    position: StreamPosition,
     digester: Digester,
     ahead: SyncSender<Batch>,
     back: Receiver<Batch>,
@@ -245,12 +245,12 @@ struct Worker {
 }
 
 impl Worker {
-    fn run(mut self) -> Ended {
+    fn run(mut self) -> ThreadResult {
         let (mut record, mut batch) = (Record::default(), Batch::default());
         let passed = self.pass_over(&mut batch, &mut record);
         let read = passed.and_then(|()| self.deliver(batch, &mut record));
-        let pass = PassEnd { end: self.at, bad_rows: self.tolerance.counts() };
-        Ended { source: self.source, pass, error: read.err() }
+        let pass = PassEnd { end: self.position, bad_rows: self.filter.counts() };
+        ThreadResult { source: self.source, pass, error: read.err() }
     }
 
     /// Passes over the rows before the first one that is wanted, and sees that they are the same as
@@ -259,11 +259,11 @@ impl Worker {
         let PrefetchConfig { from, batch_size, .. } = self.config;
         let n_there = from.n_rows.min(self.max_rows());
         if self.source.jumps() {
-            self.at.n_rows = self.source.skip_records(n_there)?;
-            self.at.digest = from.digest;
-            self.tolerance.pass_good(self.at.n_rows);
+            self.position.n_rows = self.source.skip_records(n_there)?;
+            self.position.digest = from.digest;
+            self.filter.pass_good(self.position.n_rows);
         } else {
-            while self.at.n_rows < n_there {
+            while self.position.n_rows < n_there {
                 batch.clear();
                 self.fill(batch, record, n_there)?;
                 if batch.len() < batch_size {
@@ -272,10 +272,10 @@ impl Worker {
             }
         }
         // Stopped early, it has not seen all of them.
-        if self.at == from || self.stop.load(Ordering::Relaxed) {
+        if self.position == from || self.stop.load(Ordering::Relaxed) {
             return Ok(());
         }
-        Err(ReadError::Changed { n_rows: from.n_rows, n_read: self.at.n_rows })
+        Err(ReadError::Changed { n_rows: from.n_rows, n_read: self.position.n_rows })
     }
 
     /// Batches up to the last row, or to the one that can't be read: a batch that it cuts short is
@@ -286,7 +286,7 @@ impl Worker {
             batch.clear();
             self.fill(&mut batch, record, self.max_rows())?;
             let is_last = batch.len() < self.config.batch_size;
-            batch.end = self.at;
+            batch.end = self.position;
             // Refused where nobody is listening any more.
             let is_wanted = batch.is_empty() || self.ahead.send(batch).is_ok();
             if is_last || !is_wanted {
@@ -294,7 +294,7 @@ impl Worker {
                 return if self.stop.load(Ordering::Relaxed) {
                     Ok(())
                 } else {
-                    self.tolerance.finish()
+                    self.filter.finish()
                 };
             }
             batch = self.back.try_recv().unwrap_or_default();
@@ -314,17 +314,17 @@ impl Worker {
         max_rows: u64,
     ) -> Result<(), ReadError> {
         while batch.len() < self.config.batch_size
-            && self.at.n_rows < max_rows
+            && self.position.n_rows < max_rows
             && !self.stop.load(Ordering::Relaxed)
         {
-            match self.tolerance.read(&mut *self.source, record)? {
-                Tolerated::Row => {
+            match self.filter.read(&mut *self.source, record)? {
+                FilteredRow::Row => {
                     let start = RowStart::next_of(batch);
                     batch.push(record);
-                    self.digester.add(&mut self.at, batch, start);
+                    self.digester.add(&mut self.position, batch, start);
                 }
-                Tolerated::Bad(_) => self.at.n_rows += 1,
-                Tolerated::End => break,
+                FilteredRow::Bad(_) => self.position.n_rows += 1,
+                FilteredRow::End => break,
             }
         }
         Ok(())
@@ -368,7 +368,7 @@ mod tests {
     }
 
     fn config(batch_size: usize, max_rows: Option<u64>) -> PrefetchConfig {
-        PrefetchConfig { max_rows, ..PrefetchConfig::all(batch_size, 2) }
+        PrefetchConfig { max_rows, ..PrefetchConfig::new(batch_size, 2) }
     }
 
     fn tokens(batch: &Batch) -> Vec<u32> {
@@ -483,22 +483,37 @@ mod tests {
         }
     }
 
+    /// A drop must return while the source is still blocked. The source is released by a second
+    /// thread after a minute at the latest: a drop that waits for it fails, and does not hang.
     #[test]
-    fn a_source_that_says_nothing_does_not_hold_up_a_drop() {
-        struct Silent(Receiver<()>);
+    fn drop_does_not_wait_for_a_silent_source() {
+        struct Silent {
+            release: Receiver<()>,
+            has_returned: Arc<AtomicBool>,
+        }
         impl RecordSource for Silent {
             fn read_record(&mut self, _: &mut Record) -> Result<bool, ReadError> {
-                Ok(self.0.recv().is_ok())
+                let is_record = self.release.recv().is_ok();
+                self.has_returned.store(true, Ordering::SeqCst);
+                Ok(is_record)
             }
             fn skip_records(&mut self, _: u64) -> Result<u64, ReadError> {
                 Ok(0)
             }
         }
-        let (sender, receiver) = channel();
-        let since = Instant::now();
-        drop(Prefetch::spawn(Box::new(Silent(receiver)), config(1, None)));
-        assert!(since.elapsed() < Duration::from_secs(10));
-        drop(sender);
+        let (release_sender, release) = channel();
+        let (dropped_sender, dropped) = channel::<()>();
+        let has_returned = Arc::new(AtomicBool::new(false));
+        let source = Silent { release, has_returned: Arc::clone(&has_returned) };
+        let prefetch = Prefetch::spawn(Box::new(source), config(1, None));
+        let releaser = thread::spawn(move || {
+            let _ = dropped.recv_timeout(Duration::from_secs(60));
+            drop(release_sender);
+        });
+        drop(prefetch);
+        assert!(!has_returned.load(Ordering::SeqCst), "the drop waited for the source");
+        drop(dropped_sender);
+        releaser.join().unwrap();
     }
 
     #[test]

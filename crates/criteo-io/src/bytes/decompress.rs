@@ -31,7 +31,7 @@ const BLOCK_BYTES: usize = 128 << 10;
 /// Dropped early, it stops the thread and waits for it: that is one block at most. What can be read
 /// only once may say nothing for long, and a read can't be interrupted: there the thread is let go,
 /// and ends with that read.
-pub(crate) struct Ahead {
+pub(crate) struct DecompressThread {
     shared: Arc<Shared>,
     thread: Option<JoinHandle<()>>,
     /// Whether a read of the thread ends soon.
@@ -80,7 +80,7 @@ enum End {
     Taken,
 }
 
-impl Ahead {
+impl DecompressThread {
     /// Starts opening `path` and, if it is compressed, decompressing it.
     ///
     /// # Panics
@@ -176,7 +176,7 @@ impl Ahead {
     }
 }
 
-impl Read for Ahead {
+impl Read for DecompressThread {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         if self.n_taken == self.block.n_bytes && !self.next_block()? {
             return Ok(0);
@@ -189,7 +189,7 @@ impl Read for Ahead {
     }
 }
 
-impl Drop for Ahead {
+impl Drop for DecompressThread {
     fn drop(&mut self) {
         self.shared.lock().is_stopped = true;
         self.shared.emptied.notify_one();
@@ -291,7 +291,7 @@ mod tests {
         (directory, path)
     }
 
-    fn inflated(ahead: Ahead) -> Ahead {
+    fn inflated(ahead: DecompressThread) -> DecompressThread {
         let Ok(ahead) = ahead.opened().unwrap() else { panic!("it is compressed") };
         ahead
     }
@@ -301,7 +301,7 @@ mod tests {
         let text = text();
         let (_directory, path) = write(&gzip(&text));
         for (n_block, n_read) in [(7, 1000), (1000, 7), (4096, 4096), (BLOCK_BYTES, 1 << 20)] {
-            let mut ahead = inflated(Ahead::with_block_bytes(&path, n_block));
+            let mut ahead = inflated(DecompressThread::with_block_bytes(&path, n_block));
             let (mut got, mut buffer) = (Vec::new(), vec![0; n_read]);
             loop {
                 let n_bytes = ahead.read(&mut buffer).unwrap();
@@ -321,7 +321,7 @@ mod tests {
         let text = text();
         let whole = gzip(&text);
         let (_directory, path) = write(&whole[..whole.len() - 1]);
-        let mut ahead = inflated(Ahead::with_block_bytes(&path, 1000));
+        let mut ahead = inflated(DecompressThread::with_block_bytes(&path, 1000));
         let mut got = Vec::new();
         let error = ahead.read_to_end(&mut got).unwrap_err();
         assert_eq!(ReadError::reading(&path, error).to_string(), {
@@ -334,7 +334,9 @@ mod tests {
     #[test]
     fn a_plain_file_is_handed_over_with_nothing_read() {
         let (_directory, path) = write(b"0\t1\n");
-        let Err(mut bytes) = Ahead::spawn(&path).opened().unwrap() else { panic!("it is plain") };
+        let Err(mut bytes) = DecompressThread::spawn(&path).opened().unwrap() else {
+            panic!("it is plain")
+        };
         let mut got = Vec::new();
         bytes.read_to_end(&mut got).unwrap();
         assert_eq!(got, b"0\t1\n");
@@ -344,7 +346,7 @@ mod tests {
     fn dropped_early_the_thread_has_ended_and_let_the_blocks_go() {
         let (_directory, path) = write(&gzip(&text()));
         for n_read in [0, 1, 5000] {
-            let mut ahead = inflated(Ahead::with_block_bytes(&path, 100));
+            let mut ahead = inflated(DecompressThread::with_block_bytes(&path, 100));
             ahead.read_exact(&mut vec![0; n_read]).unwrap();
             let shared = Arc::downgrade(&ahead.shared);
             drop(ahead);
@@ -365,7 +367,7 @@ mod tests {
             resume_unwind(Box::new("boom"));
         });
         let (block, n_taken) = (Block::default(), 0);
-        let ahead = Ahead {
+        let ahead = DecompressThread {
             shared,
             thread: Some(thread),
             is_regular: true,

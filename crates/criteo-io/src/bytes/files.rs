@@ -3,7 +3,7 @@
 
 use std::path::PathBuf;
 
-use crate::bytes::decompress::Ahead;
+use crate::bytes::decompress::DecompressThread;
 use crate::bytes::input::Input;
 use crate::bytes::open;
 use crate::error::ReadError;
@@ -15,7 +15,7 @@ pub(crate) struct Files {
     n_opened: usize,
     input: Option<Input>,
     /// The file after the one that ended, as far as it was opened ahead.
-    ahead: Option<Ahead>,
+    ahead: Option<DecompressThread>,
 }
 
 impl Files {

@@ -3,7 +3,7 @@
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use crate::bytes::decompress::Ahead;
+use crate::bytes::decompress::DecompressThread;
 use crate::bytes::open::{self, Bytes};
 use crate::error::ReadError;
 
@@ -16,12 +16,12 @@ pub(crate) struct Input {
     bytes: Current,
     /// The next file, until it is opened.
     following: Option<PathBuf>,
-    next: Option<Ahead>,
+    next: Option<DecompressThread>,
 }
 
 enum Current {
     Plain(Bytes),
-    Inflated(Ahead),
+    Inflated(DecompressThread),
 }
 
 impl Input {
@@ -31,10 +31,10 @@ impl Input {
     /// If it can't be opened.
     pub(crate) fn open(
         path: &Path,
-        ahead: Option<Ahead>,
+        ahead: Option<DecompressThread>,
         following: Option<&Path>,
     ) -> Result<Self, ReadError> {
-        let ahead = ahead.unwrap_or_else(|| Ahead::spawn(path));
+        let ahead = ahead.unwrap_or_else(|| DecompressThread::spawn(path));
         let bytes = ahead.opened()?.map_or_else(Current::Plain, Current::Inflated);
         // Opening a pipe may wait for its writer, or take from it what nobody will read.
         let following = following.filter(|path| matches!(open::is_read_once(path), Ok(false)));
@@ -42,7 +42,7 @@ impl Input {
     }
 
     /// The next file as far as it was opened ahead, errors included.
-    pub(crate) fn into_next(self) -> Option<Ahead> {
+    pub(crate) fn into_next(self) -> Option<DecompressThread> {
         self.next
     }
 }
@@ -54,7 +54,7 @@ impl Read for Input {
             Current::Inflated(ahead) => (ahead.read(buffer)?, ahead.is_done()),
         };
         if is_near_end && let Some(path) = self.following.take() {
-            self.next = Some(Ahead::spawn(&path));
+            self.next = Some(DecompressThread::spawn(&path));
         }
         Ok(n_read)
     }

@@ -159,7 +159,8 @@ impl Gzip {
 impl Read for Gzip {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         while !self.done && !buffer.is_empty() {
-            let n_read = self.member.read(buffer).map_err(|e| told(Compression::Gzip, e))?;
+            let n_read =
+                self.member.read(buffer).map_err(|e| fault_or_error(Compression::Gzip, e))?;
             if n_read > 0 {
                 return Ok(n_read);
             }
@@ -180,13 +181,13 @@ impl Zstd {
 
 impl Read for Zstd {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.0.read(buffer).map_err(|error| told(Compression::Zstd, error))
+        self.0.read(buffer).map_err(|error| fault_or_error(Compression::Zstd, error))
     }
 }
 
 /// Tells damage that the decompressor found from trouble of the file below it, which carries an
 /// error number of the system.
-fn told(compression: Compression, error: io::Error) -> io::Error {
+fn fault_or_error(compression: Compression, error: io::Error) -> io::Error {
     if error.raw_os_error().is_some() || error.kind() == io::ErrorKind::Interrupted {
         return error;
     }

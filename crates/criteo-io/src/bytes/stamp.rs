@@ -36,13 +36,13 @@ impl FileStamp {
     ///
     /// # Errors
     /// If it is not there, a directory, empty, or can't be read.
-    pub fn of(path: &Path) -> Result<Option<Self>, ReadError> {
+    pub fn read(path: &Path) -> Result<Option<Self>, ReadError> {
         if open::is_read_once(path)? {
             return Ok(None);
         }
         let file = File::open(path).map_err(|error| ReadError::opening(path, error))?;
         let Ends { n_bytes, head, tail } =
-            Ends::of(&file).map_err(|error| ReadError::reading(path, error))?;
+            Ends::read(&file).map_err(|error| ReadError::reading(path, error))?;
         Ok(Some(Self { path: path.to_owned(), n_bytes, head, tail }))
     }
 }
@@ -55,7 +55,7 @@ pub(crate) struct Ends {
 }
 
 impl Ends {
-    pub(crate) fn of(mut file: &File) -> io::Result<Self> {
+    pub(crate) fn read(mut file: &File) -> io::Result<Self> {
         let n_bytes = file.metadata()?.len();
         let head = crc_of(file, END_BYTES)?;
         file.seek(SeekFrom::Start(n_bytes.saturating_sub(END_BYTES)))?;
@@ -81,7 +81,7 @@ mod tests {
         let path = directory.path().join("a");
         let look = |bytes: &[u8]| {
             fs::write(&path, bytes).unwrap();
-            FileStamp::of(&path).unwrap().unwrap()
+            FileStamp::read(&path).unwrap().unwrap()
         };
         let mut bytes = vec![7; 200_000];
         let stamp = look(&bytes);
@@ -92,7 +92,7 @@ mod tests {
             .unwrap()
             .set_modified(std::time::UNIX_EPOCH)
             .unwrap();
-        assert_eq!(FileStamp::of(&path).unwrap().unwrap(), stamp);
+        assert_eq!(FileStamp::read(&path).unwrap().unwrap(), stamp);
         for place in [0, (64 << 10) - 1, 200_000 - (64 << 10), 199_999] {
             bytes[place] ^= 1;
             assert_ne!(look(&bytes), stamp, "byte {place}");
@@ -105,9 +105,9 @@ mod tests {
 
     #[test]
     fn what_can_be_read_only_once_has_none_and_what_is_not_there_is_an_error() {
-        assert_eq!(FileStamp::of(Path::new("-")).unwrap(), None);
+        assert_eq!(FileStamp::read(Path::new("-")).unwrap(), None);
         let directory = tempfile::tempdir().unwrap();
-        let absent = FileStamp::of(&directory.path().join("absent"));
+        let absent = FileStamp::read(&directory.path().join("absent"));
         assert!(matches!(absent, Err(ReadError::Missing { .. })));
     }
 }

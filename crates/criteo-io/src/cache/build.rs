@@ -14,7 +14,7 @@ use super::row::{ROWS_PER_BLOCK, RowLayout, TooWide, block_checksum};
 use crate::error::ReadError;
 use crate::error::cache_fault::CacheFault;
 use crate::reader::Reader;
-use crate::record::bad_rows::{Tolerance, Tolerated};
+use crate::record::bad_rows::{BadRowFilter, FilteredRow};
 use crate::record::{Record, RecordSource};
 
 /// A file in the making that nobody wrote to for so long is one that a crash left behind.
@@ -117,9 +117,9 @@ impl CachePlan {
             let written = Writer { file, header, block: Vec::new(), n_blocks: 0 };
             match written.write(&mut source, self.max_rows, progress) {
                 Ok(()) => break,
-                Err(Stop::TooWide) => {}
-                Err(Stop::Input(error)) => return Err(error.into()),
-                Err(Stop::Output(source)) => {
+                Err(WriteError::TooWide) => {}
+                Err(WriteError::Input(error)) => return Err(error.into()),
+                Err(WriteError::Output(source)) => {
                     return Err(CacheError::Write { file: self.file().to_owned(), source });
                 }
             }
@@ -128,26 +128,26 @@ impl CachePlan {
     }
 }
 
-/// What ends writing early.
-enum Stop {
+/// Why writing ended early.
+enum WriteError {
     TooWide,
     Input(ReadError),
     Output(io::Error),
 }
 
-impl From<TooWide> for Stop {
+impl From<TooWide> for WriteError {
     fn from(TooWide: TooWide) -> Self {
         Self::TooWide
     }
 }
 
-impl From<ReadError> for Stop {
+impl From<ReadError> for WriteError {
     fn from(error: ReadError) -> Self {
         Self::Input(error)
     }
 }
 
-impl From<io::Error> for Stop {
+impl From<io::Error> for WriteError {
     fn from(error: io::Error) -> Self {
         Self::Output(error)
     }
@@ -167,19 +167,19 @@ impl Writer<'_> {
         source: &mut dyn RecordSource,
         max_rows: u64,
         progress: &mut dyn FnMut(u64),
-    ) -> Result<(), Stop> {
+    ) -> Result<(), WriteError> {
         self.file.set_len(0)?;
         self.file.rewind()?;
         // Its length stays the same; the number of rows is known at the end.
         self.file.write_all(&self.header.to_bytes())?;
-        let (mut record, mut tolerance) = (Record::default(), Tolerance::new(self.header.bad_rows));
+        let (mut record, mut filter) = (Record::default(), BadRowFilter::new(self.header.bad_rows));
         while self.header.n_rows < max_rows {
-            match tolerance.read(source, &mut record)? {
-                Tolerated::Row => self.header.layout.encode(&record, &mut self.block)?,
-                Tolerated::Bad(reason) => {
+            match filter.read(source, &mut record)? {
+                FilteredRow::Row => self.header.layout.encode(&record, &mut self.block)?,
+                FilteredRow::Bad(reason) => {
                     self.header.layout.encode_bad(reason, record.day, &mut self.block);
                 }
-                Tolerated::End => {
+                FilteredRow::End => {
                     self.header.is_whole = true;
                     break;
                 }
@@ -190,8 +190,8 @@ impl Writer<'_> {
                 progress(self.header.n_rows);
             }
         }
-        tolerance.finish()?;
-        self.header.has_bad_rows = tolerance.counts().total() > 0;
+        filter.finish()?;
+        self.header.has_bad_rows = filter.counts().total() > 0;
         self.end_block()?;
         self.file.rewind()?;
         self.file.write_all(&self.header.to_bytes())?;

@@ -4,7 +4,7 @@
 use std::fs::File;
 use std::io::{self, Read};
 
-use super::input::{Input, Stamp};
+use super::input_stamp::{InputStamp, Stamp};
 use super::row::{CHECKSUM_BYTES, RowLayout};
 use crate::error::cache_fault::CacheFault;
 use crate::record::bad_rows::{BadRows, SkipLimits};
@@ -38,7 +38,7 @@ pub(super) struct Header {
     pub(super) bad_rows: BadRows,
     /// Whether there were any.
     pub(super) has_bad_rows: bool,
-    pub(super) inputs: Vec<Input>,
+    pub(super) inputs: Vec<InputStamp>,
 }
 
 impl Header {
@@ -60,7 +60,7 @@ impl Header {
         let SkipLimits { max_rows, max_fraction } = limits.unwrap_or_default();
         out.extend_from_slice(&max_rows.to_le_bytes());
         out.extend_from_slice(&max_fraction.to_le_bytes());
-        for Input { path, stamp } in &self.inputs {
+        for InputStamp { path, stamp } in &self.inputs {
             push_text(path, &mut out);
             out.extend_from_slice(&stamp.n_bytes.to_le_bytes());
             out.extend_from_slice(&stamp.modified.to_le_bytes());
@@ -116,7 +116,7 @@ impl Header {
             let path = fields.text()?;
             let (n_bytes, modified) = (fields.u64()?, fields.u64()? as i64);
             let (head, tail) = (fields.u32()?, fields.u32()?);
-            Some(Input { path, stamp: Stamp { n_bytes, modified, head, tail } })
+            Some(InputStamp { path, stamp: Stamp { n_bytes, modified, head, tail } })
         };
         let inputs = (0..n_inputs).map(input).collect::<Option<_>>()?;
         // All is known to have been written on purpose, but perhaps by a program that knows more.

@@ -9,7 +9,7 @@ use cafe_core::mix64;
 
 use super::Cache;
 use super::header::Header;
-use super::input::Input;
+use super::input_stamp::InputStamp;
 use super::row::{ROWS_PER_BLOCK, RowLayout};
 use crate::error::ReadError;
 use crate::error::cache_fault::CacheFault;
@@ -28,7 +28,7 @@ pub struct CachePlan {
     pub(super) dialect: Dialect,
     pub(super) max_rows: u64,
     pub(super) bad_rows: BadRows,
-    pub(super) inputs: Vec<Input>,
+    pub(super) inputs: Vec<InputStamp>,
     file: PathBuf,
 }
 
@@ -51,7 +51,8 @@ impl CachePlan {
             return Err(ReadError::BagsInCache);
         }
         let first = paths.first().ok_or(ReadError::NoFiles)?;
-        let inputs = paths.iter().map(|path| Input::look(path)).collect::<Result<Vec<_>, _>>()?;
+        let inputs =
+            paths.iter().map(|path| InputStamp::read(path)).collect::<Result<Vec<_>, _>>()?;
         let dir = dir.unwrap_or_else(|| first.parent().unwrap_or(Path::new("")));
         let name = first.file_name().unwrap_or_default().to_string_lossy();
         let file = dir.join(format!("{name}.{:016x}.rows", hash(dialect.name(), &inputs)));
@@ -81,8 +82,9 @@ impl CachePlan {
 
     /// Whether the inputs are still what they were.
     pub(super) fn check_inputs(&self) -> Result<(), CacheFault> {
-        let is_same =
-            |(path, then): (&PathBuf, &Input)| Input::look(path).is_ok_and(|now| now == *then);
+        let is_same = |(path, then): (&PathBuf, &InputStamp)| {
+            InputStamp::read(path).is_ok_and(|now| now == *then)
+        };
         match self.paths.iter().zip(&self.inputs).position(|pair| !is_same(pair)) {
             Some(changed) => Err(CacheFault::Stale { file: self.inputs[changed].path.clone() }),
             None => Ok(()),
@@ -150,7 +152,7 @@ impl CachePlan {
 }
 
 /// Of what a cache is of, and not of its state.
-fn hash(format: &str, inputs: &[Input]) -> u64 {
+fn hash(format: &str, inputs: &[InputStamp]) -> u64 {
     let texts = std::iter::once(format).chain(inputs.iter().map(|input| input.path.as_str()));
     texts.fold(0, |hash, text| {
         let chunk =

@@ -87,7 +87,7 @@ impl BadRowCounts {
 
     /// How many for this reason.
     #[must_use]
-    pub fn of(&self, reason: BadRowReason) -> u64 {
+    pub fn count(&self, reason: BadRowReason) -> u64 {
         self.0[reason as usize]
     }
 
@@ -95,12 +95,42 @@ impl BadRowCounts {
     pub fn iter(&self) -> impl Iterator<Item = (BadRowReason, u64)> {
         BadRowReason::ALL
             .into_iter()
-            .map(|reason| (reason, self.of(reason)))
+            .map(|reason| (reason, self.count(reason)))
             .filter(|&(_, n_rows)| n_rows > 0)
     }
 
     pub(crate) fn add(&mut self, reason: BadRowReason) {
         self.0[reason as usize] += 1;
+    }
+}
+
+/// A limit of malformed rows that was exceeded.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum BadRowLimit {
+    /// At most this number of rows.
+    Rows(u64),
+    /// At most this share of the rows.
+    Fraction(f64),
+}
+
+impl BadRowLimit {
+    /// The key of the limit in `[data]`.
+    pub(crate) fn key(self) -> &'static str {
+        match self {
+            Self::Rows(_) => "max_bad_rows",
+            Self::Fraction(_) => "max_bad_fraction",
+        }
+    }
+}
+
+/// The setting and its value: `data.max_bad_rows = 3`.
+impl fmt::Display for BadRowLimit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "data.{} = ", self.key())?;
+        match self {
+            Self::Rows(n_rows) => n_rows.fmt(f),
+            Self::Fraction(fraction) => fraction.fmt(f),
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! The rows of several Parquet files, one row group after another.
 //!
 //! Every value is taken as its text, and the text as that of a delimited file: so the same rows
-//! give the same records, whichever way they are kept.
+//! give the same records in either container.
 
 use std::fmt::Write as _;
 use std::fs::File;
@@ -14,12 +14,12 @@ use parquet::record::reader::{ReaderIter, TreeBuilder};
 use parquet::record::{Field, Row};
 use parquet::schema::types::{SchemaDescPtr, SchemaDescriptor, Type};
 
-use super::table_plan::{Days, Fault, Fields, TablePlan};
+use super::table_plan::{DayCounter, FieldFault, Fields, TablePlan};
 use crate::bytes::open;
 use crate::error::ReadError;
 use crate::error::row::RowError;
 use crate::format::columns::Columns;
-use crate::format::columns::check::{ColumnsError, Places};
+use crate::format::columns::check::{ColumnIndices, ColumnsError};
 use crate::record::Record;
 
 pub(super) struct ParquetRows {
@@ -30,7 +30,7 @@ pub(super) struct ParquetRows {
     missing_number: f32,
     file: Option<OpenFile>,
     texts: Texts,
-    days: Days,
+    days: DayCounter,
 }
 
 /// A file in use.
@@ -56,9 +56,9 @@ struct Texts {
 }
 
 impl Fields for Texts {
-    fn field(&self, place: usize) -> &[u8] {
-        let start = if place == 0 { 0 } else { self.ends[place - 1] };
-        &self.text.as_bytes()[start..self.ends[place]]
+    fn field(&self, column_idx: usize) -> &[u8] {
+        let start = if column_idx == 0 { 0 } else { self.ends[column_idx - 1] };
+        &self.text.as_bytes()[start..self.ends[column_idx]]
     }
 }
 
@@ -72,12 +72,12 @@ impl ParquetRows {
             return Err(ReadError::NoFiles);
         }
         for path in &paths {
-            // The end of a file tells what is in it.
+            // Parquet keeps its schema and offsets at the end of the file: reading needs to seek.
             if open::is_read_once(path)? {
                 return Err(ReadError::ReadOnce { file: path.clone() });
             }
         }
-        let (columns, texts, days) = (columns.clone(), Texts::default(), Days::default());
+        let (columns, texts, days) = (columns.clone(), Texts::default(), DayCounter::default());
         Ok(Self { paths, n_opened: 0, columns, missing_number, file: None, texts, days })
     }
 
@@ -94,21 +94,21 @@ impl ParquetRows {
         let file = file.as_ref().expect("a row comes out of a file");
         let key = file.plan.day_key(texts).transpose();
         let filled = key.and_then(|key| {
-            record.day = key.map(|key| days.at(key));
+            record.day = key.map(|key| days.number(key));
             file.plan.fill(texts, record)
         });
         if filled.is_err() {
             record.day = days.current;
         }
-        filled.map(|()| true).map_err(|Fault { place, fault }| ReadError::Row {
+        filled.map(|()| true).map_err(|FieldFault { column_idx, fault }| ReadError::Row {
             file: self.paths[self.n_opened - 1].clone(),
             line: file.row,
-            error: RowError { column: place + 1, fault },
+            error: RowError { column: column_idx + 1, fault },
         })
     }
 
-    /// Passes over up to `n_rows` rows, counting days; returns how many there were. Where no column
-    /// tells the day, row groups are passed over whole.
+    /// Passes over up to `n_rows` rows, counting days; returns how many there were. Without a column
+    /// of days, complete row groups are passed over unread.
     pub(super) fn skip_rows(&mut self, n_rows: u64) -> Result<u64, ReadError> {
         let mut n_skipped = 0;
         while n_skipped < n_rows {
@@ -124,14 +124,15 @@ impl ParquetRows {
             }
             let file = self.file.as_ref().expect("a row comes out of a file");
             if let Some(Ok(key)) = file.plan.day_key(&self.texts) {
-                self.days.at(key);
+                self.days.number(key);
             }
             n_skipped += 1;
         }
         Ok(n_skipped)
     }
 
-    /// Passes over the row groups that come next, as far as they have no more than `n_rows` rows.
+    /// Passes over the next row groups as long as they have at most `n_rows` rows together; returns
+    /// how many rows that were.
     fn skip_groups(&mut self, n_rows: u64) -> Result<u64, ReadError> {
         let mut n_skipped = 0;
         if self.file.is_none() && !self.open_next()? {
@@ -150,7 +151,7 @@ impl ParquetRows {
         Ok(n_skipped)
     }
 
-    /// Goes on to the next row; `false` after the last one, and after an error.
+    /// Moves to the next row; `false` after the last one, and after an error.
     fn next_row(&mut self) -> Result<bool, ReadError> {
         let next = self.try_next_row();
         if next.is_err() {
@@ -173,7 +174,9 @@ impl ParquetRows {
                     let taken = self.texts.take(&row, &file.separators);
                     return taken.map(|()| true).map_err(|name| ReadError::Parquet {
                         file: path.clone(),
-                        detail: format!("column `{name}` holds what is neither a value nor a list with a separator"),
+                        detail: format!(
+                            "column `{name}` holds what is neither a value nor a list with a separator"
+                        ),
                     });
                 }
                 None => self.file = None,
@@ -207,32 +210,32 @@ impl OpenFile {
         let root = reader.metadata().file_metadata().schema().clone();
         let all = root.get_fields();
         let names: Vec<String> = all.iter().map(|field| field.name().to_owned()).collect();
-        let places = columns.places(&names)?;
-        let used = places.label.into_iter().chain(places.day);
+        let indices = columns.column_indices(&names)?;
+        let used = indices.label.into_iter().chain(indices.day);
         let mut used: Vec<usize> = used
-            .chain(places.numeric.iter().copied())
-            .chain(places.categorical.iter().copied())
+            .chain(indices.numeric.iter().copied())
+            .chain(indices.categorical.iter().copied())
             .collect();
         used.sort_unstable();
         used.dedup();
-        let at = |place: usize| used.binary_search(&place).expect("it is used");
+        let read_idx = |idx: usize| used.binary_search(&idx).expect("it is used");
         let mut separators = vec![None; used.len()];
-        for (column, &place) in columns.categorical.iter().zip(&places.categorical) {
-            separators[at(place)] = column.separator;
+        for (column, &idx) in columns.categorical.iter().zip(&indices.categorical) {
+            separators[read_idx(idx)] = column.separator;
         }
-        let read_places = Places {
-            label: places.label.map(at),
-            numeric: places.numeric.iter().map(|&place| at(place)).collect(),
-            categorical: places.categorical.iter().map(|&place| at(place)).collect(),
-            day: places.day.map(at),
+        let read_indices = ColumnIndices {
+            label: indices.label.map(read_idx),
+            numeric: indices.numeric.iter().map(|&idx| read_idx(idx)).collect(),
+            categorical: indices.categorical.iter().map(|&idx| read_idx(idx)).collect(),
+            day: indices.day.map(read_idx),
             n_columns: used.len(),
         };
-        let read_names: Vec<_> = used.iter().map(|&place| names[place].clone()).collect();
-        let fields = used.iter().map(|&place| Arc::clone(&all[place])).collect();
+        let read_names: Vec<_> = used.iter().map(|&idx| names[idx].clone()).collect();
+        let fields = used.iter().map(|&idx| Arc::clone(&all[idx])).collect();
         let projected = Type::group_type_builder(root.name()).with_fields(fields).build();
         let projected = projected.expect("a part of a schema is one");
         Ok(Self {
-            plan: TablePlan::new(columns, read_places, &read_names, missing_number),
+            plan: TablePlan::new(columns, read_indices, &read_names, missing_number),
             reader,
             schema: Arc::new(SchemaDescriptor::new(Arc::new(projected))),
             separators,
@@ -260,7 +263,10 @@ impl OpenFile {
 }
 
 impl Texts {
-    /// Takes a row; the name of the column that can't be taken if there is one.
+    /// Takes the texts of a row.
+    ///
+    /// # Errors
+    /// The name of the first column whose value has no text.
     fn take(&mut self, row: &Row, separators: &[Option<char>]) -> Result<(), String> {
         self.text.clear();
         self.ends.clear();
@@ -286,7 +292,7 @@ impl Texts {
         match field {
             Field::Null => {}
             Field::Str(text) => self.text.push_str(text),
-            // Text that nobody declared to be text.
+            // Writers often leave text columns without the annotation that says so.
             Field::Bytes(bytes) => self.text.push_str(&String::from_utf8_lossy(bytes.data())),
             Field::Bool(is_true) => self.text.push(if *is_true { '1' } else { '0' }),
             // The library shows these in scientific notation, or with a fixed number of digits.

@@ -1,68 +1,77 @@
-//! A description of columns made ready for reading: where each stands, and what becomes of it.
+//! A description of columns made ready for reading: where each column is in a file, and how its
+//! texts become values. Apart from the containers, because the rows of delimited files and of
+//! Parquet are taken in the same way.
 
 use crate::error::bad_row::BadRowReason;
 use crate::error::row::{Excerpt, RowFault};
 use crate::format::columns::Columns;
-use crate::format::columns::check::Places;
+use crate::format::columns::check::ColumnIndices;
 use crate::format::columns::value::{Kind, Transform};
 use crate::record::Record;
 
 /// A row as texts.
 pub(super) trait Fields {
     /// The text of one column.
-    fn field(&self, place: usize) -> &[u8];
+    fn field(&self, column_idx: usize) -> &[u8];
 }
 
 /// What to take out of each row of a file.
 pub(super) struct TablePlan {
     columns: Columns,
-    places: Places,
-    /// Names of the places, as messages have them.
+    indices: ColumnIndices,
+    /// Names of the columns, as messages show them.
     names: Vec<String>,
-    numeric: Vec<(usize, Transform, Missing)>,
-    categorical: Vec<Category>,
+    numeric: Vec<NumericField>,
+    categorical: Vec<CategoricalField>,
     has_bags: bool,
-    /// What a missing number becomes.
+    /// The value of a missing number.
     missing_number: f32,
 }
 
-struct Category {
-    place: usize,
+struct NumericField {
+    column_idx: usize,
+    transform: Transform,
+    missing: MissingTexts,
+}
+
+struct CategoricalField {
+    column_idx: usize,
     kind: Kind,
     separator: Option<u8>,
-    missing: Missing,
+    missing: MissingTexts,
 }
 
 /// Texts that stand for a missing value.
-struct Missing(Vec<Vec<u8>>);
+struct MissingTexts(Vec<Vec<u8>>);
 
-impl Missing {
+impl MissingTexts {
     fn new(everywhere: &[String], here: &[String]) -> Self {
         Self(everywhere.iter().chain(here).map(|text| text.as_bytes().to_vec()).collect())
     }
 
-    fn holds(&self, text: &[u8]) -> bool {
-        self.0.iter().any(|marker| marker == text)
+    fn contains(&self, text: &[u8]) -> bool {
+        self.0.iter().any(|missing| missing == text)
     }
 }
 
-/// A field is not what the description says.
-pub(super) struct Fault {
-    pub(super) place: usize,
+/// A field that does not fit the description.
+pub(super) struct FieldFault {
+    pub(super) column_idx: usize,
     pub(super) fault: RowFault,
 }
 
-/// Days seen so far, told apart by the text that changes.
+/// Numbers the days of a file: each change of the text that tells the day begins a new one.
 #[derive(Default)]
-pub(super) struct Days {
-    /// The day last seen, and its text.
+pub(super) struct DayCounter {
+    /// The day of the row that was passed last.
     pub(super) current: Option<u32>,
     key: Vec<u8>,
 }
 
-impl Days {
-    /// The day of a row with this text, one later than the last if it differs.
-    pub(super) fn at(&mut self, key: &[u8]) -> u32 {
+impl DayCounter {
+    /// The number of the day of a row with this text: the next number if the text differs from the
+    /// one before.
+    pub(super) fn number(&mut self, key: &[u8]) -> u32 {
         match self.current {
             Some(day) if self.key == key => day,
             before => {
@@ -77,64 +86,72 @@ impl Days {
 }
 
 impl TablePlan {
-    /// `names` are those of the header, or of the description; none for columns without.
+    /// `names` are those of the header or of the description; empty for columns without names.
     pub(super) fn new(
         columns: &Columns,
-        places: Places,
+        indices: ColumnIndices,
         names: &[String],
         missing_number: f32,
     ) -> Self {
-        let numeric = columns.numeric.iter().zip(&places.numeric).map(|(column, &place)| {
-            (place, column.transform, Missing::new(&columns.missing, &column.missing))
+        let numeric = columns.numeric.iter().zip(&indices.numeric).map(|(column, &column_idx)| {
+            NumericField {
+                column_idx,
+                transform: column.transform,
+                missing: MissingTexts::new(&columns.missing, &column.missing),
+            }
         });
         let categorical =
-            columns.categorical.iter().zip(&places.categorical).map(|(column, &place)| Category {
-                place,
-                kind: column.kind,
-                separator: column.separator.map(|separator| separator as u8),
-                missing: Missing::new(&columns.missing, &column.missing),
+            columns.categorical.iter().zip(&indices.categorical).map(|(column, &column_idx)| {
+                CategoricalField {
+                    column_idx,
+                    kind: column.kind,
+                    // One ASCII character: the description was checked.
+                    separator: column.separator.map(|separator| separator as u8),
+                    missing: MissingTexts::new(&columns.missing, &column.missing),
+                }
             });
-        let name = |place: usize| {
-            names.get(place).map_or_else(
-                || format!("number {}", place + 1),
+        let name = |column_idx: usize| {
+            names.get(column_idx).map_or_else(
+                || format!("number {}", column_idx + 1),
                 |name| name.escape_debug().to_string(),
             )
         };
         Self {
             numeric: numeric.collect(),
             categorical: categorical.collect(),
-            names: (0..places.n_columns).map(name).collect(),
+            names: (0..indices.n_columns).map(name).collect(),
             has_bags: columns.has_bags(),
             missing_number,
             columns: columns.clone(),
-            places,
+            indices,
         }
     }
 
     pub(super) fn n_columns(&self) -> usize {
-        self.places.n_columns
+        self.indices.n_columns
     }
 
-    /// What tells the day in a row; `None` where there is no such column.
-    pub(super) fn day_key<'a>(&self, row: &'a impl Fields) -> Option<Result<&'a [u8], Fault>> {
-        let (day, place) = self.columns.day.as_ref().zip(self.places.day)?;
-        let text = row.field(place);
-        Some(day.key(text).ok_or_else(|| self.fault(place, BadRowReason::Day, "a day", text)))
+    /// The text that tells the day of a row; `None` where the description has no such column.
+    pub(super) fn day_key<'a>(&self, row: &'a impl Fields) -> Option<Result<&'a [u8], FieldFault>> {
+        let (day, column_idx) = self.columns.day.as_ref().zip(self.indices.day)?;
+        let text = row.field(column_idx);
+        let fault = || self.fault(column_idx, BadRowReason::Day, "a day", text);
+        Some(day.key(text).ok_or_else(fault))
     }
 
-    /// Fills `record` from a row that has all columns, but for its day.
-    pub(super) fn fill(&self, row: &impl Fields, record: &mut Record) -> Result<(), Fault> {
+    /// Fills all of `record` but its day from a row that has all columns.
+    pub(super) fn fill(&self, row: &impl Fields, record: &mut Record) -> Result<(), FieldFault> {
         record.integers.clear();
         record.dense.clear();
         record.tokens.clear();
         record.bag_ends.clear();
         record.true_logit = None;
         record.clicked = self.label(row)?;
-        for (place, transform, missing) in &self.numeric {
-            record.dense.push(self.number(*place, *transform, missing, row.field(*place))?);
+        for field in &self.numeric {
+            record.dense.push(self.number(field, row)?);
         }
-        for category in &self.categorical {
-            self.push_tokens(category, row.field(category.place), &mut record.tokens)?;
+        for field in &self.categorical {
+            self.push_tokens(field, row, &mut record.tokens)?;
             if self.has_bags {
                 record.bag_ends.push(record.tokens.len() as u32);
             }
@@ -142,61 +159,56 @@ impl TablePlan {
         Ok(())
     }
 
-    /// The leftmost fault of a row that has one.
+    /// The leftmost fault of a row in which `found` was found first. Fields are parsed in the order
+    /// of the description; a message names the first one that a reader of the file comes to.
     #[cold]
-    pub(super) fn leftmost(&self, row: &impl Fields, found: Fault) -> Fault {
+    pub(super) fn leftmost_fault(&self, row: &impl Fields, found: FieldFault) -> FieldFault {
         let label = self.label(row).err();
-        let numbers = self.numeric.iter().map(|(place, transform, missing)| {
-            self.number(*place, *transform, missing, row.field(*place)).err()
-        });
-        let tokens = self.categorical.iter().map(|category| {
-            self.push_tokens(category, row.field(category.place), &mut Vec::new()).err()
-        });
+        let numbers = self.numeric.iter().map(|field| self.number(field, row).err());
+        let tokens = self
+            .categorical
+            .iter()
+            .map(|field| self.push_tokens(field, row, &mut Vec::new()).err());
         let day = self.day_key(row).and_then(Result::err);
         let faults = std::iter::once(label).chain(numbers).chain(tokens).chain([day]).flatten();
-        faults.chain([found]).min_by_key(|fault| fault.place).expect("one was found")
+        faults.chain([found]).min_by_key(|fault| fault.column_idx).expect("one was found")
     }
 
-    fn label(&self, row: &impl Fields) -> Result<bool, Fault> {
-        let Some(place) = self.places.label else { return Ok(false) };
-        let (label, text) = (&self.columns.label, row.field(place));
-        label
-            .of_text(text)
-            .ok_or_else(|| self.fault(place, BadRowReason::Label, label.expected(), text))
+    fn label(&self, row: &impl Fields) -> Result<bool, FieldFault> {
+        let Some(column_idx) = self.indices.label else { return Ok(false) };
+        let (label, text) = (&self.columns.label, row.field(column_idx));
+        let fault = || self.fault(column_idx, BadRowReason::Label, label.expected(), text);
+        label.parse_text(text).ok_or_else(fault)
     }
 
-    fn number(
-        &self,
-        place: usize,
-        transform: Transform,
-        missing: &Missing,
-        text: &[u8],
-    ) -> Result<f32, Fault> {
-        if missing.holds(text) {
+    fn number(&self, field: &NumericField, row: &impl Fields) -> Result<f32, FieldFault> {
+        let NumericField { column_idx, transform, missing } = field;
+        let text = row.field(*column_idx);
+        if missing.contains(text) {
             return Ok(self.missing_number);
         }
-        transform
-            .of_text(text)
-            .ok_or_else(|| self.fault(place, BadRowReason::Number, "a number or nothing", text))
+        let fault = || self.fault(*column_idx, BadRowReason::Number, "a number or nothing", text);
+        transform.dense_text(text).ok_or_else(fault)
     }
 
     fn push_tokens(
         &self,
-        category: &Category,
-        text: &[u8],
+        field: &CategoricalField,
+        row: &impl Fields,
         tokens: &mut Vec<Option<u32>>,
-    ) -> Result<(), Fault> {
-        let Category { place, kind, separator, missing } = category;
+    ) -> Result<(), FieldFault> {
+        let CategoricalField { column_idx, kind, separator, missing } = field;
+        let text = row.field(*column_idx);
         let token = |text: &[u8]| {
-            kind.token(text)
-                .ok_or_else(|| self.fault(*place, BadRowReason::Token, kind.expected(), text))
+            let fault = || self.fault(*column_idx, BadRowReason::Token, kind.expected(), text);
+            kind.token(text).ok_or_else(fault)
         };
         let Some(separator) = separator else {
-            tokens.push(if missing.holds(text) { None } else { Some(token(text)?) });
+            tokens.push(if missing.contains(text) { None } else { Some(token(text)?) });
             return Ok(());
         };
         let n_before = tokens.len();
-        for part in text.split(|byte| byte == separator).filter(|part| !missing.holds(part)) {
+        for part in text.split(|byte| byte == separator).filter(|part| !missing.contains(part)) {
             tokens.push(Some(token(part)?));
         }
         if tokens.len() == n_before {
@@ -208,12 +220,12 @@ impl TablePlan {
     #[cold]
     fn fault(
         &self,
-        place: usize,
+        column_idx: usize,
         reason: BadRowReason,
         expected: &'static str,
         text: &[u8],
-    ) -> Fault {
-        let name = self.names[place].clone();
-        Fault { place, fault: RowFault::Field { name, expected, got: Excerpt::new(text), reason } }
+    ) -> FieldFault {
+        let (name, got) = (self.names[column_idx].clone(), Excerpt::new(text));
+        FieldFault { column_idx, fault: RowFault::Field { name, expected, got, reason } }
     }
 }

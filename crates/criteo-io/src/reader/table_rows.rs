@@ -1,20 +1,20 @@
-//! The rows of several described files: headers, columns, days, and the position in them.
+//! The rows of several delimited files: headers, columns, days, and the current row and line.
 
 use std::path::PathBuf;
 
-use super::table_plan::{Days, Fault, Fields, TablePlan};
+use super::table_plan::{DayCounter, FieldFault, Fields, TablePlan};
 use crate::bytes::files::Files;
 use crate::error::ReadError;
 use crate::error::row::{RowError, RowFault, TEXT_BEHIND_QUOTE};
 use crate::format::columns::Columns;
-use crate::format::columns::check::{ColumnsError, Places};
+use crate::format::columns::check::ColumnsError;
 use crate::record::Record;
 use crate::text::csv_rows::{CsvRows, Next, QuoteFault};
 use crate::text::{BUFFER_BYTES, BYTE_ORDER_MARK, LINE_LIMIT};
 
 impl Fields for CsvRows {
-    fn field(&self, place: usize) -> &[u8] {
-        Self::field(self, place)
+    fn field(&self, column_idx: usize) -> &[u8] {
+        Self::field(self, column_idx)
     }
 }
 
@@ -23,9 +23,9 @@ pub(super) struct TableRows {
     rows: CsvRows,
     columns: Columns,
     missing_number: f32,
-    /// Of the file in use; without a header, from the first row on for all files.
+    /// The plan of the file in use. Without a header it is made at the first row, for all files.
     plan: Option<TablePlan>,
-    days: Days,
+    days: DayCounter,
 }
 
 impl TableRows {
@@ -36,7 +36,7 @@ impl TableRows {
     ) -> Result<Self, ReadError> {
         let rows = CsvRows::new(columns.delimiter as u8, columns.quoting, BUFFER_BYTES);
         let (files, columns) = (Files::new(paths)?, columns.clone());
-        Ok(Self { files, rows, columns, missing_number, plan: None, days: Days::default() })
+        Ok(Self { files, rows, columns, missing_number, plan: None, days: DayCounter::default() })
     }
 
     pub(super) fn set_buffer_bytes(&mut self, n_bytes: usize) {
@@ -56,7 +56,7 @@ impl TableRows {
         let plan = plan.as_ref().expect("a row comes after its header");
         let filled = check_columns(rows, plan).and_then(|()| {
             record.day = match plan.day_key(rows) {
-                Some(key) => Some(days.at(key?)),
+                Some(key) => Some(days.number(key?)),
                 None => None,
             };
             plan.fill(rows, record)
@@ -81,14 +81,13 @@ impl TableRows {
             if check_columns(rows, plan).is_ok()
                 && let Some(Ok(key)) = plan.day_key(rows)
             {
-                days.at(key);
+                days.number(key);
             }
         }
         Ok(n_rows)
     }
 
-    /// Goes on to the next row, over files if need be; `false` after the last one, and after an
-    /// error.
+    /// Moves to the next row, over files if need be; `false` after the last row, and after an error.
     fn next_row(&mut self) -> Result<bool, ReadError> {
         let next = self.try_next_row();
         self.files.end_on_error(next)
@@ -105,11 +104,11 @@ impl TableRows {
             }
             if self.plan.is_none() {
                 let n_columns = self.rows.n_fields();
-                let places = self
+                let indices = self
                     .columns
-                    .numbered_places(n_columns)
+                    .column_indices_by_number(n_columns)
                     .map_err(|error| self.columns_error(error))?;
-                self.plan = Some(TablePlan::new(&self.columns, places, &[], self.missing_number));
+                self.plan = Some(TablePlan::new(&self.columns, indices, &[], self.missing_number));
             }
             return Ok(true);
         }
@@ -121,7 +120,7 @@ impl TableRows {
             self.rows.next(input).map_err(|error| ReadError::reading(&self.files.file(), error))?;
         match next {
             Next::Record => match self.rows.quote_fault() {
-                // A row that can be left out, like any other that is malformed.
+                // One line, so no other row is part of it: a malformed row that can be left out.
                 Some((_, QuoteFault::TextBehind)) if !self.rows.spans_lines() => Ok(true),
                 Some((field_idx, fault)) => Err(self.quotes_error(field_idx, fault)),
                 None => Ok(true),
@@ -134,10 +133,11 @@ impl TableRows {
         }
     }
 
-    /// Nobody knows how many rows such a record has taken in, so it can't be left out.
+    /// An error that ends the stream: how many rows such a record contains is not known, so that
+    /// it cannot be counted and left out.
     #[cold]
     fn quotes_error(&self, field_idx: usize, fault: QuoteFault) -> ReadError {
-        let (line, column) = self.rows.place(field_idx);
+        let (line, column) = self.rows.line_and_column(field_idx);
         let fault = match fault {
             QuoteFault::Unclosed => {
                 "expected a closing quote, got the end of the file; close the quote"
@@ -154,7 +154,7 @@ impl TableRows {
         }
         self.rows.restart();
         let input = self.files.input().expect("it was just opened");
-        // Spreadsheets put it there.
+        // Spreadsheet programs write a mark.
         let has_bytes = self.rows.skip_mark(input, BYTE_ORDER_MARK);
         if !has_bytes.map_err(|error| ReadError::reading(&self.files.file(), error))? {
             return Err(ReadError::Empty { file: self.files.file() });
@@ -176,9 +176,9 @@ impl TableRows {
     }
 
     fn plan_for(&mut self, names: &[String]) -> Result<(), ReadError> {
-        let places: Places =
-            self.columns.places(names).map_err(|error| self.columns_error(error))?;
-        self.plan = Some(TablePlan::new(&self.columns, places, names, self.missing_number));
+        let indices =
+            self.columns.column_indices(names).map_err(|error| self.columns_error(error))?;
+        self.plan = Some(TablePlan::new(&self.columns, indices, names, self.missing_number));
         Ok(())
     }
 
@@ -187,12 +187,12 @@ impl TableRows {
     }
 
     #[cold]
-    fn row_error(&self, fault: Fault) -> ReadError {
+    fn row_error(&self, fault: FieldFault) -> ReadError {
         let fault = match (&fault.fault, &self.plan) {
-            (RowFault::Field { .. }, Some(plan)) => plan.leftmost(&self.rows, fault),
+            (RowFault::Field { .. }, Some(plan)) => plan.leftmost_fault(&self.rows, fault),
             _ => fault,
         };
-        let (line, column) = self.rows.place(fault.place);
+        let (line, column) = self.rows.line_and_column(fault.column_idx);
         ReadError::Row {
             file: self.files.file(),
             line,
@@ -201,15 +201,15 @@ impl TableRows {
     }
 }
 
-fn check_columns(rows: &CsvRows, plan: &TablePlan) -> Result<(), Fault> {
-    if let Some((place, _)) = rows.quote_fault() {
-        return Err(Fault { place, fault: RowFault::Quote });
+fn check_columns(rows: &CsvRows, plan: &TablePlan) -> Result<(), FieldFault> {
+    if let Some((column_idx, _)) = rows.quote_fault() {
+        return Err(FieldFault { column_idx, fault: RowFault::Quote });
     }
     let (expected, got) = (plan.n_columns(), rows.n_fields());
     if got == expected {
         return Ok(());
     }
-    // The first one too many, or where one is missing.
-    let place = expected.min(got);
-    Err(Fault { place, fault: RowFault::Columns { expected, got } })
+    // The first column too many, or the first one that is missing.
+    let column_idx = expected.min(got);
+    Err(FieldFault { column_idx, fault: RowFault::Columns { expected, got } })
 }

@@ -2,7 +2,7 @@
 //! to a limit. Apart from the readers, because the rule is the same for all of them.
 
 use crate::error::ReadError;
-use crate::error::bad_row::{BadRowCounts, BadRowReason};
+use crate::error::bad_row::{BadRowCounts, BadRowLimit, BadRowReason};
 use crate::record::{Record, RecordSource};
 
 /// What to do where a row is malformed.
@@ -45,7 +45,7 @@ impl BadRows {
 
 /// What was read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Tolerated {
+pub enum FilteredRow {
     /// A row.
     Row,
     /// A malformed one, which was counted. The record holds no more than its day.
@@ -61,7 +61,7 @@ const FRACTION_FROM: u64 = 1000;
 /// and outside of a [`PartRows`](crate::PartRows), so that leaving out a row moves no other to
 /// another part.
 #[derive(Debug)]
-pub struct Tolerance {
+pub struct BadRowFilter {
     policy: BadRows,
     n_rows: u64,
     counts: BadRowCounts,
@@ -69,7 +69,7 @@ pub struct Tolerance {
     first: Option<String>,
 }
 
-impl Tolerance {
+impl BadRowFilter {
     /// For a pass over a source, from its first row on.
     #[must_use]
     pub fn new(policy: BadRows) -> Self {
@@ -84,17 +84,17 @@ impl Tolerance {
         &mut self,
         source: &mut dyn RecordSource,
         record: &mut Record,
-    ) -> Result<Tolerated, ReadError> {
+    ) -> Result<FilteredRow, ReadError> {
         match source.read_record(record) {
             Ok(true) => {
                 self.n_rows += 1;
                 if self.n_rows == FRACTION_FROM {
                     self.finish()?;
                 }
-                Ok(Tolerated::Row)
+                Ok(FilteredRow::Row)
             }
-            Ok(false) => Ok(Tolerated::End),
-            Err(error) => self.take(error).map(Tolerated::Bad),
+            Ok(false) => Ok(FilteredRow::End),
+            Err(error) => self.take(error).map(FilteredRow::Bad),
         }
     }
 
@@ -104,10 +104,9 @@ impl Tolerance {
     /// If they are too many.
     pub fn finish(&self) -> Result<(), ReadError> {
         match self.policy {
-            BadRows::Skip(limits) if self.is_over(limits.max_fraction) => Err(self.too_many(
-                format!("data.max_bad_fraction = {} allows", limits.max_fraction),
-                "max_bad_fraction",
-            )),
+            BadRows::Skip(limits) if self.is_over(limits.max_fraction) => {
+                Err(self.too_many(BadRowLimit::Fraction(limits.max_fraction)))
+            }
             _ => Ok(()),
         }
     }
@@ -130,12 +129,9 @@ impl Tolerance {
         };
         self.n_rows += 1;
         self.counts.add(reason);
-        self.first.get_or_insert_with(|| error.place_and_fault());
+        self.first.get_or_insert_with(|| error.location_and_fault());
         if self.counts.total() > limits.max_rows {
-            return Err(self.too_many(
-                format!("data.max_bad_rows = {} allows", limits.max_rows),
-                "max_bad_rows",
-            ));
+            return Err(self.too_many(BadRowLimit::Rows(limits.max_rows)));
         }
         if self.n_rows >= FRACTION_FROM {
             self.finish()?;
@@ -147,13 +143,12 @@ impl Tolerance {
         self.counts.total() as f64 > max_fraction * self.n_rows as f64
     }
 
-    fn too_many(&self, limit: String, key: &'static str) -> ReadError {
+    fn too_many(&self, limit: BadRowLimit) -> ReadError {
         ReadError::TooManyBadRows {
             n_rows: self.n_rows,
             counts: Box::new(self.counts),
             limit,
             first: self.first.clone().unwrap_or_default(),
-            key,
         }
     }
 }

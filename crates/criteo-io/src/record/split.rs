@@ -60,7 +60,7 @@ pub enum Part {
 impl Split {
     /// The part that row number `row` belongs to.
     #[must_use]
-    pub fn part(self, row: u64) -> Part {
+    pub fn part_of_row(self, row: u64) -> Part {
         let trains = match self {
             Self::Position { n_train } => row < n_train,
             Self::Random { seed, fraction } => {
@@ -77,7 +77,7 @@ impl Split {
         match self {
             Self::Position { n_train } => n_train.min(n_rows),
             Self::Random { .. } => {
-                (0..n_rows).filter(|&row| self.part(row) == Part::Train).count() as u64
+                (0..n_rows).filter(|&row| self.part_of_row(row) == Part::Train).count() as u64
             }
         }
     }
@@ -108,7 +108,7 @@ impl PartRows {
     /// How many of the next `n_rows` rows are ours.
     fn n_ours(&self, n_rows: u64) -> u64 {
         let rows = self.row..self.row.saturating_add(n_rows);
-        rows.filter(|&row| self.split.part(row) == self.part).count() as u64
+        rows.filter(|&row| self.split.part_of_row(row) == self.part).count() as u64
     }
 
     /// Passes over rows of the other part; whether there may be one of ours.
@@ -118,7 +118,7 @@ impl PartRows {
             {
                 return Ok(false);
             }
-            let is_other = |row: &u64| self.split.part(*row) != self.part;
+            let is_other = |row: &u64| self.split.part_of_row(*row) != self.part;
             let n_others =
                 (self.row..self.row.saturating_add(CHUNK)).take_while(is_other).count() as u64;
             if n_others == 0 {
@@ -297,7 +297,7 @@ mod tests {
                 let source = numbered(n_rows);
                 let n_read = std::sync::Arc::clone(&source.n_read);
                 let mut part_rows = PartRows::new(Box::new(source), split, part);
-                let expected: Vec<u64> = rows.clone().filter(|&row| split.part(row) == part).collect();
+                let expected: Vec<u64> = rows.clone().filter(|&row| split.part_of_row(row) == part).collect();
                 let n_passed = n_skipped.min(expected.len() as u64);
                 prop_assert_eq!(part_rows.skip_records(n_skipped).unwrap(), n_passed);
                 prop_assert_eq!(numbers(&mut part_rows), &expected[n_passed as usize..]);
@@ -312,8 +312,9 @@ mod tests {
     #[test]
     fn a_random_split_is_fixed_by_its_seed_and_has_its_share() {
         let split = |seed| Split::Random { seed, fraction: 0.9 };
-        let tests =
-            |seed| (0..40).filter(|&row| split(seed).part(row) == Part::Test).collect::<Vec<_>>();
+        let tests = |seed| {
+            (0..40).filter(|&row| split(seed).part_of_row(row) == Part::Test).collect::<Vec<_>>()
+        };
         assert_eq!(tests(1), FIRST_TEST_ROWS);
         assert_ne!(tests(1), tests(2));
         for seed in 0..5 {

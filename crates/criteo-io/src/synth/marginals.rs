@@ -4,6 +4,7 @@
 use std::ops::RangeInclusive;
 
 use super::math::{exp, ln, ln_ratio};
+use crate::format::presets::KAGGLE_FEATURES;
 
 /// What is known of one categorical field.
 ///
@@ -29,35 +30,38 @@ pub(super) struct Integer {
     quantiles: [f64; 6],
 }
 
-/// Fields C1 to C26.
-pub(super) const CATEGORICALS: [Categorical; 26] = [
-    categorical(0.0, 1_460, [0.501, 0.909, 0.991, 0.9996], 1.0),
-    categorical(0.0, 583, [0.117, 0.406, 0.861, 1.0], 1.0),
-    categorical(0.035, 10_131_227, [0.035, 0.164, 0.314, 0.49], 1.0),
-    categorical(0.035, 2_202_608, [0.048, 0.229, 0.418, 0.642], 0.985),
-    categorical(0.0, 305, [0.666, 0.978, 0.9985, 1.0], 1.0),
-    categorical(0.128, 24, [0.428, 0.9995, 1.0, 1.0], 1.0),
-    categorical(0.0, 12_517, [0.013, 0.072, 0.275, 0.674], 0.9),
-    categorical(0.0, 633, [0.585, 0.954, 0.998, 1.0], 1.0),
-    categorical(0.0, 3, [0.893, 1.0, 1.0, 1.0], 1.0),
-    categorical(0.0, 93_145, [0.247, 0.303, 0.444, 0.735], 0.955),
-    categorical(0.0, 5_683, [0.021, 0.118, 0.378, 0.83], 0.88),
-    categorical(0.035, 8_351_593, [0.035, 0.173, 0.336, 0.519], 1.0),
-    categorical(0.0, 3_194, [0.021, 0.136, 0.428, 0.885], 1.0),
-    categorical(0.0, 27, [0.353, 0.983, 1.0, 1.0], 1.0),
-    categorical(0.0, 14_992, [0.015, 0.091, 0.406, 0.852], 0.86),
-    categorical(0.035, 5_461_306, [0.035, 0.174, 0.369, 0.571], 0.992),
-    categorical(0.0, 10, [0.442, 1.0, 1.0, 1.0], 1.0),
-    categorical(0.0, 5_652, [0.037, 0.207, 0.614, 0.965], 0.93),
-    categorical(0.439, 2_173, [0.439, 0.84, 0.928, 0.9985], 1.0),
-    categorical(0.439, 4, [0.439, 1.0, 1.0, 1.0], 1.0),
-    categorical(0.035, 7_046_547, [0.035, 0.174, 0.352, 0.541], 1.0),
-    categorical(0.79, 18, [0.79, 0.9995, 1.0, 1.0], 1.0),
-    categorical(0.0, 15, [0.444, 0.994, 1.0, 1.0], 1.0),
-    categorical(0.035, 286_181, [0.058, 0.358, 0.587, 0.805], 0.97),
-    categorical(0.439, 105, [0.439, 0.945, 0.9998, 1.0], 1.0),
-    categorical(0.439, 142_572, [0.439, 0.58, 0.713, 0.872], 0.98),
-];
+/// Fields C1 to C26, with the cardinalities of the whole Kaggle log.
+pub(super) const CATEGORICALS: [Categorical; 26] = with_cardinalities(
+    [
+        categorical(0.0, [0.501, 0.909, 0.991, 0.9996], 1.0),
+        categorical(0.0, [0.117, 0.406, 0.861, 1.0], 1.0),
+        categorical(0.035, [0.035, 0.164, 0.314, 0.49], 1.0),
+        categorical(0.035, [0.048, 0.229, 0.418, 0.642], 0.985),
+        categorical(0.0, [0.666, 0.978, 0.9985, 1.0], 1.0),
+        categorical(0.128, [0.428, 0.9995, 1.0, 1.0], 1.0),
+        categorical(0.0, [0.013, 0.072, 0.275, 0.674], 0.9),
+        categorical(0.0, [0.585, 0.954, 0.998, 1.0], 1.0),
+        categorical(0.0, [0.893, 1.0, 1.0, 1.0], 1.0),
+        categorical(0.0, [0.247, 0.303, 0.444, 0.735], 0.955),
+        categorical(0.0, [0.021, 0.118, 0.378, 0.83], 0.88),
+        categorical(0.035, [0.035, 0.173, 0.336, 0.519], 1.0),
+        categorical(0.0, [0.021, 0.136, 0.428, 0.885], 1.0),
+        categorical(0.0, [0.353, 0.983, 1.0, 1.0], 1.0),
+        categorical(0.0, [0.015, 0.091, 0.406, 0.852], 0.86),
+        categorical(0.035, [0.035, 0.174, 0.369, 0.571], 0.992),
+        categorical(0.0, [0.442, 1.0, 1.0, 1.0], 1.0),
+        categorical(0.0, [0.037, 0.207, 0.614, 0.965], 0.93),
+        categorical(0.439, [0.439, 0.84, 0.928, 0.9985], 1.0),
+        categorical(0.439, [0.439, 1.0, 1.0, 1.0], 1.0),
+        categorical(0.035, [0.035, 0.174, 0.352, 0.541], 1.0),
+        categorical(0.79, [0.79, 0.9995, 1.0, 1.0], 1.0),
+        categorical(0.0, [0.444, 0.994, 1.0, 1.0], 1.0),
+        categorical(0.035, [0.058, 0.358, 0.587, 0.805], 0.97),
+        categorical(0.439, [0.439, 0.945, 0.9998, 1.0], 1.0),
+        categorical(0.439, [0.439, 0.58, 0.713, 0.872], 0.98),
+    ],
+    &KAGGLE_FEATURES,
+);
 
 /// Fields I1 to I13. The lower 10 % of I2 are −1 and nothing else, hence its second quantile.
 pub(super) const INTEGERS: [Integer; 13] = [
@@ -76,13 +80,21 @@ pub(super) const INTEGERS: [Integer; 13] = [
     integer(0.206, [0.0, 1.0, 5.0, 24.0, 62.0, 4016.0]),
 ];
 
-const fn categorical(
-    missing: f64,
-    cardinality: u32,
-    top: [f64; 4],
-    tail_decay: f64,
-) -> Categorical {
-    Categorical { missing, cardinality, top, tail_decay }
+const fn categorical(missing: f64, top: [f64; 4], tail_decay: f64) -> Categorical {
+    Categorical { missing, cardinality: 0, top, tail_decay }
+}
+
+const fn with_cardinalities(
+    mut fields: [Categorical; 26],
+    cardinalities: &[u64; 26],
+) -> [Categorical; 26] {
+    // A constant function has no iterators.
+    let mut field_idx = 0;
+    while field_idx < fields.len() {
+        fields[field_idx].cardinality = cardinalities[field_idx] as u32;
+        field_idx += 1;
+    }
+    fields
 }
 
 const fn integer(missing: f64, quantiles: [f64; 6]) -> Integer {

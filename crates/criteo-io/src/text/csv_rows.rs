@@ -191,7 +191,7 @@ impl CsvRows {
     /// Line and byte in it, both from 1, where a field of the record starts in the text; for a
     /// field that isn't there, where the record ends.
     #[cold]
-    pub(crate) fn place(&self, field_idx: usize) -> (u64, usize) {
+    pub(crate) fn line_and_column(&self, field_idx: usize) -> (u64, usize) {
         let raw = self.raw();
         let mut before =
             if field_idx < self.n_fields { self.n_bytes_before(field_idx) } else { raw.len() };
@@ -369,7 +369,9 @@ mod tests {
             let (mut rows, mut input) = (CsvRows::new(b',', true, n_bytes), &text[..]);
             let mut places = Vec::new();
             while rows.next(&mut input).unwrap() == Next::Record {
-                places.push((0..=rows.n_fields()).map(|idx| rows.place(idx)).collect::<Vec<_>>());
+                places.push(
+                    (0..=rows.n_fields()).map(|idx| rows.line_and_column(idx)).collect::<Vec<_>>(),
+                );
             }
             let first = vec![(3, 1), (3, 3), (4, 6), (4, 7), (4, 10)];
             let second = vec![(6, 1), (6, 3), (6, 5), (6, 6)];

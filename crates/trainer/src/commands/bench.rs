@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
-use criteo_io::{Batch, Position};
+use criteo_io::{Batch, StreamPosition};
 use serde::Serialize;
 
 use crate::build;
@@ -128,7 +128,7 @@ fn measure(config: &Config, seconds: f64) -> Result<Measured> {
 
 /// The training rows as whole batches.
 fn read_whole(data: &DataSet, batch_size: usize) -> Result<Vec<Batch>> {
-    let mut stream = data.train(batch_size, Position::default())?;
+    let mut stream = data.train(batch_size, StreamPosition::default())?;
     let mut batches = Vec::new();
     while let Some(batch) = stream.next_batch()? {
         if batch.len() == batch_size {

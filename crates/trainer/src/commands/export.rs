@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use ahash::AHashSet;
 use anyhow::{Context, Result, ensure};
 use cafe_core::FeatureId;
-use criteo_io::{Position, Prefetch};
+use criteo_io::{Prefetch, StreamPosition};
 
 use self::manifest::Manifest;
 use self::tensors::Tensors;
@@ -130,7 +130,7 @@ impl Features {
     /// All rows of the run, train and test.
     fn add_run(&mut self, config: &Config) -> Result<()> {
         let data = DataSet::open(config)?;
-        let mut train = data.train(EVAL_BATCH, Position::default())?;
+        let mut train = data.train(EVAL_BATCH, StreamPosition::default())?;
         self.add(&mut train)?;
         self.add(&mut data.test(EVAL_BATCH, Some(train.finish()?))?)
     }

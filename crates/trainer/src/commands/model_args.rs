@@ -76,7 +76,7 @@ impl Files<'_> {
         let reader = Reader::open(self.paths.to_vec(), dialect)?;
         let options = PrefetchConfig {
             bad_rows: self.bad_rows,
-            ..PrefetchConfig::all(EVAL_BATCH, PREFETCH_DEPTH)
+            ..PrefetchConfig::new(EVAL_BATCH, PREFETCH_DEPTH)
         };
         Ok(Prefetch::spawn(Box::new(reader), options))
     }

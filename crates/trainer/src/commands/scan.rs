@@ -9,8 +9,8 @@ use std::time::Instant;
 
 use anyhow::Result;
 use criteo_io::{
-    BadRows, CachePlan, Dialect, ReadError, Reader, Record, RecordSource, Synth, SynthConfig,
-    Tolerance, Tolerated,
+    BadRowFilter, BadRows, CachePlan, Dialect, FilteredRow, ReadError, Reader, Record,
+    RecordSource, Synth, SynthConfig,
 };
 
 use self::distinct::{BYTES_PER_ESTIMATE, BYTES_PER_EXACT};
@@ -149,14 +149,14 @@ fn read(
     (tally, progress): (&mut Tally, &mut Progress),
 ) -> Result<u64, ReadError> {
     let Part { key, mut rows, max_rows } = part;
-    let mut tolerance = Tolerance::new(bad_rows);
+    let mut tolerance = BadRowFilter::new(bad_rows);
     let n_left = n_left.min(max_rows.unwrap_or(u64::MAX));
     let (mut record, mut n_read) = (Record::default(), 0);
     while n_read < n_left {
         match tolerance.read(&mut *rows, &mut record)? {
-            Tolerated::Row => tally.add(&record),
-            Tolerated::Bad(_) => {}
-            Tolerated::End => break,
+            FilteredRow::Row => tally.add(&record),
+            FilteredRow::Bad(_) => {}
+            FilteredRow::End => break,
         }
         n_read += 1;
         if n_read % ROWS_PER_LOOK == 0 {

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use criteo_io::{BadRowCounts, FileStamp, Position};
+use criteo_io::{BadRowCounts, FileStamp, StreamPosition};
 
 use crate::build::memory::check_memory;
 use crate::build::{self, EmbeddingPlan};
@@ -197,7 +197,7 @@ struct Run<'a> {
     inputs: Vec<FileStamp>,
     epochs_done: u32,
     /// In the current epoch.
-    position: Position,
+    position: StreamPosition,
     /// The step after which it was, and what it found.
     last_evaluation: Option<(u64, Evaluation)>,
     best: Option<Best>,
@@ -326,7 +326,7 @@ impl<'a> Run<'a> {
             online,
             inputs,
             epochs_done: 0,
-            position: Position::default(),
+            position: StreamPosition::default(),
             last_evaluation: None,
             best: None,
             bad_rows: BadRowsOfPasses::default(),

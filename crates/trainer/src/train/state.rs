@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use anyhow::{Context, Result, bail};
 use cafe_core::{StateMap, StateView};
-use criteo_io::{FileStamp, Position};
+use criteo_io::{FileStamp, StreamPosition};
 use dlrm_model::NamedTensor;
 use serde::{Deserialize, Serialize};
 
@@ -88,8 +88,8 @@ pub struct Seconds {
 impl RunState {
     /// The position in the current epoch.
     #[must_use]
-    pub fn position(&self) -> Position {
-        Position { n_rows: self.epoch_rows, digest: self.epoch_digest }
+    pub fn position(&self) -> StreamPosition {
+        StreamPosition { n_rows: self.epoch_rows, digest: self.epoch_digest }
     }
 }
 

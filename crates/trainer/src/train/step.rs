@@ -273,7 +273,7 @@ mod tests {
                 build::build_model(&config).expect("a model"),
             );
             let mut learner = Learner::new(embedding.expect("no pass"), model, 2).expect("threads");
-            let mut batches = data.train(256, criteo_io::Position::default()).expect("rows");
+            let mut batches = data.train(256, criteo_io::StreamPosition::default()).expect("rows");
             while let Some(batch) = batches.next_batch().expect("rows") {
                 let before = learner.predict(&batch).expect("finite").to_vec();
                 learner.train(&batch, Rates { network: 0.1, rows: 0.1 }).expect("finite");

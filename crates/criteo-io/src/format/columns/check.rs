@@ -103,7 +103,7 @@ pub enum ColumnsError {
 
 /// Where the columns of a description stand in a file: indices from 0.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Places {
+pub struct ColumnIndices {
     /// Of the label; `None` where rows have none.
     pub label: Option<usize>,
     /// Of the numeric columns.
@@ -194,7 +194,7 @@ impl Columns {
             return Err(ColumnsError::NamesAndHeader);
         }
         if !self.names.is_empty() {
-            return self.places(&self.names).map(drop);
+            return self.column_indices(&self.names).map(drop);
         }
         match self.used().find(|column| matches!(column, Column::Name(_)) && !self.header) {
             Some(column) => Err(ColumnsError::NoNames { column: column.clone() }),
@@ -216,81 +216,85 @@ impl Columns {
         std::iter::once(&self.label.column).chain(features).chain(rest)
     }
 
-    /// Where the columns stand in a file whose columns have `names`, as its header gives them.
+    /// The indices of the columns in a file whose columns have `names`, as its header gives them.
     ///
     /// # Errors
-    /// If one that is used is not there, or is there twice, or one column is used by name and by
+    /// If a column that is used is absent or ambiguous, or if one column is used by name and by
     /// number in ways that exclude each other.
-    pub fn places(&self, names: &[impl AsRef<str>]) -> Result<Places, ColumnsError> {
-        let place = |column: &Column| place(column, names);
-        self.ignore.iter().try_for_each(|column| place(column).map(drop))?;
-        let places = self.place_all(names.len(), &place)?;
+    pub fn column_indices(&self, names: &[impl AsRef<str>]) -> Result<ColumnIndices, ColumnsError> {
+        let indices = self.indices(names.len(), &|column| match column {
+            Column::Number(number) => index_of_number(column, *number, names.len()),
+            Column::Name(name) => index_of_name(column, name, names),
+        })?;
         let is_feature =
-            |idx: &usize| places.numeric.contains(idx) || places.categorical.contains(idx);
-        if places.label.as_ref().is_some_and(is_feature) {
+            |idx: &usize| indices.numeric.contains(idx) || indices.categorical.contains(idx);
+        if indices.label.as_ref().is_some_and(is_feature) {
             let column = self.label.column.clone();
-            return Err(ColumnsError::UsedTwice {
-                column,
-                first: "the label",
-                second: "a feature",
-            });
+            let (first, second) = ("the label", "a feature");
+            return Err(ColumnsError::UsedTwice { column, first, second });
         }
-        Ok(places)
+        Ok(indices)
     }
 
-    /// The same for a file without any names, of `n_columns` columns.
+    /// The indices of the columns in a file of `n_columns` columns without names.
     ///
     /// # Errors
-    /// If it has too few.
-    pub fn numbered_places(&self, n_columns: usize) -> Result<Places, ColumnsError> {
-        let place = |column: &Column| match *column {
-            Column::Number(0) => Err(ColumnsError::NumberZero),
-            Column::Number(number) if number <= n_columns => Ok(number - 1),
-            Column::Number(_) => {
-                Err(ColumnsError::TooFewColumns { column: column.clone(), n_columns })
-            }
-            Column::Name(_) => Err(ColumnsError::NoNames { column: column.clone() }),
-        };
-        self.ignore.iter().try_for_each(|column| place(column).map(drop))?;
-        self.place_all(n_columns, &place)
-    }
-
-    fn place_all(
+    /// If the file has too few columns, or the description uses a name.
+    pub fn column_indices_by_number(
         &self,
         n_columns: usize,
-        place: &dyn Fn(&Column) -> Result<usize, ColumnsError>,
-    ) -> Result<Places, ColumnsError> {
-        Ok(Places {
-            label: if self.unlabelled { None } else { Some(place(&self.label.column)?) },
-            numeric: self.numeric.iter().map(|it| place(&it.column)).collect::<Result<_, _>>()?,
+    ) -> Result<ColumnIndices, ColumnsError> {
+        self.indices(n_columns, &|column| match column {
+            Column::Number(number) => index_of_number(column, *number, n_columns),
+            Column::Name(_) => Err(ColumnsError::NoNames { column: column.clone() }),
+        })
+    }
+
+    fn indices(
+        &self,
+        n_columns: usize,
+        index: &dyn Fn(&Column) -> Result<usize, ColumnsError>,
+    ) -> Result<ColumnIndices, ColumnsError> {
+        // Ignored columns are not read, but are checked to exist.
+        self.ignore.iter().try_for_each(|column| index(column).map(drop))?;
+        Ok(ColumnIndices {
+            label: if self.unlabelled { None } else { Some(index(&self.label.column)?) },
+            numeric: self.numeric.iter().map(|it| index(&it.column)).collect::<Result<_, _>>()?,
             categorical: self
                 .categorical
                 .iter()
-                .map(|it| place(&it.column))
+                .map(|it| index(&it.column))
                 .collect::<Result<_, _>>()?,
-            day: self.day.as_ref().map(|day| place(&day.column)).transpose()?,
+            day: self.day.as_ref().map(|day| index(&day.column)).transpose()?,
             n_columns,
         })
     }
 }
 
-fn place(column: &Column, names: &[impl AsRef<str>]) -> Result<usize, ColumnsError> {
-    match column {
-        Column::Number(0) => Err(ColumnsError::NumberZero),
-        Column::Number(number) if *number <= names.len() => Ok(number - 1),
-        Column::Number(_) => {
-            Err(ColumnsError::TooFewColumns { column: column.clone(), n_columns: names.len() })
-        }
-        Column::Name(name) => {
-            let mut found = names.iter().enumerate().filter(|(_, other)| other.as_ref() == name);
-            match (found.next(), found.next()) {
-                (Some((idx, _)), None) => Ok(idx),
-                (Some(_), Some(_)) => Err(ColumnsError::Ambiguous { column: column.clone() }),
-                (None, _) => {
-                    let names = names.iter().map(|name| name.as_ref().to_owned()).collect();
-                    Err(ColumnsError::NoSuchColumn { column: column.clone(), names })
-                }
-            }
+fn index_of_number(
+    column: &Column,
+    number: usize,
+    n_columns: usize,
+) -> Result<usize, ColumnsError> {
+    match number.checked_sub(1) {
+        None => Err(ColumnsError::NumberZero),
+        Some(idx) if idx < n_columns => Ok(idx),
+        Some(_) => Err(ColumnsError::TooFewColumns { column: column.clone(), n_columns }),
+    }
+}
+
+fn index_of_name(
+    column: &Column,
+    name: &str,
+    names: &[impl AsRef<str>],
+) -> Result<usize, ColumnsError> {
+    let mut found = names.iter().enumerate().filter(|(_, other)| other.as_ref() == name);
+    match (found.next(), found.next()) {
+        (Some((idx, _)), None) => Ok(idx),
+        (Some(_), Some(_)) => Err(ColumnsError::Ambiguous { column: column.clone() }),
+        (None, _) => {
+            let names = names.iter().map(|name| name.as_ref().to_owned()).collect();
+            Err(ColumnsError::NoSuchColumn { column: column.clone(), names })
         }
     }
 }
@@ -435,27 +439,27 @@ mod tests {
         );
         assert_eq!(columns.check(), Ok(()));
         assert_eq!(columns.n_features(), [5, 6]);
-        let places = columns.places(&["y", "b", "c", "a"]).unwrap();
-        let expected = Places {
+        let indices = columns.column_indices(&["y", "b", "c", "a"]).unwrap();
+        let expected = ColumnIndices {
             label: Some(0),
             numeric: vec![3],
             categorical: vec![3, 2],
             day: Some(3),
             n_columns: 4,
         };
-        assert_eq!(places, expected);
+        assert_eq!(indices, expected);
     }
 
     #[test]
     fn columns_that_are_ignored_have_to_be_there() {
         let columns = parse("label = { column = 'y' }\nnumeric = ['a']\nignore = ['id']");
-        let message = columns.places(&["y", "a"]).unwrap_err().to_string();
+        let message = columns.column_indices(&["y", "a"]).unwrap_err().to_string();
         assert_eq!(message, "there is no column `id`; the columns are `y`, `a`");
-        columns.places(&["y", "a", "id", "more"]).unwrap();
+        columns.column_indices(&["y", "a", "id", "more"]).unwrap();
         let long = "x".repeat(40);
         let names: Vec<&str> =
             std::iter::once("y").chain(std::iter::repeat_n(long.as_str(), 60)).collect();
-        let message = columns.places(&names).unwrap_err().to_string();
+        let message = columns.column_indices(&names).unwrap_err().to_string();
         let (start, end) =
             ("there is no column `id`; the columns are `y`, `xxxx", "x...` and 11 more");
         assert!(message.starts_with(start) && message.ends_with(end), "{message}");

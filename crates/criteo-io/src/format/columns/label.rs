@@ -49,7 +49,7 @@ impl Label {
 
     /// Whether a text is a positive label; `None` where it is no label.
     #[must_use]
-    pub fn of_text(&self, text: &[u8]) -> Option<bool> {
+    pub fn parse_text(&self, text: &[u8]) -> Option<bool> {
         let is_in = |texts: &[String]| texts.iter().any(|one| one.as_bytes() == text);
         if !self.positive.is_empty() {
             let is_positive = is_in(&self.positive);
@@ -59,7 +59,7 @@ impl Label {
             .then_some(is_positive);
         }
         if self.at_least.is_some() || self.above.is_some() {
-            return self.of_number(real(text)?);
+            return self.parse_number(real(text)?);
         }
         match text {
             b"0" => Some(false),
@@ -72,11 +72,11 @@ impl Label {
     ///
     /// With a rule of texts, whole numbers count as they are written without a decimal point.
     #[must_use]
-    pub fn of_number(&self, number: f64) -> Option<bool> {
+    pub fn parse_number(&self, number: f64) -> Option<bool> {
         match (self.at_least, self.above) {
             (Some(least), _) => Some(number >= least),
             (None, Some(bound)) => Some(number > bound),
-            (None, None) => self.of_text(number.to_string().as_bytes()),
+            (None, None) => self.parse_text(number.to_string().as_bytes()),
         }
     }
 
@@ -99,7 +99,7 @@ mod tests {
     #[test]
     fn labels_by_rule() {
         let judged = |label: &Label, texts: &[&str]| -> Vec<_> {
-            texts.iter().map(|text| label.of_text(text.as_bytes())).collect()
+            texts.iter().map(|text| label.parse_text(text.as_bytes())).collect()
         };
         let label = Label::binary("y");
         assert_eq!(
@@ -107,7 +107,7 @@ mod tests {
             [Some(false), Some(true), None, None, None]
         );
         assert_eq!(
-            [0.0, 1.0, 2.0].map(|number| label.of_number(number)),
+            [0.0, 1.0, 2.0].map(|number| label.parse_number(number)),
             [Some(false), Some(true), None]
         );
 

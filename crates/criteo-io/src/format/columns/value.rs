@@ -121,7 +121,7 @@ impl Transform {
     }
 
     /// The dense value of a text; `None` where that is not a number.
-    pub(crate) fn of_text(self, text: &[u8]) -> Option<f32> {
+    pub(crate) fn dense_text(self, text: &[u8]) -> Option<f32> {
         match short_integer(text) {
             Some(integer) => Some(self.dense_integer(integer)),
             None => self.dense(real(text)?),
@@ -207,21 +207,21 @@ mod tests {
             let text = number.to_string();
             let expected = encode_integer(Some(number));
             assert_eq!(
-                Transform::Log1p.of_text(text.as_bytes()).unwrap().to_bits(),
+                Transform::Log1p.dense_text(text.as_bytes()).unwrap().to_bits(),
                 expected.to_bits(),
                 "{text}"
             );
-            assert_eq!(Transform::None.of_text(text.as_bytes()), Some(number as f64 as f32));
+            assert_eq!(Transform::None.dense_text(text.as_bytes()), Some(number as f64 as f32));
         }
-        assert_eq!(Transform::Log1p.of_text(b"0.5"), Some(1.5_f64.ln() as f32));
-        assert_eq!(Transform::Log1p.of_text(b"-0.5"), Some(0.0));
-        assert_eq!(Transform::None.of_text(b"-2.5e-1"), Some(-0.25));
-        assert_eq!(Transform::Log1p.of_text(b"1e39"), Some(1e39_f64.ln() as f32));
+        assert_eq!(Transform::Log1p.dense_text(b"0.5"), Some(1.5_f64.ln() as f32));
+        assert_eq!(Transform::Log1p.dense_text(b"-0.5"), Some(0.0));
+        assert_eq!(Transform::None.dense_text(b"-2.5e-1"), Some(-0.25));
+        assert_eq!(Transform::Log1p.dense_text(b"1e39"), Some(1e39_f64.ln() as f32));
         for text in
             ["", "nan", "inf", "-inf", "1e999", "1,5", "0x10", " 1", "1 ", "-", "1e39", "\u{661}"]
         {
-            assert_eq!(Transform::None.of_text(text.as_bytes()), None, "{text}");
+            assert_eq!(Transform::None.dense_text(text.as_bytes()), None, "{text}");
         }
-        assert_eq!(Transform::None.of_text(b"\xff"), None);
+        assert_eq!(Transform::None.dense_text(b"\xff"), None);
     }
 }

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use criteo_io::{Batch, PassEnd, Position, Prefetch, ReadError, RecordSource};
+use criteo_io::{Batch, PassEnd, Prefetch, ReadError, RecordSource, StreamPosition};
 
 use super::{Run, Totals, Window, by_name};
 use crate::config::Every;
@@ -32,7 +32,7 @@ impl Run<'_> {
         while self.epochs_done < epochs {
             after_training = Some(self.train_epoch(&mut progress)?);
             self.epochs_done += 1;
-            self.position = Position::default();
+            self.position = StreamPosition::default();
             if self.save_wanted {
                 self.hand_over()?;
             }
@@ -45,7 +45,7 @@ impl Run<'_> {
     }
 
     fn train_epoch(&mut self, progress: &mut Progress) -> Result<Box<dyn RecordSource>> {
-        if self.position == Position::default() {
+        if self.position == StreamPosition::default() {
             self.totals.epoch = Window::default();
         }
         let mut batches = self.data.train(self.config.train.batch, self.position)?;

@@ -17,7 +17,7 @@ use crate::error::ReadError;
 /// that is in it. What remains unseen is a plain file whose middle alone was edited, to the same
 /// length, and whose time was then set back; to see that, all of it would have to be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Input {
+pub(super) struct InputStamp {
     /// The resolved path; what of it is not Unicode is replaced.
     pub(super) path: String,
     pub(super) stamp: Stamp,
@@ -35,23 +35,23 @@ pub(super) struct Stamp {
     pub(super) tail: u32,
 }
 
-impl Input {
+impl InputStamp {
     /// Looks at the file at `path`.
-    pub(super) fn look(path: &Path) -> Result<Self, ReadError> {
+    pub(super) fn read(path: &Path) -> Result<Self, ReadError> {
         if open::is_read_once(path)? {
             return Err(ReadError::ReadOnce { file: path.to_owned() });
         }
         let resolved = path.canonicalize().map_err(|error| ReadError::opening(path, error))?;
         let file = File::open(path).map_err(|error| ReadError::opening(path, error))?;
-        let stamp = Stamp::of(&file).map_err(|error| ReadError::reading(path, error))?;
+        let stamp = Stamp::read(&file).map_err(|error| ReadError::reading(path, error))?;
         Ok(Self { path: resolved.to_string_lossy().into_owned(), stamp })
     }
 }
 
 impl Stamp {
-    fn of(file: &File) -> io::Result<Self> {
+    fn read(file: &File) -> io::Result<Self> {
         let modified = nanoseconds(file.metadata()?.modified()?);
-        let Ends { n_bytes, head, tail } = Ends::of(file)?;
+        let Ends { n_bytes, head, tail } = Ends::read(file)?;
         Ok(Self { n_bytes, modified, head, tail })
     }
 }
