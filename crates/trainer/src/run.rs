@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use criteo_io::{BadRowCounts, FileStamp, Position};
+use dlrm_model::TrainableModel;
 
 use crate::checkpoint::{Checkpoint, Disk, Store};
 use crate::config::{Config, Paths};
