@@ -1,6 +1,7 @@
 //! The products of DLRM in the shapes of Criteo Kaggle against what one core can do on registers
 //! alone, and whole steps and predictions of both engines; steps of the other models. Two minutes.
-//! Set `RAYON_NUM_THREADS=1`, or candle counts the cores before each of its products.
+//! Needs `--features bench`. Set `RAYON_NUM_THREADS=1`, or candle counts the cores before each of its
+//! products.
 #![allow(missing_docs, reason = "the macros of criterion have none")]
 
 use std::time::Duration;
@@ -11,8 +12,9 @@ use criterion::{
 };
 use dlrm_model::bench::{LayerProducts, peak};
 use dlrm_model::{
-    DcnConfig, DcnV2Config, DeepFmConfig, DeviceSpec, DlrmConfig, EngineKind, Inputs, Model,
-    ModelConfig, ModelOptions, NamedTensor, OptimizerKind, Precision, StepOutputs, WideDeepConfig,
+    DcnConfig, DcnV2Config, DeepFmConfig, DlrmConfig, EngineKind, Inputs, Model, ModelConfig,
+    ModelOptions, NamedTensor, OptimizerKind, Precision, StepOutputs, TrainableModel,
+    WideDeepConfig,
 };
 
 /// Inputs and outputs of all layers but the last; two are 512 x 256.
@@ -20,7 +22,7 @@ const LAYERS: [[usize; 2]; 5] = [[13, 512], [512, 256], [256, 64], [64, 16], [36
 
 const BATCHES: [usize; 3] = [128, 2048, 8192];
 
-/// What this CPU has.
+/// The precisions that this CPU has.
 fn precisions() -> impl Iterator<Item = Precision> {
     [Precision::F32, Precision::Bf16].into_iter().filter(|&precision| peak(precision, 1).is_ok())
 }
@@ -42,13 +44,12 @@ fn products(criterion: &mut Criterion) {
         });
         for n_samples in [64, 256] {
             for [n_input, n_output] in LAYERS {
-                let shape = [n_samples, n_input, n_output];
-                let mut products =
-                    LayerProducts::new(precision, shape).expect("one of those that this CPU has");
+                let mut products = LayerProducts::new(precision, n_samples, n_input, n_output)
+                    .expect("one of those that this CPU has");
                 group.throughput(Throughput::Elements((2 * n_samples * n_input * n_output) as u64));
                 let id = |name| BenchmarkId::new(name, format!("{n_samples}x{n_input}x{n_output}"));
                 group.bench_function(id("forward"), |bencher| bencher.iter(|| products.forward()));
-                group.bench_function(id("back"), |bencher| bencher.iter(|| products.back()));
+                group.bench_function(id("back"), |bencher| bencher.iter(|| products.backward()));
                 group
                     .bench_function(id("gradient"), |bencher| bencher.iter(|| products.gradient()));
             }
@@ -80,12 +81,16 @@ impl Batch {
 fn steps(criterion: &mut Criterion) {
     let config = dlrm();
     let n_threads = std::thread::available_parallelism().map_or(1, usize::from);
-    let options =
-        ModelOptions { optimizer: OptimizerKind::Sgd, seed: 1, device: DeviceSpec::Cpu, n_threads };
+    let options = ModelOptions {
+        optimizer: OptimizerKind::Sgd,
+        seed: 1,
+        n_threads,
+        ..ModelOptions::default()
+    };
     let native = precisions().map(|precision| (EngineKind::Native, precision));
     for (engine, precision) in native.chain([(EngineKind::Candle, Precision::F32)]) {
         let mut model =
-            Model::with_precision(engine, config.clone(), options, precision).expect("a model");
+            Model::new(&config, &ModelOptions { engine, precision, ..options }).expect("a model");
         for is_training in [true, false] {
             let what = if is_training { "train" } else { "predict" };
             let mut group =
@@ -146,8 +151,12 @@ fn other_models() -> [ModelConfig; 5] {
 /// so that the models can be compared: what is slower than DLRM here does something besides.
 fn models(criterion: &mut Criterion) {
     let n_threads = std::thread::available_parallelism().map_or(1, usize::from);
-    let options =
-        ModelOptions { optimizer: OptimizerKind::Sgd, seed: 1, device: DeviceSpec::Cpu, n_threads };
+    let options = ModelOptions {
+        optimizer: OptimizerKind::Sgd,
+        seed: 1,
+        n_threads,
+        ..ModelOptions::default()
+    };
     for (precision, n_samples) in
         precisions().flat_map(|precision| [128, 2048].map(|n_samples| (precision, n_samples)))
     {
@@ -158,13 +167,14 @@ fn models(criterion: &mut Criterion) {
             .warm_up_time(Duration::from_millis(300))
             .measurement_time(Duration::from_secs(1));
         for config in std::iter::once(dlrm()).chain(other_models()) {
-            let name = match config.get::<DcnV2Config>().and_then(|config| config.rank) {
-                Some(rank) => format!("dcnv2 of rank {rank}"),
-                None => config.name().to_owned(),
+            let name = match config {
+                ModelConfig::DcnV2(DcnV2Config { rank: Some(rank), .. }) => {
+                    format!("dcnv2 of rank {rank}")
+                }
+                _ => config.name().to_owned(),
             };
             let mut model =
-                Model::with_precision(EngineKind::Native, config.clone(), options, precision)
-                    .expect("a model");
+                Model::new(&config, &ModelOptions { precision, ..options }).expect("a model");
             let Batch { dense, rows, labels, mut row_grads, mut logits } =
                 Batch::new(&config, n_samples);
             let inputs = Inputs { dense: &dense, rows: &rows, labels: &labels };
@@ -184,7 +194,10 @@ fn models(criterion: &mut Criterion) {
 fn flop_of_step(model: &Model) -> usize {
     let parameters = model.parameters().expect("a model on a CPU");
     let weights = parameters.iter().filter(|tensor| tensor.name.ends_with("weight"));
-    let flop = |tensor: &NamedTensor| if tensor.name == "bottom.0.weight" { 4 } else { 6 } * tensor.values.len();
+    let flop = |tensor: &NamedTensor| {
+        let n_products = if tensor.name == "bottom.0.weight" { 2 } else { 3 };
+        2 * n_products * tensor.values.len()
+    };
     weights.map(flop).sum()
 }
 

@@ -1,11 +1,11 @@
-//! A batch, borrowed: what goes into a model, what a step gives out, and the checks of both.
+//! A batch, borrowed: what goes into a model, what a step writes, and the checks of both.
 
 pub(crate) mod shard;
 
 use crate::error::ModelError;
 
-/// What a sample consists of.
-#[derive(Debug, Clone, Copy)]
+/// Sizes of what a sample consists of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct InputSizes {
     /// Numeric inputs.
     pub(crate) n_dense: usize,
@@ -34,14 +34,14 @@ pub struct Inputs<'a> {
     pub dense: &'a [f32],
     /// `[B, n_fields, dim]`: the embedding rows of the samples.
     pub rows: &'a [f32],
-    /// `[B]`, each 0 or 1 or between; empty to predict.
+    /// `[B]`, each from 0 to 1; empty to predict.
     pub labels: &'a [f32],
 }
 
 /// Where a training step writes its results.
 #[derive(Debug)]
 pub struct StepOutputs<'a> {
-    /// `[B, n_fields, dim]`: derivative of the *mean* loss of the batch by each float of `rows`.
+    /// `[B, n_fields, dim]`: gradient of the *mean* loss of the batch with respect to `rows`.
     pub row_grads: &'a mut [f32],
     /// `[B]`: the logits before the update, for online metrics.
     pub logits: &'a mut [f32],
@@ -64,11 +64,10 @@ impl StepOutputs<'_> {
 /// Names the first logit of a prediction that is not finite.
 pub(crate) fn check_logits(logits: &[f32]) -> Result<(), ModelError> {
     match logits.iter().position(|logit| !logit.is_finite()) {
-        Some(sample_idx) => Err(ModelError::NonFiniteLogit {
-            sample_idx,
-            logit: logits[sample_idx],
-            label: f32::NAN,
-        }),
+        Some(sample_idx) => {
+            let logit = logits[sample_idx];
+            Err(ModelError::NonFiniteLogit { sample_idx, logit, label: None })
+        }
         None => Ok(()),
     }
 }

@@ -1,6 +1,6 @@
-//! What can go wrong: a shape that does not fit, a device that is not there, numbers that are not
-//! finite. Errors of a name, an option or a parameter stand beside its type; [`ModelError`] collects
-//! them. All are worded alike: what, where, expected, what to do.
+//! What can go wrong: a shape that does not fit, a device that is not available, numbers that are
+//! not finite. Errors of a name, an option or a parameter are beside its type; [`ModelError`]
+//! collects them. All are worded alike: what, where, expected, what to do.
 
 use crate::optim::OptimizerError;
 use crate::options::DeviceError;
@@ -15,7 +15,8 @@ pub enum ConfigError {
     ZeroDim,
     /// Fewer than two vectors.
     #[error(
-        "nothing to interact with `n_fields` = {n_fields}: DLRM needs two vectors, of which the dense inputs give at most one"
+        "nothing to interact with `n_fields` = {n_fields}: DLRM needs two vectors, of which the \
+         dense inputs give at most one"
     )]
     NoPairs {
         /// Fields configured.
@@ -31,14 +32,19 @@ pub enum ConfigError {
     },
     /// A bottom MLP without input.
     #[error(
-        "`bottom` is {bottom:?} but `n_dense` is 0: leave `bottom` empty for data without numeric columns"
+        "`bottom` is {bottom:?} but `n_dense` is 0: leave `bottom` empty for data without numeric \
+         columns"
     )]
     BottomWithoutDense {
         /// Sizes configured.
         bottom: Vec<usize>,
     },
     /// The dense vector would not fit among the rows.
-    #[error("`bottom` {}, expected its last size to be `dim` = {dim}: the dense vector interacts with the rows", describe_end(*last))]
+    #[error(
+        "`bottom` {}, expected its last size to be `dim` = {dim}: the dense vector interacts with \
+         the rows",
+        describe_end(*last)
+    )]
     BottomEnd {
         /// Last size, if any.
         last: Option<usize>,
@@ -67,13 +73,8 @@ pub enum ConfigError {
     ZeroRank,
 }
 
-/// Nothing when predicting, where a logit alone is at fault.
-fn with_label(logit: f32, label: f32) -> String {
-    if label.is_nan() && !logit.is_finite() {
-        String::new()
-    } else {
-        format!(" with label {label}")
-    }
+fn describe_label(label: Option<f32>) -> String {
+    label.map_or_else(String::new, |label| format!(" with label {label}"))
 }
 
 fn describe_end(last: Option<usize>) -> String {
@@ -98,21 +99,24 @@ pub enum ModelError {
     /// The parameters.
     #[error(transparent)]
     Parameter(#[from] ParameterError),
-    /// The forward pass left the finite numbers.
+    /// The forward pass gave a logit or a loss that is not finite.
     #[error(
-        "sample {sample_idx} of the batch: logit {logit}{}, expected finite numbers; check the inputs or lower the learning rate", with_label(*logit, *label)
+        "sample {sample_idx} of the batch: logit {logit}{}, expected finite numbers; check the \
+         inputs or lower the learning rate",
+        describe_label(*label)
     )]
     NonFiniteLogit {
         /// Position in the batch.
         sample_idx: usize,
         /// What the model computed.
         logit: f32,
-        /// The label; NaN when predicting, where there is none.
-        label: f32,
+        /// The label; none when predicting.
+        label: Option<f32>,
     },
-    /// The backward pass left the finite numbers.
+    /// The backward pass gave a gradient that is not finite.
     #[error(
-        "sample {sample_idx} of the batch: its row gradient holds {value} at position {value_idx}; lower the learning rate"
+        "sample {sample_idx} of the batch: its row gradient holds {value} at position \
+         {value_idx}; lower the learning rate"
     )]
     NonFiniteGradient {
         /// Position in the batch.
@@ -127,10 +131,18 @@ pub enum ModelError {
     Threads {
         /// Threads asked for.
         n_threads: usize,
-        /// What rayon said.
+        /// rayon's reason.
         source: rayon::ThreadPoolBuildError,
     },
+    /// A build without candle.
+    #[cfg(not(feature = "candle"))]
+    #[error(
+        "the engine `candle` is not part of this build: rebuild with `--features candle`, or use \
+         the engine `native`"
+    )]
+    CandleNotBuilt,
     /// candle itself, such as a GPU out of memory.
+    #[cfg(feature = "candle")]
     #[error("tensor computation failed")]
     Candle(#[from] candle_core::Error),
 }

@@ -45,11 +45,13 @@
 //! `scripts/golden_models.py`), against central differences, and against plain loops in `f64`.
 //!
 //! ```
-//! use dlrm_model::{DeviceSpec, DlrmConfig, EngineKind, Inputs, Model, ModelOptions, OptimizerKind, StepOutputs};
+//! use dlrm_model::{
+//!     DlrmConfig, Inputs, Model, ModelConfig, ModelOptions, StepOutputs, TrainableModel,
+//! };
 //!
-//! let config = DlrmConfig { n_dense: 2, n_fields: 3, dim: 4, bottom: vec![8, 4], top: vec![8, 1] };
-//! let options = ModelOptions { optimizer: OptimizerKind::Sgd, seed: 1, device: DeviceSpec::Cpu, n_threads: 2 };
-//! let mut model = Model::new(EngineKind::Native, config, options)?;
+//! let shape = DlrmConfig { n_dense: 2, n_fields: 3, dim: 4, bottom: vec![8, 4], top: vec![8, 1] };
+//! let options = ModelOptions { seed: 1, n_threads: 2, ..ModelOptions::default() };
+//! let mut model = Model::new(&ModelConfig::from(shape), &options)?;
 //!
 //! // Two samples: their numeric inputs, their rows as looked up in some table, their labels.
 //! let (dense, mut rows, labels) = ([0.5, 1.0, 0.0, 2.0], [0.1; 2 * 3 * 4], [1.0, 0.0]);
@@ -69,6 +71,7 @@
 //! ```
 
 mod batch;
+#[cfg(feature = "candle")]
 mod candle;
 mod error;
 mod init;
@@ -80,21 +83,25 @@ mod optim;
 mod options;
 mod parameters;
 mod precision;
+mod queue;
 mod step_count;
+mod trainable;
 
-#[doc(hidden)]
+#[cfg(feature = "bench")]
 pub use native::bench;
 
 pub use batch::shard::n_training_shards;
 pub use batch::{Inputs, StepLoss, StepOutputs};
+#[cfg(feature = "candle")]
 pub use candle::model::CandleModel;
 pub use error::{ConfigError, ModelError};
 pub use loss::{logit_loss, sigmoid};
 pub use model::Model;
 pub use models::{DcnConfig, DcnV2Config, DeepFmConfig, DlrmConfig, ModelConfig, WideDeepConfig};
 pub use native::model::NativeModel;
-pub use native::team::Team;
+pub use native::team::ThreadTeam;
 pub use optim::{OptimizerError, OptimizerKind};
 pub use options::{DeviceError, DeviceSpec, EngineKind, ModelOptions, UnknownEngine};
 pub use parameters::{NamedTensor, ParameterError};
 pub use precision::{Kernel, Precision, PrecisionError, UnknownPrecision};
+pub use trainable::TrainableModel;

@@ -1,5 +1,5 @@
 //! Binary cross-entropy on host slices: candle's own is NaN from logit 17 on.
-//! Outside the graph, so that CPU and CUDA share one exact derivative and the sums are in `f64`.
+//! Outside the graph, so that CPU and CUDA share one exact gradient and the sums are in `f64`.
 
 use crate::error::ModelError;
 
@@ -20,7 +20,7 @@ pub fn logit_loss(logit: f32, label: f32) -> f64 {
     x.max(0.0) - x * y + (-x.abs()).exp().ln_1p()
 }
 
-/// `1 / (1 + e^-x)`, the probability that a logit stands for.
+/// `1 / (1 + e^-x)`: the probability of a logit.
 ///
 /// ```
 /// assert_eq!(dlrm_model::sigmoid(0.0), 0.5);
@@ -31,9 +31,9 @@ pub fn sigmoid(logit: f32) -> f64 {
     if logit < 0.0 { exp / (1.0 + exp) } else { 1.0 / (1.0 + exp) }
 }
 
-/// Writes the derivative of the mean loss over `n_samples` by each logit: `(σ(x) - y) / n_samples`.
+/// Writes the gradient of the mean loss with respect to the logits: `(σ(x) - y) / n_samples`.
 ///
-/// The logits may be a part of the batch; `n_samples` is the whole.
+/// The logits may be a part of the batch; `n_samples` is the size of the whole.
 pub(crate) fn logit_gradients(
     logits: &[f32],
     labels: &[f32],
@@ -46,13 +46,16 @@ pub(crate) fn logit_gradients(
     }
 }
 
-/// Sum of the losses in the order of the samples, or the first sample that has none.
+/// Sum of the losses in the order of the samples.
+///
+/// # Errors
+/// The first sample whose logit or loss is not finite.
 pub(crate) fn loss_sum(logits: &[f32], labels: &[f32]) -> Result<f64, ModelError> {
     let mut sum = 0.0;
     for (sample_idx, (&logit, &label)) in logits.iter().zip(labels).enumerate() {
         let loss = logit_loss(logit, label);
         if !(logit.is_finite() && loss.is_finite()) {
-            return Err(ModelError::NonFiniteLogit { sample_idx, logit, label });
+            return Err(ModelError::NonFiniteLogit { sample_idx, logit, label: Some(label) });
         }
         sum += loss;
     }
@@ -64,7 +67,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn stable_where_the_textbook_formula_is_not() {
+    fn loss_is_stable_for_large_logits() {
         let ln_1p_e_17 = 4.139_937_633_089_748e-8;
         let cases = [
             (0.0, std::f64::consts::LN_2, std::f64::consts::LN_2),
@@ -92,26 +95,28 @@ mod tests {
     }
 
     #[test]
-    fn gradients_are_the_slopes_of_the_mean_loss() {
+    fn gradients_follow_central_differences() {
         let (logits, labels) = ([-3.0_f32, -0.5, 0.0, 0.25, 4.0], [1.0_f32, 0.0, 1.0, 0.0, 1.0]);
         let mut gradients = [f32::NAN; 5];
         logit_gradients(&logits, &labels, 10, &mut gradients);
         for (sample_idx, gradient) in gradients.into_iter().enumerate() {
             let (logit, label, step) = (logits[sample_idx], labels[sample_idx], 1.0 / 1024.0);
-            let slope = (logit_loss(logit + step, label) - logit_loss(logit - step, label))
+            let difference = (logit_loss(logit + step, label) - logit_loss(logit - step, label))
                 / f64::from(2.0 * step);
-            assert!((f64::from(gradient) - slope / 10.0).abs() < 1e-7);
+            assert!((f64::from(gradient) - difference / 10.0).abs() < 1e-7);
         }
     }
 
     #[test]
-    fn the_first_sample_without_a_loss_is_named() {
+    fn first_sample_without_a_loss_is_reported() {
         for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
             for label in [0.0, 1.0] {
                 let error = loss_sum(&[1.0, bad, f32::NAN], &[0.0, label, 1.0]).unwrap_err();
                 assert!(matches!(error, ModelError::NonFiniteLogit { sample_idx: 1, .. }));
             }
         }
+        let error = loss_sum(&[1.0, f32::NAN], &[0.0, 1.0]).unwrap_err().to_string();
+        assert!(error.starts_with("sample 1 of the batch: logit NaN with label 1,"), "{error}");
         let error = loss_sum(&[1.0, 2.0], &[0.0, f32::NAN]).unwrap_err().to_string();
         assert!(error.starts_with("sample 1 of the batch: logit 2 with label NaN"), "{error}");
     }

@@ -1,79 +1,49 @@
-//! A model of either engine, for whoever reads the engine's name from a file.
+//! A model of either engine, for callers that choose the engine by name.
 
 use crate::batch::{Inputs, StepLoss, StepOutputs};
+#[cfg(feature = "candle")]
 use crate::candle::model::CandleModel;
 use crate::error::ModelError;
 use crate::models::ModelConfig;
 use crate::native::model::NativeModel;
-use crate::native::team::Team;
+use crate::native::team::ThreadTeam;
 use crate::options::{EngineKind, ModelOptions};
 use crate::parameters::NamedTensor;
-use crate::precision::{Kernel, Precision, PrecisionError};
+use crate::precision::{Kernel, Precision};
+use crate::trainable::TrainableModel;
 
-/// A model of either engine. Both compute the same and keep the same promises; their last bits
-/// differ.
+/// A model of either engine. What it can do is in [`TrainableModel`].
 #[derive(Debug)]
 pub enum Model {
     /// Hand-written, for CPUs.
     Native(Box<NativeModel>),
     /// candle's graph.
+    #[cfg(feature = "candle")]
     Candle(Box<CandleModel>),
 }
 
-/// Hands a call to the engine.
-macro_rules! dispatch {
-    ($self:ident, $model:ident => $call:expr) => {
-        match $self {
-            Model::Native($model) => $call,
-            Model::Candle($model) => $call,
-        }
-    };
-}
-
 impl Model {
-    /// A model in `f32` with freshly drawn weights, the same for both engines.
+    /// A model with freshly drawn weights, the same for both engines.
     ///
     /// # Errors
-    /// A configuration that does not fit together, a device that cannot be had or is not the
-    /// engine's, threads that do not start.
+    /// A configuration that does not fit together; an engine that is not part of this build; a
+    /// device or a precision that the engine, this build or this machine does not have; threads
+    /// that do not start.
     ///
     /// # Panics
-    /// If `n_threads` is 0.
-    pub fn new(
-        engine: EngineKind,
-        config: impl Into<ModelConfig>,
-        options: ModelOptions,
-    ) -> Result<Self, ModelError> {
-        Self::with_precision(engine, config, options, Precision::F32)
-    }
-
-    /// The same model with the operands of its products in another precision.
-    ///
-    /// # Errors
-    /// As [`new`](Self::new), and a precision that the engine or this CPU does not have.
-    ///
-    /// # Panics
-    /// If `n_threads` is 0.
-    pub fn with_precision(
-        engine: EngineKind,
-        config: impl Into<ModelConfig>,
-        options: ModelOptions,
-        precision: Precision,
-    ) -> Result<Self, ModelError> {
-        match (engine, precision) {
-            (EngineKind::Native, _) => {
-                let model = NativeModel::with_precision(config, options, precision)?;
-                Ok(Self::Native(Box::new(model)))
-            }
-            (EngineKind::Candle, Precision::F32) => {
-                CandleModel::new(config, options).map(|model| Self::Candle(Box::new(model)))
-            }
-            (EngineKind::Candle, _) => Err(PrecisionError::CandleIsF32 { precision }.into()),
+    /// If `options.n_threads` is 0.
+    pub fn new(config: &ModelConfig, options: &ModelOptions) -> Result<Self, ModelError> {
+        match options.engine {
+            EngineKind::Native => Ok(Self::Native(Box::new(NativeModel::new(config, options)?))),
+            #[cfg(feature = "candle")]
+            EngineKind::Candle => Ok(Self::Candle(Box::new(CandleModel::new(config, options)?))),
+            #[cfg(not(feature = "candle"))]
+            EngineKind::Candle => Err(ModelError::CandleNotBuilt),
         }
     }
 
-    /// Sets to zero the weights by which the last `n` numeric inputs reach the logit: predictions
-    /// do not depend on them until training has changed these weights.
+    /// Sets to zero the weights through which the last `n` numeric inputs reach the logit, so that
+    /// predictions do not depend on these inputs until training has changed the weights.
     ///
     /// # Errors
     /// A failure of the device.
@@ -95,109 +65,8 @@ impl Model {
         self.load_parameters(&parameters)
     }
 
-    /// Which engine it is.
-    #[must_use]
-    pub fn engine(&self) -> EngineKind {
-        match self {
-            Self::Native(_) => EngineKind::Native,
-            Self::Candle(_) => EngineKind::Candle,
-        }
-    }
-
-    /// The precision it was built with.
-    #[must_use]
-    pub fn precision(&self) -> Precision {
-        match self {
-            Self::Native(model) => model.precision(),
-            Self::Candle(_) => Precision::F32,
-        }
-    }
-
-    /// What computes its products, for reports.
-    #[must_use]
-    pub fn kernel(&self) -> Kernel {
-        match self {
-            Self::Native(model) => model.kernel(),
-            Self::Candle(_) => Kernel::Candle,
-        }
-    }
-
-    /// The shape it was built with.
-    #[must_use]
-    pub fn config(&self) -> &ModelConfig {
-        dispatch!(self, model => model.config())
-    }
-
-    /// The threads of a native model, idle between its calls; candle's can't be lent.
-    #[must_use]
-    pub fn team(&self) -> Option<&Team> {
-        match self {
-            Self::Native(model) => Some(model.team()),
-            Self::Candle(_) => None,
-        }
-    }
-
-    /// Weights and biases in all.
-    #[must_use]
-    pub fn n_parameters(&self) -> usize {
-        dispatch!(self, model => model.n_parameters())
-    }
-
-    /// Bytes that the optimizer of the dense network remembers: none with SGD, 4 a parameter with
-    /// Adagrad, 8 with Adam.
-    #[must_use]
-    pub fn n_state_bytes(&self) -> usize {
-        dispatch!(self, model => model.n_state_bytes())
-    }
-
-    /// Forward pass, loss, backward pass, and one step of the optimizer.
-    ///
-    /// # Errors
-    /// The first sample whose logit, loss or row gradient is not finite, or a failure of the
-    /// device; then nothing has changed but the outputs.
-    ///
-    /// # Panics
-    /// If the batch is empty, or a slice has another length than its shape says.
-    pub fn train_step(
-        &mut self,
-        inputs: Inputs<'_>,
-        learning_rate: f32,
-        outputs: StepOutputs<'_>,
-    ) -> Result<StepLoss, ModelError> {
-        dispatch!(self, model => model.train_step(inputs, learning_rate, outputs))
-    }
-
-    /// Writes the logit of every sample; the labels are not looked at.
-    ///
-    /// # Errors
-    /// The first sample whose logit is not finite, or a failure of the device.
-    ///
-    /// # Panics
-    /// If a slice has another length than its shape says; the length of `logits` is the number of
-    /// samples.
-    pub fn predict(&self, inputs: Inputs<'_>, logits: &mut [f32]) -> Result<(), ModelError> {
-        dispatch!(self, model => model.predict(inputs, logits))
-    }
-
-    /// Copies of the weights and biases, sorted by name.
-    ///
-    /// # Errors
-    /// A failure of the device.
-    pub fn parameters(&self) -> Result<Vec<NamedTensor>, ModelError> {
-        dispatch!(self, model => model.parameters())
-    }
-
-    /// Sets all weights and biases, given in any order, from whichever engine.
-    ///
-    /// # Errors
-    /// A name that is missing, unknown or given twice, a shape that differs, a value that is not
-    /// finite; then nothing has changed.
-    pub fn load_parameters(&mut self, tensors: &[NamedTensor]) -> Result<(), ModelError> {
-        dispatch!(self, model => model.load_parameters(tensors))
-    }
-
-    /// The first parameter, or tensor of what the optimizer remembers, that is not finite, by name,
-    /// and where in it. A step checks logits and row gradients alone: gradients of weights can
+    /// Name and position of the first value that is not finite among the parameters and then the
+    /// optimizer's state. A step checks only logits and row gradients, but gradients of weights can
     /// overflow where those are finite.
     ///
     /// # Errors
@@ -213,22 +82,115 @@ impl Model {
         Ok(None)
     }
 
-    /// Copies of what the optimizer remembers, sorted by name: of each parameter Adagrad's sum of
-    /// squares, under the parameter's name, or Adam's two moments, under the name and
-    /// `.first_moment` or `.second_moment`, with the number of steps taken as `step`, `[2]`, modulo
-    /// 2^24 and the rest. Empty for SGD.
-    ///
-    /// # Errors
-    /// A failure of the device.
-    pub fn optimizer_state(&self) -> Result<Vec<NamedTensor>, ModelError> {
-        dispatch!(self, model => model.optimizer_state())
+    /// Which engine it is.
+    #[must_use]
+    pub fn engine(&self) -> EngineKind {
+        match self {
+            Self::Native(_) => EngineKind::Native,
+            #[cfg(feature = "candle")]
+            Self::Candle(_) => EngineKind::Candle,
+        }
     }
 
-    /// Sets what the optimizer remembers, so that training goes on as if it had not stopped.
-    ///
-    /// # Errors
-    /// As [`load_parameters`](Self::load_parameters).
-    pub fn load_optimizer_state(&mut self, tensors: &[NamedTensor]) -> Result<(), ModelError> {
-        dispatch!(self, model => model.load_optimizer_state(tensors))
+    /// The precision that it was built with.
+    #[must_use]
+    pub fn precision(&self) -> Precision {
+        match self {
+            Self::Native(model) => model.precision(),
+            #[cfg(feature = "candle")]
+            Self::Candle(_) => Precision::F32,
+        }
+    }
+
+    /// What computes its products, for reports.
+    #[must_use]
+    pub fn kernel(&self) -> Kernel {
+        match self {
+            Self::Native(model) => model.kernel(),
+            #[cfg(feature = "candle")]
+            Self::Candle(_) => Kernel::Candle,
+        }
+    }
+
+    /// The threads of a native model, idle between its calls. Those of a candle model cannot be
+    /// lent.
+    #[must_use]
+    pub fn team(&self) -> Option<&ThreadTeam> {
+        match self {
+            Self::Native(model) => Some(model.team()),
+            #[cfg(feature = "candle")]
+            Self::Candle(_) => None,
+        }
+    }
+
+    fn inner(&self) -> &dyn TrainableModel {
+        match self {
+            Self::Native(model) => &**model,
+            #[cfg(feature = "candle")]
+            Self::Candle(model) => &**model,
+        }
+    }
+
+    fn inner_mut(&mut self) -> &mut dyn TrainableModel {
+        match self {
+            Self::Native(model) => &mut **model,
+            #[cfg(feature = "candle")]
+            Self::Candle(model) => &mut **model,
+        }
+    }
+}
+
+impl TrainableModel for Model {
+    fn config(&self) -> &ModelConfig {
+        self.inner().config()
+    }
+
+    fn n_state_bytes(&self) -> usize {
+        self.inner().n_state_bytes()
+    }
+
+    fn train_step(
+        &mut self,
+        inputs: Inputs<'_>,
+        learning_rate: f32,
+        outputs: StepOutputs<'_>,
+    ) -> Result<StepLoss, ModelError> {
+        self.inner_mut().train_step(inputs, learning_rate, outputs)
+    }
+
+    fn predict(&self, inputs: Inputs<'_>, logits: &mut [f32]) -> Result<(), ModelError> {
+        self.inner().predict(inputs, logits)
+    }
+
+    fn parameters(&self) -> Result<Vec<NamedTensor>, ModelError> {
+        self.inner().parameters()
+    }
+
+    fn load_parameters(&mut self, tensors: &[NamedTensor]) -> Result<(), ModelError> {
+        self.inner_mut().load_parameters(tensors)
+    }
+
+    fn optimizer_state(&self) -> Result<Vec<NamedTensor>, ModelError> {
+        self.inner().optimizer_state()
+    }
+
+    fn load_optimizer_state(&mut self, tensors: &[NamedTensor]) -> Result<(), ModelError> {
+        self.inner_mut().load_optimizer_state(tensors)
+    }
+}
+
+#[cfg(all(test, not(feature = "candle")))]
+mod tests {
+    use super::*;
+    use crate::models::DlrmConfig;
+
+    #[test]
+    fn a_build_without_candle_says_how_to_get_it() {
+        let shape = DlrmConfig { n_dense: 0, n_fields: 2, dim: 1, bottom: vec![], top: vec![1] };
+        let options = ModelOptions { engine: EngineKind::Candle, ..ModelOptions::default() };
+        let message = Model::new(&shape.into(), &options).unwrap_err().to_string();
+        let expected = "the engine `candle` is not part of this build: rebuild with `--features \
+                        candle`, or use the engine `native`";
+        assert_eq!(message, expected);
     }
 }

@@ -1,7 +1,8 @@
-//! The engine for CPUs: blocks with a hand-written way forward and back on plain slices, and the
-//! model that runs them. Nothing in here knows a tensor; the candle graph says what it has to
-//! compute.
+//! The engine for CPUs: blocks with a hand-written forward and backward pass on plain slices, and the
+//! model that runs them. It uses no tensor library; the candle graph is the specification of what it
+//! has to compute.
 
+#[cfg(feature = "bench")]
 pub mod bench;
 pub(crate) mod cross;
 pub(crate) mod cross_matrix;

@@ -1,10 +1,11 @@
-//! Optimizers of the dense parameters: their numbers, and the step of each as an engine applies it.
+//! Optimizers of the dense parameters: their settings, and one step as the engines apply it.
 
-/// How the dense parameters follow their gradients. Embedding rows have an optimizer of their own,
-/// elsewhere.
-#[derive(Debug, Clone, Copy, PartialEq)]
+/// How the dense parameters are updated from their gradients. Embedding rows have an optimizer of
+/// their own, in the crate that has the table.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub enum OptimizerKind {
     /// `w -= lr · g`
+    #[default]
     Sgd,
     /// `a += g²; w -= lr · g / (sqrt(a) + epsilon)`, as in PyTorch, with `a` 0 at the start.
     Adagrad {
@@ -26,8 +27,8 @@ pub enum OptimizerKind {
 }
 
 impl OptimizerKind {
-    /// What the optimizer remembers of each parameter: for each number the end of its name in the
-    /// saved state.
+    /// The optimizer's state for each parameter: of each number the end of its name in the saved
+    /// state.
     pub(crate) fn state_suffixes(self) -> &'static [&'static str] {
         match self {
             Self::Sgd => &[],
@@ -41,7 +42,7 @@ impl OptimizerKind {
         matches!(self, Self::Adam { .. })
     }
 
-    /// Bytes that the optimizer remembers of so many parameters.
+    /// Bytes of the optimizer's state for this number of parameters.
     pub(crate) fn n_state_bytes(self, n_parameters: usize) -> usize {
         self.state_suffixes().len() * n_parameters * size_of::<f32>()
     }
@@ -83,10 +84,10 @@ impl OptimizerKind {
     }
 }
 
-/// An optimizer that would not converge or divides by zero.
+/// Settings with which an optimizer diverges or divides by zero.
 #[derive(Debug, Clone, Copy, PartialEq, thiserror::Error)]
 pub enum OptimizerError {
-    /// A share that is none.
+    /// A share outside of 0 to 1.
     #[error(
         "`{name}` of Adam is {value}: expected at least 0 and less than 1, such as 0.9 or 0.999"
     )]
@@ -104,7 +105,7 @@ pub enum OptimizerError {
     },
 }
 
-/// One step: an optimizer and the numbers that are the same for all parameters.
+/// One step: an optimizer with the numbers that all parameters share.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Step {
     Sgd { learning_rate: f32 },
@@ -129,12 +130,12 @@ pub(crate) struct AdamStep {
 }
 
 impl AdamStep {
-    /// Both means follow a gradient, and the value follows them.
+    /// Updates both moments from a gradient, and the value from the moments.
     #[inline]
     pub(crate) fn apply(&self, value: &mut f32, first: &mut f32, second: &mut f32, gradient: f32) {
         self.follow(first, gradient);
         self.follow_square(second, gradient);
-        self.go(value, *first, *second);
+        self.update(value, *first, *second);
     }
 
     #[inline]
@@ -148,7 +149,7 @@ impl AdamStep {
     }
 
     #[inline]
-    pub(crate) fn go(&self, value: &mut f32, first: f32, second: f32) {
+    pub(crate) fn update(&self, value: &mut f32, first: f32, second: f32) {
         *value -= self.rate * first / (second.sqrt() / self.root + self.epsilon);
     }
 }
@@ -159,7 +160,7 @@ mod tests {
 
     const ADAM: OptimizerKind = OptimizerKind::Adam { beta1: 0.9, beta2: 0.999, epsilon: 1e-8 };
 
-    /// The corrections end, exactly: nothing is lost in a count beyond the 24 bits of an `f32`.
+    /// The bias corrections end exactly: a count beyond the 24 bits of an `f32` loses nothing.
     #[test]
     fn steps_beyond_24_bits() {
         let adam = OptimizerKind::Adam { beta1: 0.9, beta2: 1.0 - 1e-8, epsilon: 1e-8 };
@@ -175,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_that_adam_cannot_take() {
+    fn invalid_adam_settings_are_refused() {
         assert_eq!(ADAM.validate(), Ok(()));
         let adam = |beta1, beta2, epsilon| OptimizerKind::Adam { beta1, beta2, epsilon }.validate();
         assert_eq!(adam(1.0, 0.5, 0.0), Err(OptimizerError::Beta { name: "beta1", value: 1.0 }));

@@ -1,38 +1,65 @@
-//! What a model is built from besides its shape: engine, device and optimizer, by name. Apart from
-//! candle's `Device`, so that the trainer needs no tensor library and a build without CUDA refuses a
-//! GPU by name instead of falling back in silence.
+//! What a model is built from besides its shape: engine, precision, device and optimizer. A device
+//! is named here rather than taken as candle's `Device`, so that callers need no tensor library and
+//! a build without CUDA refuses a GPU by name instead of silently using the CPU.
 
 use std::fmt;
 use std::str::FromStr;
 
 use crate::optim::OptimizerKind;
+use crate::precision::Precision;
 
-/// What a model is built from, besides its shape.
+/// What a model is built from besides its shape.
+///
+/// By default a native model in `f32` on one thread, with SGD and seed 0.
+///
+/// ```
+/// use dlrm_model::{EngineKind, ModelOptions};
+/// let options = ModelOptions { seed: 1, n_threads: 2, ..ModelOptions::default() };
+/// assert_eq!(options.engine, EngineKind::Native);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct ModelOptions {
+    /// Which engine computes.
+    pub engine: EngineKind,
+    /// Numbers in which the products are computed; the candle engine has `f32` only.
+    pub precision: Precision,
     /// Optimizer of the dense parameters.
     pub optimizer: OptimizerKind,
-    /// Seed of the initial weights.
+    /// Seed of the initial weights: the same weights with either engine.
     pub seed: u64,
-    /// Where the graph runs.
+    /// Where the model runs; the native engine has the CPU only.
     pub device: DeviceSpec,
-    /// Worker threads on a CPU, at least 1; a GPU uses none.
+    /// Worker threads on a CPU, at least 1; a GPU uses none. Results do not depend on their number.
     pub n_threads: usize,
+}
+
+impl Default for ModelOptions {
+    fn default() -> Self {
+        Self {
+            engine: EngineKind::default(),
+            precision: Precision::default(),
+            optimizer: OptimizerKind::default(),
+            seed: 0,
+            device: DeviceSpec::default(),
+            n_threads: 1,
+        }
+    }
 }
 
 /// An engine by name: `native` or `candle`.
 ///
 /// ```
 /// use dlrm_model::EngineKind;
-/// assert_eq!("native".parse::<EngineKind>().unwrap(), EngineKind::Native);
-/// assert_eq!(EngineKind::default().to_string(), "candle");
+/// assert_eq!("candle".parse::<EngineKind>().unwrap(), EngineKind::Candle);
+/// assert_eq!(EngineKind::default().to_string(), "native");
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum EngineKind {
     /// Hand-written, for CPUs: faster.
-    Native,
-    /// candle's graph and its derivatives: the specification, for any device.
     #[default]
+    Native,
+    /// candle's graph and its derivatives: the specification, for any device. Needs a build with
+    /// the feature `candle`.
     Candle,
 }
 
@@ -57,7 +84,7 @@ impl fmt::Display for EngineKind {
     }
 }
 
-/// An engine that nobody knows.
+/// Not the name of an engine.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("unknown engine `{text}`: expected `native` or `candle`")]
 pub struct UnknownEngine {
@@ -103,7 +130,7 @@ impl fmt::Display for DeviceSpec {
     }
 }
 
-/// A device that cannot be had.
+/// A device that is not available.
 #[derive(Debug, thiserror::Error)]
 pub enum DeviceError {
     /// Not a device's name.
@@ -114,7 +141,8 @@ pub enum DeviceError {
     },
     /// A build without CUDA.
     #[error(
-        "device `cuda:{ordinal}` needs a build with CUDA: rebuild with `--features cuda`, or use `cpu`"
+        "device `cuda:{ordinal}` needs a build with CUDA: rebuild with `--features cuda`, or use \
+         `cpu`"
     )]
     CudaNotBuilt {
         /// The GPU asked for.
@@ -122,18 +150,20 @@ pub enum DeviceError {
     },
     /// The native engine has no GPU.
     #[error(
-        "device `{device}` needs the engine `candle`: the engine `native` runs on `cpu` alone; change one of the two"
+        "device `{device}` needs the engine `candle`: the engine `native` runs on `cpu` alone; \
+         change one of the two"
     )]
     NativeIsCpu {
         /// The device asked for.
         device: DeviceSpec,
     },
     /// CUDA is built in, but the GPU did not open.
+    #[cfg(feature = "candle")]
     #[error("cannot open device `cuda:{ordinal}`: check that `nvidia-smi` lists it")]
     Cuda {
         /// The GPU asked for.
         ordinal: usize,
-        /// What candle said.
+        /// candle's reason.
         source: candle_core::Error,
     },
 }
@@ -150,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn other_devices_are_refused() {
+    fn unknown_devices_are_refused() {
         for text in ["", "gpu", "cuda", "cuda:", "cuda:x", "cuda:-1", "cpu:0", "metal:0"] {
             let message = text.parse::<DeviceSpec>().unwrap_err().to_string();
             assert!(
@@ -161,11 +191,24 @@ mod tests {
     }
 
     #[test]
-    fn engines_round_trip_and_others_are_refused() {
+    fn engines_round_trip_and_unknown_ones_are_refused() {
         for kind in [EngineKind::Native, EngineKind::Candle] {
             assert_eq!(kind.to_string().parse(), Ok(kind));
         }
         let message = "torch".parse::<EngineKind>().unwrap_err().to_string();
         assert_eq!(message, "unknown engine `torch`: expected `native` or `candle`");
+    }
+
+    #[test]
+    fn default_options_are_those_of_the_program() {
+        let expected = ModelOptions {
+            engine: EngineKind::Native,
+            precision: Precision::F32,
+            optimizer: OptimizerKind::Sgd,
+            seed: 0,
+            device: DeviceSpec::Cpu,
+            n_threads: 1,
+        };
+        assert_eq!(ModelOptions::default(), expected);
     }
 }

@@ -1,5 +1,5 @@
-//! Named values out of a model and into it, for checkpoints and tests. Everything is checked before
-//! anything is set.
+//! Named values read from a model and set in it, for checkpoints and tests. Everything is checked
+//! before anything is set.
 
 use std::collections::BTreeMap;
 
@@ -51,7 +51,7 @@ pub enum ParameterError {
         /// What was given.
         got: Vec<usize>,
     },
-    /// As many values as the shape does not say.
+    /// Another number of values than the shape has.
     #[error("parameter `{name}` has {got} values, expected {expected} from its shape")]
     Length {
         /// Its name.
@@ -61,7 +61,7 @@ pub enum ParameterError {
         /// Values given.
         got: usize,
     },
-    /// A number of steps that is none.
+    /// Not a number of steps.
     #[error(
         "`{name}` holds {value} at position {value_idx}, expected a whole number from 0 to 16777215"
     )]
@@ -75,7 +75,8 @@ pub enum ParameterError {
     },
     /// NaN or infinity.
     #[error(
-        "parameter `{name}` holds {value} at position {value_idx}: a model that has diverged cannot be resumed"
+        "parameter `{name}` holds {value} at position {value_idx}: a model that has diverged \
+         cannot be resumed"
     )]
     NonFinite {
         /// Its name.
@@ -92,8 +93,7 @@ pub(crate) fn sort(tensors: &mut [NamedTensor]) {
     tensors.sort_by(|a, b| a.name.cmp(&b.name));
 }
 
-/// The tensors in the order of their expected names and shapes; each must be there, and none beside
-/// them.
+/// The tensors in the order of their expected names and shapes. Each must be present, and no other.
 pub(crate) fn find<'a, 't>(
     expected: impl Iterator<Item = (&'a str, &'a [usize])>,
     tensors: impl IntoIterator<Item = &'t NamedTensor>,

@@ -15,13 +15,13 @@ use std::str::FromStr;
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Precision {
-    /// Nothing is rounded: the reference.
+    /// Operands are not rounded: the reference.
     #[default]
     F32,
     /// Operands rounded to bf16, on a CPU with `AVX512_BF16` and the native engine.
     Bf16,
-    /// The same numbers on any CPU, but several times slower than `f32`: for tests, and to see what
-    /// rounding does to a model where the CPU lacks the instructions.
+    /// The numbers of [`Bf16`](Self::Bf16) on any CPU, but several times slower than `f32`: for
+    /// tests, and to see the effect of rounding where the CPU lacks the instructions.
     Bf16Emulated,
 }
 
@@ -48,7 +48,7 @@ impl fmt::Display for Precision {
     }
 }
 
-/// A precision that nobody knows.
+/// Not the name of a precision.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("unknown precision `{text}`: expected `f32`, `bf16` or `bf16-emulated`")]
 pub struct UnknownPrecision {
@@ -56,12 +56,13 @@ pub struct UnknownPrecision {
     pub text: String,
 }
 
-/// A precision that cannot be had.
+/// A precision that is not available.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PrecisionError {
     /// candle computes in `f32`.
     #[error(
-        "precision `{precision}` needs the engine `native`: the engine `candle` computes in `f32` alone; change one of the two"
+        "precision `{precision}` needs the engine `native`: the engine `candle` computes in `f32` \
+         alone; change one of the two"
     )]
     CandleIsF32 {
         /// The precision asked for.
@@ -69,7 +70,9 @@ pub enum PrecisionError {
     },
     /// A CPU without the instructions.
     #[error(
-        "precision `bf16` needs a CPU with AVX512_BF16 (AMD Zen 4, Intel Cooper Lake or Sapphire Rapids, and later), which this one lacks: use `f32`; `bf16-emulated` gives the same numbers, slowly"
+        "precision `bf16` needs a CPU with AVX512_BF16 (AMD Zen 4, Intel Cooper Lake or Sapphire \
+         Rapids, and later), which this one lacks: use `f32`; `bf16-emulated` gives the same \
+         numbers, slowly"
     )]
     NoBf16,
 }
@@ -112,7 +115,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_round_trip_and_others_are_refused() {
+    fn precisions_round_trip_and_unknown_ones_are_refused() {
         for precision in [Precision::F32, Precision::Bf16, Precision::Bf16Emulated] {
             assert_eq!(precision.to_string().parse(), Ok(precision));
         }

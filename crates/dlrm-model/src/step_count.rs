@@ -5,17 +5,16 @@ use crate::parameters::{self, NamedTensor, ParameterError};
 
 const NAME: &str = "step";
 
-/// Each of the two numbers has so many bits.
+/// Bits of each of the two numbers: as many as an `f32` holds exactly.
 const BITS: u32 = 24;
 
-/// Names the tensor `step`, of shape `[2]`: the count modulo 2^24 and the rest. Exact up to 2^48
-/// steps.
+/// The tensor `step`, of shape `[2]`: the count modulo 2^24 and the rest. Exact up to 2^48 steps.
 pub(crate) fn to_tensor(n_steps: u64) -> NamedTensor {
     let values = vec![(n_steps % (1 << BITS)) as f32, (n_steps >> BITS) as f32];
     NamedTensor { name: NAME.to_owned(), shape: vec![values.len()], values }
 }
 
-/// Takes the count out of an optimizer's state, and leaves the other tensors.
+/// Separates the count of an optimizer's state from the other tensors.
 pub(crate) fn split(tensors: &[NamedTensor]) -> Result<(u64, Vec<&NamedTensor>), ParameterError> {
     let (counts, others): (Vec<&NamedTensor>, Vec<&NamedTensor>) =
         tensors.iter().partition(|tensor| tensor.name == NAME);
@@ -51,7 +50,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_count_is_refused() {
+    fn invalid_counts_are_refused() {
         let with = |values: &[f32]| NamedTensor { values: values.to_vec(), ..to_tensor(0) };
         for bad in [-1.0, 0.5, (1 << 24) as f32] {
             let error = split(&[with(&[0.0, bad])]).unwrap_err();

@@ -7,7 +7,7 @@ mod common;
 use common::twin::{Twin, Weights, weights, widen};
 use common::{Engine, other_models};
 use dlrm_model::{
-    DeviceSpec, DlrmConfig, Inputs, ModelConfig, ModelOptions, OptimizerKind, StepOutputs,
+    DlrmConfig, Inputs, ModelConfig, ModelOptions, OptimizerKind, StepOutputs, TrainableModel,
 };
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -29,23 +29,28 @@ fn mean_loss(config: &ModelConfig, weights: &Weights, batch: &Batch) -> f64 {
     (0..n_samples).map(loss).sum::<f64>() / n_samples as f64
 }
 
-/// Slope of `loss` by one number that `set` changes.
-fn slope(mut loss: impl FnMut(f64) -> f64, at: f64) -> f64 {
+/// Central difference of `loss`, as a function of one number, at `at`.
+fn central_difference(mut loss: impl FnMut(f64) -> f64, at: f64) -> f64 {
     let step = 1e-5;
     (loss(at + step) - loss(at - step)) / (2.0 * step)
 }
 
-fn assert_close(what: &str, gradient: f64, slope: f64) {
+fn assert_close(what: &str, gradient: f64, expected: f64) {
     assert!(
-        (gradient - slope).abs() <= 1e-6 + 1e-4 * slope.abs(),
-        "{what}: {gradient}, expected {slope}"
+        (gradient - expected).abs() <= 1e-6 + 1e-4 * expected.abs(),
+        "{what}: {gradient}, expected {expected}"
     );
 }
 
 fn check(config: &ModelConfig, n_samples: usize, seed: u64, engine: Engine) {
+    // Large, so that `(before - after) / RATE` is the gradient with most of its digits.
     const RATE: f32 = 256.0;
-    let options =
-        ModelOptions { optimizer: OptimizerKind::Sgd, seed, device: DeviceSpec::Cpu, n_threads: 2 };
+    let options = ModelOptions {
+        optimizer: OptimizerKind::Sgd,
+        seed,
+        n_threads: 2,
+        ..ModelOptions::default()
+    };
     let mut model = engine.build(config.clone(), options);
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let mut draw = |n: usize| (0..n).map(|_| rng.random_range(-1.0..1.0f32)).collect::<Vec<f32>>();
@@ -65,7 +70,7 @@ fn check(config: &ModelConfig, n_samples: usize, seed: u64, engine: Engine) {
     assert_close("loss", loss.mean(), mean_loss(config, &weights, &batch));
     for (idx, &gradient) in row_grads.iter().enumerate() {
         let at = batch.rows[idx];
-        let slope = slope(
+        let difference = central_difference(
             |value| {
                 batch.rows[idx] = value;
                 mean_loss(config, &weights, &batch)
@@ -73,7 +78,7 @@ fn check(config: &ModelConfig, n_samples: usize, seed: u64, engine: Engine) {
             at,
         );
         batch.rows[idx] = at;
-        assert_close(&format!("row_grads[{idx}]"), f64::from(gradient), slope);
+        assert_close(&format!("row_grads[{idx}]"), f64::from(gradient), difference);
     }
     for (before, after) in before.iter().zip(&after) {
         for (idx, (&at, &moved)) in before.values.iter().zip(&after.values).enumerate() {
@@ -81,15 +86,19 @@ fn check(config: &ModelConfig, n_samples: usize, seed: u64, engine: Engine) {
                 weights.get_mut(&before.name).unwrap()[idx] = value;
                 mean_loss(config, &weights, &batch)
             };
-            let slope = slope(&mut loss_at, f64::from(at));
+            let difference = central_difference(&mut loss_at, f64::from(at));
             loss_at(f64::from(at));
-            assert_close(&format!("{}[{idx}]", before.name), f64::from((at - moved) / RATE), slope);
+            assert_close(
+                &format!("{}[{idx}]", before.name),
+                f64::from((at - moved) / RATE),
+                difference,
+            );
         }
     }
 }
 
 #[test]
-fn all_gradients_are_slopes_of_the_loss() {
+fn all_gradients_of_dlrm() {
     let with_dense =
         DlrmConfig { n_dense: 3, n_fields: 4, dim: 5, bottom: vec![7, 5], top: vec![6, 4, 1] };
     let single_layers =
@@ -106,7 +115,7 @@ fn all_gradients_are_slopes_of_the_loss() {
 }
 
 #[test]
-fn all_gradients_of_the_other_models_too() {
+fn all_gradients_of_the_other_models() {
     let with_dense = other_models(3, 4, 3, &[6, 4]);
     let single = other_models(1, 1, 1, &[1]);
     let without_dense = other_models(0, 3, 2, &[5]);

@@ -1,5 +1,5 @@
 //! What a trainer relies on: the same bits for any number of threads, exact resumption, and errors
-//! that say where.
+//! that name the place.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
@@ -9,7 +9,7 @@ use common::Engine;
 use dlrm_model::{
     DeviceError, DeviceSpec, DlrmConfig, EngineKind, Inputs, Kernel, Model, ModelError,
     ModelOptions, NamedTensor, OptimizerKind, ParameterError, Precision, PrecisionError, StepLoss,
-    StepOutputs,
+    StepOutputs, TrainableModel,
 };
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -21,7 +21,7 @@ fn config() -> DlrmConfig {
 }
 
 fn options(optimizer: OptimizerKind, n_threads: usize) -> ModelOptions {
-    ModelOptions { optimizer, seed: 7, device: DeviceSpec::Cpu, n_threads }
+    ModelOptions { optimizer, seed: 7, n_threads, ..ModelOptions::default() }
 }
 
 fn model(engine: Engine, optimizer: OptimizerKind, n_threads: usize) -> Model {
@@ -62,7 +62,7 @@ fn bits(values: &[f32]) -> Vec<u32> {
 }
 
 #[test]
-fn the_same_bits_for_any_number_of_threads() {
+fn thread_count_does_not_change_bits() {
     for &engine in Engine::TRAINING {
         let run = |optimizer, n_threads, n_samples| {
             let mut model = model(engine, optimizer, n_threads);
@@ -92,7 +92,7 @@ fn the_same_bits_for_any_number_of_threads() {
 }
 
 #[test]
-fn a_resumed_model_goes_on_bit_for_bit() {
+fn resume_is_bit_identical() {
     for &engine in Engine::TRAINING {
         for optimizer in [OptimizerKind::Sgd, ADAGRAD] {
             let mut original = model(engine, optimizer, 2);
@@ -127,7 +127,7 @@ fn training_learns_and_repeats() {
 }
 
 #[test]
-fn prediction_sees_the_logits_of_the_step_before_its_update() {
+fn prediction_equals_the_logits_of_the_next_step() {
     for &engine in Engine::TRAINING {
         let (mut model, mut batch) = (model(engine, OptimizerKind::Sgd, 2), Batch::new(300, 4));
         batch.predict(&model).unwrap();
@@ -167,7 +167,7 @@ fn parameters_are_named_like_torch_and_sorted() {
 }
 
 #[test]
-fn a_sample_that_is_not_finite_is_named_and_changes_nothing() {
+fn non_finite_sample_is_reported_and_changes_nothing() {
     for &engine in Engine::TRAINING {
         let (mut model, mut batch) = (model(engine, ADAGRAD, 2), Batch::new(200, 5));
         let before = model.parameters().unwrap();
@@ -191,10 +191,10 @@ fn a_sample_that_is_not_finite_is_named_and_changes_nothing() {
     }
 }
 
-/// One weight `w`: the logit is `w · row_0 · row_1`, 0 here, and its slope by `row_1` is `w ·
-/// row_0`, beyond `f32`.
+/// One weight `w`: the logit is `w · row_0 · row_1`, 0 here, and its gradient with respect to `row_1`
+/// is `w · row_0`, beyond `f32`.
 #[test]
-fn a_row_gradient_that_is_not_finite_is_named() {
+fn non_finite_row_gradient_is_reported() {
     for &engine in Engine::TRAINING {
         let config = DlrmConfig { n_dense: 0, n_fields: 2, dim: 1, bottom: vec![], top: vec![1] };
         let mut model = engine.build(config, options(OptimizerKind::Sgd, 1));
@@ -214,7 +214,7 @@ fn a_row_gradient_that_is_not_finite_is_named() {
 }
 
 #[test]
-fn parameters_that_do_not_fit_are_refused_and_change_nothing() {
+fn mismatched_parameters_are_refused_and_change_nothing() {
     for &engine in Engine::TRAINING {
         let mut model = model(engine, OptimizerKind::Sgd, 1);
         let good = model.parameters().unwrap();
@@ -257,7 +257,7 @@ fn parameters_that_do_not_fit_are_refused_and_change_nothing() {
 }
 
 #[test]
-fn what_cannot_be_built_is_refused() {
+fn invalid_models_are_refused() {
     for &engine in Engine::TRAINING {
         let broken = DlrmConfig { top: vec![2], ..config() };
         assert!(matches!(
@@ -266,7 +266,7 @@ fn what_cannot_be_built_is_refused() {
         ));
     }
     let on_gpu = ModelOptions { device: DeviceSpec::Cuda(0), ..options(ADAGRAD, 1) };
-    if !cfg!(feature = "cuda") {
+    if cfg!(feature = "candle") && !cfg!(feature = "cuda") {
         let refused = Engine::Fused.try_build(config(), on_gpu);
         assert!(matches!(
             refused,
@@ -276,36 +276,31 @@ fn what_cannot_be_built_is_refused() {
     let refused = Engine::Native.try_build(config(), on_gpu).unwrap_err();
     assert_eq!(
         refused.to_string(),
-        "device `cuda:0` needs the engine `candle`: the engine `native` runs on `cpu` alone; change one of the two"
+        "device `cuda:0` needs the engine `candle`: the engine `native` runs on `cpu` alone; \
+         change one of the two"
     );
 }
 
 #[test]
-fn a_precision_comes_with_its_kernel_or_is_refused() {
-    let build =
-        |engine, precision| Model::with_precision(engine, config(), options(ADAGRAD, 1), precision);
-    for precision in [Precision::Bf16, Precision::Bf16Emulated] {
-        let refused = build(EngineKind::Candle, precision).unwrap_err();
-        let expected = format!(
-            "precision `{precision}` needs the engine `native`: the engine `candle` computes in `f32` alone; change one of the two"
-        );
-        assert_eq!(refused.to_string(), expected);
-    }
-    let of = |model: Model| (model.precision(), model.kernel(), model.kernel().to_string());
-    let candle = build(EngineKind::Candle, Precision::F32).unwrap();
-    assert_eq!(of(candle), (Precision::F32, Kernel::Candle, "candle".to_owned()));
+fn precision_has_its_kernel_or_is_refused() {
+    let build = |engine, precision| {
+        let options = ModelOptions { engine, precision, ..options(ADAGRAD, 1) };
+        Model::new(&config().into(), &options)
+    };
+    let describe = |model: Model| (model.precision(), model.kernel(), model.kernel().to_string());
     let emulated = build(EngineKind::Native, Precision::Bf16Emulated).unwrap();
-    assert_eq!(
-        of(emulated),
-        (Precision::Bf16Emulated, Kernel::EmulatedBf16, "emulated bf16".to_owned())
-    );
-    let (_, kernel, name) = of(build(EngineKind::Native, Precision::F32).unwrap());
+    let expected = (Precision::Bf16Emulated, Kernel::EmulatedBf16, "emulated bf16".to_owned());
+    assert_eq!(describe(emulated), expected);
+    let (_, kernel, name) = describe(build(EngineKind::Native, Precision::F32).unwrap());
     assert!(
         matches!(kernel, Kernel::Gemm | Kernel::Avx512F) && ["gemm", "avx512f"].contains(&&*name)
     );
     match build(EngineKind::Native, Precision::Bf16) {
         Ok(model) => {
-            assert_eq!(of(model), (Precision::Bf16, Kernel::Avx512Bf16, "avx512_bf16".to_owned()));
+            assert_eq!(
+                describe(model),
+                (Precision::Bf16, Kernel::Avx512Bf16, "avx512_bf16".to_owned())
+            );
         }
         Err(error) => {
             assert!(matches!(error, ModelError::Precision(PrecisionError::NoBf16)));
@@ -317,26 +312,45 @@ fn a_precision_comes_with_its_kernel_or_is_refused() {
     }
 }
 
+#[cfg(feature = "candle")]
+#[test]
+fn candle_computes_in_f32_alone() {
+    let model = model(Engine::Fused, ADAGRAD, 1);
+    assert_eq!((model.precision(), model.kernel()), (Precision::F32, Kernel::Candle));
+    assert_eq!(model.kernel().to_string(), "candle");
+    for precision in [Precision::Bf16, Precision::Bf16Emulated] {
+        let engine = EngineKind::Candle;
+        let options = ModelOptions { engine, precision, ..options(ADAGRAD, 1) };
+        let refused = Model::new(&config().into(), &options).unwrap_err();
+        let expected = format!(
+            "precision `{precision}` needs the engine `native`: the engine `candle` computes in \
+             `f32` alone; change one of the two"
+        );
+        assert_eq!(refused.to_string(), expected);
+    }
+}
+
 #[test]
 #[should_panic(expected = "length of `rows`")]
-fn a_slice_of_another_length_is_a_bug_of_the_caller() {
+fn native_panics_on_a_slice_of_another_length() {
     let (mut model, mut batch) = (model(Engine::Native, ADAGRAD, 1), Batch::new(4, 6));
     batch.rows.pop();
     let _ = batch.train(&mut model);
 }
 
+#[cfg(feature = "candle")]
 #[test]
 #[should_panic(expected = "length of `rows`")]
-fn for_candle_too_a_slice_of_another_length_is_a_bug_of_the_caller() {
+fn candle_panics_on_a_slice_of_another_length() {
     let (mut model, mut batch) = (model(Engine::Fused, ADAGRAD, 1), Batch::new(4, 6));
     batch.rows.pop();
     let _ = batch.train(&mut model);
 }
 
-/// One batch whose gradients of the rows are finite, and whose weights or their memory are not
-/// afterwards.
+/// One batch whose row gradients are finite, but after which the weights or the optimizer's state are
+/// not.
 #[test]
-fn weights_that_overflow_are_named_before_the_next_step_and_by_it() {
+fn overflowed_weights_are_reported() {
     let config = DlrmConfig { n_dense: 1, n_fields: 2, dim: 2, bottom: vec![2], top: vec![1] };
     let (dense, rows, labels) = ([1e25, 1e25, -1e25, -1e25], [1e-3; 16], [0.0, 1.0, 0.0, 1.0]);
     let inputs = Inputs { dense: &dense, rows: &rows, labels: &labels };
@@ -345,7 +359,7 @@ fn weights_that_overflow_are_named_before_the_next_step_and_by_it() {
             [(OptimizerKind::Sgd, 1e25), (OptimizerKind::Adagrad { epsilon: 1e-8 }, 0.1)]
         {
             let options =
-                ModelOptions { optimizer, seed: 1, device: DeviceSpec::Cpu, n_threads: 1 };
+                ModelOptions { optimizer, seed: 1, n_threads: 1, ..ModelOptions::default() };
             let mut model = engine.build(config.clone(), options);
             assert_eq!(model.first_not_finite().unwrap(), None);
             let (mut row_grads, mut logits) = ([0.0; 16], [0.0; 4]);
@@ -362,7 +376,7 @@ fn weights_that_overflow_are_named_before_the_next_step_and_by_it() {
                         "{engine:?}: {next:?}"
                     );
                 }
-                // A sum of squares that is infinite stops the weight for good, and no logit tells.
+                // An infinite sum of squares stops its weight for good, and no logit shows it.
                 _ => assert!(
                     next.is_ok() && model.first_not_finite().unwrap() == found,
                     "{engine:?}: {next:?}"

@@ -1,4 +1,4 @@
-//! What a trainer relies on, for the models that are not DLRM: `model.rs` has the same for DLRM.
+//! What a trainer relies on, for the models that are not DLRM, which is tested in `model.rs`.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
@@ -6,8 +6,8 @@ mod common;
 
 use common::{Engine, other_models};
 use dlrm_model::{
-    DeviceSpec, DlrmConfig, Inputs, Model, ModelConfig, ModelError, ModelOptions, NamedTensor,
-    OptimizerKind, ParameterError, StepLoss, StepOutputs,
+    DlrmConfig, Inputs, Model, ModelConfig, ModelError, ModelOptions, NamedTensor, OptimizerKind,
+    ParameterError, StepLoss, StepOutputs, TrainableModel,
 };
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -21,13 +21,13 @@ fn configs() -> Vec<ModelConfig> {
 
 /// Each of them on each engine that trains.
 fn cases() -> Vec<(ModelConfig, Engine)> {
-    let of =
+    let on_engines =
         |config: ModelConfig| Engine::TRAINING.iter().map(move |&engine| (config.clone(), engine));
-    configs().into_iter().flat_map(of).collect()
+    configs().into_iter().flat_map(on_engines).collect()
 }
 
 fn options(optimizer: OptimizerKind, n_threads: usize) -> ModelOptions {
-    ModelOptions { optimizer, seed: 7, device: DeviceSpec::Cpu, n_threads }
+    ModelOptions { optimizer, seed: 7, n_threads, ..ModelOptions::default() }
 }
 
 struct Batch {
@@ -64,7 +64,7 @@ fn bits(values: &[f32]) -> Vec<u32> {
 /// Inputs that a fresh model ignores change no logit until it has trained; the others do from the
 /// start.
 #[test]
-fn ignored_numbers_count_once_they_are_trained() {
+fn ignored_inputs_count_after_training() {
     let dlrm =
         DlrmConfig { n_dense: 5, n_fields: 6, dim: 8, bottom: vec![16, 8], top: vec![16, 1] };
     for config in other_models(5, 6, 8, &[24, 8]).into_iter().chain([dlrm.into()]) {
@@ -100,7 +100,7 @@ fn ignored_numbers_count_once_they_are_trained() {
 }
 
 #[test]
-fn the_same_bits_for_any_number_of_threads() {
+fn thread_count_does_not_change_bits() {
     for (config, engine) in &cases() {
         let run = |n_threads, n_samples| {
             let mut model = engine.build(config.clone(), options(ADAGRAD, n_threads));
@@ -134,7 +134,7 @@ fn the_same_bits_for_any_number_of_threads() {
 }
 
 #[test]
-fn a_resumed_model_goes_on_bit_for_bit() {
+fn resume_is_bit_identical() {
     for (config, engine) in &cases() {
         let mut original = engine.build(config.clone(), options(ADAGRAD, 2));
         Batch::new(config, 130, 1).train(&mut original).unwrap();
@@ -152,7 +152,7 @@ fn a_resumed_model_goes_on_bit_for_bit() {
 }
 
 #[test]
-fn training_learns_and_predictions_see_the_logits_of_the_step_before_its_update() {
+fn training_learns_and_prediction_equals_the_logits_of_the_next_step() {
     for (config, engine) in &cases() {
         let mut model = engine.build(config.clone(), options(OptimizerKind::Sgd, 2));
         let mut batch = Batch::new(config, 64, 3);
@@ -224,7 +224,7 @@ fn parameters_are_named_like_torch_and_sorted() {
 }
 
 #[test]
-fn a_sample_that_is_not_finite_is_named_and_changes_nothing() {
+fn non_finite_sample_is_reported_and_changes_nothing() {
     for (config, engine) in &cases() {
         let (mut model, mut batch) =
             (engine.build(config.clone(), options(ADAGRAD, 2)), Batch::new(config, 200, 5));
@@ -247,7 +247,7 @@ fn a_sample_that_is_not_finite_is_named_and_changes_nothing() {
 }
 
 #[test]
-fn parameters_that_do_not_fit_are_refused_and_change_nothing() {
+fn mismatched_parameters_are_refused_and_change_nothing() {
     for (config, engine) in &cases() {
         let mut model = engine.build(config.clone(), options(OptimizerKind::Sgd, 1));
         let good = model.parameters().unwrap();

@@ -7,8 +7,8 @@
 mod counting_allocator;
 
 use dlrm_model::{
-    DcnConfig, DcnV2Config, DeepFmConfig, DeviceSpec, DlrmConfig, Inputs, ModelConfig,
-    ModelOptions, NativeModel, OptimizerKind, Precision, StepOutputs, WideDeepConfig,
+    DcnConfig, DcnV2Config, DeepFmConfig, DlrmConfig, Inputs, ModelConfig, ModelOptions,
+    NativeModel, OptimizerKind, Precision, StepOutputs, TrainableModel, WideDeepConfig,
 };
 
 use counting_allocator::allocations;
@@ -17,9 +17,14 @@ use counting_allocator::allocations;
 fn count(config: &ModelConfig, precision: Precision, n_threads: usize, n_samples: usize) -> usize {
     const STEPS: usize = 16;
     let adagrad = OptimizerKind::Adagrad { epsilon: 1e-10 };
-    let options = ModelOptions { optimizer: adagrad, seed: 1, device: DeviceSpec::Cpu, n_threads };
-    let mut model =
-        NativeModel::with_precision(config.clone(), options, precision).expect("a model");
+    let options = ModelOptions {
+        precision,
+        optimizer: adagrad,
+        seed: 1,
+        n_threads,
+        ..ModelOptions::default()
+    };
+    let mut model = NativeModel::new(config, &options).expect("a model");
     let (dense, rows) =
         (vec![0.5; n_samples * config.n_dense()], vec![0.1; n_samples * config.row_floats()]);
     let (labels, mut logits, mut row_grads) =

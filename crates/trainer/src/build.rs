@@ -230,18 +230,20 @@ pub fn build_model(config: &Config) -> Result<Model> {
             OptimizerKind::Adam { beta1: BETA1, beta2: BETA2, epsilon: ADAM_EPSILON }
         }
     };
+    let engine: EngineKind = config.engine.parse().map_err(|error| anyhow!("engine: {error}"))?;
+    let precision: Precision =
+        config.precision.parse().map_err(|error| anyhow!("precision: {error}"))?;
     let options = ModelOptions {
+        engine,
+        precision,
         optimizer,
         seed: mix64(config.seed, 0x0de1),
         device,
         n_threads: config.threads,
     };
-    let engine: EngineKind = config.engine.parse().map_err(|error| anyhow!("engine: {error}"))?;
-    let precision: Precision =
-        config.precision.parse().map_err(|error| anyhow!("precision: {error}"))?;
     let shape = model_config(config)?;
     let n_ignored = n_frequency_inputs(config, shape.n_fields());
-    let mut model = Model::with_precision(engine, shape, options, precision)?;
+    let mut model = Model::new(&shape, &options)?;
     if n_ignored > 0 {
         model.ignore_last_dense(n_ignored)?;
     }

@@ -1,20 +1,21 @@
 //! Cutting a batch into shards. The cuts depend on the size of the batch alone, never on the number
 //! of threads: this is what makes the results the same bits whatever their number.
 
-use crate::batch::{Inputs, StepOutputs};
+use super::{Inputs, StepOutputs};
 
-/// A shard should be worth a graph of its own, and its activations should stay in the cache of a
-/// core.
+/// Least size of a shard: large enough to be worth a graph of its own, small enough that its
+/// activations stay in the cache of a core.
 const SHARD_SAMPLES: usize = 64;
 
-/// Every shard of a training step has gradients as large as the model, so there must be a limit. At
-/// a batch of 2,048, 16 is a third faster than 8: candle adds tensors of 65,536 floats and more on
-/// a thread pool of its own, which all shards wait for, and the rows of 256 samples are larger than
-/// that.
+/// Every shard of a training step of the candle engine has gradients as large as the model, so
+/// there must be a limit. At a batch of 2,048, 16 is a third faster than 8: candle adds tensors of
+/// 65,536 floats and more on a thread pool of its own, which all shards wait for, and the rows of
+/// 256 samples are larger than that.
 const MAX_TRAINING_SHARDS: usize = 16;
 
-/// The native engine packs the weights of a product once for each shard, so its shards should be
-/// large; but a batch of 512 should still have work for four threads, and one of 2,048 for eight.
+/// The native engine packs the weights of a product once for each shard where `gemm` computes it,
+/// so these shards should be large; but a batch of 512 should still have work for four threads, and
+/// one of 2,048 for eight.
 const FEW_NATIVE_SHARDS: usize = 4;
 const MAX_NATIVE_SHARDS: usize = 8;
 
@@ -22,57 +23,37 @@ const MAX_NATIVE_SHARDS: usize = 8;
 #[derive(Debug)]
 pub(crate) struct Shard<'a> {
     pub(crate) inputs: Inputs<'a>,
+    /// Without room for gradients, to predict.
     pub(crate) outputs: StepOutputs<'a>,
 }
 
-/// Cuts a training batch.
-pub(crate) fn training<'a>(inputs: Inputs<'a>, outputs: StepOutputs<'a>) -> Pieces<'a> {
-    let n_shards = n_training_shards(outputs.logits.len());
-    Pieces::new(Shard { inputs, outputs }, n_shards)
-}
-
-/// Cuts a batch for the native engine, to train on or to predict.
-pub(crate) fn native(batch: Shard<'_>) -> Pieces<'_> {
-    let n_samples = batch.outputs.logits.len();
-    let small = (n_samples / SHARD_SAMPLES).min(FEW_NATIVE_SHARDS);
-    let large = (n_samples / (2 * SHARD_SAMPLES)).min(MAX_NATIVE_SHARDS);
-    Pieces::new(batch, small.max(large).max(1))
-}
-
-/// Cuts a batch into shards whose activations stay in the cache of a core, however many.
-pub(crate) fn small(batch: Shard<'_>) -> Pieces<'_> {
-    let n_shards = n_shards(batch.outputs.logits.len(), usize::MAX);
-    Pieces::new(batch, n_shards)
-}
-
-/// Cuts a batch to predict into at most so many shards, which have no place for gradients.
-pub(crate) fn prediction<'a>(
-    inputs: Inputs<'a>,
-    logits: &'a mut [f32],
-    max_shards: usize,
-) -> Pieces<'a> {
-    let n_shards = n_shards(logits.len(), max_shards);
-    Pieces::new(Shard { inputs, outputs: StepOutputs { row_grads: &mut [], logits } }, n_shards)
-}
-
-/// Shards that a training batch is cut into. Each has gradients as large as the model.
+/// Shards that the candle engine cuts a training batch of `n_samples` into on a CPU. Each has
+/// gradients as large as the model.
 #[must_use]
 pub fn n_training_shards(n_samples: usize) -> usize {
-    n_shards(n_samples, MAX_TRAINING_SHARDS)
+    n_small_shards(n_samples).min(MAX_TRAINING_SHARDS)
 }
 
-fn n_shards(n_samples: usize, max_shards: usize) -> usize {
-    (n_samples / SHARD_SAMPLES).clamp(1, max_shards)
+/// Shards whose activations stay in the cache of a core, however many these are.
+pub(crate) fn n_small_shards(n_samples: usize) -> usize {
+    (n_samples / SHARD_SAMPLES).max(1)
 }
 
-/// Consecutive pieces of a batch, as equal as can be. Nothing is allocated.
+/// Shards for products that pack the weights again for each: few and large.
+pub(crate) fn n_large_shards(n_samples: usize) -> usize {
+    let few = (n_samples / SHARD_SAMPLES).min(FEW_NATIVE_SHARDS);
+    let large = (n_samples / (2 * SHARD_SAMPLES)).min(MAX_NATIVE_SHARDS);
+    few.max(large).max(1)
+}
+
+/// Consecutive pieces of a batch, whose sizes differ by at most one sample. Nothing is allocated.
 #[derive(Debug)]
 pub(crate) struct Pieces<'a> {
     rest: Shard<'a>,
     n_samples: usize,
     n_all: usize,
     next_idx: usize,
-    /// Floats a sample of `dense`, `rows`, `labels` and `row_grads`; 0 for what is not there.
+    /// Floats of a sample in `dense`, `rows`, `labels` and `row_grads`; 0 for what is missing.
     widths: [usize; 4],
 }
 
@@ -124,13 +105,14 @@ impl ExactSizeIterator for Pieces<'_> {}
 mod tests {
     use super::*;
 
-    /// Lengths of the shards, each sample being its index.
+    /// Lengths of the shards of a batch whose labels are the indices of its samples.
     fn cut(n_samples: usize) -> Vec<usize> {
         let labels: Vec<f32> = (0..n_samples).map(|idx| idx as f32).collect();
         let mut logits = labels.clone();
         let inputs = Inputs { dense: &[], rows: &[], labels: &labels };
-        let shards: Vec<Shard<'_>> =
-            training(inputs, StepOutputs { row_grads: &mut [], logits: &mut logits }).collect();
+        let outputs = StepOutputs { row_grads: &mut [], logits: &mut logits };
+        let n_shards = n_training_shards(n_samples);
+        let shards: Vec<Shard<'_>> = Pieces::new(Shard { inputs, outputs }, n_shards).collect();
         assert!(shards.iter().flat_map(|shard| shard.inputs.labels).eq(&labels));
         assert!(shards.iter().all(|shard| shard.outputs.logits == shard.inputs.labels));
         shards.iter().map(|shard| shard.inputs.labels.len()).collect()
@@ -149,14 +131,11 @@ mod tests {
     }
 
     #[test]
-    fn native_shards_are_few_and_large() {
+    fn large_shards_are_few() {
         for (n_samples, n_shards) in
             [(0, 1), (1, 1), (127, 1), (128, 2), (256, 4), (512, 4), (700, 5), (2048, 8)]
         {
-            let (rows, mut logits) = (vec![0.0; n_samples], vec![0.0; n_samples]);
-            let inputs = Inputs { dense: &[], rows: &rows, labels: &[] };
-            let outputs = StepOutputs { row_grads: &mut [], logits: &mut logits };
-            assert_eq!(native(Shard { inputs, outputs }).len(), n_shards, "{n_samples} samples");
+            assert_eq!(n_large_shards(n_samples), n_shards, "{n_samples} samples");
         }
     }
 
@@ -167,7 +146,7 @@ mod tests {
         let (mut row_grads, mut logits) = (rows.clone(), vec![0.0; 130]);
         let inputs = Inputs { dense: &[], rows: &rows, labels: &labels };
         let outputs = StepOutputs { row_grads: &mut row_grads, logits: &mut logits };
-        let shards: Vec<Shard<'_>> = training(inputs, outputs).collect();
+        let shards: Vec<Shard<'_>> = Pieces::new(Shard { inputs, outputs }, 2).collect();
         assert_eq!(shards.len(), 2);
         assert_eq!(shards[1].inputs.rows, &rows[195..]);
         assert_eq!(shards[1].outputs.row_grads, shards[1].inputs.rows);

@@ -1,4 +1,5 @@
-//! Devices, and the way between host slices and candle tensors. The only file that looks inside a tensor's storage.
+//! Devices, and copies between host slices and candle tensors. The only file that looks inside a
+//! tensor's storage.
 
 #[cfg(feature = "cuda")]
 use candle_core::cuda_backend::WrapErr as _;
@@ -6,7 +7,7 @@ use candle_core::{CpuStorage, Device, Layout, Result, Storage, Tensor, bail};
 
 use crate::options::{DeviceError, DeviceSpec};
 
-/// Copies the values of a tensor into a slice of the same length, from whatever device.
+/// Copies the values of a tensor, on any device, into a slice of the same length.
 pub(crate) fn copy_out(tensor: &Tensor, out: &mut [f32]) -> Result<()> {
     let (storage, layout) = tensor.storage_and_layout();
     if let Storage::Cpu(storage) = &*storage
@@ -15,14 +16,15 @@ pub(crate) fn copy_out(tensor: &Tensor, out: &mut [f32]) -> Result<()> {
         out.copy_from_slice(slice(storage, layout)?);
         return Ok(());
     }
-    // Into its place: a vector on the way would be written twice, and its pages are new every time.
+    // Straight into `out`: a vector in between would be a second copy, in pages that are new every
+    // time.
     #[cfg(feature = "cuda")]
     if let Storage::Cuda(storage) = &*storage
         && let Some((start, end)) = layout.contiguous_offsets()
     {
         let values = storage.as_cuda_slice::<f32>()?.slice(start..end);
         let stream = storage.device.cuda_stream();
-        assert_eq!(end - start, out.len(), "the copy would leave some as they were");
+        assert_eq!(end - start, out.len(), "length of a copy from the device");
         stream.memcpy_dtoh(&values, out).w()?;
         return stream.synchronize().w();
     }
@@ -31,7 +33,7 @@ pub(crate) fn copy_out(tensor: &Tensor, out: &mut [f32]) -> Result<()> {
     Ok(())
 }
 
-/// Values of a tensor in a vector of their own.
+/// Copies the values of a tensor into a new vector.
 pub(crate) fn to_vec(tensor: &Tensor) -> Result<Vec<f32>> {
     let mut values = vec![0.0; tensor.elem_count()];
     copy_out(tensor, &mut values)?;

@@ -1,6 +1,6 @@
-//! An MLP as one node of the graph, for the CPU. candle pays for every node with a gradient of
-//! zeros and an addition, and runs large element-wise operations on a thread pool that all shards
-//! would share; `mlp.rs` is the twin.
+//! An MLP as one node of the graph, for the CPU. candle spends a gradient of zeros and an addition on
+//! every node, and runs large element-wise operations on a thread pool that all shards would share.
+//! `mlp.rs` is the same in plain operations.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -11,8 +11,8 @@ use candle_core::{
 use super::device::{slice, slice_mut};
 use super::layer::Layer;
 
-/// What one pass through a [`FusedMlp`] leaves behind: activations on the way forward, gradients on
-/// the way back.
+/// What one pass through a [`FusedMlp`] leaves behind: activations of the forward pass, gradients of
+/// the backward pass.
 #[derive(Clone, Default)]
 pub(crate) struct Tape(Arc<Mutex<Records>>);
 
@@ -38,8 +38,9 @@ impl Tape {
 
 /// The layers of a stack and the tape of one pass.
 ///
-/// An input that is itself a variable is taken for the dense inputs of the model. candle walks back
-/// only to variables, so it must be one, but nobody wants its gradient, and it gets none.
+/// An input that is itself a variable is taken for the dense inputs of the model. candle propagates
+/// gradients only towards variables, so it must be one, but its gradient is not used and not
+/// computed.
 pub(crate) struct FusedMlp {
     layers: Vec<FusedLayer>,
     tape: Tape,
@@ -108,7 +109,7 @@ impl CustomOp1 for FusedMlp {
     }
 }
 
-/// `y += bias` for every row of `y`, then `max(0, y)` if asked.
+/// `y += bias` for every row of `y`, then, with `ReLU`, `max(0, y)`.
 struct AddBias {
     has_relu: bool,
 }

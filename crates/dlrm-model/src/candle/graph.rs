@@ -1,5 +1,5 @@
 //! What a model is to candle: a graph with its variables. A file in `models/` has one; `model.rs`
-//! shares out the shards and applies what they return.
+//! runs it on the shards of a batch and applies the gradients.
 
 use candle_core::{Device, Result, Tensor, Var};
 
@@ -18,12 +18,11 @@ pub(crate) trait Graph: Send + Sync {
         Vec::new()
     }
 
-    /// Logits `[B]`: in plain candle operations, or with tapes, one for each of the stacks, the
-    /// same as fused nodes.
+    /// Logits `[B]`: in plain candle operations, or, with a tape for each stack, as fused nodes.
     fn forward(&self, inputs: &ShardInputs, tapes: &Tapes) -> Result<Tensor>;
 }
 
-/// How the layers of a stack are called.
+/// The names of the layers of a stack.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Names {
     /// `name.0`, `name.1`, ...
@@ -41,7 +40,7 @@ impl Tapes {
         !self.0.is_empty()
     }
 
-    /// That of a stack.
+    /// The tape of a stack; none for the plain graph.
     pub(crate) fn get(&self, stack: usize) -> Option<&Tape> {
         self.0.get(stack)
     }
@@ -117,26 +116,26 @@ impl ShardInputs {
     }
 }
 
-/// Gradients of a loss whose derivative by each logit is what `slopes` makes of the logits.
+/// Gradients of a loss, where `logit_grads` computes its gradient with respect to the logits.
 ///
-/// The loss itself is not in the graph: its derivative is exact on the host, and a constant `c` in
-/// `sum(c · logits)` starts the backward pass with just that derivative.
+/// The loss itself is not in the graph: its gradient is exact on the host, and a constant `c` in
+/// `sum(c · logits)` starts the backward pass with exactly that gradient.
 pub(crate) fn backward(
     graph: &dyn Graph,
     inputs: &ShardInputs,
     is_fused: bool,
-    slopes: impl FnOnce(&Tensor) -> Result<Vec<f32>>,
+    logit_grads: impl FnOnce(&Tensor) -> Result<Vec<f32>>,
 ) -> Result<ShardGradients> {
     let tapes = tapes(graph, is_fused);
     let logits = graph.forward(inputs, &tapes)?;
-    let slopes = Tensor::from_vec(slopes(&logits)?, logits.shape(), logits.device())?;
-    let mut gradients = logits.mul(&slopes)?.sum_all()?.backward()?;
+    let logit_grads = Tensor::from_vec(logit_grads(&logits)?, logits.shape(), logits.device())?;
+    let mut gradients = logits.mul(&logit_grads)?.sum_all()?.backward()?;
     let mut take = |var: &Var| gradients.remove(var).expect("every variable leads to the logits");
     let rows = take(&inputs.rows);
     let parameters = if tapes.is_fused() {
-        let of_stacks = tapes.0.iter().flat_map(Tape::take_gradients);
+        let in_stacks = tapes.0.iter().flat_map(Tape::take_gradients);
         let others = graph.variables();
-        of_stacks.chain(others.iter().map(|(_, var)| take(var))).collect()
+        in_stacks.chain(others.iter().map(|(_, var)| take(var))).collect()
     } else {
         parameters(graph).iter().map(|(_, var)| take(var)).collect()
     };

@@ -148,8 +148,8 @@ mod tests {
     use candle_core::{Device, Var};
     use proptest::prelude::*;
 
-    fn run(values: &[f32], shape: (usize, usize, usize), fused: bool) -> (Vec<f32>, Vec<f32>) {
-        let vectors = Var::from_slice(values, shape, &Device::Cpu).unwrap();
+    fn run(values: &[f32], shape: impl Into<Shape>, fused: bool) -> (Vec<f32>, Vec<f32>) {
+        let vectors = Var::from_slice(values, shape.into(), &Device::Cpu).unwrap();
         let dots = interact(None, &vectors, fused).unwrap();
         let gradients = dots.sqr().unwrap().sum_all().unwrap().backward().unwrap();
         let flat = |tensor: &Tensor| tensor.flatten_all().unwrap().to_vec1::<f32>().unwrap();
@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn three_vectors_on_paper() {
+    fn three_vectors_by_hand() {
         let (x, rows) = ([[1f32, 2.0]], [[[3f32, 5.0], [7.0, 11.0]]]);
         let (x, rows) =
             (Tensor::new(&x, &Device::Cpu).unwrap(), Tensor::new(&rows, &Device::Cpu).unwrap());
@@ -174,7 +174,8 @@ mod tests {
             (n_samples, n_vectors, dim) in (1usize..5, 2usize..9, 1usize..20),
             pool in proptest::collection::vec(-4i8..=4, 4 * 8 * 19),
         ) {
-            let values: Vec<f32> = pool[..n_samples * n_vectors * dim].iter().map(|&v| f32::from(v)).collect();
+            let pool = &pool[..n_samples * n_vectors * dim];
+            let values: Vec<f32> = pool.iter().map(|&value| f32::from(value)).collect();
             let plain = run(&values, (n_samples, n_vectors, dim), false);
             let fused = run(&values, (n_samples, n_vectors, dim), true);
             prop_assert_eq!(plain, fused, "small integers add without rounding in any order");

@@ -21,7 +21,7 @@ impl Layer {
     }
 }
 
-/// `max(0, x)` with slope 0 at 0, as PyTorch has it; the slope of candle's own is 1 there.
+/// `max(0, x)` with gradient 0 at 0, as in PyTorch; the gradient of candle's own `relu` is 1 there.
 fn relu(x: &Tensor) -> Result<Tensor> {
     let is_positive = x.detach().gt(0f32)?.to_dtype(DType::F32)?;
     x.mul(&is_positive)
@@ -33,7 +33,7 @@ mod tests {
     use candle_core::Device::Cpu;
 
     #[test]
-    fn relu_has_slope_zero_at_zero_and_keeps_nan() {
+    fn relu_has_gradient_zero_at_zero_and_keeps_nan() {
         let x = Var::new(&[-2f32, -0.0, 0.0, 3.0], &Cpu).unwrap();
         let y = relu(&x).unwrap();
         assert_eq!(y.to_vec1::<f32>().unwrap(), [0.0, 0.0, 0.0, 3.0]);

@@ -9,7 +9,7 @@ use super::device;
 use super::graph::{self, Graph, ShardInputs};
 use super::optim::Parameter;
 use super::workers::Workers;
-use crate::batch::shard::{self, Shard};
+use crate::batch::shard::{Pieces, Shard, n_small_shards, n_training_shards};
 use crate::batch::{Inputs, StepLoss, StepOutputs, check_gradients, check_logits};
 use crate::error::ModelError;
 use crate::loss::{logit_gradients, loss_sum};
@@ -17,7 +17,9 @@ use crate::models::ModelConfig;
 use crate::optim::OptimizerKind;
 use crate::options::{DeviceSpec, ModelOptions};
 use crate::parameters::{self, NamedTensor};
+use crate::precision::{Precision, PrecisionError};
 use crate::step_count;
+use crate::trainable::TrainableModel;
 
 /// A model whose dense network is a candle graph.
 ///
@@ -38,7 +40,7 @@ use crate::step_count;
 /// the environment has `RAYON_NUM_THREADS`: set it to 1. The number of workers here is `n_threads`
 /// all the same.
 ///
-/// # Errors leave the model as it was
+/// # Errors leave the model unchanged
 /// A logit or a row gradient that is not finite is reported before any parameter changes. The
 /// outputs of a step that failed are unspecified.
 pub struct CandleModel {
@@ -54,18 +56,20 @@ pub struct CandleModel {
 }
 
 impl CandleModel {
-    /// A model with freshly drawn weights.
+    /// A model with freshly drawn weights. `options.engine` is ignored.
     ///
     /// # Errors
-    /// A configuration that does not fit together, a device that cannot be had, threads that do not
-    /// start.
+    /// A precision other than `f32`, a configuration that does not fit together, a device that is
+    /// not available, threads that do not start.
     ///
     /// # Panics
-    /// If `n_threads` is 0.
-    pub fn new(config: impl Into<ModelConfig>, options: ModelOptions) -> Result<Self, ModelError> {
-        let config = config.into();
-        let ModelOptions { optimizer, seed, device, n_threads } = options;
+    /// If `options.n_threads` is 0.
+    pub fn new(config: &ModelConfig, options: &ModelOptions) -> Result<Self, ModelError> {
+        let ModelOptions { precision, optimizer, seed, device, n_threads, .. } = *options;
         assert!(n_threads > 0, "expected at least one thread");
+        if precision != Precision::F32 {
+            return Err(PrecisionError::CandleIsF32 { precision }.into());
+        }
         config.validate()?;
         optimizer.validate()?;
         let is_fused = device == DeviceSpec::Cpu;
@@ -76,6 +80,7 @@ impl CandleModel {
         let parameters = named
             .map(|(name, value)| Parameter::new(name, value, optimizer))
             .collect::<Result<_, _>>()?;
+        let config = config.clone();
         Ok(Self { config, optimizer, device, graph, parameters, n_steps: 0, workers, is_fused })
     }
 
@@ -83,128 +88,6 @@ impl CandleModel {
     #[must_use]
     pub fn plain(self) -> Self {
         Self { is_fused: false, ..self }
-    }
-
-    /// The shape it was built with.
-    #[must_use]
-    pub fn config(&self) -> &ModelConfig {
-        &self.config
-    }
-
-    /// Weights and biases in all.
-    #[must_use]
-    pub fn n_parameters(&self) -> usize {
-        self.config.n_parameters()
-    }
-
-    /// Bytes that the optimizer remembers of them.
-    #[must_use]
-    pub fn n_state_bytes(&self) -> usize {
-        self.optimizer.n_state_bytes(self.n_parameters())
-    }
-
-    /// Forward pass, loss, backward pass, and one step of the optimizer.
-    ///
-    /// # Errors
-    /// The first sample whose logit, loss or row gradient is not finite, or a failure of the
-    /// device.
-    ///
-    /// # Panics
-    /// If the batch is empty, or a slice has another length than its shape says.
-    pub fn train_step(
-        &mut self,
-        inputs: Inputs<'_>,
-        learning_rate: f32,
-        outputs: StepOutputs<'_>,
-    ) -> Result<StepLoss, ModelError> {
-        let n_samples = inputs.labels.len();
-        assert!(n_samples > 0, "expected at least one sample to train on");
-        inputs.assert_lengths(self.config.inputs(), n_samples);
-        outputs.assert_lengths(inputs);
-        let StepOutputs { row_grads, logits } = outputs;
-
-        let outputs = StepOutputs { row_grads: &mut *row_grads, logits: &mut *logits };
-        let shards = if self.workers.is_empty() {
-            vec![Shard { inputs, outputs }]
-        } else {
-            shard::training(inputs, outputs).collect()
-        };
-        let gradients = self.workers.map(shards, |shard| self.backward(shard, n_samples));
-        let gradients = gradients.into_iter().collect::<Result<Vec<_>, _>>()?;
-        let loss_sum = loss_sum(logits, inputs.labels)?;
-        check_gradients(row_grads, self.config.row_floats())?;
-        self.update(&gradients, learning_rate)?;
-        Ok(StepLoss { loss_sum, n_samples })
-    }
-
-    /// Writes the logit of every sample; the labels are not looked at.
-    ///
-    /// # Errors
-    /// The first sample whose logit is not finite, or a failure of the device.
-    ///
-    /// # Panics
-    /// If a slice has another length than its shape says; the length of `logits` is the number of
-    /// samples.
-    pub fn predict(&self, inputs: Inputs<'_>, logits: &mut [f32]) -> Result<(), ModelError> {
-        inputs.assert_lengths(self.config.inputs(), logits.len());
-        if logits.is_empty() {
-            return Ok(());
-        }
-        let inputs = Inputs { labels: &[], ..inputs };
-        let shards =
-            shard::prediction(inputs, logits, if self.workers.is_empty() { 1 } else { usize::MAX });
-        let results = self.workers.map(shards.collect(), |shard: Shard<'_>| {
-            self.forward(shard.inputs, shard.outputs.logits)
-        });
-        results.into_iter().collect::<Result<(), _>>()?;
-        check_logits(logits)
-    }
-
-    /// Copies of the weights and biases, sorted by name.
-    ///
-    /// # Errors
-    /// A failure of the device.
-    pub fn parameters(&self) -> Result<Vec<NamedTensor>, ModelError> {
-        export(self.values())
-    }
-
-    /// Sets all weights and biases, given in any order.
-    ///
-    /// # Errors
-    /// A name that is missing, unknown or given twice, a shape that differs, a value that is not
-    /// finite; then nothing has changed.
-    pub fn load_parameters(&mut self, tensors: &[NamedTensor]) -> Result<(), ModelError> {
-        import(self.values(), tensors)
-    }
-
-    /// Copies of what the optimizer remembers, sorted by name: of each parameter Adagrad's sum of
-    /// squares, under the parameter's name, or Adam's two moments, under the name and
-    /// `.first_moment` or `.second_moment`, with the number of steps taken as `step`, `[2]`, modulo
-    /// 2^24 and the rest. Empty for SGD.
-    ///
-    /// # Errors
-    /// A failure of the device.
-    pub fn optimizer_state(&self) -> Result<Vec<NamedTensor>, ModelError> {
-        let mut state = export(self.state())?;
-        if self.optimizer.counts_steps() {
-            state.push(step_count::to_tensor(self.n_steps));
-            parameters::sort(&mut state);
-        }
-        Ok(state)
-    }
-
-    /// Sets what the optimizer remembers, so that training goes on as if it had not stopped.
-    ///
-    /// # Errors
-    /// As [`load_parameters`](Self::load_parameters).
-    pub fn load_optimizer_state(&mut self, tensors: &[NamedTensor]) -> Result<(), ModelError> {
-        if !self.optimizer.counts_steps() {
-            return import(self.state(), tensors);
-        }
-        let (n_steps, moments) = step_count::split(tensors)?;
-        import(self.state(), moments)?;
-        self.n_steps = n_steps;
-        Ok(())
     }
 
     fn values(&self) -> impl Iterator<Item = (&str, &Var)> {
@@ -232,13 +115,13 @@ impl CandleModel {
         let Shard { inputs, outputs } = shard;
         let leaves =
             ShardInputs::new(self.config.inputs(), inputs.dense, inputs.rows, &self.device)?;
-        let slopes = |logits: &Tensor| {
+        let logit_grads = |logits: &Tensor| {
             device::copy_out(logits, outputs.logits)?;
-            let mut slopes = vec![0.0; outputs.logits.len()];
-            logit_gradients(outputs.logits, inputs.labels, n_samples, &mut slopes);
-            Ok(slopes)
+            let mut logit_grads = vec![0.0; outputs.logits.len()];
+            logit_gradients(outputs.logits, inputs.labels, n_samples, &mut logit_grads);
+            Ok(logit_grads)
         };
-        let gradients = graph::backward(&*self.graph, &leaves, self.is_fused, slopes)?;
+        let gradients = graph::backward(&*self.graph, &leaves, self.is_fused, logit_grads)?;
         device::copy_out(&gradients.rows, outputs.row_grads)?;
         Ok(gradients.parameters)
     }
@@ -250,12 +133,92 @@ impl CandleModel {
         let steps = self.workers.map(
             self.parameters.iter().enumerate().collect(),
             |(parameter_idx, parameter)| {
-                let of_shards: Vec<&Tensor> =
+                let shard_grads: Vec<&Tensor> =
                     gradients.iter().map(|shard| &shard[parameter_idx]).collect();
-                parameter.step(&of_shards, step)
+                parameter.step(&shard_grads, step)
             },
         );
         Ok(steps.into_iter().collect::<Result<(), _>>()?)
+    }
+}
+
+impl TrainableModel for CandleModel {
+    fn config(&self) -> &ModelConfig {
+        &self.config
+    }
+
+    fn n_state_bytes(&self) -> usize {
+        self.optimizer.n_state_bytes(self.n_parameters())
+    }
+
+    fn train_step(
+        &mut self,
+        inputs: Inputs<'_>,
+        learning_rate: f32,
+        outputs: StepOutputs<'_>,
+    ) -> Result<StepLoss, ModelError> {
+        let n_samples = inputs.labels.len();
+        assert!(n_samples > 0, "expected at least one sample to train on");
+        inputs.assert_lengths(self.config.inputs(), n_samples);
+        outputs.assert_lengths(inputs);
+        let StepOutputs { row_grads, logits } = outputs;
+
+        let outputs = StepOutputs { row_grads: &mut *row_grads, logits: &mut *logits };
+        let shards = if self.workers.is_empty() {
+            vec![Shard { inputs, outputs }]
+        } else {
+            Pieces::new(Shard { inputs, outputs }, n_training_shards(n_samples)).collect()
+        };
+        let gradients = self.workers.map(shards, |shard| self.backward(shard, n_samples));
+        let gradients = gradients.into_iter().collect::<Result<Vec<_>, _>>()?;
+        let loss_sum = loss_sum(logits, inputs.labels)?;
+        check_gradients(row_grads, self.config.row_floats())?;
+        self.update(&gradients, learning_rate)?;
+        Ok(StepLoss { loss_sum, n_samples })
+    }
+
+    fn predict(&self, inputs: Inputs<'_>, logits: &mut [f32]) -> Result<(), ModelError> {
+        inputs.assert_lengths(self.config.inputs(), logits.len());
+        if logits.is_empty() {
+            return Ok(());
+        }
+        let inputs = Inputs { labels: &[], ..inputs };
+        // Without workers the graph runs on a GPU, which takes the whole batch at once.
+        let n_shards = if self.workers.is_empty() { 1 } else { n_small_shards(logits.len()) };
+        let outputs = StepOutputs { row_grads: &mut [], logits: &mut *logits };
+        let shards = Pieces::new(Shard { inputs, outputs }, n_shards);
+        let results = self.workers.map(shards.collect(), |shard: Shard<'_>| {
+            self.forward(shard.inputs, shard.outputs.logits)
+        });
+        results.into_iter().collect::<Result<(), _>>()?;
+        check_logits(logits)
+    }
+
+    fn parameters(&self) -> Result<Vec<NamedTensor>, ModelError> {
+        export(self.values())
+    }
+
+    fn load_parameters(&mut self, tensors: &[NamedTensor]) -> Result<(), ModelError> {
+        import(self.values(), tensors)
+    }
+
+    fn optimizer_state(&self) -> Result<Vec<NamedTensor>, ModelError> {
+        let mut state = export(self.state())?;
+        if self.optimizer.counts_steps() {
+            state.push(step_count::to_tensor(self.n_steps));
+            parameters::sort(&mut state);
+        }
+        Ok(state)
+    }
+
+    fn load_optimizer_state(&mut self, tensors: &[NamedTensor]) -> Result<(), ModelError> {
+        if !self.optimizer.counts_steps() {
+            return import(self.state(), tensors);
+        }
+        let (n_steps, moments) = step_count::split(tensors)?;
+        import(self.state(), moments)?;
+        self.n_steps = n_steps;
+        Ok(())
     }
 }
 

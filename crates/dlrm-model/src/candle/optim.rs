@@ -6,7 +6,7 @@ use candle_core::{CpuStorage, Device, InplaceOp2, InplaceOp3, Layout, Result, Te
 use super::device::{slice, slice_mut};
 use crate::optim::{AdamStep, OptimizerKind, Step};
 
-/// One dense parameter with its name and what the optimizer remembers of it.
+/// One dense parameter with its name and the optimizer's state for it.
 pub(crate) struct Parameter {
     pub(crate) name: String,
     pub(crate) value: Var,
@@ -24,7 +24,7 @@ impl Parameter {
 
     /// One step along the sum of the shards' gradients, added in the order of the shards.
     ///
-    /// On a CPU the first gradient serves as the place for the sum.
+    /// On a CPU the sum overwrites the first gradient.
     pub(crate) fn step(&self, gradients: &[&Tensor], step: Step) -> Result<()> {
         let Some((sum, others)) = gradients.split_first() else { return Ok(()) };
         if !matches!(self.value.device(), Device::Cpu) {
@@ -32,39 +32,40 @@ impl Parameter {
             return self.step_plain(&sum, step);
         }
         for gradient in others {
-            sum.inplace_op2(gradient, &Accumulate)?;
+            sum.inplace_op2(gradient, &AddGradient)?;
         }
         self.step_in_place(sum, step)
     }
 
     /// The specification, and what runs on a GPU.
     fn step_plain(&self, gradient: &Tensor, step: Step) -> Result<()> {
-        let of = |state: &Var| state.as_detached_tensor();
+        let value = |var: &Var| var.as_detached_tensor();
         let direction = match (step, self.state.as_slice()) {
             (Step::Adagrad { learning_rate, epsilon }, [(_, squares)]) => {
-                squares.set(&of(squares).add(&gradient.sqr()?)?)?;
-                (gradient.div(&(of(squares).sqrt()? + f64::from(epsilon))?)?
+                squares.set(&value(squares).add(&gradient.sqr()?)?)?;
+                (gradient.div(&(value(squares).sqrt()? + f64::from(epsilon))?)?
                     * f64::from(learning_rate))?
             }
             (Step::Adam(adam), [(_, first), (_, second)]) => {
-                first
-                    .set(&of(first).add(&(gradient.sub(&of(first))? * f64::from(adam.first))?)?)?;
+                first.set(
+                    &value(first).add(&(gradient.sub(&value(first))? * f64::from(adam.first))?)?,
+                )?;
                 let squares = (gradient.sqr()? * f64::from(adam.second))?;
-                second.set(&(of(second) * f64::from(adam.keep_second))?.add(&squares)?)?;
+                second.set(&(value(second) * f64::from(adam.keep_second))?.add(&squares)?)?;
                 let size =
-                    ((of(second).sqrt()? / f64::from(adam.root))? + f64::from(adam.epsilon))?;
-                (of(first).div(&size)? * f64::from(adam.rate))?
+                    ((value(second).sqrt()? / f64::from(adam.root))? + f64::from(adam.epsilon))?;
+                (value(first).div(&size)? * f64::from(adam.rate))?
             }
             (Step::Sgd { learning_rate }, _) => (gradient * f64::from(learning_rate))?,
             _ => unreachable!("a parameter has the state of its optimizer"),
         };
-        self.value.set(&of(&self.value).sub(&direction)?)
+        self.value.set(&value(&self.value).sub(&direction)?)
     }
 
     fn step_in_place(&self, gradient: &Tensor, step: Step) -> Result<()> {
         match (step, self.state.as_slice()) {
             (Step::Adagrad { learning_rate, epsilon }, [(_, squares)]) => {
-                squares.inplace_op2(gradient, &AccumulateSquares)?;
+                squares.inplace_op2(gradient, &AddSquares)?;
                 self.value.inplace_op3(squares, gradient, &AdagradStep { learning_rate, epsilon })
             }
             (Step::Adam(adam), [(_, first), (_, second)]) => {
@@ -88,7 +89,13 @@ macro_rules! elementwise {
                 $name
             }
 
-            fn cpu_fwd(&$self, s1: &mut CpuStorage, l1: &Layout, s2: &CpuStorage, l2: &Layout) -> Result<()> {
+            fn cpu_fwd(
+                &$self,
+                s1: &mut CpuStorage,
+                l1: &Layout,
+                s2: &CpuStorage,
+                l2: &Layout,
+            ) -> Result<()> {
                 let pairs = slice_mut(s1, l1)?.iter_mut().zip(slice(s2, l2)?);
                 pairs.for_each(|($first, $second)| $body);
                 Ok(())
@@ -123,12 +130,11 @@ macro_rules! triplewise {
     };
 }
 
-struct Accumulate;
-elementwise!(Accumulate, "accumulate", |self, sum, gradient| *sum += gradient);
+struct AddGradient;
+elementwise!(AddGradient, "accumulate", |self, sum, gradient| *sum += gradient);
 
-struct AccumulateSquares;
-elementwise!(AccumulateSquares, "accumulate-squares", |self, sum, gradient| *sum +=
-    gradient * gradient);
+struct AddSquares;
+elementwise!(AddSquares, "accumulate-squares", |self, sum, gradient| *sum += gradient * gradient);
 
 struct SgdStep {
     learning_rate: f32,
@@ -163,7 +169,7 @@ struct FollowMoments {
 }
 triplewise!(FollowMoments, "adam-step", |self, value, first, second| self
     .adam
-    .go(value, *first, *second));
+    .update(value, *first, *second));
 
 #[cfg(test)]
 mod tests {
@@ -190,25 +196,25 @@ mod tests {
         parameter
     }
 
-    /// Values, and what the optimizer remembers.
+    /// Values, and the optimizer's state.
     fn contents(parameter: &Parameter) -> Vec<Vec<f32>> {
         let state = parameter.state.iter().map(|(_, state)| state);
         std::iter::once(&parameter.value).chain(state).map(|var| var.to_vec1().unwrap()).collect()
     }
 
     #[test]
-    fn sgd_on_paper() {
+    fn sgd_by_hand() {
         assert_eq!(contents(&step_once(OptimizerKind::Sgd)), [[0.625, -2.0, -0.5]]);
     }
 
     #[test]
-    fn adagrad_on_paper() {
+    fn adagrad_by_hand() {
         assert_eq!(contents(&step_once(ADAGRAD)), [[0.5, -2.0, 0.0], [0.5625, 0.0, 4.0]]);
     }
 
     /// The first step is along `g / (|g| + epsilon)`, whatever the betas.
     #[test]
-    fn adam_on_paper() {
+    fn adam_by_hand() {
         let optimizer = OptimizerKind::Adam { beta1: 0.5, beta2: 0.75, epsilon: 0.25 };
         let parameter = step_once(optimizer);
         let expected = [

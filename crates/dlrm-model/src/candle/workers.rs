@@ -2,13 +2,14 @@
 //! ask rayon for parallelism: inside such a pool the request stays on the one thread, where the
 //! shard's data is in cache.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
 use crate::error::ModelError;
+use crate::queue::work_through;
 
-/// Workers that share out a list of items; without any, the calling thread does the work.
+/// Workers that divide a list of items among them; without any, the calling thread does the work.
 pub(crate) struct Workers {
     pools: Vec<ThreadPool>,
 }
@@ -30,8 +31,8 @@ impl Workers {
         self.pools.is_empty()
     }
 
-    /// Applies `task` to every item and returns the results in the order of the items, whoever did
-    /// which.
+    /// Applies `task` to every item and returns the results in the order of the items, whichever
+    /// worker took which.
     pub(crate) fn map<T: Send, R: Send>(
         &self,
         items: Vec<T>,
@@ -42,13 +43,7 @@ impl Workers {
         }
         let mut results: Vec<Option<R>> = items.iter().map(|_| None).collect();
         let queue = Mutex::new(items.into_iter().zip(&mut results));
-        let work = || {
-            loop {
-                let next = queue.lock().unwrap_or_else(PoisonError::into_inner).next();
-                let Some((item, result)) = next else { break };
-                *result = Some(task(item));
-            }
-        };
+        let work = || work_through(&queue, |(item, result)| *result = Some(task(item)));
         on_each(&self.pools, &work);
         drop(queue);
         results

@@ -1,22 +1,22 @@
 //! The Deep & Cross Network: cross layers with a weight vector beside a stack of layers. Its graph
 //! and its network take cross layers of any kind, for `dcn_v2.rs`.
 
-use candle_core::{Device, Result, Tensor, Var};
-use rand::{Rng, SeedableRng};
+#[cfg(feature = "candle")]
+use candle_core::Device;
+use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
-use super::{Architecture, ModelConfig, check_deep, n_mlp_parameters};
+use super::architecture::{Architecture, n_mlp_parameters, validate_deep};
 use crate::batch::{InputSizes, Inputs};
-use crate::candle::graph::{Graph, Names, ShardInputs, Tapes};
-use crate::candle::mlp::Mlp as GraphMlp;
+#[cfg(feature = "candle")]
+use crate::candle::graph::Graph;
 use crate::error::ConfigError;
-use crate::init;
-use crate::native::cross::{Back, CrossLayers};
+use crate::native::cross::{CrossBackward, CrossLayers};
 use crate::native::cross_vector::VectorCross;
-use crate::native::join::{Join, outer, side_by_side};
-use crate::native::layer::{Layer, LayerRecord, Method, Tile};
+use crate::native::join::{Join, outer_product, side_by_side};
+use crate::native::layer::{Layer, LayerOptions, LayerRecord, Tile};
 use crate::native::mlp::{Mlp, Tape};
-use crate::native::network::{self, Network, Position, Runner, in_stack};
+use crate::native::network::{self, DynNetwork, LayerIndex, Network, in_stack};
 
 /// The shape of the Deep & Cross Network: cross layers and a stack of layers on the same input.
 ///
@@ -30,9 +30,9 @@ use crate::native::network::{self, Network, Position, Runner, in_stack};
 /// `w_l` and `b_l` are as long as `x_0`; `x_l · w_l` is one number a sample.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DcnConfig {
-    /// Numeric inputs a sample.
+    /// Numeric inputs of a sample.
     pub n_dense: usize,
-    /// Categorical fields a sample: one embedding row each.
+    /// Categorical fields of a sample: one embedding row each.
     pub n_fields: usize,
     /// Length of an embedding row.
     pub dim: usize,
@@ -51,11 +51,11 @@ impl Architecture for DcnConfig {
         InputSizes { n_dense: self.n_dense, n_fields: self.n_fields, dim: self.dim }
     }
 
-    fn validate(&self) -> std::result::Result<(), ConfigError> {
+    fn validate(&self) -> Result<(), ConfigError> {
         if self.n_cross == 0 {
             return Err(ConfigError::NoCrossLayers);
         }
-        check_deep(self.n_fields, self.dim, &self.deep)
+        validate_deep(self.inputs(), &self.deep)
     }
 
     fn n_parameters(&self) -> usize {
@@ -74,23 +74,18 @@ impl Architecture for DcnConfig {
         crosses.chain(["deep.0.weight", "logit.weight"].map(str::to_owned)).collect()
     }
 
-    fn graph(&self, seed: u64, device: &Device) -> Result<Box<dyn Graph>> {
-        let graph = CrossGraph::new(self.inputs(), &self.deep, seed, device, |rng, len| {
-            (0..self.n_cross).map(|_| VectorCrossLayer::new(rng, len, device)).collect()
+    #[cfg(feature = "candle")]
+    fn graph(&self, seed: u64, device: &Device) -> candle_core::Result<Box<dyn Graph>> {
+        let graph = graph::CrossGraph::new(self.inputs(), &self.deep, seed, device, |rng, len| {
+            (0..self.n_cross).map(|_| graph::VectorCrossLayer::new(rng, len, device)).collect()
         });
         Ok(Box::new(graph?))
     }
 
-    fn network(&self, seed: u64, method: Method) -> Box<dyn Runner> {
-        let join = Join::of(self.inputs());
-        let cross = |rng: &mut ChaCha8Rng| VectorCross::new(rng, join.len(), self.n_cross, method);
-        network::boxed(CrossNetwork::new(join, &self.deep, seed, method, cross))
-    }
-}
-
-impl From<DcnConfig> for ModelConfig {
-    fn from(config: DcnConfig) -> Self {
-        Self::of(config)
+    fn network(&self, seed: u64, options: LayerOptions) -> Box<dyn DynNetwork> {
+        let join = Join::new(self.inputs());
+        let cross = |rng: &mut ChaCha8Rng| VectorCross::new(rng, join.len(), self.n_cross, options);
+        network::boxed(CrossNetwork::new(join, &self.deep, seed, options, cross))
     }
 }
 
@@ -105,86 +100,118 @@ fn logit_input(x_len: usize, deep: &[usize]) -> usize {
     x_len + deep.last().copied().unwrap_or(0)
 }
 
-/// A cross layer of a graph.
-pub(super) trait CrossLayer: Send + Sync {
-    /// `x_0` and `x_l` `[B, len]` to `x_{l+1}`.
-    fn forward(&self, x: &Tensor, input: &Tensor) -> Result<Tensor>;
+#[cfg(feature = "candle")]
+pub(super) mod graph {
+    use candle_core::{Device, Result, Tensor, Var};
+    use rand::{Rng, SeedableRng};
+    use rand_chacha::ChaCha8Rng;
 
-    /// What follows the layer's name, and the variables.
-    fn variables(&self) -> Vec<(&'static str, Var)>;
-}
+    use super::logit_input;
+    use crate::batch::InputSizes;
+    use crate::candle::graph::{Graph, Names, ShardInputs, Tapes};
+    use crate::candle::mlp::Mlp;
+    use crate::init;
 
-/// Cross layers of one kind beside a stack of layers, and a linear layer on both.
-pub(super) struct CrossGraph<L> {
-    deep: GraphMlp,
-    cross: Vec<L>,
-    logit: GraphMlp,
-}
+    /// A cross layer of a graph.
+    pub(in super::super) trait CrossLayer: Send + Sync {
+        /// `x_0` and `x_l` `[B, len]` to `x_{l+1}`.
+        fn forward(&self, x: &Tensor, input: &Tensor) -> Result<Tensor>;
 
-impl<L> CrossGraph<L> {
-    /// Draws the deep layers, the cross layers for inputs of a length, and the last one.
-    pub(super) fn new(
-        inputs: InputSizes,
-        deep: &[usize],
-        seed: u64,
-        device: &Device,
-        cross: impl FnOnce(&mut ChaCha8Rng, usize) -> Result<Vec<L>>,
-    ) -> Result<Self> {
-        let (mut rng, len) = (ChaCha8Rng::seed_from_u64(seed), inputs.x_len());
-        let layers = GraphMlp::new(&mut rng, len, deep, true, device)?;
-        let cross = cross(&mut rng, len)?;
-        let logit = GraphMlp::new(&mut rng, logit_input(len, deep), &[1], false, device)?;
-        Ok(Self { deep: layers, cross, logit })
-    }
-}
-
-impl<L: CrossLayer> Graph for CrossGraph<L> {
-    fn stacks(&self) -> Vec<(Names, &GraphMlp)> {
-        vec![(Names::Numbered("deep"), &self.deep), (Names::Single("logit"), &self.logit)]
+        /// What follows the layer's name, and the variables.
+        fn variables(&self) -> Vec<(&'static str, Var)>;
     }
 
-    fn variables(&self) -> Vec<(String, Var)> {
-        let cross = self.cross.iter().enumerate();
-        let named = cross.flat_map(|(layer_idx, layer)| {
-            let variables = layer.variables().into_iter();
-            variables.map(move |(kind, var)| (format!("cross.{layer_idx}.{kind}"), var))
-        });
-        named.collect()
+    /// Cross layers of one kind beside a stack of layers, and a linear layer on both.
+    pub(in super::super) struct CrossGraph<L> {
+        deep: Mlp,
+        cross: Vec<L>,
+        logit: Mlp,
     }
 
-    fn forward(&self, inputs: &ShardInputs, tapes: &Tapes) -> Result<Tensor> {
-        let x = inputs.join()?;
-        let deep = self.deep.forward(&x, tapes.get(0))?;
-        let cross =
-            self.cross.iter().try_fold(x.clone(), |input, layer| layer.forward(&x, &input))?;
-        self.logit.forward(&Tensor::cat(&[&cross, &deep], 1)?, tapes.get(1))?.squeeze(1)
-    }
-}
-
-/// `x_{l+1} = x_0 · (x_l · w) + b + x_l`
-struct VectorCrossLayer {
-    /// `[1, len]`
-    weight: Var,
-    /// `[len]`
-    bias: Var,
-}
-
-impl VectorCrossLayer {
-    fn new<R: Rng>(rng: &mut R, len: usize, device: &Device) -> Result<Self> {
-        let init = init::cross(rng, len);
-        let weight = Var::from_vec(init.weight, (1, len), device)?;
-        Ok(Self { weight, bias: Var::from_vec(init.bias, len, device)? })
-    }
-}
-
-impl CrossLayer for VectorCrossLayer {
-    fn forward(&self, x: &Tensor, input: &Tensor) -> Result<Tensor> {
-        let dots = input.matmul(&self.weight.t()?)?;
-        x.broadcast_mul(&dots)?.broadcast_add(&self.bias)? + input
+    impl<L> CrossGraph<L> {
+        /// Draws the deep layers, the cross layers for inputs of a length, and the last one.
+        pub(in super::super) fn new(
+            inputs: InputSizes,
+            deep: &[usize],
+            seed: u64,
+            device: &Device,
+            cross: impl FnOnce(&mut ChaCha8Rng, usize) -> Result<Vec<L>>,
+        ) -> Result<Self> {
+            let (mut rng, len) = (ChaCha8Rng::seed_from_u64(seed), inputs.x_len());
+            let layers = Mlp::new(&mut rng, len, deep, true, device)?;
+            let cross = cross(&mut rng, len)?;
+            let logit = Mlp::new(&mut rng, logit_input(len, deep), &[1], false, device)?;
+            Ok(Self { deep: layers, cross, logit })
+        }
     }
 
-    fn variables(&self) -> Vec<(&'static str, Var)> {
-        vec![("weight", self.weight.clone()), ("bias", self.bias.clone())]
+    impl<L: CrossLayer> Graph for CrossGraph<L> {
+        fn stacks(&self) -> Vec<(Names, &Mlp)> {
+            vec![(Names::Numbered("deep"), &self.deep), (Names::Single("logit"), &self.logit)]
+        }
+
+        fn variables(&self) -> Vec<(String, Var)> {
+            let cross = self.cross.iter().enumerate();
+            let named = cross.flat_map(|(layer_idx, layer)| {
+                let variables = layer.variables().into_iter();
+                variables.map(move |(kind, var)| (format!("cross.{layer_idx}.{kind}"), var))
+            });
+            named.collect()
+        }
+
+        fn forward(&self, inputs: &ShardInputs, tapes: &Tapes) -> Result<Tensor> {
+            let x = inputs.join()?;
+            let deep = self.deep.forward(&x, tapes.get(0))?;
+            let cross =
+                self.cross.iter().try_fold(x.clone(), |input, layer| layer.forward(&x, &input))?;
+            self.logit.forward(&Tensor::cat(&[&cross, &deep], 1)?, tapes.get(1))?.squeeze(1)
+        }
+    }
+
+    /// `x_{l+1} = x_0 · (x_l · w) + b + x_l`
+    pub(super) struct VectorCrossLayer {
+        /// `[1, len]`
+        weight: Var,
+        /// `[len]`
+        bias: Var,
+    }
+
+    impl VectorCrossLayer {
+        pub(super) fn new<R: Rng>(rng: &mut R, len: usize, device: &Device) -> Result<Self> {
+            let init = init::cross(rng, len);
+            let weight = Var::from_vec(init.weight, (1, len), device)?;
+            Ok(Self { weight, bias: Var::from_vec(init.bias, len, device)? })
+        }
+    }
+
+    impl CrossLayer for VectorCrossLayer {
+        fn forward(&self, x: &Tensor, input: &Tensor) -> Result<Tensor> {
+            let dots = input.matmul(&self.weight.t()?)?;
+            x.broadcast_mul(&dots)?.broadcast_add(&self.bias)? + input
+        }
+
+        fn variables(&self) -> Vec<(&'static str, Var)> {
+            vec![("weight", self.weight.clone()), ("bias", self.bias.clone())]
+        }
+    }
+
+    #[cfg(test)]
+    mod tests {
+        use super::*;
+
+        #[test]
+        fn a_cross_layer_on_paper() {
+            let weight = Var::new(&[[3f32, -1.0]], &Device::Cpu).unwrap();
+            let layer =
+                VectorCrossLayer { weight, bias: Var::new(&[10f32, 20.0], &Device::Cpu).unwrap() };
+            let (x, input) = ([[1f32, 2.0]], [[2f32, 1.0]]);
+            let [x, input] = [x, input].map(|values| Tensor::new(&values, &Device::Cpu).unwrap());
+            // x_l · w = 5
+            assert_eq!(
+                layer.forward(&x, &input).unwrap().to_vec2::<f32>().unwrap(),
+                [[5.0 + 10.0 + 2.0, 10.0 + 20.0 + 1.0]]
+            );
+        }
     }
 }
 
@@ -220,13 +247,13 @@ impl<C: CrossLayers> CrossNetwork<C> {
         join: Join,
         deep: &[usize],
         seed: u64,
-        method: Method,
+        options: LayerOptions,
         cross: impl FnOnce(&mut ChaCha8Rng) -> C,
     ) -> Self {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
-        let layers = Mlp::new(&mut rng, join.len(), deep, true, method);
+        let layers = Mlp::new(&mut rng, join.len(), deep, true, options);
         let cross = cross(&mut rng);
-        let logit = Mlp::new(&mut rng, logit_input(join.len(), deep), &[1], false, method);
+        let logit = Mlp::new(&mut rng, logit_input(join.len(), deep), &[1], false, options);
         Self { join, deep: layers, cross, logit }
     }
 }
@@ -252,25 +279,25 @@ impl<C: CrossLayers> Network for CrossNetwork<C> {
     fn backward(
         &self,
         _: Inputs<'_>,
-        slopes: &[f32],
+        logit_grads: &[f32],
         row_grads: &mut [f32],
         pass: &mut Self::Pass,
     ) {
         let Pass { x, x_gradient, deep, cross, features, logit } = pass;
-        self.logit.prepare_backward(slopes.len(), logit);
-        logit.output_gradient_mut().copy_from_slice(slopes);
+        self.logit.prepare_backward(logit_grads.len(), logit);
+        logit.output_gradient_mut().copy_from_slice(logit_grads);
         self.logit.backward(features, logit, None);
 
         let (to_cross, to_deep) = self.logit.layers[0].weight().split_at(self.join.len());
         x_gradient.resize(x.len(), 0.0);
-        self.deep.prepare_backward(slopes.len(), deep);
-        outer(slopes, to_deep, deep.output_gradient_mut());
+        self.deep.prepare_backward(logit_grads.len(), deep);
+        outer_product(logit_grads, to_deep, deep.output_gradient_mut());
         self.deep.backward(x, deep, Some(x_gradient));
-        self.cross.backward(Back { x, slopes, weight: to_cross }, cross, x_gradient);
+        self.cross.backward(CrossBackward { x, logit_grads, weight: to_cross }, cross, x_gradient);
         self.join.backward(x_gradient, row_grads);
     }
 
-    fn record(pass: &Self::Pass, Position { stack, layer }: Position) -> LayerRecord<'_> {
+    fn record(pass: &Self::Pass, LayerIndex { stack, layer }: LayerIndex) -> LayerRecord<'_> {
         match stack {
             DEEP => pass.deep.record(layer, &pass.x),
             CROSS => C::record(&pass.cross, layer, &pass.x),
@@ -278,7 +305,7 @@ impl<C: CrossLayers> Network for CrossNetwork<C> {
         }
     }
 
-    fn tiles(&mut self) -> impl Iterator<Item = (Position, Tile<'_>)> + Send {
+    fn tiles(&mut self) -> impl Iterator<Item = (LayerIndex, Tile<'_>)> + Send {
         let (deep, cross) =
             (in_stack(DEEP, self.deep.tiles()), in_stack(CROSS, self.cross.tiles()));
         deep.chain(cross).chain(in_stack(LOGIT, self.logit.tiles()))
@@ -286,7 +313,11 @@ impl<C: CrossLayers> Network for CrossNetwork<C> {
 
     fn layers(&self) -> Vec<(String, &Layer)> {
         let logit = ("logit".to_owned(), &self.logit.layers[0]);
-        self.deep.named("deep").chain(self.cross.named("cross")).chain([logit]).collect()
+        self.deep
+            .named_layers("deep")
+            .chain(self.cross.named_layers("cross"))
+            .chain([logit])
+            .collect()
     }
 
     fn layers_mut(&mut self) -> Vec<&mut Layer> {
@@ -296,24 +327,5 @@ impl<C: CrossLayers> Network for CrossNetwork<C> {
             .chain(self.cross.layers_mut())
             .chain(&mut self.logit.layers)
             .collect()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_cross_layer_on_paper() {
-        let weight = Var::new(&[[3f32, -1.0]], &Device::Cpu).unwrap();
-        let layer =
-            VectorCrossLayer { weight, bias: Var::new(&[10f32, 20.0], &Device::Cpu).unwrap() };
-        let (x, input) = ([[1f32, 2.0]], [[2f32, 1.0]]);
-        let [x, input] = [x, input].map(|values| Tensor::new(&values, &Device::Cpu).unwrap());
-        // x_l · w = 5
-        assert_eq!(
-            layer.forward(&x, &input).unwrap().to_vec2::<f32>().unwrap(),
-            [[5.0 + 10.0 + 2.0, 10.0 + 20.0 + 1.0]]
-        );
     }
 }

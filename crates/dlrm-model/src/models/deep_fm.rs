@@ -1,17 +1,17 @@
 //! `DeepFM`: a factorization machine beside a stack of layers.
 
-use candle_core::{Device, Result, Tensor};
+#[cfg(feature = "candle")]
+use candle_core::Device;
 
-use super::wide_deep::{self, WideDeepGraph, WideDeepNetwork};
-use super::{Architecture, ModelConfig, check_deep, n_mlp_parameters};
+use super::architecture::Architecture;
+use super::wide_deep::{self, LinearAndDeep, LinearAndDeepNetwork};
 use crate::batch::{InputSizes, Inputs};
-use crate::candle::graph::{Graph, Names, ShardInputs, Tapes};
-use crate::candle::mlp::Mlp as GraphMlp;
+#[cfg(feature = "candle")]
+use crate::candle::graph::Graph;
 use crate::error::ConfigError;
 use crate::native::factorization::Factorization;
-use crate::native::join::Join;
-use crate::native::layer::{Layer, LayerRecord, Method, Tile};
-use crate::native::network::{self, Network, Position, Runner};
+use crate::native::layer::{Layer, LayerOptions, LayerRecord, Tile};
+use crate::native::network::{self, DynNetwork, LayerIndex, Network};
 
 /// The shape of `DeepFM`: a factorization machine and a stack of layers on the same rows.
 ///
@@ -34,9 +34,9 @@ use crate::native::network::{self, Network, Position, Runner};
 /// inputs have a weight each, as published.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeepFmConfig {
-    /// Numeric inputs a sample.
+    /// Numeric inputs of a sample.
     pub n_dense: usize,
-    /// Categorical fields a sample: one embedding row each.
+    /// Categorical fields of a sample: one embedding row each.
     pub n_fields: usize,
     /// Length of an embedding row.
     pub dim: usize,
@@ -46,9 +46,8 @@ pub struct DeepFmConfig {
 }
 
 impl DeepFmConfig {
-    /// Output sizes of all deep layers.
-    fn deep_sizes(&self) -> Vec<usize> {
-        [&self.deep[..], &[1]].concat()
+    fn linear_and_deep(&self) -> LinearAndDeep<'_> {
+        LinearAndDeep { inputs: self.inputs(), hidden: &self.deep, linear_name: "linear" }
     }
 }
 
@@ -61,66 +60,85 @@ impl Architecture for DeepFmConfig {
         InputSizes { n_dense: self.n_dense, n_fields: self.n_fields, dim: self.dim }
     }
 
-    fn validate(&self) -> std::result::Result<(), ConfigError> {
-        check_deep(self.n_fields, self.dim, &self.deep)
+    fn validate(&self) -> Result<(), ConfigError> {
+        self.linear_and_deep().validate()
     }
 
+    /// The factorization machine has no parameters beside the embedding rows.
     fn n_parameters(&self) -> usize {
-        let x = self.inputs().x_len();
-        n_mlp_parameters(x, &self.deep_sizes()) + n_mlp_parameters(x, &[1])
+        self.linear_and_deep().n_parameters()
     }
 
     fn activation_floats(&self) -> usize {
-        2 * self.inputs().x_len() + 2 * self.dim + self.deep.iter().sum::<usize>()
+        self.linear_and_deep().activation_floats() + 2 * self.dim
     }
 
     fn dense_weights(&self) -> Vec<String> {
-        ["linear.weight", "deep.0.weight"].map(str::to_owned).to_vec()
+        self.linear_and_deep().dense_weights()
     }
 
-    fn graph(&self, seed: u64, device: &Device) -> Result<Box<dyn Graph>> {
-        let (x_len, deep) = (self.inputs().x_len(), self.deep_sizes());
-        Ok(Box::new(DeepFmGraph {
-            linear_and_deep: WideDeepGraph::new("linear", x_len, &deep, seed, device)?,
-        }))
+    #[cfg(feature = "candle")]
+    fn graph(&self, seed: u64, device: &Device) -> candle_core::Result<Box<dyn Graph>> {
+        let linear_and_deep =
+            wide_deep::graph::LinearAndDeepGraph::new(self.linear_and_deep(), seed, device)?;
+        Ok(Box::new(graph::DeepFmGraph { linear_and_deep }))
     }
 
-    fn network(&self, seed: u64, method: Method) -> Box<dyn Runner> {
-        network::boxed(DeepFmNetwork::new(self, seed, method))
-    }
-}
-
-impl From<DeepFmConfig> for ModelConfig {
-    fn from(config: DeepFmConfig) -> Self {
-        Self::of(config)
+    fn network(&self, seed: u64, options: LayerOptions) -> Box<dyn DynNetwork> {
+        network::boxed(DeepFmNetwork {
+            linear_and_deep: LinearAndDeepNetwork::new(self.linear_and_deep(), seed, options),
+            pairs: Factorization { n_rows: self.n_fields, dim: self.dim },
+        })
     }
 }
 
-/// A factorization machine beside a stack of layers.
-struct DeepFmGraph {
-    linear_and_deep: WideDeepGraph,
-}
+#[cfg(feature = "candle")]
+mod graph {
+    use candle_core::{Result, Tensor};
 
-impl Graph for DeepFmGraph {
-    fn stacks(&self) -> Vec<(Names, &GraphMlp)> {
-        self.linear_and_deep.stacks()
+    use crate::candle::graph::{Graph, Names, ShardInputs, Tapes};
+    use crate::candle::mlp::Mlp;
+    use crate::models::wide_deep::graph::LinearAndDeepGraph;
+
+    /// A factorization machine beside a stack of layers.
+    pub(super) struct DeepFmGraph {
+        pub(super) linear_and_deep: LinearAndDeepGraph,
     }
 
-    fn forward(&self, inputs: &ShardInputs, tapes: &Tapes) -> Result<Tensor> {
-        self.linear_and_deep.forward(inputs, tapes)? + second_order(&inputs.rows)?
-    }
-}
+    impl Graph for DeepFmGraph {
+        fn stacks(&self) -> Vec<(Names, &Mlp)> {
+            self.linear_and_deep.stacks()
+        }
 
-/// `[B, F, d]` to `[B]`: `0.5 · ((Σ v)² - Σ v²)`, summed over the elements.
-fn second_order(rows: &Tensor) -> Result<Tensor> {
-    let twice = (rows.sum(1)?.sqr()? - rows.sqr()?.sum(1)?)?;
-    twice.sum(1)? * 0.5
+        fn forward(&self, inputs: &ShardInputs, tapes: &Tapes) -> Result<Tensor> {
+            self.linear_and_deep.forward(inputs, tapes)? + second_order(&inputs.rows)?
+        }
+    }
+
+    /// `[B, F, d]` to `[B]`: `0.5 · ((Σ v)² - Σ v²)`, summed over the elements.
+    fn second_order(rows: &Tensor) -> Result<Tensor> {
+        let twice = (rows.sum(1)?.sqr()? - rows.sqr()?.sum(1)?)?;
+        twice.sum(1)? * 0.5
+    }
+
+    #[cfg(test)]
+    mod tests {
+        use candle_core::Device;
+
+        use super::*;
+
+        #[test]
+        fn three_rows_on_paper() {
+            let rows = Tensor::new(&[[[1f32, 2.0], [3.0, 4.0], [5.0, 0.0]]], &Device::Cpu).unwrap();
+            assert_eq!(second_order(&rows).unwrap().to_vec1::<f32>().unwrap(), [11.0 + 5.0 + 15.0]);
+        }
+    }
 }
 
 /// The network and its parameters.
 #[derive(Debug)]
 struct DeepFmNetwork {
-    linear_and_deep: WideDeepNetwork,
+    linear_and_deep: LinearAndDeepNetwork,
     pairs: Factorization,
 }
 
@@ -130,16 +148,6 @@ struct Pass {
     linear_and_deep: wide_deep::Pass,
     /// Of the rows of each sample.
     sums: Vec<f32>,
-}
-
-impl DeepFmNetwork {
-    /// Draws the deep layers before the linear one.
-    fn new(config: &DeepFmConfig, seed: u64, method: Method) -> Self {
-        let join = Join::of(config.inputs());
-        let linear_and_deep =
-            WideDeepNetwork::with_linear("linear", join, &config.deep_sizes(), seed, method);
-        Self { linear_and_deep, pairs: Factorization { n_rows: config.n_fields, dim: config.dim } }
-    }
 }
 
 impl Network for DeepFmNetwork {
@@ -154,16 +162,22 @@ impl Network for DeepFmNetwork {
         self.pairs.forward(inputs.rows, &mut pass.sums, logits);
     }
 
-    fn backward(&self, inputs: Inputs<'_>, slopes: &[f32], row_grads: &mut [f32], pass: &mut Pass) {
-        self.linear_and_deep.backward(inputs, slopes, row_grads, &mut pass.linear_and_deep);
-        self.pairs.backward(inputs.rows, &pass.sums, slopes, row_grads);
+    fn backward(
+        &self,
+        inputs: Inputs<'_>,
+        logit_grads: &[f32],
+        row_grads: &mut [f32],
+        pass: &mut Pass,
+    ) {
+        self.linear_and_deep.backward(inputs, logit_grads, row_grads, &mut pass.linear_and_deep);
+        self.pairs.backward(inputs.rows, &pass.sums, logit_grads, row_grads);
     }
 
-    fn record(pass: &Pass, position: Position) -> LayerRecord<'_> {
-        WideDeepNetwork::record(&pass.linear_and_deep, position)
+    fn record(pass: &Pass, index: LayerIndex) -> LayerRecord<'_> {
+        LinearAndDeepNetwork::record(&pass.linear_and_deep, index)
     }
 
-    fn tiles(&mut self) -> impl Iterator<Item = (Position, Tile<'_>)> + Send {
+    fn tiles(&mut self) -> impl Iterator<Item = (LayerIndex, Tile<'_>)> + Send {
         self.linear_and_deep.tiles()
     }
 
@@ -173,16 +187,5 @@ impl Network for DeepFmNetwork {
 
     fn layers_mut(&mut self) -> Vec<&mut Layer> {
         self.linear_and_deep.layers_mut()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn three_rows_on_paper() {
-        let rows = Tensor::new(&[[[1f32, 2.0], [3.0, 4.0], [5.0, 0.0]]], &Device::Cpu).unwrap();
-        assert_eq!(second_order(&rows).unwrap().to_vec1::<f32>().unwrap(), [11.0 + 5.0 + 15.0]);
     }
 }

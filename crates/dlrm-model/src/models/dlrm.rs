@@ -1,19 +1,19 @@
 //! DLRM: dot products of all pairs between two stacks of layers.
 
-use candle_core::{Device, Result, Tensor};
+#[cfg(feature = "candle")]
+use candle_core::Device;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
-use super::{Architecture, ModelConfig, n_mlp_parameters};
+use super::architecture::{Architecture, n_mlp_parameters};
 use crate::batch::{InputSizes, Inputs};
-use crate::candle::graph::{Graph, Names, ShardInputs, Tapes};
-use crate::candle::interaction::interact;
-use crate::candle::mlp::Mlp as GraphMlp;
+#[cfg(feature = "candle")]
+use crate::candle::graph::Graph;
 use crate::error::ConfigError;
 use crate::native::interaction::{Gradients, Interaction, Scratch, Values};
-use crate::native::layer::{Layer, LayerRecord, Method, Tile};
+use crate::native::layer::{Layer, LayerOptions, LayerRecord, Tile};
 use crate::native::mlp::{Mlp, Tape};
-use crate::native::network::{self, Network, Position, Runner, in_stack};
+use crate::native::network::{self, DynNetwork, LayerIndex, Network, in_stack};
 
 /// The shape of a DLRM.
 ///
@@ -28,9 +28,9 @@ use crate::native::network::{self, Network, Position, Runner, in_stack};
 /// numeric columns (`n_dense == 0`, such as Avazu) have no bottom MLP, and the rows alone interact.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DlrmConfig {
-    /// Numeric inputs a sample.
+    /// Numeric inputs of a sample.
     pub n_dense: usize,
-    /// Categorical fields a sample: one embedding row each.
+    /// Categorical fields of a sample: one embedding row each.
     pub n_fields: usize,
     /// Length of an embedding row.
     pub dim: usize,
@@ -68,7 +68,7 @@ impl Architecture for DlrmConfig {
         InputSizes { n_dense: self.n_dense, n_fields: self.n_fields, dim: self.dim }
     }
 
-    fn validate(&self) -> std::result::Result<(), ConfigError> {
+    fn validate(&self) -> Result<(), ConfigError> {
         let Self { n_dense, n_fields, dim, bottom, top } = self;
         if *dim == 0 {
             return Err(ConfigError::ZeroDim);
@@ -107,56 +107,63 @@ impl Architecture for DlrmConfig {
         self.has_dense().then(|| "bottom.0.weight".to_owned()).into_iter().collect()
     }
 
-    fn graph(&self, seed: u64, device: &Device) -> Result<Box<dyn Graph>> {
-        Ok(Box::new(DlrmGraph::new(self, seed, device)?))
+    #[cfg(feature = "candle")]
+    fn graph(&self, seed: u64, device: &Device) -> candle_core::Result<Box<dyn Graph>> {
+        Ok(Box::new(graph::DlrmGraph::new(self, seed, device)?))
     }
 
-    fn network(&self, seed: u64, method: Method) -> Box<dyn Runner> {
-        network::boxed(DlrmNetwork::new(self, seed, method))
-    }
-}
-
-impl From<DlrmConfig> for ModelConfig {
-    fn from(config: DlrmConfig) -> Self {
-        Self::of(config)
+    fn network(&self, seed: u64, options: LayerOptions) -> Box<dyn DynNetwork> {
+        network::boxed(DlrmNetwork::new(self, seed, options))
     }
 }
 
-/// The two stacks of layers around the interaction.
-struct DlrmGraph {
-    /// `None` for data without dense inputs.
-    bottom: Option<GraphMlp>,
-    top: GraphMlp,
-}
+#[cfg(feature = "candle")]
+mod graph {
+    use candle_core::{Device, Result, Tensor};
+    use rand::SeedableRng;
+    use rand_chacha::ChaCha8Rng;
 
-impl DlrmGraph {
-    /// Draws bottom before top.
-    fn new(config: &DlrmConfig, seed: u64, device: &Device) -> Result<Self> {
-        let mut rng = ChaCha8Rng::seed_from_u64(seed);
-        let bottom = if config.has_dense() {
-            Some(GraphMlp::new(&mut rng, config.n_dense, &config.bottom, true, device)?)
-        } else {
-            None
-        };
-        let top = GraphMlp::new(&mut rng, config.top_input(), &config.top, false, device)?;
-        Ok(Self { bottom, top })
-    }
-}
+    use super::DlrmConfig;
+    use crate::candle::graph::{Graph, Names, ShardInputs, Tapes};
+    use crate::candle::interaction::interact;
+    use crate::candle::mlp::Mlp;
 
-impl Graph for DlrmGraph {
-    /// Top first: there may be no bottom.
-    fn stacks(&self) -> Vec<(Names, &GraphMlp)> {
-        let bottom = self.bottom.as_ref().map(|bottom| (Names::Numbered("bottom"), bottom));
-        std::iter::once((Names::Numbered("top"), &self.top)).chain(bottom).collect()
+    /// The two stacks of layers around the interaction.
+    pub(super) struct DlrmGraph {
+        /// `None` for data without dense inputs.
+        bottom: Option<Mlp>,
+        top: Mlp,
     }
 
-    fn forward(&self, inputs: &ShardInputs, tapes: &Tapes) -> Result<Tensor> {
-        let x = match (&self.bottom, &inputs.dense) {
-            (Some(bottom), Some(dense)) => Some(bottom.forward(dense, tapes.get(1))?),
-            _ => None,
-        };
-        let features = interact(x.as_ref(), &inputs.rows, tapes.is_fused())?;
-        self.top.forward(&features, tapes.get(0))?.squeeze(1)
+    impl DlrmGraph {
+        /// Draws bottom before top.
+        pub(super) fn new(config: &DlrmConfig, seed: u64, device: &Device) -> Result<Self> {
+            let mut rng = ChaCha8Rng::seed_from_u64(seed);
+            let bottom = if config.has_dense() {
+                Some(Mlp::new(&mut rng, config.n_dense, &config.bottom, true, device)?)
+            } else {
+                None
+            };
+            let top = Mlp::new(&mut rng, config.top_input(), &config.top, false, device)?;
+            Ok(Self { bottom, top })
+        }
+    }
+
+    impl Graph for DlrmGraph {
+        /// Top first: there may be no bottom.
+        fn stacks(&self) -> Vec<(Names, &Mlp)> {
+            let bottom = self.bottom.as_ref().map(|bottom| (Names::Numbered("bottom"), bottom));
+            std::iter::once((Names::Numbered("top"), &self.top)).chain(bottom).collect()
+        }
+
+        fn forward(&self, inputs: &ShardInputs, tapes: &Tapes) -> Result<Tensor> {
+            let x = match (&self.bottom, &inputs.dense) {
+                (Some(bottom), Some(dense)) => Some(bottom.forward(dense, tapes.get(1))?),
+                _ => None,
+            };
+            let features = interact(x.as_ref(), &inputs.rows, tapes.is_fused())?;
+            self.top.forward(&features, tapes.get(0))?.squeeze(1)
+        }
     }
 }
 
@@ -186,10 +193,10 @@ struct Pass {
 
 impl DlrmNetwork {
     /// Draws bottom before top.
-    fn new(config: &DlrmConfig, seed: u64, method: Method) -> Self {
+    fn new(config: &DlrmConfig, seed: u64, options: LayerOptions) -> Self {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
-        let bottom = Mlp::new(&mut rng, config.n_dense, &config.bottom, true, method);
-        let top = Mlp::new(&mut rng, config.top_input(), &config.top, false, method);
+        let bottom = Mlp::new(&mut rng, config.n_dense, &config.bottom, true, options);
+        let top = Mlp::new(&mut rng, config.top_input(), &config.top, false, options);
         let interaction =
             Interaction { has_dense: config.has_dense(), n_rows: config.n_fields, dim: config.dim };
         Self { bottom, interaction, top }
@@ -220,15 +227,21 @@ impl Network for DlrmNetwork {
         logits.copy_from_slice(top.output());
     }
 
-    fn backward(&self, inputs: Inputs<'_>, slopes: &[f32], row_grads: &mut [f32], pass: &mut Pass) {
+    fn backward(
+        &self,
+        inputs: Inputs<'_>,
+        logit_grads: &[f32],
+        row_grads: &mut [f32],
+        pass: &mut Pass,
+    ) {
         let Pass { dense, bottom, features, feature_gradient, top, scratch } = pass;
         dense.clear();
         dense.extend_from_slice(inputs.dense);
-        self.top.prepare_backward(slopes.len(), top);
-        self.bottom.prepare_backward(slopes.len(), bottom);
+        self.top.prepare_backward(logit_grads.len(), top);
+        self.bottom.prepare_backward(logit_grads.len(), bottom);
         feature_gradient.resize(features.len(), 0.0);
 
-        top.output_gradient_mut().copy_from_slice(slopes);
+        top.output_gradient_mut().copy_from_slice(logit_grads);
         self.top.backward(features, top, Some(feature_gradient));
         let (x, to_x) = bottom.output_and_gradient_mut();
         let to = Gradients { dense: to_x, rows: row_grads };
@@ -241,19 +254,19 @@ impl Network for DlrmNetwork {
         self.bottom.backward(dense, bottom, None);
     }
 
-    fn record(pass: &Pass, Position { stack, layer }: Position) -> LayerRecord<'_> {
+    fn record(pass: &Pass, LayerIndex { stack, layer }: LayerIndex) -> LayerRecord<'_> {
         match stack {
             BOTTOM => pass.bottom.record(layer, &pass.dense),
             _ => pass.top.record(layer, &pass.features),
         }
     }
 
-    fn tiles(&mut self) -> impl Iterator<Item = (Position, Tile<'_>)> + Send {
+    fn tiles(&mut self) -> impl Iterator<Item = (LayerIndex, Tile<'_>)> + Send {
         in_stack(TOP, self.top.tiles()).chain(in_stack(BOTTOM, self.bottom.tiles()))
     }
 
     fn layers(&self) -> Vec<(String, &Layer)> {
-        self.bottom.named("bottom").chain(self.top.named("top")).collect()
+        self.bottom.named_layers("bottom").chain(self.top.named_layers("top")).collect()
     }
 
     fn layers_mut(&mut self) -> Vec<&mut Layer> {

@@ -1,18 +1,19 @@
 //! Wide & Deep: a linear layer beside a stack of layers.
 
-use candle_core::{Device, Result, Tensor};
+#[cfg(feature = "candle")]
+use candle_core::Device;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
-use super::{Architecture, ModelConfig, check_deep, n_mlp_parameters};
+use super::architecture::{Architecture, n_mlp_parameters, validate_deep};
 use crate::batch::{InputSizes, Inputs};
-use crate::candle::graph::{Graph, Names, ShardInputs, Tapes};
-use crate::candle::mlp::Mlp as GraphMlp;
+#[cfg(feature = "candle")]
+use crate::candle::graph::Graph;
 use crate::error::ConfigError;
 use crate::native::join::Join;
-use crate::native::layer::{Layer, LayerRecord, Method, Tile};
+use crate::native::layer::{Layer, LayerOptions, LayerRecord, Tile};
 use crate::native::mlp::{Mlp, Tape};
-use crate::native::network::{self, Network, Position, Runner, in_stack};
+use crate::native::network::{self, DynNetwork, LayerIndex, Network, in_stack};
 
 /// The shape of Wide & Deep: a linear model and a stack of layers on the same input.
 ///
@@ -24,9 +25,9 @@ use crate::native::network::{self, Network, Position, Runner, in_stack};
 /// Both linear ends have a bias. Data without numeric columns (`n_dense == 0`) have `x = rows`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WideDeepConfig {
-    /// Numeric inputs a sample.
+    /// Numeric inputs of a sample.
     pub n_dense: usize,
-    /// Categorical fields a sample: one embedding row each.
+    /// Categorical fields of a sample: one embedding row each.
     pub n_fields: usize,
     /// Length of an embedding row.
     pub dim: usize,
@@ -36,9 +37,8 @@ pub struct WideDeepConfig {
 }
 
 impl WideDeepConfig {
-    /// Output sizes of all deep layers.
-    fn deep_sizes(&self) -> Vec<usize> {
-        [&self.deep[..], &[1]].concat()
+    fn linear_and_deep(&self) -> LinearAndDeep<'_> {
+        LinearAndDeep { inputs: self.inputs(), hidden: &self.deep, linear_name: "wide" }
     }
 }
 
@@ -51,126 +51,150 @@ impl Architecture for WideDeepConfig {
         InputSizes { n_dense: self.n_dense, n_fields: self.n_fields, dim: self.dim }
     }
 
-    fn validate(&self) -> std::result::Result<(), ConfigError> {
-        check_deep(self.n_fields, self.dim, &self.deep)
+    fn validate(&self) -> Result<(), ConfigError> {
+        self.linear_and_deep().validate()
     }
 
     fn n_parameters(&self) -> usize {
-        let x = self.inputs().x_len();
-        n_mlp_parameters(x, &self.deep_sizes()) + n_mlp_parameters(x, &[1])
+        self.linear_and_deep().n_parameters()
     }
 
     fn activation_floats(&self) -> usize {
-        2 * self.inputs().x_len() + self.deep.iter().sum::<usize>()
+        self.linear_and_deep().activation_floats()
     }
 
     fn dense_weights(&self) -> Vec<String> {
-        ["wide.weight", "deep.0.weight"].map(str::to_owned).to_vec()
+        self.linear_and_deep().dense_weights()
     }
 
-    fn graph(&self, seed: u64, device: &Device) -> Result<Box<dyn Graph>> {
-        Ok(Box::new(WideDeepGraph::new(
-            "wide",
-            self.inputs().x_len(),
-            &self.deep_sizes(),
-            seed,
-            device,
-        )?))
+    #[cfg(feature = "candle")]
+    fn graph(&self, seed: u64, device: &Device) -> candle_core::Result<Box<dyn Graph>> {
+        Ok(Box::new(graph::LinearAndDeepGraph::new(self.linear_and_deep(), seed, device)?))
     }
 
-    fn network(&self, seed: u64, method: Method) -> Box<dyn Runner> {
-        network::boxed(WideDeepNetwork::new(self, seed, method))
+    fn network(&self, seed: u64, options: LayerOptions) -> Box<dyn DynNetwork> {
+        network::boxed(LinearAndDeepNetwork::new(self.linear_and_deep(), seed, options))
     }
 }
 
-impl From<WideDeepConfig> for ModelConfig {
-    fn from(config: WideDeepConfig) -> Self {
-        Self::of(config)
+/// The shape of a linear layer beside a stack of layers, both on `x = dense ‖ rows` and both ending
+/// in one number: all of Wide & Deep, and a part of `DeepFM`.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct LinearAndDeep<'a> {
+    pub(super) inputs: InputSizes,
+    /// Output sizes of the hidden deep layers, without the last layer of one output.
+    pub(super) hidden: &'a [usize],
+    /// Name of the linear layer among the parameters, which differs between the two models.
+    pub(super) linear_name: &'static str,
+}
+
+impl LinearAndDeep<'_> {
+    /// Output sizes of all deep layers.
+    fn deep_sizes(&self) -> Vec<usize> {
+        [self.hidden, &[1]].concat()
+    }
+
+    pub(super) fn validate(&self) -> Result<(), ConfigError> {
+        validate_deep(self.inputs, self.hidden)
+    }
+
+    pub(super) fn n_parameters(&self) -> usize {
+        let x = self.inputs.x_len();
+        n_mlp_parameters(x, &self.deep_sizes()) + n_mlp_parameters(x, &[1])
+    }
+
+    pub(super) fn activation_floats(&self) -> usize {
+        2 * self.inputs.x_len() + self.hidden.iter().sum::<usize>()
+    }
+
+    pub(super) fn dense_weights(&self) -> Vec<String> {
+        vec![format!("{}.weight", self.linear_name), "deep.0.weight".to_owned()]
     }
 }
 
-/// A linear layer beside a stack of layers.
-pub(super) struct WideDeepGraph {
-    deep: GraphMlp,
-    wide: GraphMlp,
-    /// How the wide layer is called.
-    wide_name: &'static str,
-}
+#[cfg(feature = "candle")]
+pub(super) mod graph {
+    use candle_core::{Device, Result, Tensor};
+    use rand::SeedableRng;
+    use rand_chacha::ChaCha8Rng;
 
-impl WideDeepGraph {
-    /// Draws the deep layers before the linear one, which other models call otherwise.
-    pub(super) fn new(
-        wide_name: &'static str,
-        x_len: usize,
-        deep: &[usize],
-        seed: u64,
-        device: &Device,
-    ) -> Result<Self> {
-        let mut rng = ChaCha8Rng::seed_from_u64(seed);
-        let deep = GraphMlp::new(&mut rng, x_len, deep, false, device)?;
-        let wide = GraphMlp::new(&mut rng, x_len, &[1], false, device)?;
-        Ok(Self { deep, wide, wide_name })
-    }
-}
+    use super::LinearAndDeep;
+    use crate::candle::graph::{Graph, Names, ShardInputs, Tapes};
+    use crate::candle::mlp::Mlp;
 
-impl Graph for WideDeepGraph {
-    fn stacks(&self) -> Vec<(Names, &GraphMlp)> {
-        vec![(Names::Numbered("deep"), &self.deep), (Names::Single(self.wide_name), &self.wide)]
+    /// A linear layer beside a stack of layers.
+    pub(in super::super) struct LinearAndDeepGraph {
+        deep: Mlp,
+        linear: Mlp,
+        linear_name: &'static str,
     }
 
-    fn forward(&self, inputs: &ShardInputs, tapes: &Tapes) -> Result<Tensor> {
-        let x = inputs.join()?;
-        (self.deep.forward(&x, tapes.get(0))? + self.wide.forward(&x, tapes.get(1))?)?.squeeze(1)
+    impl LinearAndDeepGraph {
+        /// Draws the deep layers before the linear one.
+        pub(in super::super) fn new(
+            shape: LinearAndDeep<'_>,
+            seed: u64,
+            device: &Device,
+        ) -> Result<Self> {
+            let mut rng = ChaCha8Rng::seed_from_u64(seed);
+            let x_len = shape.inputs.x_len();
+            let deep = Mlp::new(&mut rng, x_len, &shape.deep_sizes(), false, device)?;
+            let linear = Mlp::new(&mut rng, x_len, &[1], false, device)?;
+            Ok(Self { deep, linear, linear_name: shape.linear_name })
+        }
+    }
+
+    impl Graph for LinearAndDeepGraph {
+        fn stacks(&self) -> Vec<(Names, &Mlp)> {
+            vec![
+                (Names::Numbered("deep"), &self.deep),
+                (Names::Single(self.linear_name), &self.linear),
+            ]
+        }
+
+        fn forward(&self, inputs: &ShardInputs, tapes: &Tapes) -> Result<Tensor> {
+            let x = inputs.join()?;
+            let deep = self.deep.forward(&x, tapes.get(0))?;
+            (deep + self.linear.forward(&x, tapes.get(1))?)?.squeeze(1)
+        }
     }
 }
 
 const DEEP: usize = 0;
-const WIDE: usize = 1;
+const LINEAR: usize = 1;
 
 /// The network and its parameters.
 #[derive(Debug)]
-pub(super) struct WideDeepNetwork {
+pub(super) struct LinearAndDeepNetwork {
     join: Join,
     deep: Mlp,
     /// One layer.
-    wide: Mlp,
-    /// How the wide layer is called.
-    wide_name: &'static str,
+    linear: Mlp,
+    linear_name: &'static str,
 }
 
 /// What one pass over a shard leaves behind, and its buffers.
 #[derive(Debug)]
 pub(super) struct Pass {
     x: Vec<f32>,
-    /// Through the deep layers alone.
+    /// Gradient of `x` through the deep layers alone.
     x_gradient: Vec<f32>,
     deep: Tape,
-    wide: Tape,
+    linear: Tape,
 }
 
-impl WideDeepNetwork {
-    /// Draws the deep layers before the wide one.
-    fn new(config: &WideDeepConfig, seed: u64, method: Method) -> Self {
-        let join = Join::of(config.inputs());
-        Self::with_linear("wide", join, &config.deep_sizes(), seed, method)
-    }
-
-    /// The same for another model of which it is a part, with a name for the linear layer there.
-    pub(super) fn with_linear(
-        wide_name: &'static str,
-        join: Join,
-        deep: &[usize],
-        seed: u64,
-        method: Method,
-    ) -> Self {
+impl LinearAndDeepNetwork {
+    /// Draws the deep layers before the linear one.
+    pub(super) fn new(shape: LinearAndDeep<'_>, seed: u64, options: LayerOptions) -> Self {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
-        let deep = Mlp::new(&mut rng, join.len(), deep, false, method);
-        let wide = Mlp::new(&mut rng, join.len(), &[1], false, method);
-        Self { join, deep, wide, wide_name }
+        let join = Join::new(shape.inputs);
+        let deep = Mlp::new(&mut rng, join.len(), &shape.deep_sizes(), false, options);
+        let linear = Mlp::new(&mut rng, join.len(), &[1], false, options);
+        Self { join, deep, linear, linear_name: shape.linear_name }
     }
 }
 
-impl Network for WideDeepNetwork {
+impl Network for LinearAndDeepNetwork {
     type Pass = Pass;
 
     fn pass(&self) -> Pass {
@@ -178,49 +202,58 @@ impl Network for WideDeepNetwork {
             x: Vec::new(),
             x_gradient: Vec::new(),
             deep: self.deep.tape(),
-            wide: self.wide.tape(),
+            linear: self.linear.tape(),
         }
     }
 
     fn forward(&self, inputs: Inputs<'_>, logits: &mut [f32], pass: &mut Pass) {
-        let Pass { x, deep, wide, .. } = pass;
+        let Pass { x, deep, linear, .. } = pass;
         self.join.forward(inputs, x);
         self.deep.forward(x, logits.len(), deep);
-        self.wide.forward(x, logits.len(), wide);
-        for (logit, (deep, wide)) in logits.iter_mut().zip(deep.output().iter().zip(wide.output()))
+        self.linear.forward(x, logits.len(), linear);
+        for (logit, (deep, linear)) in
+            logits.iter_mut().zip(deep.output().iter().zip(linear.output()))
         {
-            *logit = deep + wide;
+            *logit = deep + linear;
         }
     }
 
-    fn backward(&self, _: Inputs<'_>, slopes: &[f32], row_grads: &mut [f32], pass: &mut Pass) {
-        let Pass { x, x_gradient, deep, wide } = pass;
+    fn backward(&self, _: Inputs<'_>, logit_grads: &[f32], row_grads: &mut [f32], pass: &mut Pass) {
+        let Pass { x, x_gradient, deep, linear } = pass;
         x_gradient.resize(x.len(), 0.0);
-        for (stack, tape) in [(&self.deep, &mut *deep), (&self.wide, &mut *wide)] {
-            stack.prepare_backward(slopes.len(), tape);
-            tape.output_gradient_mut().copy_from_slice(slopes);
+        for (stack, tape) in [(&self.deep, &mut *deep), (&self.linear, &mut *linear)] {
+            stack.prepare_backward(logit_grads.len(), tape);
+            tape.output_gradient_mut().copy_from_slice(logit_grads);
         }
         self.deep.backward(x, deep, Some(x_gradient));
-        self.wide.backward(x, wide, None);
-        self.join.backward_with_linear(x_gradient, slopes, self.wide.layers[0].weight(), row_grads);
+        self.linear.backward(x, linear, None);
+        self.join.backward_with_linear(
+            x_gradient,
+            logit_grads,
+            self.linear.layers[0].weight(),
+            row_grads,
+        );
     }
 
-    fn record(pass: &Pass, Position { stack, layer }: Position) -> LayerRecord<'_> {
+    fn record(pass: &Pass, LayerIndex { stack, layer }: LayerIndex) -> LayerRecord<'_> {
         match stack {
             DEEP => pass.deep.record(layer, &pass.x),
-            _ => pass.wide.record(layer, &pass.x),
+            _ => pass.linear.record(layer, &pass.x),
         }
     }
 
-    fn tiles(&mut self) -> impl Iterator<Item = (Position, Tile<'_>)> + Send {
-        in_stack(DEEP, self.deep.tiles()).chain(in_stack(WIDE, self.wide.tiles()))
+    fn tiles(&mut self) -> impl Iterator<Item = (LayerIndex, Tile<'_>)> + Send {
+        in_stack(DEEP, self.deep.tiles()).chain(in_stack(LINEAR, self.linear.tiles()))
     }
 
     fn layers(&self) -> Vec<(String, &Layer)> {
-        self.deep.named("deep").chain([(self.wide_name.to_owned(), &self.wide.layers[0])]).collect()
+        self.deep
+            .named_layers("deep")
+            .chain([(self.linear_name.to_owned(), &self.linear.layers[0])])
+            .collect()
     }
 
     fn layers_mut(&mut self) -> Vec<&mut Layer> {
-        self.deep.layers.iter_mut().chain(&mut self.wide.layers).collect()
+        self.deep.layers.iter_mut().chain(&mut self.linear.layers).collect()
     }
 }

@@ -1,15 +1,17 @@
-//! Single products for `benches/step.rs`: no part of the interface of this library.
+//! Single products for `benches/step.rs`, behind the feature `bench`: no part of the API of this
+//! library.
 
 use pulp::{Arch, Simd, WithSimd};
 
-use super::layer::{Layer, LayerRecord, Method};
-use super::product::Place;
-use super::simd::{SamplePanels, Wide};
+use super::layer::{Layer, LayerOptions, LayerRecord};
+use super::product::Accumulate;
+use super::simd::weights::SamplePanels;
+use super::simd::{SimdKernel, product};
 use crate::init::LinearInit;
 use crate::optim::OptimizerKind;
 use crate::precision::{Kernel, Precision, PrecisionError};
 
-/// The three products of a layer and a shard, again and again on the same numbers.
+/// The three products of a layer and a shard, repeatedly on the same numbers.
 #[derive(Debug)]
 pub struct LayerProducts {
     layer: Layer,
@@ -29,14 +31,17 @@ impl LayerProducts {
     /// A precision that this CPU does not have.
     pub fn new(
         precision: Precision,
-        [n_samples, n_input, n_output]: [usize; 3],
+        n_samples: usize,
+        n_input: usize,
+        n_output: usize,
     ) -> Result<Self, PrecisionError> {
         let draw = |n: usize| {
             (0..n).map(|idx| (idx * 7919 % 1009) as f32 / 504.5 - 1.0).collect::<Vec<f32>>()
         };
         let init = LinearInit { weight: draw(n_input * n_output), bias: draw(n_output) };
-        let method = Method { optimizer: OptimizerKind::Sgd, wide: Wide::choose(precision)? };
-        let layer = Layer::new(&init, n_input, true, method);
+        let options =
+            LayerOptions { optimizer: OptimizerKind::Sgd, kernel: SimdKernel::choose(precision)? };
+        let layer = Layer::new(&init, n_input, true, options);
         let (x, gradient) = (draw(n_samples * n_input), draw(n_samples * n_output));
         let mut panels = SamplePanels::default();
         layer.pack_samples(&x, &gradient, &mut panels);
@@ -50,16 +55,18 @@ impl LayerProducts {
         self.layer.forward(&self.x, &mut self.y, &mut self.words);
     }
 
-    /// With the rounding of the gradients.
-    pub fn back(&mut self) {
+    /// From the gradient of the outputs to that of the inputs, with the rounding of the gradients.
+    pub fn backward(&mut self) {
         self.layer.input_gradient(&self.gradient, &mut self.input_gradient, &mut self.words);
     }
 
-    /// All tiles of the weights; what our own kernel reads has been packed before.
+    /// The gradient of the weights, in all tiles; the operands of our own kernel are packed already.
     pub fn gradient(&mut self) {
         let Self { layer, x, gradient, bias_gradient, panels, .. } = self;
         let record = LayerRecord { input: x, gradient, bias_gradient, panels };
-        layer.tiles().for_each(|mut tile| tile.accumulate(std::iter::once(record), Place::Fresh));
+        layer
+            .tiles()
+            .for_each(|mut tile| tile.accumulate(std::iter::once(record), Accumulate::Overwrite));
     }
 }
 
@@ -68,11 +75,11 @@ impl LayerProducts {
 /// # Errors
 /// A precision that this CPU does not have.
 pub fn peak(precision: Precision, n_rounds: usize) -> Result<(Kernel, usize), PrecisionError> {
-    let Some(wide) = Wide::choose(precision)? else {
+    let Some(kernel) = SimdKernel::choose(precision)? else {
         Arch::new().dispatch(Peak { n_rounds });
         return Ok((Kernel::Gemm, 2 * n_rounds * Peak::SUMS * Peak::LANES));
     };
-    Ok((wide.kernel(), wide.peak(n_rounds)))
+    Ok((kernel.name(), product::peak(kernel, n_rounds)))
 }
 
 /// The loop for the registers that `pulp` finds. Twelve sums hide the latency of two units.

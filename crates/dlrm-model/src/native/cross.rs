@@ -5,7 +5,7 @@ use std::fmt;
 
 use super::layer::{Layer, LayerRecord, Tile};
 
-/// A stack of cross layers, forward and back over a shard.
+/// A stack of cross layers, forward and backward over a shard.
 pub(crate) trait CrossLayers: fmt::Debug + Send + Sync {
     /// What one pass leaves behind, and its buffers.
     type Tape: fmt::Debug + Send + Sync;
@@ -20,28 +20,29 @@ pub(crate) trait CrossLayers: fmt::Debug + Send + Sync {
     fn output(tape: &Self::Tape) -> &[f32];
 
     /// Adds the gradient of `x_0` to `to`, `[n, len]`.
-    fn backward(&self, back: Back<'_>, tape: &mut Self::Tape, to: &mut [f32]);
+    fn backward(&self, from: CrossBackward<'_>, tape: &mut Self::Tape, to: &mut [f32]);
 
-    /// What the pass says about a layer, by its place among [`named`](Self::named); `x` is `x_0`.
+    /// What the pass contributes to the gradient of a layer, by its index among
+    /// [`named_layers`](Self::named_layers); `x` is `x_0`.
     fn record<'a>(tape: &'a Self::Tape, layer_idx: usize, x: &'a [f32]) -> LayerRecord<'a>;
 
-    /// All parameters, with the place of their layer.
+    /// All parameters in tiles, with the index of their layer.
     fn tiles(&mut self) -> impl Iterator<Item = (usize, Tile<'_>)> + Send;
 
     /// The layers with their names.
-    fn named(&self, name: &'static str) -> impl Iterator<Item = (String, &Layer)>;
+    fn named_layers(&self, name: &'static str) -> impl Iterator<Item = (String, &Layer)>;
 
-    /// The layers in the order of [`named`](Self::named).
+    /// The layers in the order of [`named_layers`](Self::named_layers).
     fn layers_mut(&mut self) -> impl Iterator<Item = &mut Layer>;
 }
 
-/// What goes back through the layers of a shard.
+/// What the backward pass through the layers of a shard starts from.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Back<'a> {
+pub(crate) struct CrossBackward<'a> {
     /// `x_0`, `[n, len]`
     pub(crate) x: &'a [f32],
-    /// `[n]`
-    pub(crate) slopes: &'a [f32],
-    /// `[len]`: the gradient of the last output is `slope · weight`.
+    /// Gradient of the loss with respect to the logits, `[n]`.
+    pub(crate) logit_grads: &'a [f32],
+    /// `[len]`: the gradient of the last output is `logit_grad · weight`.
     pub(crate) weight: &'a [f32],
 }

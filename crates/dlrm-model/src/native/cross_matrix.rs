@@ -1,4 +1,4 @@
-//! Cross layers with a weight matrix, `x_{l+1} = x_0 ∘ (W_l x_l + b_l) + x_l`, forward and back
+//! Cross layers with a weight matrix, `x_{l+1} = x_0 ∘ (W_l x_l + b_l) + x_l`, forward and backward
 //! over a shard: products, and between them single passes over their results.
 #![allow(
     clippy::inline_always,
@@ -8,9 +8,9 @@
 use pulp::{Arch, Simd, WithSimd};
 use rand::Rng;
 
-use super::cross::{Back, CrossLayers};
-use super::join::outer;
-use super::layer::{Layer, LayerRecord, Method, Tile};
+use super::cross::{CrossBackward, CrossLayers};
+use super::join::outer_product;
+use super::layer::{Layer, LayerOptions, LayerRecord, Tile};
 use super::mlp::{Mlp, Tape};
 use crate::init::{self, LinearInit};
 
@@ -28,8 +28,8 @@ pub(crate) struct MatrixCrossTape {
     products: Vec<Tape>,
     /// `x_1`, `x_2`, ...: `[n, len]`
     outputs: Vec<Vec<f32>>,
-    /// Gradient of a layer's output, and the part of its input's that comes through the product:
-    /// `[n, len]`
+    /// Gradient of a layer's output, and the part of its input's gradient that comes through the
+    /// product: `[n, len]`
     gradient: Vec<f32>,
     through_product: Vec<f32>,
 }
@@ -41,9 +41,9 @@ impl MatrixCross {
         len: usize,
         rank: Option<usize>,
         n_layers: usize,
-        method: Method,
+        options: LayerOptions,
     ) -> Self {
-        let layer = |n_input, init: LinearInit| Layer::new(&init, n_input, false, method);
+        let layer = |n_input, init: LinearInit| Layer::new(&init, n_input, false, options);
         let mut product = |_: usize| {
             let layers = match rank {
                 None => vec![layer(len, init::linear(rng, len, len))],
@@ -78,7 +78,7 @@ impl CrossLayers for MatrixCross {
             let (input, output) = (before.last().map_or(x, |input| input), &mut from_here[0]);
             product.forward(input, n_samples, record);
             output.resize(x.len(), 0.0);
-            Arch::new().dispatch(CrossOver { x, product: record.output(), input, output });
+            Arch::new().dispatch(CrossForward { x, product: record.output(), input, output });
         }
     }
 
@@ -86,17 +86,17 @@ impl CrossLayers for MatrixCross {
         tape.outputs.last().map_or(&[], |output| output)
     }
 
-    fn backward(&self, back: Back<'_>, tape: &mut MatrixCrossTape, to: &mut [f32]) {
+    fn backward(&self, from: CrossBackward<'_>, tape: &mut MatrixCrossTape, to: &mut [f32]) {
         let MatrixCrossTape { products, outputs, gradient, through_product } = tape;
-        let Back { x, slopes, weight } = back;
+        let CrossBackward { x, logit_grads, weight } = from;
         gradient.resize(x.len(), 0.0);
         through_product.resize(x.len(), 0.0);
-        outer(slopes, weight, gradient);
+        outer_product(logit_grads, weight, gradient);
         for (layer_idx, (product, record)) in self.products.iter().zip(products).enumerate().rev() {
             let input = if layer_idx == 0 { x } else { &outputs[layer_idx - 1] };
-            product.prepare_backward(slopes.len(), record);
+            product.prepare_backward(logit_grads.len(), record);
             let (value, to_product) = record.output_and_gradient_mut();
-            Arch::new().dispatch(CrossBack { x, product: value, gradient, to_product, to });
+            Arch::new().dispatch(ProductBackward { x, product: value, gradient, to_product, to });
             product.backward(input, record, Some(through_product));
             Arch::new().dispatch(Add { sums: gradient, values: through_product });
         }
@@ -116,7 +116,7 @@ impl CrossLayers for MatrixCross {
     }
 
     /// `name.0`, `name.1`, ..., or `name.0.v`, `name.0.u`, ... of low rank.
-    fn named(&self, name: &'static str) -> impl Iterator<Item = (String, &Layer)> {
+    fn named_layers(&self, name: &'static str) -> impl Iterator<Item = (String, &Layer)> {
         self.products.iter().enumerate().flat_map(move |(product_idx, product)| {
             let suffixes: &[&str] = if product.layers.len() == 1 { &[""] } else { &[".v", ".u"] };
             let layers = suffixes.iter().zip(&product.layers);
@@ -130,14 +130,14 @@ impl CrossLayers for MatrixCross {
 }
 
 /// `output = x ∘ product + input`.
-struct CrossOver<'a> {
+struct CrossForward<'a> {
     x: &'a [f32],
     product: &'a [f32],
     input: &'a [f32],
     output: &'a mut [f32],
 }
 
-impl WithSimd for CrossOver<'_> {
+impl WithSimd for CrossForward<'_> {
     type Output = ();
 
     #[inline(always)]
@@ -150,7 +150,7 @@ impl WithSimd for CrossOver<'_> {
 }
 
 /// `to_product = gradient ∘ x; to += gradient ∘ product`.
-struct CrossBack<'a> {
+struct ProductBackward<'a> {
     x: &'a [f32],
     product: &'a [f32],
     gradient: &'a [f32],
@@ -158,7 +158,7 @@ struct CrossBack<'a> {
     to: &'a mut [f32],
 }
 
-impl WithSimd for CrossBack<'_> {
+impl WithSimd for ProductBackward<'_> {
     type Output = ();
 
     #[inline(always)]
@@ -194,10 +194,10 @@ mod tests {
 
     /// `x_0 = (1, 2)`, `W_0 = (3 -1; 0 2)`, `b_0 = (10, 20)`, the same again as `W_1`, `b_1`.
     #[test]
-    fn two_layers_on_paper() {
+    fn two_layers_by_hand() {
         let init = LinearInit { weight: vec![3.0, -1.0, 0.0, 2.0], bias: vec![10.0, 20.0] };
-        let method = Method { optimizer: OptimizerKind::Sgd, wide: None };
-        let product = || Mlp { layers: vec![Layer::new(&init, 2, false, method)] };
+        let options = LayerOptions { optimizer: OptimizerKind::Sgd, kernel: None };
+        let product = || Mlp { layers: vec![Layer::new(&init, 2, false, options)] };
         let cross = MatrixCross { products: vec![product(), product()] };
         let (x, mut tape, mut to) = ([1.0, 2.0], cross.tape(), [100.0, 200.0]);
         cross.forward(&x, 1, &mut tape);
@@ -207,8 +207,12 @@ mod tests {
             (&tape.outputs[0][..], MatrixCross::output(&tape)),
             (&[12.0, 50.0][..], &[8.0, 290.0][..])
         );
-        cross.backward(Back { x: &x, slopes: &[2.0], weight: &[1.0, 0.5] }, &mut tape, &mut to);
-        // Back from (2, 1): by the product (2, 2), so (2 + 6, 1 - 2 + 4) and, beside, (2 · -4,
+        cross.backward(
+            CrossBackward { x: &x, logit_grads: &[2.0], weight: &[1.0, 0.5] },
+            &mut tape,
+            &mut to,
+        );
+        // CrossBackward from (2, 1): by the product (2, 2), so (2 + 6, 1 - 2 + 4) and, beside, (2 · -4,
         // 120). Then by the product (8, 6), so (8 + 24, 3 - 8 + 12) and, beside, (8 · 11, 3 · 24).
         assert_eq!(MatrixCross::record(&tape, 1, &x).gradient, [2.0, 2.0]);
         assert_eq!(MatrixCross::record(&tape, 0, &x).bias_gradient, [8.0, 6.0]);

@@ -1,4 +1,4 @@
-//! Cross layers with a weight vector, `x_{l+1} = x_0 · (x_l · w_l) + b_l + x_l`, forward and back
+//! Cross layers with a weight vector, `x_{l+1} = x_0 · (x_l · w_l) + b_l + x_l`, forward and backward
 //! over a shard. Each is a few passes over vectors, so a sample goes through all of them while it
 //! is in the nearest cache.
 #![allow(
@@ -9,12 +9,13 @@
 use pulp::{Arch, Simd, WithSimd};
 use rand::Rng;
 
-use super::cross::{Back, CrossLayers};
-use super::layer::{Layer, LayerRecord, Method, Tile};
-use super::simd::SamplePanels;
+use super::cross::{CrossBackward, CrossLayers};
+use super::layer::{Layer, LayerOptions, LayerRecord, Tile};
+use super::simd::weights::SamplePanels;
 use crate::init;
 
-/// Products that are summed at a time.
+/// Sums of a dot product: two registers of the widest kind, so that an addition need not wait for
+/// the one before. Part of the order of summation, and so of the results.
 const LANES: usize = 32;
 
 /// The layers: a weight with one output, and a bias as long as the input.
@@ -34,16 +35,21 @@ pub(crate) struct VectorCrossTape {
     dot_gradients: Vec<Vec<f32>>,
     /// `[len]`
     bias_gradients: Vec<Vec<f32>>,
-    /// Gradients of a sample: through the layers, and of `x_0` beside them.
+    /// Gradients of a sample: that of a layer's input, and that of `x_0` as the factor of all layers.
     scratch: [Vec<f32>; 2],
-    /// None: layers of one output need them not.
+    /// Always empty: layers of one output do not use our own kernel.
     panels: SamplePanels,
 }
 
 impl VectorCross {
     /// Draws the layers in order.
-    pub(crate) fn new<R: Rng>(rng: &mut R, len: usize, n_layers: usize, method: Method) -> Self {
-        let layer = |_| Layer::new(&init::cross(rng, len), len, false, method);
+    pub(crate) fn new<R: Rng>(
+        rng: &mut R,
+        len: usize,
+        n_layers: usize,
+        options: LayerOptions,
+    ) -> Self {
+        let layer = |_| Layer::new(&init::cross(rng, len), len, false, options);
         Self { layers: (0..n_layers).map(layer).collect() }
     }
 }
@@ -75,18 +81,18 @@ impl CrossLayers for VectorCross {
         tape.outputs.last().map_or(&[], |output| output)
     }
 
-    fn backward(&self, back: Back<'_>, tape: &mut VectorCrossTape, to: &mut [f32]) {
+    fn backward(&self, from: CrossBackward<'_>, tape: &mut VectorCrossTape, to: &mut [f32]) {
         let VectorCrossTape { dots, dot_gradients, bias_gradients, scratch, .. } = tape;
         for (gradients, sums) in dot_gradients.iter_mut().zip(&mut *bias_gradients) {
-            gradients.resize(back.slopes.len(), 0.0);
+            gradients.resize(from.logit_grads.len(), 0.0);
             sums.fill(0.0);
         }
         for vector in &mut *scratch {
-            vector.resize(back.weight.len(), 0.0);
+            vector.resize(from.weight.len(), 0.0);
         }
         Arch::new().dispatch(Backward {
             layers: &self.layers,
-            back,
+            from,
             dots,
             dot_gradients,
             bias_gradients,
@@ -108,7 +114,7 @@ impl CrossLayers for VectorCross {
     }
 
     /// `name.0`, `name.1`, ...
-    fn named(&self, name: &'static str) -> impl Iterator<Item = (String, &Layer)> {
+    fn named_layers(&self, name: &'static str) -> impl Iterator<Item = (String, &Layer)> {
         self.layers
             .iter()
             .enumerate()
@@ -120,8 +126,8 @@ impl CrossLayers for VectorCross {
     }
 }
 
-/// Sums in a fixed number of lanes, which then are added in their order: the same bits for
-/// registers of any width.
+/// A dot product as sums in a fixed number of lanes, which are then added in their order: the same
+/// bits for registers of any width.
 #[inline(always)]
 fn dot(a: &[f32], b: &[f32]) -> f32 {
     let mut sums = [0.0; LANES];
@@ -149,14 +155,14 @@ impl WithSimd for Forward<'_> {
         let Self { layers, x, outputs, dots } = self;
         let Some(len) = layers.first().map(|layer| layer.n_input) else { return };
         for (sample_idx, x) in x.chunks_exact(len).enumerate() {
-            let at = sample_idx * len..(sample_idx + 1) * len;
+            let sample = sample_idx * len..(sample_idx + 1) * len;
             for (layer_idx, layer) in layers.iter().enumerate() {
                 let (before, from_here) = outputs.split_at_mut(layer_idx);
-                let input = before.last().map_or(x, |input| &input[at.clone()]);
+                let input = before.last().map_or(x, |input| &input[sample.clone()]);
                 let scale = dot(input, layer.weight());
                 dots[layer_idx][sample_idx] = scale;
                 let values = x.iter().zip(input).zip(layer.bias());
-                for (y, ((x, input), bias)) in from_here[0][at.clone()].iter_mut().zip(values) {
+                for (y, ((x, input), bias)) in from_here[0][sample.clone()].iter_mut().zip(values) {
                     *y = x * scale + bias + input;
                 }
             }
@@ -166,7 +172,7 @@ impl WithSimd for Forward<'_> {
 
 struct Backward<'a> {
     layers: &'a [Layer],
-    back: Back<'a>,
+    from: CrossBackward<'a>,
     dots: &'a [Vec<f32>],
     dot_gradients: &'a mut [Vec<f32>],
     bias_gradients: &'a mut [Vec<f32>],
@@ -181,36 +187,38 @@ impl WithSimd for Backward<'_> {
     fn with_simd<S: Simd>(self, _: S) {
         let Self {
             layers,
-            back: Back { x, slopes, weight },
+            from: CrossBackward { x, logit_grads, weight },
             dots,
             dot_gradients,
             bias_gradients,
             scratch,
             to,
         } = self;
-        let [gradient, beside] = scratch;
+        let [gradient, factor_gradient] = scratch;
         let samples = x.chunks_exact(weight.len()).zip(to.chunks_exact_mut(weight.len()));
-        for (sample_idx, (&slope, (x, to))) in slopes.iter().zip(samples).enumerate() {
+        for (sample_idx, (&logit_grad, (x, to))) in logit_grads.iter().zip(samples).enumerate() {
             gradient
                 .iter_mut()
                 .zip(weight)
-                .for_each(|(gradient, weight)| *gradient = slope * weight);
-            beside.fill(0.0);
+                .for_each(|(gradient, weight)| *gradient = logit_grad * weight);
+            factor_gradient.fill(0.0);
             for (layer_idx, layer) in layers.iter().enumerate().rev() {
                 let dot_gradient = dot(gradient, x);
                 dot_gradients[layer_idx][sample_idx] = dot_gradient;
                 let scale = dots[layer_idx][sample_idx];
-                let sums = beside.iter_mut().zip(&mut bias_gradients[layer_idx]);
-                for ((gradient, weight), (beside, sum)) in
+                let sums = factor_gradient.iter_mut().zip(&mut bias_gradients[layer_idx]);
+                for ((gradient, weight), (factor_gradient, sum)) in
                     gradient.iter_mut().zip(layer.weight()).zip(sums)
                 {
-                    *beside += scale * *gradient;
+                    *factor_gradient += scale * *gradient;
                     *sum += *gradient;
                     *gradient += dot_gradient * weight;
                 }
             }
-            for ((to, gradient), beside) in to.iter_mut().zip(&*gradient).zip(&*beside) {
-                *to += gradient + beside;
+            for ((to, gradient), factor_gradient) in
+                to.iter_mut().zip(&*gradient).zip(&*factor_gradient)
+            {
+                *to += gradient + factor_gradient;
             }
         }
     }
@@ -224,15 +232,15 @@ mod tests {
 
     /// `x_0 = (1, 2)`, `w_0 = (3, -1)`, `b_0 = (10, 20)`, `w_1 = (0, 1)`, `b_1 = (0, 0)`.
     #[test]
-    fn two_layers_on_paper() {
+    fn two_layers_by_hand() {
         let init = |weight: [f32; 2], bias: [f32; 2]| LinearInit {
             weight: weight.to_vec(),
             bias: bias.to_vec(),
         };
-        let method = Method { optimizer: OptimizerKind::Sgd, wide: None };
+        let options = LayerOptions { optimizer: OptimizerKind::Sgd, kernel: None };
         let layers = [init([3.0, -1.0], [10.0, 20.0]), init([0.0, 1.0], [0.0, 0.0])];
         let cross = VectorCross {
-            layers: layers.iter().map(|init| Layer::new(init, 2, false, method)).collect(),
+            layers: layers.iter().map(|init| Layer::new(init, 2, false, options)).collect(),
         };
         let (x, mut tape, mut to) = ([1.0, 2.0], cross.tape(), [100.0, 200.0]);
         cross.forward(&x, 1, &mut tape);
@@ -241,16 +249,20 @@ mod tests {
             (&tape.outputs[0][..], VectorCross::output(&tape)),
             (&[12.0, 24.0][..], &[36.0, 72.0][..])
         );
-        cross.backward(Back { x: &x, slopes: &[2.0], weight: &[1.0, 0.5] }, &mut tape, &mut to);
-        // Back from (2, 1): by the dot 2 · 1 + 1 · 2 = 4, so (2, 1 + 4) and, beside, 24 · (2, 1).
-        // Then by the dot 2 · 1 + 5 · 2 = 12, so (2 + 36, 5 - 12) and, beside, 1 · (2, 5).
+        cross.backward(
+            CrossBackward { x: &x, logit_grads: &[2.0], weight: &[1.0, 0.5] },
+            &mut tape,
+            &mut to,
+        );
+        // CrossBackward from (2, 1): by the dot 2 · 1 + 1 · 2 = 4, so (2, 1 + 4) and, factor_gradient, 24 · (2, 1).
+        // Then by the dot 2 · 1 + 5 · 2 = 12, so (2 + 36, 5 - 12) and, factor_gradient, 1 · (2, 5).
         assert_eq!(tape.dot_gradients, [[12.0], [4.0]]);
         assert_eq!(tape.bias_gradients, [[2.0, 5.0], [2.0, 1.0]]);
         assert_eq!(to, [100.0 + 38.0 + 48.0 + 2.0, 200.0 - 7.0 + 24.0 + 5.0]);
     }
 
     #[test]
-    fn a_dot_product_takes_all_elements() {
+    fn dot_product_takes_all_elements() {
         for len in [0, 1, 31, 32, 33, 100] {
             let (a, b): (Vec<f32>, Vec<f32>) =
                 (0..len).map(|idx| (idx as f32, (idx % 3) as f32)).unzip();

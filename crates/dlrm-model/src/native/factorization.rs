@@ -1,4 +1,4 @@
-//! The second order of a factorization machine, forward and back, sample by sample.
+//! The second order of a factorization machine, forward and backward, sample by sample.
 #![allow(
     clippy::inline_always,
     reason = "a body is compiled once for each instruction set, inside `dispatch`"
@@ -16,23 +16,23 @@ pub(crate) struct Factorization {
 }
 
 impl Factorization {
-    /// Adds `0.5 · ((Σ v)² - Σ v²)`, summed over the elements, to the logit of each sample; `sums`
-    /// becomes `Σ v`, `[n, dim]`, and what it needs itself.
+    /// Adds `0.5 · ((Σ v)² - Σ v²)`, summed over the elements, to the logit of each sample. `sums`
+    /// becomes `Σ v`, `[n, dim]`, followed by `dim` floats of scratch space.
     pub(crate) fn forward(self, rows: &[f32], sums: &mut Vec<f32>, logits: &mut [f32]) {
         sums.resize((logits.len() + 1) * self.dim, 0.0);
         let (sums, squares) = sums.split_at_mut(logits.len() * self.dim);
         Arch::new().dispatch(Forward { shape: self, rows, sums, squares, logits });
     }
 
-    /// Adds `slope · (Σ v - v)` to the gradient of each row.
+    /// Adds `logit_grad · (Σ v - v)` to the gradient of each row.
     pub(crate) fn backward(
         self,
         rows: &[f32],
         sums: &[f32],
-        slopes: &[f32],
+        logit_grads: &[f32],
         row_grads: &mut [f32],
     ) {
-        Arch::new().dispatch(Backward { shape: self, rows, sums, slopes, row_grads });
+        Arch::new().dispatch(Backward { shape: self, rows, sums, logit_grads, row_grads });
     }
 
     fn row_floats(self) -> usize {
@@ -75,7 +75,7 @@ struct Backward<'a> {
     shape: Factorization,
     rows: &'a [f32],
     sums: &'a [f32],
-    slopes: &'a [f32],
+    logit_grads: &'a [f32],
     row_grads: &'a mut [f32],
 }
 
@@ -84,14 +84,14 @@ impl WithSimd for Backward<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, _: S) {
-        let Self { shape, rows, sums, slopes, row_grads } = self;
+        let Self { shape, rows, sums, logit_grads, row_grads } = self;
         let values = rows.chunks_exact(shape.row_floats()).zip(sums.chunks_exact(shape.dim));
         let samples = values.zip(row_grads.chunks_exact_mut(shape.row_floats()));
-        for (&slope, ((rows, sums), row_grads)) in slopes.iter().zip(samples) {
+        for (&logit_grad, ((rows, sums), row_grads)) in logit_grads.iter().zip(samples) {
             for (row, to) in rows.chunks_exact(shape.dim).zip(row_grads.chunks_exact_mut(shape.dim))
             {
                 for ((to, value), sum) in to.iter_mut().zip(row).zip(sums) {
-                    *to += slope * (sum - value);
+                    *to += logit_grad * (sum - value);
                 }
             }
         }
@@ -104,7 +104,7 @@ mod tests {
 
     /// Rows (1, 2), (3, 4), (5, 0) and, in another sample, one row that is not zero.
     #[test]
-    fn pairs_on_paper() {
+    fn pairs_by_hand() {
         let shape = Factorization { n_rows: 3, dim: 2 };
         let rows = [1.0, 2.0, 3.0, 4.0, 5.0, 0.0, 0.0, 0.0, 7.0, 7.0, 0.0, 0.0];
         let (mut sums, mut logits, mut row_grads) = (Vec::new(), [0.5, 0.5], [1.0; 12]);

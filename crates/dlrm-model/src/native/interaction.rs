@@ -8,7 +8,7 @@
 
 use pulp::{Arch, Simd, WithSimd};
 
-/// Dot products that are summed at a time.
+/// Dot products that are summed at a time: as many as the lanes of a 256-bit register.
 const BLOCK: usize = 8;
 
 /// The shape of an interaction: the dense vector, if there is one, and the rows, all of one length.
@@ -22,15 +22,15 @@ pub(crate) struct Interaction {
     pub(crate) dim: usize,
 }
 
-/// What one sample needs on the way; made once for each shard.
+/// Buffers for one sample, made once for each shard.
 #[derive(Debug)]
 pub(crate) struct Scratch {
     /// `[n, dim]`: the dense vector and the rows.
     vectors: Vec<f32>,
-    /// `[dim, padded n]`: the same transposed; what is beyond `n` is never used. On the way back,
-    /// the gradients.
+    /// `[dim, padded n]`: the vectors transposed; columns beyond `n` are never used. In the backward
+    /// pass, the gradients.
     columns: Vec<f32>,
-    /// `[n, n]`: gradient of each pair, both ways.
+    /// `[n, n]`: gradient of each pair's dot product, symmetric.
     pairs: Vec<f32>,
 }
 
@@ -145,7 +145,7 @@ impl WithSimd for Forward<'_> {
 /// register.
 #[inline(always)]
 fn lower_triangle(vectors: &[f32], columns: &[f32], shape: Interaction, dots: &mut [f32]) {
-    let mut at = 0;
+    let mut start = 0;
     for (i, vector) in vectors.chunks_exact(shape.dim).enumerate() {
         for j in (0..i).step_by(BLOCK) {
             let mut sums = [0.0; BLOCK];
@@ -153,15 +153,15 @@ fn lower_triangle(vectors: &[f32], columns: &[f32], shape: Interaction, dots: &m
                 let others = &column[j..j + BLOCK];
                 sums.iter_mut().zip(others).for_each(|(sum, other)| *sum += value * other);
             }
-            // What is beyond (i, i - 1) is overwritten by the next row.
-            if let Some(place) = dots.get_mut(at + j..at + j + BLOCK) {
-                place.copy_from_slice(&sums);
+            // Sums beyond (i, i - 1) are overwritten by the next row.
+            if let Some(block) = dots.get_mut(start + j..start + j + BLOCK) {
+                block.copy_from_slice(&sums);
             } else {
                 let n_left = BLOCK.min(i - j);
-                dots[at + j..at + j + n_left].copy_from_slice(&sums[..n_left]);
+                dots[start + j..start + j + n_left].copy_from_slice(&sums[..n_left]);
             }
         }
-        at += i;
+        start += i;
     }
 }
 
@@ -187,10 +187,10 @@ impl WithSimd for Backward<'_> {
             shape.gather(values, sample_idx, vectors);
             let (copy, dots) = outputs.split_at(dense_len);
             symmetric(dots, n, pairs);
-            let mut at = 0;
-            at = combine::<16>(pairs, vectors, dim, at, gradients);
-            at = combine::<8>(pairs, vectors, dim, at, gradients);
-            combine::<1>(pairs, vectors, dim, at, gradients);
+            // Wide blocks first; a dimension that is no multiple of 8 ends in single elements.
+            let start = combine::<16>(pairs, vectors, dim, 0, gradients);
+            let start = combine::<8>(pairs, vectors, dim, start, gradients);
+            combine::<1>(pairs, vectors, dim, start, gradients);
             let (dense, rows) = gradients.split_at(dense_len);
             to.rows[sample_idx * row_floats..][..row_floats].copy_from_slice(rows);
             let to_dense = &mut to.dense[sample_idx * dense_len..][..dense_len];
@@ -201,8 +201,8 @@ impl WithSimd for Backward<'_> {
     }
 }
 
-/// A strict lower triangle, row by row, to the whole symmetric matrix; its diagonal is 0 and stays
-/// so.
+/// From a strict lower triangle, row by row, to the symmetric matrix, whose diagonal is 0 from the
+/// start and is never written.
 #[inline(always)]
 fn symmetric(mut triangle: &[f32], n: usize, pairs: &mut [f32]) {
     for i in 1..n {
@@ -215,19 +215,18 @@ fn symmetric(mut triangle: &[f32], n: usize, pairs: &mut [f32]) {
     }
 }
 
-/// `gradient_i = sum over j of pairs_ij · vector_j` for blocks of `WIDTH` elements from `at` on, as
+/// `gradient_i = sum over j of pairs_ij · vector_j` for blocks of `WIDTH` elements from `start` on, as
 /// long as there are whole ones; returns the first element that is left.
 #[inline(always)]
 fn combine<const WIDTH: usize>(
     pairs: &[f32],
     vectors: &[f32],
     dim: usize,
-    at: usize,
+    mut start: usize,
     gradients: &mut [f32],
 ) -> usize {
     let n = vectors.len() / dim;
-    let mut at = at;
-    while at + WIDTH <= dim {
+    while start + WIDTH <= dim {
         // Two at a time: their sums do not wait for each other, and share the vectors that they
         // load.
         for i in (0..n - 1).step_by(2) {
@@ -235,27 +234,27 @@ fn combine<const WIDTH: usize>(
             let mut sums = [[0.0; WIDTH]; 2];
             for ((vector, &a), &b) in vectors.chunks_exact(dim).zip(first).zip(second) {
                 let values: &[f32; WIDTH] =
-                    vector[at..at + WIDTH].try_into().expect("a block is in the vector");
+                    vector[start..start + WIDTH].try_into().expect("a block is in the vector");
                 for (lane, &value) in values.iter().enumerate() {
                     sums[0][lane] += a * value;
                     sums[1][lane] += b * value;
                 }
             }
-            gradients[i * dim + at..][..WIDTH].copy_from_slice(&sums[0]);
-            gradients[(i + 1) * dim + at..][..WIDTH].copy_from_slice(&sums[1]);
+            gradients[i * dim + start..][..WIDTH].copy_from_slice(&sums[0]);
+            gradients[(i + 1) * dim + start..][..WIDTH].copy_from_slice(&sums[1]);
         }
         if n % 2 == 1 {
             let mut sums = [0.0; WIDTH];
             for (vector, &a) in vectors.chunks_exact(dim).zip(&pairs[(n - 1) * n..]) {
                 sums.iter_mut()
-                    .zip(&vector[at..at + WIDTH])
+                    .zip(&vector[start..start + WIDTH])
                     .for_each(|(sum, value)| *sum += a * value);
             }
-            gradients[(n - 1) * dim + at..][..WIDTH].copy_from_slice(&sums);
+            gradients[(n - 1) * dim + start..][..WIDTH].copy_from_slice(&sums);
         }
-        at += WIDTH;
+        start += WIDTH;
     }
-    at
+    start
 }
 
 #[cfg(test)]
@@ -268,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn three_vectors_on_paper() {
+    fn three_vectors_by_hand() {
         let shape = Interaction { has_dense: true, n_rows: 2, dim: 2 };
         let (dense, rows) = ([1.0, 2.0], [3.0, 5.0, 7.0, 11.0]);
         let (mut outputs, mut scratch) = ([f32::NAN; 5], shape.scratch());
@@ -300,26 +299,26 @@ mod tests {
             let mut draw = |n: usize| pool.by_ref().take(n).collect::<Vec<f32>>();
             let (n, dense_len, n_outputs) = (shape.n_vectors(), shape.dense_len(), shape.n_outputs());
             let (dense, rows) = (draw(n_samples * dense_len), draw(n_samples * n_rows * dim));
-            let slopes = draw(n_samples * n_outputs);
+            let logit_grads = draw(n_samples * n_outputs);
             let mut outputs = vec![f32::NAN; n_samples * n_outputs];
             let (mut to_dense, mut to_rows) = (vec![f32::NAN; dense.len()], vec![f32::NAN; rows.len()]);
             let mut scratch = shape.scratch();
             shape.forward(&dense, &rows, &mut outputs, &mut scratch);
             let to = Gradients { dense: &mut to_dense, rows: &mut to_rows };
-            shape.backward(Values { dense: &dense, rows: &rows }, &slopes, to, &mut scratch);
+            shape.backward(Values { dense: &dense, rows: &rows }, &logit_grads, to, &mut scratch);
             for sample in 0..n_samples {
                 let own = &dense[sample * dense_len..][..dense_len];
                 let vectors = [own, &rows[sample * n_rows * dim..][..n_rows * dim]].concat();
                 let vector = |i: usize| &vectors[i * dim..][..dim];
-                let slopes = &slopes[sample * n_outputs..][..n_outputs];
+                let logit_grads = &logit_grads[sample * n_outputs..][..n_outputs];
                 let (mut expected, mut expected_to) = (own.to_vec(), vec![0.0; n * dim]);
-                expected_to[..dense_len].copy_from_slice(&slopes[..dense_len]);
+                expected_to[..dense_len].copy_from_slice(&logit_grads[..dense_len]);
                 for (i, j) in (1..n).flat_map(|i| (0..i).map(move |j| (i, j))) {
-                    let slope = slopes[expected.len()];
+                    let logit_grad = logit_grads[expected.len()];
                     expected.push(dot(vector(i), vector(j)));
                     for k in 0..dim {
-                        expected_to[i * dim + k] += slope * vector(j)[k];
-                        expected_to[j * dim + k] += slope * vector(i)[k];
+                        expected_to[i * dim + k] += logit_grad * vector(j)[k];
+                        expected_to[j * dim + k] += logit_grad * vector(i)[k];
                     }
                 }
                 prop_assert_eq!(&outputs[sample * n_outputs..][..n_outputs], expected);

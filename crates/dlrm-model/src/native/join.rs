@@ -1,4 +1,4 @@
-//! The input of a stack of layers on everything: `x = dense ‖ rows`, and the way back from it to
+//! The input of a stack of layers on all inputs, `x = dense ‖ rows`, and the backward pass from it to
 //! the rows.
 
 use crate::batch::{InputSizes, Inputs};
@@ -12,8 +12,8 @@ pub(crate) struct Join {
 }
 
 impl Join {
-    /// That of a model with these inputs.
-    pub(crate) fn of(inputs: InputSizes) -> Self {
+    /// The lengths for a model with these inputs.
+    pub(crate) fn new(inputs: InputSizes) -> Self {
         Self { n_dense: inputs.n_dense, row_floats: inputs.row_floats() }
     }
 
@@ -34,34 +34,35 @@ impl Join {
         }
     }
 
-    /// The rows' part of a gradient of `x`, `[n, len]`.
+    /// Writes the rows' part of a gradient of `x`, `[n, len]`.
     pub(crate) fn backward(self, gradient: &[f32], row_grads: &mut [f32]) {
         let samples =
             gradient.chunks_exact(self.len()).zip(row_grads.chunks_exact_mut(self.row_floats));
         samples.for_each(|(gradient, to)| to.copy_from_slice(&gradient[self.n_dense..]));
     }
 
-    /// The same, with the gradient of a linear layer on `x` added: `slope · weight`.
+    /// Writes the rows' part of a gradient of `x`, `[n, len]`, plus the gradient of a linear layer on
+    /// `x`, `logit_grad · weight`: one pass instead of two.
     pub(crate) fn backward_with_linear(
         self,
         gradient: &[f32],
-        slopes: &[f32],
+        logit_grads: &[f32],
         weight: &[f32],
         row_grads: &mut [f32],
     ) {
         let samples =
             gradient.chunks_exact(self.len()).zip(row_grads.chunks_exact_mut(self.row_floats));
         let weight = &weight[self.n_dense..];
-        for (&slope, (gradient, to)) in slopes.iter().zip(samples) {
+        for (&logit_grad, (gradient, to)) in logit_grads.iter().zip(samples) {
             for ((to, gradient), weight) in to.iter_mut().zip(&gradient[self.n_dense..]).zip(weight)
             {
-                *to = gradient + slope * weight;
+                *to = gradient + logit_grad * weight;
             }
         }
     }
 }
 
-/// The vectors of each of `n_samples` side by side.
+/// Writes the two vectors of each of `n_samples` side by side.
 pub(crate) fn side_by_side(left: &[f32], right: &[f32], n_samples: usize, to: &mut Vec<f32>) {
     to.resize(left.len() + right.len(), 0.0);
     if n_samples == 0 {
@@ -76,10 +77,11 @@ pub(crate) fn side_by_side(left: &[f32], right: &[f32], n_samples: usize, to: &m
     }
 }
 
-/// `slope · weight` for each slope, `[n, len]`: the gradient of what went into a linear layer.
-pub(crate) fn outer(slopes: &[f32], weight: &[f32], to: &mut [f32]) {
-    for (slope, to) in slopes.iter().zip(to.chunks_exact_mut(weight.len())) {
-        to.iter_mut().zip(weight).for_each(|(to, weight)| *to = slope * weight);
+/// Writes `logit_grad · weight` for each sample, `[n, len]`: the gradient of the input of a linear
+/// layer.
+pub(crate) fn outer_product(logit_grads: &[f32], weight: &[f32], to: &mut [f32]) {
+    for (logit_grad, to) in logit_grads.iter().zip(to.chunks_exact_mut(weight.len())) {
+        to.iter_mut().zip(weight).for_each(|(to, weight)| *to = logit_grad * weight);
     }
 }
 
@@ -88,7 +90,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn there_and_back() {
+    fn join_forward_and_backward() {
         let join = Join { n_dense: 1, row_floats: 2 };
         let inputs = Inputs { dense: &[1.0, 2.0], rows: &[3.0, 4.0, 5.0, 6.0], labels: &[] };
         let mut x = vec![f32::NAN; 9];
@@ -102,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn without_dense_inputs_it_is_the_rows() {
+    fn join_without_dense_inputs() {
         let join = Join { n_dense: 0, row_floats: 2 };
         let mut x = Vec::new();
         join.forward(Inputs { dense: &[], rows: &[3.0, 4.0, 5.0, 6.0], labels: &[] }, &mut x);
@@ -114,7 +116,7 @@ mod tests {
         let mut to = vec![f32::NAN; 9];
         side_by_side(&[1.0, 2.0, 3.0, 4.0], &[5.0, 6.0], 2, &mut to);
         assert_eq!(to, [1.0, 2.0, 5.0, 3.0, 4.0, 6.0]);
-        outer(&[2.0, -1.0], &[1.0, 10.0, 100.0], &mut to);
+        outer_product(&[2.0, -1.0], &[1.0, 10.0, 100.0], &mut to);
         assert_eq!(to, [2.0, 20.0, 200.0, -1.0, -10.0, -100.0]);
         side_by_side(&[], &[], 0, &mut to);
         assert!(to.is_empty());

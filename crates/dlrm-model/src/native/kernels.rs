@@ -1,4 +1,4 @@
-//! What is done to the output of a product and to the parameters: one pass each, for the vector
+//! Operations on the output of a product and on the parameters: one pass each, for the vector
 //! registers that this CPU has. Every sum has one order and no operation is fused, so the bits do
 //! not depend on the width of a register.
 #![allow(
@@ -39,8 +39,8 @@ impl WithSimd for AddBias<'_> {
     }
 }
 
-/// Where `ReLU` gave nothing, the gradient stops; `sums` becomes the sum of what is left over the
-/// rows, which is the gradient of the bias. Without `outputs` there is no `ReLU`.
+/// Sets the gradient to 0 where the output of `ReLU` is 0; `sums` becomes the sum of the gradient
+/// over the rows, which is the gradient of the bias. Without `outputs` there is no `ReLU`.
 pub(crate) fn mask_and_sum(gradient: &mut [f32], outputs: Option<&[f32]>, sums: &mut [f32]) {
     Arch::new().dispatch(MaskAndSum { gradient, outputs, sums });
 }
@@ -81,21 +81,22 @@ pub(crate) fn add(sums: &mut [f32], values: &[f32]) {
 
 /// Whether all are finite.
 pub(crate) fn all_finite(values: &[f32]) -> bool {
+    // `&` rather than `all`, which stops early and so cannot be vectorised.
     values.iter().fold(true, |so_far, value| so_far & value.is_finite())
 }
 
 impl Step {
-    /// One step with what the optimizer remembers: nothing for SGD, in `memory[0]` Adagrad's
+    /// One step with the optimizer's state: nothing for SGD, in `state[0]` Adagrad's sums of
     /// squares, or both of Adam's moments.
-    pub(crate) fn apply(self, values: &mut [f32], memory: [&mut [f32]; 2], gradient: &[f32]) {
-        Arch::new().dispatch(ApplyStep { step: self, values, memory, gradient });
+    pub(crate) fn apply(self, values: &mut [f32], state: [&mut [f32]; 2], gradient: &[f32]) {
+        Arch::new().dispatch(ApplyStep { step: self, values, state, gradient });
     }
 }
 
 struct ApplyStep<'a> {
     step: Step,
     values: &'a mut [f32],
-    memory: [&'a mut [f32]; 2],
+    state: [&'a mut [f32]; 2],
     gradient: &'a [f32],
 }
 
@@ -104,7 +105,7 @@ impl WithSimd for ApplyStep<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, _: S) {
-        let Self { step, values, memory: [first, second], gradient } = self;
+        let Self { step, values, state: [first, second], gradient } = self;
         match step {
             Step::Sgd { learning_rate } => {
                 values
@@ -192,7 +193,7 @@ mod tests {
     use crate::optim::OptimizerKind;
 
     #[test]
-    fn bias_and_relu_on_paper() {
+    fn bias_and_relu_by_hand() {
         let with = |has_relu| {
             let mut y = [1.0, -3.0, f32::NAN, 0.0, 1.0, 5.0];
             add_bias(&mut y, &[0.5, 1.0, -6.0], has_relu);
@@ -203,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn the_gradient_stops_where_relu_gave_nothing() {
+    fn gradient_is_zero_where_relu_is() {
         let (mut gradient, mut sums) = ([1.0, 2.0, 3.0, 4.0], [9.0, 9.0]);
         mask_and_sum(&mut gradient, Some(&[0.0, 1.0, 0.5, f32::NAN]), &mut sums);
         assert_eq!((gradient, sums), ([0.0, 2.0, 3.0, 0.0], [3.0, 2.0]));
@@ -212,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn steps_on_paper() {
+    fn steps_by_hand() {
         let gradient = [0.75, 0.0, 2.0];
         let (mut values, mut squares) = ([1.0, -2.0, 0.5], [0.0; 3]);
         OptimizerKind::Sgd.step(0.5, 0).apply(&mut values, [&mut [], &mut []], &gradient);
@@ -228,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn a_transpose_swaps_rows_and_columns() {
+    fn transpose_swaps_rows_and_columns() {
         for (n_rows, n_columns) in [(1, 1), (1, 9), (8, 8), (7, 13), (24, 16), (19, 33)] {
             let from: Vec<f32> = (0..n_rows * n_columns).map(|value| value as f32).collect();
             let mut to = vec![0.0; from.len()];
@@ -240,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn one_value_that_is_not_finite_is_enough() {
+    fn all_finite_finds_a_single_bad_value() {
         assert!(all_finite(&[]) && all_finite(&[f32::MAX; 9]));
         for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
             assert!(!all_finite(&[1.0, bad, 1.0]));

@@ -1,11 +1,11 @@
-//! A stack of layers, forward and backward over a shard. What each layer saw and what its gradient
-//! was stay on a tape, from which the gradients of the weights are computed later, tile by tile.
+//! A stack of layers, forward and backward over a shard. The inputs of each layer and its gradient
+//! stay on a tape, from which the gradients of the weights are computed later, tile by tile.
 
 use rand::Rng;
 
 use super::kernels;
-use super::layer::{Layer, LayerRecord, Method, Tile};
-use super::simd::SamplePanels;
+use super::layer::{Layer, LayerOptions, LayerRecord, Tile};
+use super::simd::weights::SamplePanels;
 use crate::init;
 
 /// A stack of layers; without any, it has neither inputs nor outputs.
@@ -26,7 +26,7 @@ pub(crate) struct Tape {
     bias_gradients: Vec<Vec<f32>>,
     /// Inputs and gradients for the gradients of the weights, where our own kernel computes them.
     panels: Vec<SamplePanels>,
-    /// What a product reads, while it does.
+    /// Operands of the current product, where our own kernel computes it.
     words: Vec<u32>,
 }
 
@@ -37,14 +37,14 @@ impl Mlp {
         n_input: usize,
         sizes: &[usize],
         relu_at_end: bool,
-        method: Method,
+        options: LayerOptions,
     ) -> Self {
         let inputs = std::iter::once(&n_input).chain(sizes);
-        let layer = |(layer_idx, (&n_input, &n_output)): (usize, (&usize, &usize))| {
+        let layers = inputs.zip(sizes).enumerate().map(|(layer_idx, (&n_input, &n_output))| {
             let has_relu = relu_at_end || layer_idx + 1 < sizes.len();
-            Layer::new(&init::linear(rng, n_input, n_output), n_input, has_relu, method)
-        };
-        Self { layers: inputs.zip(sizes).enumerate().map(layer).collect() }
+            Layer::new(&init::linear(rng, n_input, n_output), n_input, has_relu, options)
+        });
+        Self { layers: layers.collect() }
     }
 
     /// A tape for passes over shards of any size.
@@ -76,8 +76,8 @@ impl Mlp {
         }
     }
 
-    /// From [`Tape::output_gradient_mut`], after the last activation, back to the input `x`, if
-    /// anybody wants its gradient.
+    /// From [`Tape::output_gradient_mut`], after the last activation, back to the input `x`; writes
+    /// the gradient of `x` only where there is room for it.
     pub(crate) fn backward(
         &self,
         x: &[f32],
@@ -100,7 +100,10 @@ impl Mlp {
     }
 
     /// The layers as `name.0`, `name.1`, ...
-    pub(crate) fn named(&self, name: &'static str) -> impl Iterator<Item = (String, &Layer)> {
+    pub(crate) fn named_layers(
+        &self,
+        name: &'static str,
+    ) -> impl Iterator<Item = (String, &Layer)> {
         self.layers
             .iter()
             .enumerate()
@@ -129,13 +132,13 @@ impl Tape {
         self.gradients.last_mut().map_or(&mut [], |gradient| gradient)
     }
 
-    /// Both at a time.
+    /// Output of the last layer, and its gradient to be filled; nothing without layers.
     pub(crate) fn output_and_gradient_mut(&mut self) -> (&[f32], &mut [f32]) {
         let output = self.outputs.last().map_or(&[][..], |output| output);
         (output, self.gradients.last_mut().map_or(&mut [], |gradient| gradient))
     }
 
-    /// What the pass says about a layer; `x` went into the first one.
+    /// What the pass contributes to the gradient of a layer; `x` is the input of the first one.
     pub(crate) fn record<'a>(&'a self, layer_idx: usize, x: &'a [f32]) -> LayerRecord<'a> {
         let input = if layer_idx == 0 { x } else { &self.outputs[layer_idx - 1] };
         let (gradient, bias_gradient) =

@@ -1,5 +1,5 @@
-//! Products of matrices by the `gemm` crate: `unsafe`, as `simd/avx512.rs` is and nothing else
-//! here. Whatever reaches the crate is a slice whose every index has been checked.
+//! Products of matrices by the `gemm` crate: `unsafe`, as `simd/avx512.rs` is and no other module of
+//! this library. The crate only gets slices of which every index has been checked.
 #![allow(
     unsafe_code,
     reason = "the interface of `gemm` is raw pointers; the one call is below, behind assertions"
@@ -26,17 +26,17 @@ pub(crate) struct MatrixMut<'a> {
     row_stride: usize,
 }
 
-/// What happens to the values that a product finds where it writes.
+/// What happens to the values that the output holds before a product is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Place {
-    /// They are lost.
-    Fresh,
+pub(crate) enum Accumulate {
+    /// The product replaces them.
+    Overwrite,
     /// The product is added to them.
-    Sum,
+    Add,
 }
 
 impl<'a> Matrix<'a> {
-    /// Rows of `n_columns`, as many as there are.
+    /// All values, in rows of `n_columns`.
     pub(crate) fn new(values: &'a [f32], n_columns: usize) -> Self {
         assert_eq!(values.len() % n_columns, 0, "expected whole rows of {n_columns}");
         Self {
@@ -59,7 +59,7 @@ impl<'a> Matrix<'a> {
         Self { values: &self.values[skipped..], n_columns: range.len(), ..self }
     }
 
-    /// Rows for columns.
+    /// The transpose, of the same values.
     pub(crate) fn transposed(self) -> Self {
         let Self { values, n_rows, n_columns, row_stride, column_stride } = self;
         Self {
@@ -71,31 +71,34 @@ impl<'a> Matrix<'a> {
         }
     }
 
-    /// Floats that its indices reach over.
+    /// Floats that its indices span.
     fn extent(&self) -> usize {
-        extent((self.n_rows, self.row_stride), (self.n_columns, self.column_stride))
+        let Self { n_rows, n_columns, row_stride, column_stride, .. } = *self;
+        extent(n_rows, row_stride, n_columns, column_stride)
     }
 }
 
 impl<'a> MatrixMut<'a> {
-    /// Rows of `n_columns`, as many as there are.
+    /// All values, in rows of `n_columns`.
     pub(crate) fn new(values: &'a mut [f32], n_columns: usize) -> Self {
         assert_eq!(values.len() % n_columns, 0, "expected whole rows of {n_columns}");
         Self { n_rows: values.len() / n_columns, values, n_columns, row_stride: n_columns }
     }
 
     fn extent(&self) -> usize {
-        extent((self.n_rows, self.row_stride), (self.n_columns, 1))
+        extent(self.n_rows, self.row_stride, self.n_columns, 1)
     }
 }
 
-/// One past the last index of `rows` and `columns`, each a number and a stride.
-fn extent(rows: (usize, usize), columns: (usize, usize)) -> usize {
-    if rows.0 == 0 || columns.0 == 0 {
+/// One past the last index of a matrix with these strides. Checked arithmetic, because the `unsafe`
+/// call below relies on it.
+fn extent(n_rows: usize, row_stride: usize, n_columns: usize, column_stride: usize) -> usize {
+    if n_rows == 0 || n_columns == 0 {
         return 0;
     }
-    let last = |(n, stride): (usize, usize)| (n - 1).checked_mul(stride);
-    let end = || last(rows)?.checked_add(last(columns)?)?.checked_add(1);
+    let last_row = (n_rows - 1).checked_mul(row_stride);
+    let last_column = (n_columns - 1).checked_mul(column_stride);
+    let end = || last_row?.checked_add(last_column?)?.checked_add(1);
     end().expect("the indices of a matrix fit in a usize")
 }
 
@@ -104,7 +107,7 @@ fn extent(rows: (usize, usize), columns: (usize, usize)) -> usize {
 /// # Panics
 /// If the shapes do not fit together, or a matrix reaches beyond its slice.
 #[allow(clippy::needless_pass_by_value, reason = "a mutable view is made for one product")]
-pub(crate) fn multiply(a: Matrix<'_>, b: Matrix<'_>, out: MatrixMut<'_>, place: Place) {
+pub(crate) fn multiply(a: Matrix<'_>, b: Matrix<'_>, out: MatrixMut<'_>, accumulate: Accumulate) {
     assert_eq!(
         (a.n_rows, a.n_columns, b.n_columns),
         (out.n_rows, b.n_rows, out.n_columns),
@@ -115,7 +118,7 @@ pub(crate) fn multiply(a: Matrix<'_>, b: Matrix<'_>, out: MatrixMut<'_>, place: 
     assert!(out.extent() <= out.values.len(), "`out` reaches beyond its slice");
     assert!(out.n_rows <= 1 || out.row_stride >= out.n_columns, "the rows of `out` overlap");
     // A slice is at most `isize::MAX` bytes, so a stride that is used fits; one that is not is
-    // never multiplied. SAFETY: `gemm` reads `a[i, k]` and `b[k, j]` and writes (with `Sum` also
+    // never multiplied. SAFETY: `gemm` reads `a[i, k]` and `b[k, j]` and writes (with `Add` also
     // reads) `out[i, j]` for all `i < n_rows`, `j < n_columns`, `k < a.n_columns`, each at the
     // pointer plus index times stride, columns before rows in its argument list. The assertions say
     // that the largest of these indices lies inside the slice, and none is negative. All values are
@@ -129,7 +132,7 @@ pub(crate) fn multiply(a: Matrix<'_>, b: Matrix<'_>, out: MatrixMut<'_>, place: 
             out.values.as_mut_ptr(),
             1,
             out.row_stride as isize,
-            place == Place::Sum,
+            accumulate == Accumulate::Add,
             a.values.as_ptr(),
             a.column_stride as isize,
             a.row_stride as isize,
@@ -170,13 +173,18 @@ mod tests {
         }
     }
 
-    /// The obvious twin.
-    fn multiply_plainly(a: Matrix<'_>, b: Matrix<'_>, out: &mut MatrixMut<'_>, place: Place) {
+    /// The product as plain loops.
+    fn multiply_plainly(
+        a: Matrix<'_>,
+        b: Matrix<'_>,
+        out: &mut MatrixMut<'_>,
+        accumulate: Accumulate,
+    ) {
         for i in 0..out.n_rows {
             for j in 0..out.n_columns {
                 let product: f32 = (0..a.n_columns).map(|k| a.at(i, k) * b.at(k, j)).sum();
                 let target = &mut out.values[i * out.row_stride + j];
-                *target = if place == Place::Sum { *target + product } else { product };
+                *target = if accumulate == Accumulate::Add { *target + product } else { product };
             }
         }
     }
@@ -186,11 +194,11 @@ mod tests {
         (0..n).map(|i| ((i * 7919 + seed * 104_729) % 31 % 9) as f32 - 4.0).collect()
     }
 
-    /// A matrix of `n_rows` x `n_columns` as some columns of a wider one, of its transpose if
-    /// asked.
-    fn part(
+    /// A matrix of `n_rows` x `n_columns` that is some columns of a wider one or, transposed, some
+    /// rows of a higher one.
+    fn columns_of_wider(
         values: &[f32],
-        (n_rows, n_columns): (usize, usize),
+        [n_rows, n_columns]: [usize; 2],
         skip: usize,
         transposed: bool,
     ) -> Matrix<'_> {
@@ -220,64 +228,69 @@ mod tests {
             seed in 0usize..1000,
         ) {
             let (a, b) = (integers((m + 5) * (k + 5), seed), integers((k + 5) * (n + 5), seed + 1));
-            let a = part(&a, (m, k), skip_a, a_transposed);
-            let b = part(&b, (k, n), skip_b, b_transposed);
-            let place = if sum { Place::Sum } else { Place::Fresh };
+            let a = columns_of_wider(&a, [m, k], skip_a, a_transposed);
+            let b = columns_of_wider(&b, [k, n], skip_b, b_transposed);
+            let accumulate = if sum { Accumulate::Add } else { Accumulate::Overwrite };
             let mut fast = integers(m * (n + 5), seed + 2);
             let mut plain = fast.clone();
             let columns = skip_out..skip_out + n;
-            multiply(a, b, MatrixMut::new(&mut fast, n + 5).columns(&columns), place);
-            multiply_plainly(a, b, &mut MatrixMut::new(&mut plain, n + 5).columns(&columns), place);
+            multiply(a, b, MatrixMut::new(&mut fast, n + 5).columns(&columns), accumulate);
+            multiply_plainly(a, b, &mut MatrixMut::new(&mut plain, n + 5).columns(&columns), accumulate);
             prop_assert_eq!(fast, plain, "nothing else is touched either");
         }
     }
 
     #[test]
-    fn what_a_fresh_product_finds_is_lost_even_if_it_is_not_a_number() {
+    fn overwriting_product_ignores_nan_in_its_output() {
         for (m, n, k) in [(1, 1, 1), (1, 40, 3), (40, 1, 3), (40, 50, 2), (129, 64, 13)] {
             let (a, b, mut out) = (vec![1.0; m * k], vec![1.0; k * n], vec![f32::NAN; m * n]);
             multiply(
                 Matrix::new(&a, k),
                 Matrix::new(&b, n),
                 MatrixMut::new(&mut out, n),
-                Place::Fresh,
+                Accumulate::Overwrite,
             );
             assert!(out.iter().all(|&value| value == k as f32), "{m} x {n} x {k}");
         }
     }
 
     #[test]
-    fn nothing_times_something() {
+    fn products_of_empty_matrices() {
         let mut out = [7.0; 6];
         multiply(
             Matrix::new(&[], 2),
             Matrix::new(&[1.0; 6], 3),
             MatrixMut::new(&mut [], 3),
-            Place::Fresh,
+            Accumulate::Overwrite,
         );
         let (no_columns, no_rows) =
             (Matrix::new(&[1.0; 4], 2).columns(&(1..1)), Matrix::new(&[], 3));
-        multiply(no_columns, no_rows, MatrixMut::new(&mut out, 3), Place::Sum);
+        multiply(no_columns, no_rows, MatrixMut::new(&mut out, 3), Accumulate::Add);
         assert_eq!(out, [7.0; 6]);
-        multiply(no_columns, no_rows, MatrixMut::new(&mut out, 3), Place::Fresh);
+        multiply(no_columns, no_rows, MatrixMut::new(&mut out, 3), Accumulate::Overwrite);
         assert_eq!(out, [0.0; 6]);
     }
 
     #[test]
     #[should_panic(expected = "shapes of a product")]
-    fn shapes_that_do_not_fit_are_refused() {
+    fn mismatched_shapes_are_refused() {
         multiply(
             Matrix::new(&[1.0; 6], 3),
             Matrix::new(&[1.0; 4], 2),
             MatrixMut::new(&mut [0.0; 4], 2),
-            Place::Fresh,
+            Accumulate::Overwrite,
         );
     }
 
     #[test]
     #[should_panic(expected = "`a` reaches beyond its slice")]
-    fn a_matrix_larger_than_its_slice_is_refused() {
+    fn matrix_larger_than_its_slice_is_refused() {
         let a = Matrix { n_rows: 3, ..Matrix::new(&[1.0; 4], 2) };
-        multiply(a, Matrix::new(&[1.0; 4], 2), MatrixMut::new(&mut [0.0; 6], 2), Place::Fresh);
+        multiply(
+            a,
+            Matrix::new(&[1.0; 4], 2),
+            MatrixMut::new(&mut [0.0; 6], 2),
+            Accumulate::Overwrite,
+        );
     }
 }

@@ -1,8 +1,8 @@
 //! Our own products: one kernel for `f32` and bf16, written once over a vector of 16 lanes.
 //!
-//! Everything is a 32-bit word: one `f32`, or two neighbours along `k` in bf16. The left matrix
+//! Every operand is a 32-bit word: one `f32`, or two neighbours along `k` in bf16. The left matrix
 //! comes in rows of words or in panels, the right one in panels: 16 columns at a time, word by word
-//! along `k`, each word of `k` one cache line. Whoever owns a matrix packs it once; no product
+//! along `k`, each word of `k` one cache line. The owner of a matrix packs it once; no product
 //! packs.
 #![allow(clippy::inline_always, reason = "a task is compiled once for each instruction set")]
 
@@ -11,19 +11,18 @@ mod avx512;
 mod lanes;
 mod pack;
 mod portable;
-mod product;
-mod weights;
+pub(super) mod product;
+pub(super) mod weights;
 
 use pulp::{Arch, Simd, WithSimd};
 
-pub(crate) use weights::{PackedWeights, PackedWeightsMut, SamplePanels, sum_gradient};
-
 use crate::precision::{Kernel, Precision, PrecisionError};
-use lanes::Lanes;
+use lanes::{Lanes, Task};
 
-/// The vectors that one of our kernels runs on.
+/// One of our kernels, by the vectors that it runs on. A value is the proof that this CPU has the
+/// instructions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Wide {
+pub(crate) enum SimdKernel {
     #[cfg(target_arch = "x86_64")]
     Avx512F(avx512::Avx512F),
     #[cfg(target_arch = "x86_64")]
@@ -33,13 +32,7 @@ pub(crate) enum Wide {
     PortableF32,
 }
 
-/// Work that is written over [`Lanes`]; `run` must be inlined into the function that has the
-/// instructions.
-trait Task {
-    fn run<L: Lanes>(self, lanes: L);
-}
-
-impl Wide {
+impl SimdKernel {
     /// The kernel for a precision on this CPU; `None` is the `gemm` crate.
     pub(crate) fn choose(precision: Precision) -> Result<Option<Self>, PrecisionError> {
         match precision {
@@ -63,8 +56,8 @@ impl Wide {
         None
     }
 
-    /// Its name.
-    pub(crate) fn kernel(self) -> Kernel {
+    /// Its name in reports.
+    pub(crate) fn name(self) -> Kernel {
         match self {
             #[cfg(target_arch = "x86_64")]
             Self::Avx512F(_) => Kernel::Avx512F,
@@ -76,20 +69,12 @@ impl Wide {
         }
     }
 
-    /// Neighbours along `k` in a word.
+    /// Values of a word, which are neighbours along `k`.
     pub(crate) fn per_word(self) -> usize {
-        match self.kernel() {
+        match self.name() {
             Kernel::Avx512Bf16 | Kernel::EmulatedBf16 => 2,
             _ => 1,
         }
-    }
-
-    /// Products of registers alone, for the benchmark; returns how many operations.
-    pub(crate) fn peak(self, n_rounds: usize) -> usize {
-        let peak = product::Peak { n_rounds };
-        let n_operations = peak.n_operations(self);
-        self.run(peak);
-        n_operations
     }
 
     /// Runs a task with the instructions of this kernel.
@@ -99,20 +84,20 @@ impl Wide {
             Self::Avx512F(lanes) => lanes.run(task),
             #[cfg(target_arch = "x86_64")]
             Self::Avx512Bf16(lanes) => lanes.run(task),
-            Self::PortableBf16 => Arch::new().dispatch(Portably { lanes: portable::Bf16, task }),
+            Self::PortableBf16 => Arch::new().dispatch(OnArrays { lanes: portable::Bf16, task }),
             #[cfg(test)]
-            Self::PortableF32 => Arch::new().dispatch(Portably { lanes: portable::F32, task }),
+            Self::PortableF32 => Arch::new().dispatch(OnArrays { lanes: portable::F32, task }),
         }
     }
 }
 
-/// A task on plain arrays, compiled for each instruction set that `pulp` knows.
-struct Portably<L, T> {
+/// A task on the portable lanes, compiled for each instruction set that `pulp` knows.
+struct OnArrays<L, T> {
     lanes: L,
     task: T,
 }
 
-impl<L: Lanes, T: Task> WithSimd for Portably<L, T> {
+impl<L: Lanes, T: Task> WithSimd for OnArrays<L, T> {
     type Output = ();
 
     #[inline(always)]

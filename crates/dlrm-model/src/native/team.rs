@@ -1,35 +1,37 @@
-//! Threads that work through a queue together with the thread that asks. Apart from `workers.rs`,
-//! whose pools candle needs and whose results are lists: here nothing is allocated but rayon's own
-//! few bytes for each helper.
+//! Threads that work through a queue together with the calling thread. Apart from
+//! `candle/workers.rs`, whose pools candle needs and whose results are lists: here nothing is
+//! allocated except rayon's own few bytes for each helper.
 
 use std::fmt;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
 
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
 use crate::error::ModelError;
+use crate::queue::work_through;
 
-/// Looks of an idle caller at its helpers before it sleeps: about as long as one task of a step.
-const PATIENCE: usize = 20_000;
+/// How often an idle caller polls its helpers before it sleeps: about as long as one task of a step
+/// takes, because falling asleep and being woken costs more than the wait.
+const N_SPINS: usize = 20_000;
 
 /// The calling thread and its helpers, which sleep between calls.
 ///
-/// A native model has one, and lends it to whoever works between its steps
+/// A native model has one, and lends it for work between its steps
 /// ([`Model::team`](crate::Model::team)).
-pub struct Team {
+pub struct ThreadTeam {
     /// `None` if the calling thread works alone.
     helpers: Option<ThreadPool>,
 }
 
-impl fmt::Debug for Team {
+impl fmt::Debug for ThreadTeam {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let n_helpers = self.helpers.as_ref().map_or(0, ThreadPool::current_num_threads);
-        f.debug_struct("Team").field("n_threads", &(n_helpers + 1)).finish()
+        f.debug_struct("ThreadTeam").field("n_threads", &(n_helpers + 1)).finish()
     }
 }
 
-impl Team {
+impl ThreadTeam {
     /// `n_threads` threads, one of which is the caller's.
     ///
     /// # Errors
@@ -53,24 +55,18 @@ impl Team {
 
     /// Applies `task` to every item: each thread takes the next one when it is free.
     ///
-    /// Who does what is chance; so a task writes only to what its own item borrows.
+    /// Which thread takes which item depends on timing, so a task writes only to what its own item
+    /// borrows.
     pub(crate) fn for_each<I: Iterator + Send>(&self, items: I, task: impl Fn(I::Item) + Sync) {
         if self.helpers.is_none() {
             return items.for_each(task);
         }
         let queue = Mutex::new(items);
-        let work = || {
-            loop {
-                let next = queue.lock().unwrap_or_else(PoisonError::into_inner).next();
-                let Some(item) = next else { break };
-                task(item);
-            }
-        };
-        self.run(&work);
+        self.run(&|| work_through(&queue, &task));
     }
 
-    /// Calls `work` on every thread at the same time; returns when all calls have. A panic of one
-    /// reaches the caller.
+    /// Calls `work` on every thread at the same time, and returns when all calls have returned. A
+    /// panic in one of them reaches the caller.
     pub fn run(&self, work: &(dyn Fn() + Sync)) {
         let Some(helpers) = &self.helpers else { return work() };
         let n_done = AtomicUsize::new(0);
@@ -83,9 +79,8 @@ impl Team {
                 });
             }
             work();
-            // The last tasks of the helpers end within moments: shorter than falling asleep and
-            // being woken.
-            for _ in 0..PATIENCE {
+            // The last tasks of the helpers end within moments.
+            for _ in 0..N_SPINS {
                 if n_done.load(Ordering::Acquire) == n_helpers {
                     break;
                 }
@@ -103,7 +98,7 @@ mod tests {
     #[test]
     fn every_item_is_done_once() {
         for n_threads in [1, 2, 5] {
-            let team = Team::new(n_threads).unwrap();
+            let team = ThreadTeam::new(n_threads).unwrap();
             for n_items in [0, 1, 37] {
                 let mut items = vec![0; n_items];
                 team.for_each(items.iter_mut().enumerate(), |(idx, item)| *item += idx);
@@ -115,7 +110,7 @@ mod tests {
     #[test]
     fn the_caller_and_its_helpers_work_at_the_same_time() {
         let (barrier, leaders) = (Barrier::new(3), AtomicUsize::new(0));
-        Team::new(3).unwrap().for_each(0..3, |_| {
+        ThreadTeam::new(3).unwrap().for_each(0..3, |_| {
             leaders.fetch_add(usize::from(barrier.wait().is_leader()), Ordering::Relaxed);
         });
         assert_eq!(leaders.into_inner(), 1);
@@ -124,6 +119,6 @@ mod tests {
     #[test]
     #[should_panic(expected = "a task that fails")]
     fn a_panic_of_a_task_reaches_the_caller() {
-        Team::new(2).unwrap().for_each(0..8, |idx| assert!(idx != 5, "a task that fails"));
+        ThreadTeam::new(2).unwrap().for_each(0..8, |idx| assert!(idx != 5, "a task that fails"));
     }
 }

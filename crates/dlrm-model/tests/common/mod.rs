@@ -1,17 +1,17 @@
 //! The engines that every test of a model runs on.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
-#![allow(dead_code, reason = "each test binary is a crate of its own, and no one needs all of it")]
+#![allow(dead_code, reason = "each test binary is a crate of its own, and none uses all of it")]
 
 pub(crate) mod twin;
 
 use dlrm_model::{
-    CandleModel, DcnConfig, DcnV2Config, DeepFmConfig, DeviceSpec, EngineKind, Model, ModelConfig,
-    ModelError, ModelOptions, Precision, WideDeepConfig,
+    DcnConfig, DcnV2Config, DeepFmConfig, DeviceSpec, EngineKind, Model, ModelConfig, ModelError,
+    ModelOptions, Precision, WideDeepConfig,
 };
 
-/// The native engine in `f32` and with emulated bf16, the candle graph with fused nodes, the candle
-/// graph as the specification, and the same on a GPU.
+/// The native engine in `f32` and with emulated bf16, the candle graph with fused nodes, the plain
+/// candle graph, which is the specification, and the same on a GPU.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Engine {
     Native,
@@ -22,19 +22,22 @@ pub(crate) enum Engine {
 }
 
 impl Engine {
-    /// All in `f32`; a build with CUDA needs a GPU for its tests.
+    /// All of this build in `f32`; a build with CUDA needs a GPU for its tests.
     pub(crate) const ALL: &[Self] = if cfg!(feature = "cuda") {
         &[Self::Native, Self::Fused, Self::Plain, Self::Cuda]
-    } else {
+    } else if cfg!(feature = "candle") {
         &[Self::Native, Self::Fused, Self::Plain]
+    } else {
+        &[Self::Native]
     };
 
-    /// What trains: all but the plain graph on a CPU, which makes the same promises, but takes its
-    /// time.
+    /// What trains: all except the plain graph on a CPU, which keeps the same promises but is slow.
     pub(crate) const TRAINING: &[Self] = if cfg!(feature = "cuda") {
         &[Self::Native, Self::NativeBf16, Self::Fused, Self::Cuda]
-    } else {
+    } else if cfg!(feature = "candle") {
         &[Self::Native, Self::NativeBf16, Self::Fused]
+    } else {
+        &[Self::Native, Self::NativeBf16]
     };
 
     pub(crate) fn try_build(
@@ -42,25 +45,39 @@ impl Engine {
         config: impl Into<ModelConfig>,
         options: ModelOptions,
     ) -> Result<Model, ModelError> {
+        let config = config.into();
+        let engine = match self {
+            Self::Native | Self::NativeBf16 => EngineKind::Native,
+            Self::Fused | Self::Plain | Self::Cuda => EngineKind::Candle,
+        };
+        let options = ModelOptions { engine, ..options };
         match self {
-            Self::Native => Model::new(EngineKind::Native, config, options),
+            Self::Native | Self::Fused => Model::new(&config, &options),
             Self::NativeBf16 => {
-                Model::with_precision(EngineKind::Native, config, options, Precision::Bf16Emulated)
+                let precision = Precision::Bf16Emulated;
+                Model::new(&config, &ModelOptions { precision, ..options })
             }
-            Self::Fused => Model::new(EngineKind::Candle, config, options),
-            Self::Plain => CandleModel::new(config, options)
-                .map(|model| Model::Candle(Box::new(model.plain()))),
-            Self::Cuda => Model::new(
-                EngineKind::Candle,
-                config,
-                ModelOptions { device: DeviceSpec::Cuda(0), ..options },
-            ),
+            Self::Plain => plain(&config, &options),
+            Self::Cuda => {
+                Model::new(&config, &ModelOptions { device: DeviceSpec::Cuda(0), ..options })
+            }
         }
     }
 
     pub(crate) fn build(self, config: impl Into<ModelConfig>, options: ModelOptions) -> Model {
         self.try_build(config, options).unwrap()
     }
+}
+
+#[cfg(feature = "candle")]
+fn plain(config: &ModelConfig, options: &ModelOptions) -> Result<Model, ModelError> {
+    let model = dlrm_model::CandleModel::new(config, options)?.plain();
+    Ok(Model::Candle(Box::new(model)))
+}
+
+#[cfg(not(feature = "candle"))]
+fn plain(config: &ModelConfig, options: &ModelOptions) -> Result<Model, ModelError> {
+    Model::new(config, options)
 }
 
 /// The models that are not DLRM, with the same inputs and the same deep layers.

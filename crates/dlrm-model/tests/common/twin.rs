@@ -2,19 +2,17 @@
 
 use std::collections::BTreeMap;
 
-use dlrm_model::{
-    DcnConfig, DcnV2Config, DeepFmConfig, DlrmConfig, ModelConfig, NamedTensor, WideDeepConfig,
-};
+use dlrm_model::{DcnConfig, DcnV2Config, DlrmConfig, ModelConfig, NamedTensor};
 
 /// Parameters by name, as the models name them.
 pub(crate) type Weights = BTreeMap<String, Vec<f64>>;
 
-/// A model and what a pass sees on its way.
+/// A model, and what its passes have met.
 pub(crate) struct Twin<'a> {
     pub(crate) config: &'a ModelConfig,
     pub(crate) weights: &'a Weights,
-    /// The smallest distance of any unit so far from the kink of its `ReLU`, where the slope jumps
-    /// and any rounding may decide.
+    /// The smallest distance of any unit so far from the kink of its `ReLU`, where the gradient jumps
+    /// and rounding decides to which side.
     pub(crate) nearest_kink: f64,
 }
 
@@ -43,20 +41,18 @@ impl<'a> Twin<'a> {
     /// The logit of one sample.
     pub(crate) fn logit(&mut self, dense: &[f64], rows: &[f64]) -> f64 {
         let (config, x) = (self.config, [dense, rows].concat());
-        if let Some(config) = config.get::<DlrmConfig>() {
-            self.dlrm(config, dense, rows)
-        } else if let Some(config) = config.get::<WideDeepConfig>() {
-            self.mlp("deep", &x, config.deep.len() + 1, false)[0] + self.linear("wide", &x)[0]
-        } else if let Some(config) = config.get::<DeepFmConfig>() {
-            let vectors: Vec<&[f64]> = rows.chunks(config.dim).collect();
-            let deep = self.mlp("deep", &x, config.deep.len() + 1, false)[0];
-            deep + self.linear("linear", &x)[0] + pairs(&vectors).sum::<f64>()
-        } else if let Some(config) = config.get::<DcnConfig>() {
-            self.dcn(config, &x)
-        } else if let Some(config) = config.get::<DcnV2Config>() {
-            self.dcn_v2(config, &x)
-        } else {
-            panic!("a model without a twin: {config:?}")
+        match config {
+            ModelConfig::Dlrm(config) => self.dlrm(config, dense, rows),
+            ModelConfig::WideDeep(config) => {
+                self.mlp("deep", &x, config.deep.len() + 1, false)[0] + self.linear("wide", &x)[0]
+            }
+            ModelConfig::DeepFm(config) => {
+                let vectors: Vec<&[f64]> = rows.chunks(config.dim).collect();
+                let deep = self.mlp("deep", &x, config.deep.len() + 1, false)[0];
+                deep + self.linear("linear", &x)[0] + pairs(&vectors).sum::<f64>()
+            }
+            ModelConfig::Dcn(config) => self.dcn(config, &x),
+            ModelConfig::DcnV2(config) => self.dcn_v2(config, &x),
         }
     }
 

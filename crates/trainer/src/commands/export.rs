@@ -10,6 +10,7 @@ use ahash::AHashSet;
 use anyhow::{Context, Result, ensure};
 use cafe_core::FeatureId;
 use criteo_io::{Prefetch, StreamPosition};
+use dlrm_model::TrainableModel;
 
 use self::manifest::Manifest;
 use self::tensors::Tensors;

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use anyhow::Result;
 use cafe_core::{FeatureId, HotFeature, Memory, TierSummary};
+use dlrm_model::TrainableModel;
 use serde::Serialize;
 
 use crate::commands::model_args::ModelArgs;

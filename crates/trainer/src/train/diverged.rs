@@ -148,7 +148,7 @@ mod tests {
              C6 of row 132 (sample 3 of the batch); nothing was saved before it; a new run with train.lr below 0.1 and \
              train.embedding_lr below 0.1, or with train.schedule.warmup_steps, usually helps"
         );
-        let logit = ModelError::NonFiniteLogit { sample_idx: 0, logit: f32::NAN, label: 1.0 };
+        let logit = ModelError::NonFiniteLogit { sample_idx: 0, logit: f32::NAN, label: Some(1.0) };
         assert_eq!(
             explain(logit.into(), Some(10)),
             "step 12, training rows 129 to 256 of this epoch: `logits`: expected finite numbers, got NaN for row 129 \
@@ -202,7 +202,7 @@ mod tests {
             rows: 1..=2,
             last_checkpoint: None,
         };
-        let logit = ModelError::NonFiniteLogit { sample_idx: 0, logit: f32::NAN, label: 1.0 };
+        let logit = ModelError::NonFiniteLogit { sample_idx: 0, logit: f32::NAN, label: Some(1.0) };
         let message = place.explain(logit.into()).to_string();
         assert!(message.contains(", as `embedding.rows` is not finite at position "), "{message}");
         assert!(message.contains(" since an earlier step; "), "{message}");

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use criteo_io::{BadRowCounts, FileStamp, StreamPosition};
+use dlrm_model::TrainableModel;
 
 use crate::build::memory::check_memory;
 use crate::build::{self, EmbeddingPlan};

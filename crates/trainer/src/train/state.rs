@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use anyhow::{Context, Result, bail};
 use cafe_core::{StateMap, StateView};
 use criteo_io::{FileStamp, StreamPosition};
-use dlrm_model::NamedTensor;
+use dlrm_model::{NamedTensor, TrainableModel};
 use serde::{Deserialize, Serialize};
 
 use crate::checkpoint::{Dtype, Tensor};

@@ -5,7 +5,7 @@ use std::time::Instant;
 use anyhow::{Context, Result};
 use cafe_core::{Embedding, UpdateStats, Workers};
 use criteo_io::Batch;
-use dlrm_model::{Inputs, Model, ModelError, StepOutputs, Team};
+use dlrm_model::{Inputs, Model, ModelError, StepOutputs, ThreadTeam, TrainableModel};
 
 use crate::config::TrainConfig;
 use crate::exit::{self, ExitCode};
@@ -36,7 +36,7 @@ pub struct Learner {
     /// Rows to logits.
     pub model: Model,
     /// Threads for the embedding where the model has none to lend.
-    team: Option<Team>,
+    team: Option<ThreadTeam>,
     /// One vector a field, and its gradient: `[B, F, dim]`.
     rows: Vec<f32>,
     row_grads: Vec<f32>,
@@ -53,7 +53,7 @@ pub struct Learner {
 }
 
 /// The model's threads for the embedding, which works while the model waits.
-struct Lent<'a>(&'a Team);
+struct Lent<'a>(&'a ThreadTeam);
 
 impl Workers for Lent<'_> {
     fn run(&self, work: &(dyn Fn() + Sync)) {
@@ -99,7 +99,7 @@ impl Learner {
         model: Model,
         n_threads: usize,
     ) -> Result<Self, ModelError> {
-        let team = if model.team().is_some() { None } else { Some(Team::new(n_threads)?) };
+        let team = if model.team().is_some() { None } else { Some(ThreadTeam::new(n_threads)?) };
         Ok(Self {
             embedding,
             model,
@@ -244,7 +244,7 @@ fn dense<'a>(batch: &'a Batch, numbers: &'a [f32]) -> &'a [f32] {
     if numbers.is_empty() { &batch.dense } else { numbers }
 }
 
-fn lent<'a>(model: &'a Model, team: Option<&'a Team>) -> Lent<'a> {
+fn lent<'a>(model: &'a Model, team: Option<&'a ThreadTeam>) -> Lent<'a> {
     Lent(team.or_else(|| model.team()).expect("a model with threads, or threads beside it"))
 }
 

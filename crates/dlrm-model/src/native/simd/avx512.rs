@@ -9,8 +9,7 @@
 use std::arch::x86_64 as x86;
 use std::mem::transmute;
 
-use super::Task;
-use super::lanes::{LANES, Lanes, Line};
+use super::lanes::{LANES, Lanes, Line, Task};
 
 /// Proof that the CPU has AVX-512F; computes in `f32`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,8 +52,8 @@ impl Avx512Bf16 {
     }
 }
 
-/// What is the same for both. Every `SAFETY` below has the same first half: `self` was made by
-/// `detect`, so the CPU has AVX-512F.
+/// What both have in common. Every `SAFETY` below relies on this: `self` was made by `detect`, so
+/// the CPU has AVX-512F.
 macro_rules! registers {
     () => {
         type Vector = x86::__m512;
@@ -67,15 +66,15 @@ macro_rules! registers {
 
         #[inline(always)]
         fn load(self, floats: &[f32; LANES]) -> x86::__m512 {
-            // SAFETY: the CPU has AVX-512F; the reference is to 64 bytes, and any alignment will
-            // do.
+            // SAFETY: the CPU has AVX-512F; the reference is to 64 bytes, any alignment is
+            // allowed.
             unsafe { x86::_mm512_loadu_ps(floats.as_ptr()) }
         }
 
         #[inline(always)]
         fn store(self, vector: x86::__m512, floats: &mut [f32; LANES]) {
-            // SAFETY: the CPU has AVX-512F; the reference is to 64 bytes, and any alignment will
-            // do.
+            // SAFETY: the CPU has AVX-512F; the reference is to 64 bytes, any alignment is
+            // allowed.
             unsafe { x86::_mm512_storeu_ps(floats.as_mut_ptr(), vector) }
         }
 
@@ -101,7 +100,7 @@ macro_rules! registers {
 
         #[inline(always)]
         fn relu(self, x: x86::__m512) -> x86::__m512 {
-            // The second operand is the result where one is NaN.
+            // `max` returns its second operand where one is NaN, so NaN stays NaN.
             // SAFETY: the CPU has AVX-512F.
             unsafe { x86::_mm512_max_ps(x86::_mm512_setzero_ps(), x) }
         }
@@ -162,7 +161,7 @@ impl Lanes for Avx512Bf16 {
 
     #[inline(always)]
     fn pack_along(self, first: x86::__m512, second: x86::__m512) -> x86::__m512 {
-        // The second operand goes to the lower half.
+        // The instruction puts its second operand into the lower half.
         // SAFETY: the CPU has AVX512_BF16; `__m512bh` and `__m512` are 64 bytes of any content.
         unsafe { transmute::<x86::__m512bh, x86::__m512>(x86::_mm512_cvtne2ps_pbh(second, first)) }
     }

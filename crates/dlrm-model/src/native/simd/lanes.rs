@@ -14,10 +14,10 @@ impl Line {
 
 /// Vectors of 16 lanes of 32 bits. The value is the proof that this CPU has the instructions.
 ///
-/// All is defined to the bit, but for the payload of a NaN. The methods are inlined into a function
-/// that has the instructions enabled.
+/// Every operation is defined to the bit, except for the payload of a NaN. The methods are inlined
+/// into a function that has the instructions enabled.
 pub(super) trait Lanes: Copy {
-    /// Neighbours along `k` in a word: 1 for `f32`, 2 for bf16.
+    /// Values of a word: 1 for `f32`, 2 neighbours along `k` for bf16.
     const PER_WORD: usize;
 
     /// 16 `f32`, or 16 words.
@@ -46,10 +46,16 @@ pub(super) trait Lanes: Copy {
     fn dot(self, sum: Self::Vector, a: Self::Vector, b: Self::Vector) -> Self::Vector;
 
     /// Words of two vectors of neighbours along `k`: lane by lane, the first in the lower half.
-    /// With `f32` the first alone.
+    /// With `f32` the first vector alone.
     fn pack(self, first: Self::Vector, second: Self::Vector) -> Self::Vector;
 
     /// Words of 32 values that follow each other: lane `i` has values `2i` and `2i + 1`. With `f32`
     /// the first 16 alone.
     fn pack_along(self, first: Self::Vector, second: Self::Vector) -> Self::Vector;
+}
+
+/// Work that is written over [`Lanes`]. `run` must be inlined into the function that has the
+/// instructions enabled.
+pub(super) trait Task {
+    fn run<L: Lanes>(self, lanes: L);
 }

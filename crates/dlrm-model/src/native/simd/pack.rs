@@ -1,47 +1,51 @@
-//! From rows of `f32` to the words of a product. What a matrix lacks to whole words and whole
-//! panels is zero.
+//! From rows of `f32` to the words of a product. A matrix is padded with zeros to whole words and
+//! whole panels.
 #![allow(
     clippy::inline_always,
-    reason = "compiled once for each instruction set, inside `Wide::run`"
+    reason = "compiled once for each instruction set, inside `SimdKernel::run`"
 )]
 
-use super::lanes::{LANES, Lanes, Line};
-use super::{Task, Wide};
+use super::SimdKernel;
+use super::lanes::{LANES, Lanes, Line, Task};
 
 /// Words for `n` neighbours along `k`.
-pub(crate) fn n_words(wide: Wide, n: usize) -> usize {
-    n.div_ceil(wide.per_word())
+pub(crate) fn n_words(kernel: SimdKernel, n: usize) -> usize {
+    n.div_ceil(kernel.per_word())
 }
 
 /// Lines of the panels of a matrix with `k` rows, as the right side of a product.
-pub(crate) fn panel_lines(wide: Wide, k: usize, n_columns: usize) -> usize {
-    n_columns.div_ceil(LANES) * n_words(wide, k)
+pub(crate) fn panel_lines(kernel: SimdKernel, k: usize, n_columns: usize) -> usize {
+    n_columns.div_ceil(LANES) * n_words(kernel, k)
 }
 
 /// `[n, n_columns]` to rows of words, neighbours along the columns.
-pub(crate) fn rows(wide: Wide, from: &[f32], n_columns: usize, to: &mut [u32]) {
-    let depth = n_words(wide, n_columns);
+pub(crate) fn rows(kernel: SimdKernel, from: &[f32], n_columns: usize, to: &mut [u32]) {
+    let depth = n_words(kernel, n_columns);
     assert_eq!(from.len() / n_columns * depth, to.len(), "words of rows of {n_columns}");
-    wide.run(PackRows { from, n_columns, to });
+    kernel.run(PackRows { from, n_columns, to });
 }
 
 /// `[k, n_columns]` to panels of 16 columns, neighbours along the rows.
-pub(crate) fn panels(wide: Wide, from: &[f32], n_columns: usize, to: &mut [Line]) {
+pub(crate) fn panels(kernel: SimdKernel, from: &[f32], n_columns: usize, to: &mut [Line]) {
     assert_eq!(
-        panel_lines(wide, from.len() / n_columns, n_columns),
+        panel_lines(kernel, from.len() / n_columns, n_columns),
         to.len(),
         "lines of panels of {n_columns}"
     );
-    wide.run(PackPanels { from, n_columns, to });
+    kernel.run(PackPanels { from, n_columns, to });
 }
 
 /// `[n, k]` to panels of 16 rows, neighbours along the columns: the panels of the transpose.
-pub(crate) fn transposed_panels(wide: Wide, from: &[f32], k: usize, to: &mut [Line]) {
-    assert_eq!(panel_lines(wide, k, from.len() / k), to.len(), "lines of transposed panels of {k}");
-    wide.run(PackTransposed { from, k, to });
+pub(crate) fn transposed_panels(kernel: SimdKernel, from: &[f32], k: usize, to: &mut [Line]) {
+    assert_eq!(
+        panel_lines(kernel, k, from.len() / k),
+        to.len(),
+        "lines of transposed panels of {k}"
+    );
+    kernel.run(PackTransposed { from, k, to });
 }
 
-/// The first 16, or as many as there are and zeros.
+/// The first 16 values; where there are fewer, zeros follow.
 #[inline(always)]
 pub(super) fn load_part<L: Lanes>(lanes: L, floats: &[f32]) -> L::Vector {
     if let Some(block) = floats.first_chunk() {

@@ -20,11 +20,15 @@ pub(super) struct Bf16;
 #[inline(always)]
 pub(super) fn round(value: f32) -> u32 {
     let bits = value.to_bits();
+    // All but the sign.
     let magnitude = bits & 0x7fff_ffff;
+    // Above the bits of infinity are those of NaN; bit 6 of a bf16 makes it quiet.
     if magnitude > 0x7f80_0000 {
         bits >> 16 | 0x40
+    // Below the smallest normal number only the sign stays.
     } else if magnitude < 0x0080_0000 {
         bits >> 16 & 0x8000
+    // Half of the last place that stays, less one where that place is even: ties go to even.
     } else {
         (bits + 0x7fff + (bits >> 16 & 1)) >> 16
     }
@@ -36,6 +40,7 @@ fn flush(value: f32) -> f32 {
     if value.abs() < f32::MIN_POSITIVE { 0f32.copysign(value) } else { value }
 }
 
+/// What `vdpbf16ps` computes in a lane: both halves of the words, the higher one first.
 #[inline(always)]
 fn dot_bf16(sum: f32, a: f32, b: f32) -> f32 {
     let high = |word: f32| f32::from_bits(word.to_bits() & 0xffff_0000);
@@ -44,7 +49,7 @@ fn dot_bf16(sum: f32, a: f32, b: f32) -> f32 {
     flush(low(a).mul_add(low(b), sum))
 }
 
-/// What is the same for both.
+/// What both have in common.
 macro_rules! arrays {
     () => {
         type Vector = [f32; LANES];
@@ -150,7 +155,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn rounding_to_bf16_on_paper() {
+    fn rounding_to_bf16_by_hand() {
         let cases = [
             (0x3f80_0000, 0x3f80), // 1
             (0x3f80_8000, 0x3f80), // a tie goes to the even one
@@ -170,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn a_dot_product_takes_the_higher_half_first() {
+    fn dot_product_takes_the_higher_half_first() {
         let word = |low: f32, high: f32| f32::from_bits(round(low) | round(high) << 16);
         let big = 2f32.powi(24);
         // big + 1 is big; then -big leaves 0. In the other order 1 would be left.

@@ -2,14 +2,14 @@
 //! all of `k`.
 #![allow(
     clippy::inline_always,
-    reason = "compiled once for each instruction set, inside `Wide::run`"
+    reason = "compiled once for each instruction set, inside `SimdKernel::run`"
 )]
 
-use super::lanes::{LANES, Lanes, Line};
+use super::SimdKernel;
+use super::lanes::{LANES, Lanes, Line, Task};
 use super::pack::load_part;
-use super::{Task, Wide};
 
-/// Rows of a block of sums.
+/// Rows of a block of sums: 8 x 3 sums, 3 panels and the word of a row fit in 32 registers.
 const ROWS: usize = 8;
 
 /// The left side of a product, over some of `k`.
@@ -17,7 +17,8 @@ pub(crate) trait Left: Copy {
     /// 8 rows.
     type Block: Copy;
 
-    /// From row `row` on, `depth` words along `k`; what is beyond the last row repeats another.
+    /// From row `row` on, `depth` words along `k`. Rows beyond the last repeat another row; their
+    /// sums are not stored.
     fn block(self, row: usize, depth: usize) -> Self::Block;
 
     /// Words along `k`.
@@ -26,7 +27,7 @@ pub(crate) trait Left: Copy {
     fn word(block: &Self::Block, k: usize, row: usize) -> u32;
 }
 
-/// What rows are made of: words, or `f32`, each of which is one.
+/// Elements of a row: words, or `f32`, each of which is a word.
 pub(crate) trait Word: Copy {
     fn bits(self) -> u32;
 }
@@ -45,7 +46,7 @@ impl Word for f32 {
     }
 }
 
-/// A matrix row by row, `stride` words each, of which `depth` from `start` on count.
+/// A matrix row by row, `stride` words each, of which the product uses `depth` from `start` on.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Rows<'a, T> {
     pub(crate) words: &'a [T],
@@ -93,12 +94,11 @@ impl<'a> Panels<'a> {
 }
 
 impl<'a> Left for Panels<'a> {
-    /// A panel, and whether it is its second half.
-    type Block = (&'a [Line], usize);
+    type Block = HalfPanel<'a>;
 
     #[inline(always)]
     fn block(self, row: usize, depth: usize) -> Self::Block {
-        (self.panel(row / LANES, depth), row / ROWS % 2)
+        HalfPanel { panel: self.panel(row / LANES, depth), half: row / ROWS % 2 }
     }
 
     #[inline(always)]
@@ -107,9 +107,18 @@ impl<'a> Left for Panels<'a> {
     }
 
     #[inline(always)]
-    fn word(&(panel, half): &Self::Block, k: usize, row: usize) -> u32 {
+    fn word(&HalfPanel { panel, half }: &Self::Block, k: usize, row: usize) -> u32 {
+        // `% 2` again, so that the compiler sees that the index is below 16.
         panel[k].0[(half % 2) * ROWS + row]
     }
+}
+
+/// 8 of the 16 rows of a panel.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct HalfPanel<'a> {
+    panel: &'a [Line],
+    /// 0 or 1.
+    half: usize,
 }
 
 /// A matrix to write, `[n, n_columns]`.
@@ -135,7 +144,7 @@ pub(crate) enum Start<'a> {
 /// # Panics
 /// If the shapes do not fit together.
 pub(crate) fn multiply<'a, A: Left>(
-    wide: Wide,
+    kernel: SimdKernel,
     parts: impl Iterator<Item = (A, Panels<'a>)> + Clone,
     start: Start<'_>,
     has_relu: bool,
@@ -154,7 +163,7 @@ pub(crate) fn multiply<'a, A: Left>(
     if let Start::Bias(bias) = start {
         assert_eq!(bias.len(), out.n_columns, "one bias for each column");
     }
-    wide.run(Product { parts, start, has_relu, out });
+    kernel.run(Product { parts, start, has_relu, out });
 }
 
 struct Product<'s, 'o, P> {
@@ -169,8 +178,8 @@ impl<'a, A: Left, P: Iterator<Item = (A, Panels<'a>)> + Clone> Task for Product<
     fn run<L: Lanes>(mut self, lanes: L) {
         let n_panels = self.out.n_columns.div_ceil(LANES);
         let mut panel_idx = 0;
-        // The panels in turn, so that each is read from far away once and from the nearest cache
-        // for all rows.
+        // Panels outermost, so that each is read from memory once and from the nearest cache for
+        // all rows.
         while panel_idx < n_panels {
             // Four panels are two and two: a single one has too few sums to hide the latency of
             // each.
@@ -256,8 +265,8 @@ impl<'a, A: Left, P: Iterator<Item = (A, Panels<'a>)> + Clone> Product<'_, '_, P
     }
 }
 
-/// The micro-kernel. A function of its own, with sums by value, so that they become registers
-/// whatever happens to them elsewhere.
+/// The micro-kernel. A function of its own, with sums by value, so that the compiler keeps them in
+/// registers whatever the callers do with them.
 #[inline(always)]
 fn accumulate<L: Lanes, A: Left, const N: usize>(
     lanes: L,
@@ -280,23 +289,29 @@ fn accumulate<L: Lanes, A: Left, const N: usize>(
     sums
 }
 
-/// The micro-kernel without memory: what a core can do at best.
-pub(super) struct Peak {
-    pub(super) n_rounds: usize,
+/// Runs the micro-kernel without memory, for the limit of one core. Returns how many
+/// multiplications and additions that were.
+#[cfg(feature = "bench")]
+pub(crate) fn peak(kernel: SimdKernel, n_rounds: usize) -> usize {
+    kernel.run(Peak { n_rounds });
+    2 * n_rounds * Peak::SUMS * LANES * kernel.per_word()
 }
 
+#[cfg(feature = "bench")]
+struct Peak {
+    n_rounds: usize,
+}
+
+#[cfg(feature = "bench")]
 impl Peak {
     const SUMS: usize = 3 * ROWS;
-
-    /// Multiplications and additions of so many rounds.
-    pub(super) fn n_operations(&self, wide: Wide) -> usize {
-        2 * self.n_rounds * Self::SUMS * LANES * wide.per_word()
-    }
 }
 
+#[cfg(feature = "bench")]
 impl Task for Peak {
     #[inline(always)]
     fn run<L: Lanes>(self, lanes: L) {
+        // 0.5 in the upper half, and as bf16 in both.
         let word = std::hint::black_box(0x3f00_3f00);
         let (a, b) = (lanes.splat(word), lanes.splat(word));
         let mut sums = [lanes.zero(); Self::SUMS];

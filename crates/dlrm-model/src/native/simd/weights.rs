@@ -2,18 +2,19 @@
 
 use std::ops::Range;
 
-use super::Wide;
+use super::SimdKernel;
 use super::lanes::{LANES, Line};
 use super::pack;
 use super::product::{Left, Out, Panels, Rows, Start, multiply};
+use crate::native::product::Accumulate;
 
-/// Weights `[n_input, n_output]`, packed for the way forward and the way back.
+/// Weights `[n_input, n_output]`, packed for the forward pass and for the backward pass.
 ///
-/// Both are cut along the inputs, tile by tile: a tile's lines follow each other, so that one
-/// thread packs them.
+/// Both are cut along the inputs, tile by tile: the lines of a tile are consecutive, so that one
+/// thread can pack them.
 #[derive(Debug)]
 pub(crate) struct PackedWeights {
-    wide: Wide,
+    kernel: SimdKernel,
     n_input: usize,
     n_output: usize,
     /// Inputs of each tile but the last: a multiple of the lanes and of what a word holds.
@@ -24,16 +25,16 @@ pub(crate) struct PackedWeights {
     backward: Vec<Line>,
 }
 
-/// Some of the [`PackedWeights`], to be packed by one thread.
+/// Consecutive tiles of [`PackedWeights`], to be packed by one thread.
 #[derive(Debug)]
 pub(crate) struct PackedWeightsMut<'a> {
-    wide: Wide,
+    kernel: SimdKernel,
     n_output: usize,
     forward: &'a mut [Line],
     backward: &'a mut [Line],
 }
 
-/// What a layer saw in a shard, and its gradient, in panels along the samples.
+/// Inputs of a layer in a shard, and its gradient, in panels along the samples.
 #[derive(Debug, Default)]
 pub(crate) struct SamplePanels {
     input: Vec<Line>,
@@ -42,12 +43,17 @@ pub(crate) struct SamplePanels {
 }
 
 impl PackedWeights {
-    /// Zeros.
-    pub(crate) fn new(wide: Wide, n_input: usize, n_output: usize, tile_inputs: usize) -> Self {
+    /// Weights that are all zero.
+    pub(crate) fn new(
+        kernel: SimdKernel,
+        n_input: usize,
+        n_output: usize,
+        tile_inputs: usize,
+    ) -> Self {
         assert_eq!(tile_inputs % (2 * LANES), 0, "whole panels and whole words a tile");
-        let forward = vec![Line::ZERO; pack::panel_lines(wide, n_input, n_output)];
-        let backward = vec![Line::ZERO; pack::panel_lines(wide, n_output, n_input)];
-        Self { wide, n_input, n_output, tile_inputs, forward, backward }
+        let forward = vec![Line::ZERO; pack::panel_lines(kernel, n_input, n_output)];
+        let backward = vec![Line::ZERO; pack::panel_lines(kernel, n_output, n_input)];
+        Self { kernel, n_input, n_output, tile_inputs, forward, backward }
     }
 
     /// `max(0, x · weight + bias)`, or without the `max`; `x` `[n, n_input]`.
@@ -60,26 +66,33 @@ impl PackedWeights {
         words: &mut Vec<u32>,
     ) {
         let out = Out { values: y, n_columns: self.n_output };
-        if self.wide.per_word() == 1 {
+        if self.kernel.per_word() == 1 {
             let all = Rows { words: x, stride: self.n_input, start: 0, depth: self.n_input };
-            return multiply(self.wide, self.forward_parts(all), Start::Bias(bias), has_relu, out);
+            return multiply(
+                self.kernel,
+                self.forward_parts(all),
+                Start::Bias(bias),
+                has_relu,
+                out,
+            );
         }
-        let all = pack_rows(self.wide, x, self.n_input, words);
-        multiply(self.wide, self.forward_parts(all), Start::Bias(bias), has_relu, out);
+        let all = pack_rows(self.kernel, x, self.n_input, words);
+        multiply(self.kernel, self.forward_parts(all), Start::Bias(bias), has_relu, out);
     }
 
-    /// Gradient before the activation `[n, n_output]` to gradient of the input `[n, n_input]`.
+    /// From the gradient before the activation, `[n, n_output]`, to that of the input,
+    /// `[n, n_input]`.
     pub(crate) fn input_gradient(&self, gradient: &[f32], to: &mut [f32], words: &mut Vec<u32>) {
         let out = Out { values: to, n_columns: self.n_input };
         let right =
-            Panels { lines: &self.backward, depth: pack::n_words(self.wide, self.n_output) };
-        if self.wide.per_word() == 1 {
+            Panels { lines: &self.backward, depth: pack::n_words(self.kernel, self.n_output) };
+        if self.kernel.per_word() == 1 {
             let left =
                 Rows { words: gradient, stride: self.n_output, start: 0, depth: self.n_output };
-            return multiply(self.wide, std::iter::once((left, right)), Start::Zero, false, out);
+            return multiply(self.kernel, std::iter::once((left, right)), Start::Zero, false, out);
         }
-        let left = pack_rows(self.wide, gradient, self.n_output, words);
-        multiply(self.wide, std::iter::once((left, right)), Start::Zero, false, out);
+        let left = pack_rows(self.kernel, gradient, self.n_output, words);
+        multiply(self.kernel, std::iter::once((left, right)), Start::Zero, false, out);
     }
 
     /// The tiles of `x`, whose words `all` holds, and of the weights.
@@ -91,7 +104,7 @@ impl PackedWeights {
         Rows<'a, T>: Left,
     {
         let (step, n_panels) =
-            (self.tile_inputs / self.wide.per_word(), self.n_output.div_ceil(LANES));
+            (self.tile_inputs / self.kernel.per_word(), self.n_output.div_ceil(LANES));
         (0..all.depth).step_by(step).map(move |start| {
             let depth = step.min(all.depth - start);
             let lines = &self.forward[start * n_panels..][..depth * n_panels];
@@ -99,74 +112,77 @@ impl PackedWeights {
         })
     }
 
-    /// Packs what a layer saw and its gradient, for the gradient of the weights.
+    /// Packs the inputs of a layer and its gradient, for the gradient of the weights.
     pub(crate) fn pack_samples(&self, input: &[f32], gradient: &[f32], to: &mut SamplePanels) {
-        let Self { wide, n_input, n_output, .. } = *self;
+        let Self { kernel, n_input, n_output, .. } = *self;
         to.n_samples = gradient.len() / n_output;
-        to.input.resize(pack::panel_lines(wide, to.n_samples, n_input), Line::ZERO);
-        to.gradient.resize(pack::panel_lines(wide, to.n_samples, n_output), Line::ZERO);
-        pack::panels(wide, input, n_input, &mut to.input);
-        pack::panels(wide, gradient, n_output, &mut to.gradient);
+        to.input.resize(pack::panel_lines(kernel, to.n_samples, n_input), Line::ZERO);
+        to.gradient.resize(pack::panel_lines(kernel, to.n_samples, n_output), Line::ZERO);
+        pack::panels(kernel, input, n_input, &mut to.input);
+        pack::panels(kernel, gradient, n_output, &mut to.gradient);
     }
 
     pub(crate) fn as_mut(&mut self) -> PackedWeightsMut<'_> {
-        let Self { wide, n_output, forward, backward, .. } = self;
-        PackedWeightsMut { wide: *wide, n_output: *n_output, forward, backward }
+        let Self { kernel, n_output, forward, backward, .. } = self;
+        PackedWeightsMut { kernel: *kernel, n_output: *n_output, forward, backward }
     }
 }
 
 impl<'a> PackedWeightsMut<'a> {
     /// Splits off the first tile, of `n_inputs`.
     pub(crate) fn take(&mut self, n_inputs: usize) -> PackedWeightsMut<'a> {
-        let Self { wide, n_output, forward, backward } = self;
+        let Self { kernel, n_output, forward, backward } = self;
         let [forward, backward] = [
-            (forward, pack::panel_lines(*wide, n_inputs, *n_output)),
-            (backward, pack::panel_lines(*wide, *n_output, n_inputs)),
+            (forward, pack::panel_lines(*kernel, n_inputs, *n_output)),
+            (backward, pack::panel_lines(*kernel, *n_output, n_inputs)),
         ]
         .map(|(lines, n)| lines.split_off_mut(..n).expect("a tile lies inside its layer"));
-        PackedWeightsMut { wide: *wide, n_output: *n_output, forward, backward }
+        PackedWeightsMut { kernel: *kernel, n_output: *n_output, forward, backward }
     }
 
-    /// Packs the weights of the tile, both ways.
+    /// Packs the weights of the tile for both passes.
     pub(crate) fn pack(&mut self, weight: &[f32]) {
-        pack::panels(self.wide, weight, self.n_output, self.forward);
-        pack::transposed_panels(self.wide, weight, self.n_output, self.backward);
+        pack::panels(self.kernel, weight, self.n_output, self.forward);
+        pack::transposed_panels(self.kernel, weight, self.n_output, self.backward);
     }
 
-    /// Which kernel it is for.
-    pub(crate) fn wide(&self) -> Wide {
-        self.wide
+    /// The kernel that they are packed for.
+    pub(crate) fn kernel(&self) -> SimdKernel {
+        self.kernel
     }
 }
 
-/// The gradient of the weights of some inputs, summed over the shards in their order, on top of
-/// what `sum` holds if asked. The first of the inputs begins a tile.
+/// The gradient of the weights of the inputs `inputs`, the first of which begins a tile, summed over
+/// the shards in their order.
 pub(crate) fn sum_gradient<'a>(
-    wide: Wide,
+    kernel: SimdKernel,
     shards: impl Iterator<Item = &'a SamplePanels> + Clone,
     inputs: &Range<usize>,
-    n_output: usize,
-    (sum, is_fresh): (&mut [f32], bool),
+    out: Out<'_>,
+    accumulate: Accumulate,
 ) {
     let panels = inputs.start / LANES..inputs.end.div_ceil(LANES);
     let parts = shards.map(|shard| {
-        let depth = pack::n_words(wide, shard.n_samples);
+        let depth = pack::n_words(kernel, shard.n_samples);
         let input = Panels { lines: &shard.input[panels.start * depth..panels.end * depth], depth };
         (input, Panels { lines: &shard.gradient, depth })
     });
-    let start = if is_fresh { Start::Zero } else { Start::Sum };
-    multiply(wide, parts, start, false, Out { values: sum, n_columns: n_output });
+    let start = match accumulate {
+        Accumulate::Overwrite => Start::Zero,
+        Accumulate::Add => Start::Sum,
+    };
+    multiply(kernel, parts, start, false, out);
 }
 
-/// Rows of words in a buffer that is kept.
+/// Packs rows of words into a buffer that is kept.
 fn pack_rows<'a>(
-    wide: Wide,
+    kernel: SimdKernel,
     from: &[f32],
     n_columns: usize,
     words: &'a mut Vec<u32>,
 ) -> Rows<'a, u32> {
-    let depth = pack::n_words(wide, n_columns);
+    let depth = pack::n_words(kernel, n_columns);
     words.resize(from.len() / n_columns * depth, 0);
-    pack::rows(wide, from, n_columns, words);
+    pack::rows(kernel, from, n_columns, words);
     Rows { words, stride: depth, start: 0, depth }
 }

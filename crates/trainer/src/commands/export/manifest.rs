@@ -3,7 +3,7 @@
 use anyhow::Result;
 use cafe_core::FeatureId;
 use criteo_io::Columns;
-use dlrm_model::ModelConfig as Shape;
+use dlrm_model::{ModelConfig as Shape, TrainableModel};
 use serde::Serialize;
 
 use super::tensors::Written;

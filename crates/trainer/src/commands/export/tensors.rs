@@ -8,7 +8,7 @@ use std::path::Path;
 
 use anyhow::Result;
 use cafe_core::{Embedding, FeatureId};
-use dlrm_model::NamedTensor;
+use dlrm_model::{NamedTensor, TrainableModel};
 use flate2::Crc;
 use safetensors::tensor::{Dtype, Metadata, TensorInfo};
 use serde::Serialize;
