@@ -40,7 +40,7 @@ sweep-drift out="runs/drift": (sweep "drift" out)
 # methods at equal bytes on Criteo Kaggle (scripts/get_kaggle.sh; days on 2 cores)
 sweep-kaggle out="runs/sweep-kaggle": (sweep "kaggle" out)
 
-# every method and other programs at equal bytes on your real sets (data/README.md), in hours
+# every method, and other programs, on your real sets (data/README.md): hours on 2 cores
 battery *args:
     cargo build --release -p trainer
     python3 scripts/battery.py {{args}}; code=$?; [ $code -eq 2 ] || target/release/trainer report runs/battery --out runs/battery/report.html; exit $code
