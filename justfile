@@ -1,4 +1,4 @@
-# `just` lists these. Everything also works as the plain cargo command that stands in the recipe.
+# `just` lists these. Each recipe is a plain command that also works alone.
 
 default:
     @just --list
@@ -19,33 +19,33 @@ test:
 ci:
     .ci/run
 
-# methods at four ratios on generated rows with a small network, and their page: minutes on 2 cores
+# methods at four ratios on generated rows with a small network, and the report: minutes on 2 cores
 sweep-quick out="runs/quick":
     cargo run --release -p trainer -- sweep configs/sweeps/quick.toml --out {{out}}
     cargo run --release -p trainer -- sketch --sweep --out {{out}}/sketch.json
     cargo run --release -p trainer -- report {{out}} --out {{out}}/report.html
 
-# one setting of CAFE at a time, on generated rows, and the page: some twelve minutes on 2 cores
+# one setting of CAFE at a time, on generated rows, and the report: some twelve minutes on 2 cores
 sweep-sensitivity out="runs/sensitivity": (sweep "sensitivity" out)
 
-# every method at equal bytes on generated rows over three seeds (hours on 2 cores; stop and start it as you like)
+# every method at equal bytes on generated rows over three seeds (hours on 2 cores; resumable)
 sweep-methods out="runs/methods": (sweep "methods" out)
 
-# hash and CAFE under the other models
+# coded, hash and CAFE with the other models
 sweep-models out="runs/models": (sweep "models" out)
 
-# fading scores, staying scores and a hot set frozen on the first day, under drift
+# CAFE with and without decay, and a hot set fixed on the first day, under drift
 sweep-drift out="runs/drift": (sweep "drift" out)
 
 # methods at equal bytes on Criteo Kaggle (scripts/get_kaggle.sh; days on 2 cores)
 sweep-kaggle out="runs/sweep-kaggle": (sweep "kaggle" out)
 
-# every method at equal bytes on real sets that you have (data/README.md), beside other programs, and the page; hours on 2 cores
+# every method, and other programs, on your real sets (data/README.md): hours on 2 cores
 battery *args:
     cargo build --release -p trainer
     python3 scripts/battery.py {{args}}; code=$?; [ $code -eq 2 ] || target/release/trainer report runs/battery --out runs/battery/report.html; exit $code
 
-# any sweep of configs/sweeps, and its page
+# any sweep of configs/sweeps, and its report
 sweep name out:
     cargo build --release -p trainer
     target/release/trainer sweep configs/sweeps/{{name}}.toml --out {{out}}; code=$?; target/release/trainer report {{out}} --out {{out}}/report.html; exit $code
@@ -54,7 +54,7 @@ sweep name out:
 check-memory:
     scripts/check_memory.sh
 
-# benchmarks of all crates, then their table with shares of the limits
+# benchmarks of all crates, then a table of them with shares of the limits
 bench:
     RAYON_NUM_THREADS=1 cargo bench --workspace --benches
     python3 scripts/bench_table.py
@@ -64,7 +64,7 @@ bench-peer *args:
     cargo build --release -p trainer
     python3 scripts/bench_peer.py {{args}}
 
-# the tests of the network and of the program, on the first GPU as well; needs one, and a CUDA toolkit
+# tests of the network and the program, also on the first GPU; needs a GPU and a CUDA toolkit
 test-cuda:
     cargo test --release -p dlrm-model -p trainer --features cuda
 
@@ -79,7 +79,7 @@ golden:
     python3 scripts/golden_models.py
     python3 scripts/golden_rows.py
 
-# the long proofs, half an hour on 2 cores: 1,000 kills, 100,000 crash images, every bit flip, fuzzing, 10 GB of rows
+# long tests, half an hour on 2 cores: 1,000 kills, 100,000 crash images, bit flips, fuzzing, 10 GB
 soak:
     KILLS=1000 cargo test -p trainer --test cli -- kills:: --nocapture
     SOAK=1 cargo test -p trainer --test checkpoint -- --nocapture

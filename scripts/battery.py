@@ -1,15 +1,19 @@
 #!/usr/bin/env python3
-"""Every method at equal bytes beside other programs, on real sets: a Markdown table for each compression ratio.
+"""Every method at equal bytes and other programs on real sets, as tables by compression ratio.
 
     cargo build --release -p trainer
-    python3 scripts/battery.py --sets anime,criteo --ratios 10,100     # needs numpy and Python 3.11 or newer
+    python3 scripts/battery.py --sets anime,criteo --ratios 10,100
 
-A set is a file of configs/real and its rows, which are no part of this repository (data/README.md says how to get them).
-What is finished in --out is not run again, so stop and start it as you like; after a change of the program or of a
-configuration take another --out. `trainer report` draws the same runs.
+Needs numpy and Python 3.11 or newer.
 
-Peers train on the same rows, and are not compressed: `lr`, a hashed logistic regression (one pass, Adagrad); `lightgbm` on
-ordered target statistics; `vw`, Vowpal Wabbit with its own defaults (one pass). The last two only where they are installed.
+A set is a file of configs/real and its rows, which are not part of this repository (data/README.md
+says how to get them). Runs that are finished in --out are not repeated, so it can be interrupted
+and continued. After a change of the program or of a configuration use another --out. `trainer
+report` draws the same runs.
+
+Peers train on the same rows, and are not compressed: `lr`, a hashed logistic regression (one pass,
+Adagrad); `lightgbm` on ordered target statistics; `vw`, Vowpal Wabbit with its own defaults (one
+pass). The last two run only if they are installed.
 """
 
 import argparse
@@ -36,7 +40,7 @@ import numpy as np
 ROOT = Path(__file__).resolve().parent.parent
 CONFIGS = ROOT / "configs/real"
 
-# Beside the defaults of the program. Names that end in -sgd train as the papers do.
+# Differences from the defaults. Names that end in -sgd train as in the papers.
 METHODS = {
     "full": {"method": "full"},
     "coded": {"method": "coded"},
@@ -63,7 +67,7 @@ METHODS = {
     "cafe-sgd": {"method": "cafe"},
     "hash-sgd": {"method": "hash"},
 }
-# The exit code of the program for configurations that can't work, and what it says where a ratio is out of reach.
+# The program's exit code for invalid configurations, and its messages for a ratio it cannot reach.
 CONFIG_EXIT = 78
 OUT_OF_REACH = ("n/a: ", " is too small: ")
 
@@ -75,9 +79,9 @@ ALL_ROWS = 1 << 40
 BOOSTING = {"objective": "binary", "num_threads": 2, "seed": 1, "deterministic": True, "force_row_wise": True, "verbose": -1}
 # The weight of the overall share of positives in a target statistic, in rows.
 PRIOR_ROWS = 10
-# Blocks of training rows for such statistics, where a block a row does not do.
+# Blocks of training rows for such statistics, if one block per row is not suitable.
 N_BLOCKS = 100
-# Fields of more values take part by their statistics alone.
+# Fields with more values are represented by their statistics only.
 MAX_CATEGORIES = 64
 
 CAPTION = """AUC and log-loss are means over the seeds ({seeds}); ± is half of the AUCs' range or 1.96 standard errors, whichever is
@@ -207,14 +211,14 @@ def cut_set(name, config, data, sources, args):
             n_left -= cut_file(path, folder / path.name, columns.get("header", True), n_left)
         counts.append(n_before - n_left)
     n_first, n_test = counts
-    # As the program does it; the little more is for products such as 0.9 * 10.
+    # As in the program; the small addition is for products such as 0.9 * 10.
     n_train = n_first if n_test else int(n_first * data.get("train_fraction", 6 / 7) + 1e-6)
     paths, test_paths = [[folder / path.name for path in paths] for paths in sources]
     return RealSet(name, config, columns, paths, test_paths, n_first + n_test, n_train)
 
 
 def cut_file(source, target, has_header, n_rows):
-    """Copies the first rows, and says how many there were."""
+    """Copies the first rows and returns their number."""
     partial, n_lines = target.with_suffix(".partial"), 0
     with source.open("rb") as lines, partial.open("wb") as out:
         for line in itertools.islice(lines, n_rows + has_header):
@@ -295,7 +299,7 @@ def execute(run, args):
     if not report.exists():
         command = [args.trainer, "--config", run.set.config, "--run-dir", folder, "--resume=auto"]
         settings = {**run.settings(), "threads": max(1, os.cpu_count() // args.jobs)}
-        # JSON's texts, numbers and lists are also TOML's.
+        # JSON strings, numbers and lists are also valid TOML.
         command += [part for key, value in settings.items() for part in ("--set", f"{key}={json.dumps(value)}")]
         started = time.monotonic()
         done = subprocess.run([str(part) for part in command], capture_output=True, text=True)
@@ -322,7 +326,7 @@ def tell(text):
 
 @dataclass
 class Field:
-    """Values of a column by number: those of row i are codes[start[i]:start[i + 1]]."""
+    """Numbered values of a column: those of row i are codes[start[i]:start[i + 1]]."""
     codes: np.ndarray
     start: np.ndarray
     values: list
@@ -336,7 +340,7 @@ class Table:
     fields: dict
 
     def hashed(self):
-        """What linear models see: for each row the weights of its values, numbers in buckets of their logarithm."""
+        """Input of linear models: per row the weights of its values, numbers in log buckets."""
         fields = self.fields | {name: bucketed(column) for name, column in self.numeric.items()}
         counts = sum(np.diff(field.start) for field in fields.values())
         start = np.concatenate([[0], np.cumsum(counts)])
@@ -351,7 +355,7 @@ class Table:
 
 
 def bucketed(numbers):
-    """Buckets of equal width in ln(x + 1), one for what is negative, and one for what is missing."""
+    """Buckets of equal width in ln(x + 1), one for negative values, one for missing ones."""
     buckets = np.where(numbers < 0, -1, np.floor(4 * np.log1p(np.maximum(numbers, 0))))
     values, codes = np.unique(buckets, return_inverse=True)
     return Field(codes, np.arange(len(codes) + 1), values.tolist())
@@ -360,7 +364,7 @@ def bucketed(numbers):
 def read_table(real_set):
     label, missing = real_set.columns["label"]["column"], real_set.columns.get("missing", [""])
     labels, numeric = array("b"), {name: array("d") for name in real_set.numeric}
-    # Numbers of values in the order in which they come.
+    # Values are numbered in order of first occurrence.
     numbering = {name: {} for name in real_set.categorical}
     codes = {name: array("q") for name in real_set.categorical}
     ends = {name: array("q", [0]) for name in real_set.categorical}
@@ -388,14 +392,14 @@ def read_rows(path, columns):
 
 
 def lr(table):
-    """The rate is the one with which training rows, each scored before it is learned, came out best."""
+    """Chooses the rate with the lowest loss on training rows, each scored before it is learned."""
     index, start = table.hashed()
     _, logits = min((one_pass(table, index, start, rate) for rate in LR_RATES), key=lambda found: found[0])
     return logits
 
 
 def one_pass(table, index, start, rate):
-    """The loss of the training rows on the way, and the logits of the test rows at the end."""
+    """The progressive loss of the training rows, and the final logits of the test rows."""
     weights, squares = np.zeros(1 << LR_BITS), np.full(1 << LR_BITS, 1e-3)
     bias, bias_squares, loss = 0.0, 1e-3, 0.0
     for first in range(0, table.n_train, LR_BATCH):
@@ -414,12 +418,12 @@ def one_pass(table, index, start, rate):
 
 
 def lightgbm(table):
-    # Threads that wait without sleeping stand in each other's way on a busy machine.
+    # Threads that spin while waiting slow each other down on a busy machine.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     import lightgbm as lgb
 
-    # Blocks and the number of trees are those that do the last tenth of the training rows good, with its labels as unknown
-    # to the statistics as those of test rows.
+    # Blocks and the number of trees are the best for the last tenth of the training rows, whose
+    # labels are hidden from the statistics like those of test rows.
     n_fit = table.n_train * 9 // 10
     trials = []
     for n_blocks in (n_fit, N_BLOCKS):
@@ -430,7 +434,7 @@ def lightgbm(table):
         trial = lgb.train(BOOSTING, fit, 500, valid_sets=[held_out], callbacks=[stop])
         trials.append((trial.best_score["valid_0"]["binary_logloss"], trial.best_iteration, n_blocks))
     _, n_trees, n_blocks = min(trials)
-    # A block a row, of all of them.
+    # One block per row, now of all training rows.
     n_blocks = table.n_train if n_blocks == n_fit else n_blocks
     matrix, categories = boosted_columns(table, table.n_train, n_blocks)
     model = lgb.train(BOOSTING, boosting_rows(lgb, table, matrix, categories, 0, table.n_train), n_trees)
@@ -443,7 +447,7 @@ def boosting_rows(lgb, table, matrix, categories, first, last):
 
 
 def boosted_columns(table, n_known, n_blocks):
-    """Numbers, statistics of all fields, and small fields as they are; which columns are the latter."""
+    """Numbers, statistics of all fields, small fields unchanged; and the columns of the latter."""
     columns, categories = list(table.numeric.values()), []
     for field in table.fields.values():
         columns += ordered_statistics(field, table.labels, n_known, n_blocks)
@@ -455,11 +459,12 @@ def boosted_columns(table, n_known, n_blocks):
 
 
 def ordered_statistics(field, labels, n_known, n_blocks):
-    """For each row the share of positives among rows with its values, and how many they were: those of earlier blocks of the
-    first `n_known` rows, so that none knows its own label.
+    """Per row the share of positives among rows with its values, and the number of these rows.
 
-    With a block a row a statistic is as fresh as can be. Where the label of one row gives away others', such as those of a
-    list of which one is clicked, that is not what test rows will have, and larger blocks are better."""
+    Counts the earlier blocks of the first `n_known` rows, so that no row includes its own label.
+    With one block per row the statistic is as recent as possible. If the label of a row reveals
+    others (a list with one clicked item), test rows lack that information, and larger blocks are
+    better."""
     row = np.repeat(np.arange(len(labels)), np.diff(field.start))
     order = np.argsort(field.codes, kind="stable")
     block = np.minimum(row * n_blocks // n_known, n_blocks)[order]
@@ -495,12 +500,12 @@ def vw(table):
     return logits
 
 
-# Functions from a table to the logits of its test rows, and the package they need.
+# Functions from a table to the logits of its test rows, and the package that each needs.
 PEERS = {"lr": (lr, None), "lightgbm": (lightgbm, "lightgbm"), "vw": (vw, "vowpalwabbit")}
 
 
 def run_peers(sets, args):
-    """Quality by set and peer; nothing for a peer that is not installed."""
+    """Quality by set and peer; without peers that are not installed."""
     path = args.out / "peers.json"
     known = json.loads(path.read_text()) if path.exists() else {}
     found = {}
@@ -528,7 +533,7 @@ def write_whole(path, text):
 
 def quality(labels, logits):
     _, tie, counts = np.unique(logits, return_inverse=True, return_counts=True)
-    # The middle of the ranks that equal scores share.
+    # Equal scores share the mean of their ranks.
     ranks = (np.cumsum(counts) - (counts - 1) / 2)[tie]
     positives = int(labels.sum())
     negatives = len(labels) - positives
@@ -555,7 +560,7 @@ class Cell:
 
 
 def cell(results):
-    """Of one set over seeds: the error is the larger of what the draw of the test rows and what training leave open."""
+    """One set over seeds: the larger of sampling error of the test rows and spread of training."""
     aucs = [result["auc"] for result in results]
     auc, rows, positives = statistics.mean(aucs), results[0]["rows"], results[0]["positives"]
     half = max((max(aucs) - min(aucs)) / 2, 1.96 * standard_error(auc, positives, rows - positives))
@@ -578,7 +583,7 @@ class Findings:
         self.outcomes, self.peer_results = outcomes, peer_results
 
     def cell(self, method, set, ratio):
-        """A cell, or what stands in its place."""
+        """A cell, or the text in its place."""
         if method in PEERS:
             result = self.peer_results.get((set, method))
             return cell([result]) if result else "not installed"
@@ -628,7 +633,7 @@ class Findings:
         return f"{statistics.mean(differences):+.4f}{of}"
 
     def distances(self, ratio):
-        """How far `coded` is from the best of the others, for each set."""
+        """The difference of `coded` from the best other method, for each set."""
         others = [method for method in self.compressed() if method != "coded"]
         lines = []
         for what, rivals in [

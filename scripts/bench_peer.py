@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
-"""Our training step against PyTorch's, alternating on one machine: medians and ratios as a Markdown table.
+"""Our training step against PyTorch's, alternating on one machine: a table of medians and ratios.
 
     cargo build --release -p trainer
     python scripts/bench_peer.py --rounds 5 --seconds 4    # needs torch; about eight minutes
 
-Every round runs each candidate once, in the same order, so that a noisy neighbour hurts all of them. Ratios are
-medians of the rounds' own ratios to the faster PyTorch mode of that round. See `bench_pytorch.py` for the peer, and
-`trainer bench --help` for ours: batches in memory on both sides, Criteo Kaggle's shapes, a compression ratio of 1,000.
+Every round runs each candidate once, in the same order, so that noise from other loads affects all
+of them. Ratios are medians of the rounds' own ratios to the faster PyTorch mode of that round. See
+`bench_pytorch.py` for the peer, and `trainer bench --help` for ours: batches in memory on both
+sides, Criteo Kaggle's shapes, a compression ratio of 1,000.
 """
 
 import argparse

@@ -1,14 +1,17 @@
 #!/usr/bin/env python3
 """Training step of the DLRM in Criteo Kaggle shapes in PyTorch: the fastest that we could write.
 
-    python scripts/bench_pytorch.py --batch 128 --mode eager --seconds 5     # needs torch; prints one line of JSON
+    python scripts/bench_pytorch.py --batch 128 --mode eager --seconds 5
 
-One hashed table for all fields with as many rows as a compression ratio of 1,000 leaves of Criteo Kaggle's 33,762,577
-features. The rows of a batch are a leaf of the graph, so that autograd never sees the table; `index_add_` steps it.
-The dense parameters take fused SGD. `--mode compiled` compiles forward pass and loss with torch.compile.
-Batches lie ready in memory: 26 ids a sample, drawn field by field from a Zipf law of exponent 1.05, hashed beforehand.
-Nothing is kept of importance: this is the step of plain hashing, against which `just bench-peer` sets CAFE's.
-`--device cuda` has everything on the GPU, the table and the batches too.
+Needs torch; prints one line of JSON.
+
+One hashed table for all fields, with the rows that a compression ratio of 1,000 leaves of Criteo
+Kaggle's 33,762,577 features. The rows of a batch are a leaf of the graph, so autograd never sees
+the table; `index_add_` steps it. The dense parameters use fused SGD. `--mode compiled` compiles
+forward pass and loss with torch.compile. Batches are prepared in memory: 26 ids per sample, drawn
+field by field from a Zipf law of exponent 1.05, hashed beforehand. No importance is kept: this is
+the step of plain hashing, with which `just bench-peer` compares CAFE's. `--device cuda` has
+everything on the GPU, including table and batches.
 """
 
 import argparse
@@ -25,7 +28,7 @@ N_DENSE, N_FIELDS, DIM = 13, 26, 16
 BOTTOM, TOP = [512, 256, 64, DIM], [512, 256, 1]
 N_ROWS = 33_762_577 // 1000
 LEARNING_RATE = 0.1
-N_BATCHES_SAMPLES = 131_072  # samples kept in memory, whatever the size of a batch
+N_BATCHES_SAMPLES = 131_072  # samples kept in memory, for any batch size
 N_WINDOWS = 5
 
 

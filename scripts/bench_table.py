@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
-"""The results of `just bench` as Markdown: rates, and each one's share of the limit measured in the same run.
+"""The results of `just bench` as Markdown: rates, and their shares of the limit of the same run.
 
     cargo bench --workspace && python3 scripts/bench_table.py
 
-Reads what criterion leaves in target/criterion. A benchmark whose name begins with `limit` is what the machine can do
-at best for its group: memory copied, registers multiplied, bytes scanned. The highest limit of a group is 100 %.
+Reads criterion's results in target/criterion. A benchmark whose name begins with `limit` is the
+machine's limit for its group: memory copied, registers multiplied, bytes scanned. The highest limit
+of a group is 100 %.
 """
 
 import json

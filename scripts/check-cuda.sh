@@ -3,9 +3,9 @@
 #
 #   scripts/check-cuda.sh
 #
-# candle's build scripts only need a compiler that answers; what it would compile are kernels, which a type check never
-# links. So a stand-in for nvcc states its version and leaves an empty file wherever one is asked for.
-# The result lives in a target directory of its own, because the feature changes candle itself.
+# candle's build scripts only need a compiler that answers: it would compile kernels, which a type
+# check never links. So a stand-in for nvcc prints a version and creates empty output files.
+# The build uses its own target directory, because the feature changes candle itself.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

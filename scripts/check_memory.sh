@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Memory is independent of the file's size: trains the quickstart's method on 100,000 and on 1,000,000 rows of a file, alternately, five
-# times each, and fails if the medians of the peaks differ by more than 5 %. (What does grow are the scores of the test
-# rows, 4 bytes each, here 0.5 MB.)
+# Memory is independent of the file's size: trains the quickstart's method on 100,000 and on
+# 1,000,000 rows of a file, alternately, five times each, and fails if the medians of the peaks
+# differ by more than 5 %. (Only the scores of the test rows grow, 4 bytes each, here 0.5 MB.)
 set -euo pipefail
 cd "$(dirname "$0")/.."
 cargo build --release -p trainer

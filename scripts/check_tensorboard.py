@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Reads the event file of a run with TensorBoard's own reader and compares every point with metrics.jsonl.
+"""Compares every point of a run's event file, read by TensorBoard, with metrics.jsonl.
 
     pip install tensorboard
     cargo run --release -p trainer -- --config configs/quickstart.toml --set train.tensorboard=true --run-dir runs/tb

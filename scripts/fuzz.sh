@@ -1,7 +1,9 @@
 #!/usr/bin/env bash
-# Builds and runs the fuzz targets, one after another, and prints a line for each: scripts/fuzz.sh [SECONDS] [TARGET...]
-# By default 60 seconds and all targets. Needs a stable Rust and a C++ compiler. Exits with 1 if there is a finding,
-# which is left in fuzz/artifacts/TARGET/; what the targets reach beyond fuzz/seeds stays in fuzz/corpus/TARGET.
+# Builds and runs the fuzz targets, one after another, and prints a line for each:
+#   scripts/fuzz.sh [SECONDS] [TARGET...]
+# By default 60 seconds and all targets. Needs a stable Rust and a C++ compiler. Exits with 1 if
+# there is a finding, which is kept in fuzz/artifacts/TARGET/. Inputs that reach more than
+# fuzz/seeds are kept in fuzz/corpus/TARGET.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -11,7 +13,7 @@ light="parse_line described_rows sketch_ops restore"
 heavy="config checkpoint_load"
 [ ${#targets[@]} -gt 0 ] || read -ra targets <<<"$light $heavy"
 
-# What cargo-fuzz sets, which needs a nightly for its sanitizers alone.
+# The flags that cargo-fuzz sets. cargo-fuzz itself needs a nightly, but only for its sanitizers.
 export RUSTFLAGS="--cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
 -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
 -Cllvm-args=-sanitizer-coverage-trace-compares -Ccodegen-units=1"

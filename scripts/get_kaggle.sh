@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Fetches Criteo Kaggle's train.txt into data/ (4.6 GB to download, 11 GB unpacked).
+# Downloads Criteo Kaggle's train.txt into data/ (4.6 GB to download, 11 GB unpacked).
 # Criteo's terms apply: research use, no redistribution; read the archive's license first.
 set -euo pipefail
 cd "$(dirname "$0")/../data"
@@ -10,7 +10,7 @@ if [ -e train.txt ]; then
 fi
 echo "fetching $url; a download that broke off goes on where it stopped"
 curl --fail --location --continue-at - --output kaggle.tar.gz "$url"
-# Under another name until it is known to be whole.
+# Under another name until it is known to be complete.
 tar --extract --gzip --to-stdout --file kaggle.tar.gz train.txt > train.txt.partial
 rows=$(wc -l < train.txt.partial)
 if [ "$rows" -ne 45840617 ]; then

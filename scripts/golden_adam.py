@@ -1,10 +1,13 @@
 #!/usr/bin/env python3
 """Golden values for Adam in crates/dlrm-model from PyTorch: weights and moments after ten steps.
 
-    python scripts/golden_adam.py        # needs torch; writes crates/dlrm-model/tests/golden/adam.json
+    python scripts/golden_adam.py        # needs torch
 
-The models, their weights and their batches are the cases of `golden_dlrm.py`, read from its file. The learning rate
-rises and falls from step to step. Two settings: PyTorch's defaults, and one whose betas leave little of the past.
+Writes crates/dlrm-model/tests/golden/adam.json.
+
+The models, their weights and their batches are the cases of `golden_dlrm.py`, read from its file.
+The learning rate rises and falls from step to step. Two settings: PyTorch's defaults, and one with
+small betas, which give past gradients little weight.
 """
 
 import json
@@ -17,7 +20,7 @@ from golden_dlrm import Dlrm, named
 
 OUTPUT = CASES.with_name("adam.json")
 SETTINGS = [dict(beta1=0.9, beta2=0.999, epsilon=1e-8), dict(beta1=0.5, beta2=0.75, epsilon=1e-3)]
-# Shares of the learning rate of the case.
+# Factors of the learning rate of the case.
 SCHEDULE = [0.125, 0.25, 0.5, 0.75, 1.0, 1.0, 0.75, 0.5, 0.25, 0.125]
 
 

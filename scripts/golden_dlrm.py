@@ -1,19 +1,21 @@
 #!/usr/bin/env python3
-"""Golden values for crates/dlrm-model from PyTorch: logits, loss, all gradients, and weights after ten steps.
+"""Golden values for crates/dlrm-model from PyTorch: logits, loss, gradients, weights after steps.
 
-    python scripts/golden_dlrm.py        # needs torch; writes crates/dlrm-model/tests/golden/dlrm.json
+    python scripts/golden_dlrm.py        # needs torch
 
-Each case is a small DLRM with seeded weights, written from the formulas in the crate's documentation and computed in
-float32 by PyTorch's autograd:
+Writes crates/dlrm-model/tests/golden/dlrm.json.
 
-* mixed      5 samples; some rows occur twice, as duplicate ids make them; some dense inputs are zero
-* extreme    5 samples, rows scaled so that the logits lie beyond +-100, for labels that agree and that do not
+Each case is a small DLRM with seeded weights, written from the formulas in the crate's
+documentation and computed in float32 by PyTorch's autograd:
+
+* mixed      5 samples; some rows occur twice, as with duplicate ids; some dense inputs are zero
+* extreme    5 samples, rows scaled so that the logits are beyond +-100; labels agree and disagree
 * single     a batch of one
 * no_dense   no numeric inputs, so no bottom MLP
 
-The ten steps of SGD and of Adagrad update the dense parameters only. The rows stay what they are: leaf inputs whose
-gradient is recorded, because tables and their optimizers are not part of this crate.
-Floats are written with the shortest decimal digits that give back the same float32.
+The ten steps of SGD and of Adagrad update the dense parameters only. The rows are constant leaf
+inputs whose gradient is recorded, because tables and their optimizers are not part of this crate.
+Floats are written with the shortest decimal digits that give the same float32.
 """
 
 import json
@@ -26,11 +28,11 @@ import torch.nn.functional as F
 OUTPUT = Path(__file__).resolve().parent.parent / "crates/dlrm-model/tests/golden/dlrm.json"
 STEPS = 10
 LEARNING_RATE = 0.1
-EXTREME_LEARNING_RATE = 1e-4  # with 0.1 the weights would be at 1e11 after ten steps, and every rounding error too
+EXTREME_LEARNING_RATE = 1e-4  # with 0.1 weights and rounding errors would grow to 1e11
 
 
 def mlp(n_input, sizes, relu_at_end):
-    """Linear layers with ReLU between them, and after the last if asked."""
+    """Linear layers with ReLU between them, and optionally after the last."""
     linears = torch.nn.ModuleList()
     for n_output in sizes:
         linear = torch.nn.Linear(n_input, n_output)
@@ -79,7 +81,7 @@ def named(tensors):
 
 
 def after_steps(model, dense, rows, labels, make_optimizer, learning_rate):
-    """Dense parameters after the steps; the model itself is left as it was."""
+    """Dense parameters after the steps; the model itself is unchanged."""
     start = {name: value.clone() for name, value in model.state_dict().items()}
     optimizer = make_optimizer(model.parameters(), lr=learning_rate)
     for _ in range(STEPS):
@@ -121,7 +123,7 @@ def main():
     torch.set_num_threads(1)
     shape = dict(n_dense=4, n_fields=3, dim=4, bottom=[8, 4], top=[6, 1])
     labels = torch.tensor([1.0, 0.0, 0.0, 1.0, 1.0])
-    wrong = torch.tensor([0.0, 1.0, 0.0, 1.0, 1.0])  # of the logits beyond +-100, two are far off and one is right
+    wrong = torch.tensor([0.0, 1.0, 0.0, 1.0, 1.0])  # two logits beyond +-100 disagree, one agrees
 
     def dense(n_samples):
         values = torch.log1p(torch.randint(0, 50, (n_samples, 4)).float())

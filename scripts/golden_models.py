@@ -1,12 +1,14 @@
 #!/usr/bin/env python3
-"""Golden values for the models of crates/dlrm-model that are not DLRM, in the form of golden_dlrm.py.
+"""Golden values for the other models of crates/dlrm-model, in the form of golden_dlrm.py.
 
-    python scripts/golden_models.py      # needs torch; writes crates/dlrm-model/tests/golden/{wdl,dcn,dcnv2,deepfm}.json
+    python scripts/golden_models.py      # needs torch
 
-Each model is written from the formulas in the crate's documentation and computed in float32 by PyTorch's autograd, with
-the same four cases: mixed, extreme, single, no_dense. DCNv2 has them with full matrices and with matrices of rank 2.
-The extreme rows are scaled until a logit lies beyond +-100; the labels of two samples, that one included, are against
-their logits.
+Writes crates/dlrm-model/tests/golden/{wdl,dcn,dcnv2,deepfm}.json.
+
+Each model is written from the formulas in the crate's documentation and computed in float32 by
+PyTorch's autograd, with the same four cases: mixed, extreme, single, no_dense. DCNv2 has them with
+full matrices and with matrices of rank 2. The extreme rows are scaled until a logit is beyond
++-100; the labels of two samples, including that one, disagree with their logits.
 """
 
 import contextlib
@@ -118,7 +120,7 @@ class DcnV2(Model):
 
 
 def extreme(model, dense, rows):
-    """The rows, larger and larger until a logit lies beyond +-100, and labels for and against the logits."""
+    """The rows, scaled up until a logit is beyond +-100, and labels that agree and disagree."""
     with torch.no_grad():
         while model(dense, rows).abs().max() < 100:
             rows = rows * 1.25
@@ -136,7 +138,7 @@ def dense_inputs(n_samples):
 
 
 def draw(name, build):
-    """A model and a batch, and whatever else `case` takes."""
+    """A model, a batch, and the other arguments of `case`."""
     labels = torch.tensor([1.0, 0.0, 0.0, 1.0, 1.0])
     if name == "no_dense":
         return build(0, 4, 2), torch.zeros(5, 0), torch.randn(5, 4, 2) * 0.5, labels
@@ -160,10 +162,10 @@ def numbers(value):
 
 
 def well_conditioned(name, build, suffix):
-    """The first case that float32 computes as float64 does, to a third of what the tests allow.
+    """The first case for which float32 and float64 agree, to a third of the tests' tolerance.
 
-    In others a sum cancels, or a gradient that is hardly there is what Adagrad divides by: then two orders of addition
-    differ by more than any test should allow.
+    In others a sum cancels, or Adagrad divides by a gradient close to zero. Then two orders of
+    addition differ by more than any test should allow.
     """
     for seed in range(10_000):
         torch.manual_seed(seed)

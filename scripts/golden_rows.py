@@ -1,14 +1,15 @@
 #!/usr/bin/env python3
-"""Prints the rows that PyTorch's Adagrad and Adam give, for crates/cafe-core/src/rows/tests.rs.
+"""Prints the rows that PyTorch's Adagrad and Adam give, for tests of crates/cafe-core.
 
-Each row is a parameter of its own, and has no gradient in a step that it is not part of: the optimizer then leaves the
-row and its state alone, as ours does. The command: python3 scripts/golden_rows.py
+Each row is its own parameter, and has no gradient in a step in which it does not occur. The
+optimizer then leaves the row and its state unchanged, like ours. Run: python3
+scripts/golden_rows.py
 """
 
 import torch
 
 START = [[0.5, -0.25, 0.125], [-1.0, 2.0, 0.0625]]
-# (row, gradient) of each step; row 1 comes late and pauses.
+# (row, gradient) of each step; row 1 starts late and pauses.
 STEPS = [
     {0: [0.5, -1.5, 0.0]},
     {0: [0.25, 0.75, 2.0], 1: [-0.125, 1.0, 3.0]},

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# Whether two builds of the program compute the same digits: metrics.jsonl, and report.json apart from times and
-# memory, byte for byte, of the quickstart, every method, model, optimizer, row precision and engine, and of a run that
-# is interrupted and resumed, also by the other build. Some fifteen minutes on 2 cores.
+# Checks that two builds of the program compute the same digits: metrics.jsonl, and report.json
+# except for times and memory, byte for byte. Covers the quickstart, every method, model, optimizer,
+# row precision and engine, and a run that is interrupted and resumed, also by the other build.
+# Takes some fifteen minutes on 2 cores.
 #   scripts/same_digits.sh OLD NEW [ROWS]      two trainer binaries; 100000 rows by default
 set -euo pipefail
 [ $# -ge 2 ] || { sed -n 2,6p "$0" >&2; exit 2; }
@@ -11,7 +12,7 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 failures=0
 
-# Everything of a report that does not depend on the machine's speed.
+# All parts of a report that do not depend on the machine's speed.
 digits() {
     python3 - "$1" <<'END'
 import json, sys
@@ -33,7 +34,7 @@ compare() {
     fi
 }
 
-# both NAME KEY=VALUE...: runs both builds; one that does not apply has to be refused by both.
+# both NAME KEY=VALUE...: runs both builds; what is not applicable must be refused by both.
 both() {
     local name=$1 sets=() codes=()
     shift
@@ -80,7 +81,7 @@ both network-bf16 precision=bf16-emulated
 for method in coded cafe; do both "candle-$method" engine=candle embedding.method=$method; done
 for model in wdl dcn dcnv2 deepfm; do both "candle-$model" engine=candle model.kind=$model; done
 
-# Two epochs in one go, and with an interruption after each of several spans of time.
+# Two epochs without interruption, and interrupted after each of several times.
 for method in coded cafe cafe_plus ada; do
     sets=(--set embedding.method=$method --set data.synthetic.rows="$rows" --set train.epochs=2
         --set embedding.compression=4 --set checkpoint.every=50)

@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""Scores rows of Criteo's formats with a model that `trainer export` wrote: one probability a line, in row order.
+"""Scores rows of Criteo's formats with an exported model: one probability per line, in order.
 
     scripts/score_export.py EXPORT ROWS.tsv [--no-label] > scores
 
-ROWS may be `-`. A row with a feature that the export does not have is scored `nan`; what is missing is said at the
-end, with exit code 1. It computes in f64, the program in f32: probabilities agree to 1e-6, those of models with cross
-layers to 1e-5. Needs NumPy.
+ROWS may be `-`. A row with a feature that the export does not have is scored `nan`; missing
+features are reported at the end, with exit code 1. It computes in f64, the program in f32:
+probabilities agree to 1e-6, those of models with cross layers to 1e-5. Needs NumPy.
 """
 import json, sys, zlib
 from itertools import islice
@@ -57,7 +57,7 @@ def crosses(net, model, x0):
     return x
 
 def logits(net, model, dense, rows):
-    """Of dense values [B, n_dense] and vectors [B, n_fields, dim]."""
+    """Logits of dense values [B, n_dense] and vectors [B, n_fields, dim]."""
     if model["kind"] == "dlrm":
         x = stack(net, "bottom", model["bottom"], dense, True)
         vectors = np.concatenate([x[:, None], rows], 1)

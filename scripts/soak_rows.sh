@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Flat memory: trains on GIGABYTES of generated rows that come through a pipe and never are a file, looks at the resident
-# memory every SECONDS, and fails if the median of any tenth of the rows, the first left out, is more than 2 % from that of
-# all. Medians, because every 30 s there is the copy that a checkpoint is written from, for a moment; the highest sample is
-# printed.
+# Constant memory: trains on GIGABYTES of generated rows from a pipe, never a file, and samples the
+# resident memory every SECONDS. Fails if the median of any tenth of the rows, except the first, is
+# more than 2 % from the median of all. Medians, because every 30 s a copy for a checkpoint exists
+# for a moment; the highest sample is printed.
 #   scripts/soak_rows.sh [GIGABYTES] [SECONDS]
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -12,7 +12,7 @@ cargo build --release -p trainer
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 trainer=$PWD/target/release/trainer
-# A generated row has 243 bytes on average; the bytes that passed are counted all the same.
+# A generated row has 243 bytes on average; the actual bytes are counted, too.
 rows=$((gigabytes * 1000000000 / 243 + 1))
 {
     "$trainer" synth --rows "$rows" --seed 1 --out - | tee >(wc -c >"$work/bytes") |
@@ -23,7 +23,7 @@ rows=$((gigabytes * 1000000000 / 243 + 1))
 pipeline=$!
 while kill -0 "$pipeline" 2>/dev/null; do
     pid=$(pgrep -n -f "run-dir $work/run" || true)
-    # The lines of metrics tell how far it is.
+    # The lines of metrics show the progress.
     [ -z "$pid" ] || echo "$(awk '/VmRSS/ { print $2 }' "/proc/$pid/status" 2>/dev/null || true)" \
         "$(tail -n 1 "$work/run/metrics.jsonl" 2>/dev/null || true)" >>"$work/samples"
     sleep "$seconds"
