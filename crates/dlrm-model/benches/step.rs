@@ -1,7 +1,7 @@
 //! The products of DLRM in the shapes of Criteo Kaggle against what one core can do on registers
 //! alone, and whole steps and predictions of both engines; steps of the other models. Two minutes.
-//! Needs `--features bench`. Set `RAYON_NUM_THREADS=1`, or candle counts the cores before each of its
-//! products.
+//! Needs `--features bench`. Set `RAYON_NUM_THREADS=1`, or candle counts the cores before each of
+//! its products.
 #![allow(missing_docs, reason = "the macros of criterion have none")]
 
 use std::time::Duration;
@@ -148,7 +148,8 @@ fn other_models() -> [ModelConfig; 5] {
 }
 
 /// Training steps of every model, native, on all cores. Criterion's elements are FLOP of products,
-/// so that the models can be compared: what is slower than DLRM here does something besides.
+/// so that the models can be compared: a model that is slower than DLRM here spends time outside of
+/// its products.
 fn models(criterion: &mut Criterion) {
     let n_threads = std::thread::available_parallelism().map_or(1, usize::from);
     let options = ModelOptions {

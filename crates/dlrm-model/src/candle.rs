@@ -1,5 +1,5 @@
-//! The model as a candle graph: the specification, and what a GPU runs. The only module that knows
-//! a tensor, beside the graphs of the models in `models/`.
+//! The model as a candle graph: the specification, and what a GPU runs. The only module that uses
+//! tensors, apart from the graphs of the models in `models/`.
 
 mod device;
 mod fused_mlp;

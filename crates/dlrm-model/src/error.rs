@@ -51,7 +51,7 @@ pub enum ConfigError {
         /// Length of a row.
         dim: usize,
     },
-    /// More than one logit, or none.
+    /// Not one logit.
     #[error("`top` {}, expected its last size to be 1: the logit", describe_end(*last))]
     TopEnd {
         /// Last size, if any.

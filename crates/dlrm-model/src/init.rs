@@ -19,7 +19,8 @@ pub(crate) fn linear<R: Rng>(rng: &mut R, n_input: usize, n_output: usize) -> Li
     LinearInit { weight, bias: normal(rng, n_output, (1.0 / n_output as f64).sqrt()) }
 }
 
-/// Draws the weight vector of a cross layer, as a layer of one output, and a bias of the same length.
+/// Draws the weight vector of a cross layer, as a layer of one output, and a bias of the same
+/// length.
 pub(crate) fn cross<R: Rng>(rng: &mut R, len: usize) -> LinearInit {
     let weight = matrix(rng, len, 1);
     LinearInit { weight, bias: normal(rng, len, (1.0 / len as f64).sqrt()) }

@@ -3,19 +3,19 @@
 //! A recommendation model is a large table of embedding rows and a small dense network on top. This
 //! crate is the network. It never sees the table: a batch arrives as plain slices, with the
 //! embedding rows already looked up, and the gradients of exactly these rows go back, so that the
-//! table can live in any structure whatever.
+//! table can be any data structure.
 //!
 //! ```text
 //! dense [B, n_dense] ──► bottom MLP ──► x ─┐
-//!                                          ├─► all pairwise dot products ──► top MLP ──► logits [B]
-//! rows [B, F, d] ──────────────────────────┘                                                │
-//!   ▲                                                                                       ▼
-//! row_grads [B, F, d] ◄────────────── backward ◄──────────────── σ(logit) - label, on the host
-//!                                        └──► dense gradients, summed over shards ──► SGD, Adagrad or Adam
+//!                                          ├─► pairwise dot products ──► top MLP ──► logits [B]
+//! rows [B, F, d] ──────────────────────────┘                                            │
+//!   ▲                                                                                   ▼
+//! row_grads [B, F, d] ◄────────── backward pass ◄──────────── σ(logit) - label, on the host
+//!                                       └──► dense gradients, summed over shards ──► optimizer
 //! ```
 //!
 //! The picture is DLRM ([`DlrmConfig`]). The other models ([`ModelConfig`] is any of them) have `x
-//! = dense ‖ rows` in its place, which goes into a stack of layers and beside it into
+//! = dense ‖ rows` in its place, the input of a stack of layers and, in parallel, of
 //!
 //! * a linear layer: Wide & Deep ([`WideDeepConfig`]);
 //! * cross layers, `x_{l+1} = x_0 · (x_l · w_l) + b_l + x_l`: the Deep & Cross Network
@@ -24,19 +24,20 @@
 //!   version ([`DcnV2Config`]);
 //! * a factorization machine: `DeepFM` ([`DeepFmConfig`]).
 //!
-//! There are two engines with the same calls, and [`Model`] is either of them:
+//! There are two engines with the same calls, [`TrainableModel`], and [`Model`] is either of them:
 //!
-//! * [`CandleModel`], a [candle](candle_core) graph, is the specification: autograd on it says what
-//!   the gradients are. It runs on a CPU and on a GPU.
-//! * [`NativeModel`] runs on a CPU, faster: the same blocks with a hand-written way forward and
-//!   back on plain slices, in `f32` or with the operands of its products in bf16 ([`Precision`]).
+//! * `CandleModel`, a candle graph, is the specification: autograd on it defines the gradients. It
+//!   runs on a CPU and on a GPU. It is behind the default feature `candle`; a build without it has
+//!   no tensor library among its dependencies.
+//! * [`NativeModel`] runs on a CPU, faster: the same blocks with a hand-written forward and backward
+//!   pass on plain slices, in `f32` or with the operands of its products in bf16 ([`Precision`]).
 //!
 //! Three decisions shape both:
 //!
 //! * **Rows are a leaf.** A table inside the graph would get a gradient of its own size in every
 //!   step.
-//! * **The loss is outside.** [`logit_loss`] is finite for every finite logit, its derivative is
-//!   exact, and the network is differentiated from that derivative.
+//! * **The loss is outside.** [`logit_loss`] is finite for every finite logit, its gradient is
+//!   exact, and the backward pass of the network starts from that gradient.
 //! * **The batch is cut, not the products.** Every shard runs on one thread, and the cuts do not
 //!   depend on the number of threads, so neither do the results: same seed and data, same bits.
 //!

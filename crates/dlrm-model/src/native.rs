@@ -1,6 +1,6 @@
-//! The engine for CPUs: blocks with a hand-written forward and backward pass on plain slices, and the
-//! model that runs them. It uses no tensor library; the candle graph is the specification of what it
-//! has to compute.
+//! The engine for CPUs: blocks with a hand-written forward and backward pass on plain slices, and
+//! the model that runs them. It uses no tensor library; the candle graph is the specification of
+//! what it has to compute.
 
 #[cfg(feature = "bench")]
 pub mod bench;

@@ -118,8 +118,9 @@ impl Coverage {
     }
 }
 
-/// Runs `check` on 48 cases. They are the same each time: rounding near a kink decides for one engine
-/// and against the other now and then, and a build must not depend on whether such a case is drawn.
+/// Runs `check` on 48 cases. They are the same each time: rounding near a kink decides for one
+/// engine and against the other now and then, and a build must not depend on whether such a case is
+/// drawn.
 fn for_each_case<S: Strategy>(cases: S, check: impl Fn(S::Value)) {
     let config = ProptestConfig { rng_seed: RngSeed::Fixed(1), ..ProptestConfig::with_cases(48) };
     let result = TestRunner::new(config).run(&cases, |case| {
@@ -241,7 +242,8 @@ fn engines_exchange_their_state() {
     }
 }
 
-/// The outputs of one step and the gradients of the parameters, with bf16 and as specified, by name.
+/// The outputs of one step and the gradients of the parameters, with bf16 and as specified, by
+/// name.
 type Pairs = BTreeMap<String, [Vec<f32>; 2]>;
 
 /// Adds one step to the pairs.

@@ -191,8 +191,8 @@ fn non_finite_sample_is_reported_and_changes_nothing() {
     }
 }
 
-/// One weight `w`: the logit is `w · row_0 · row_1`, 0 here, and its gradient with respect to `row_1`
-/// is `w · row_0`, beyond `f32`.
+/// One weight `w`: the logit is `w · row_0 · row_1`, 0 here, and its gradient with respect to
+/// `row_1` is `w · row_0`, beyond `f32`.
 #[test]
 fn non_finite_row_gradient_is_reported() {
     for &engine in Engine::TRAINING {
@@ -252,7 +252,7 @@ fn mismatched_parameters_are_refused_and_change_nothing() {
         let message = refusal(&mut model, &|t| t[0].values[3] = f32::INFINITY).to_string();
         assert!(message.contains("`bottom.0.bias` holds inf at position 3"), "{message}");
         assert_eq!(model.parameters().unwrap(), good);
-        assert!(model.load_optimizer_state(&good).is_err(), "SGD remembers nothing");
+        assert!(model.load_optimizer_state(&good).is_err(), "SGD has no state");
     }
 }
 
@@ -347,8 +347,8 @@ fn candle_panics_on_a_slice_of_another_length() {
     let _ = batch.train(&mut model);
 }
 
-/// One batch whose row gradients are finite, but after which the weights or the optimizer's state are
-/// not.
+/// One batch whose row gradients are finite, but after which the weights or the optimizer's state
+/// are not.
 #[test]
 fn overflowed_weights_are_reported() {
     let config = DlrmConfig { n_dense: 1, n_fields: 2, dim: 2, bottom: vec![2], top: vec![1] };

@@ -168,7 +168,7 @@ fn training_learns_and_prediction_equals_the_logits_of_the_next_step() {
 }
 
 /// Names and shapes of all parameters but the deep layers'.
-fn beside_deep(tensors: &[NamedTensor]) -> Vec<(&str, &[usize])> {
+fn except_deep(tensors: &[NamedTensor]) -> Vec<(&str, &[usize])> {
     let named = tensors.iter().map(|tensor| (tensor.name.as_str(), tensor.shape.as_slice()));
     named.filter(|(name, _)| !name.starts_with("deep.")).collect()
 }
@@ -214,7 +214,7 @@ fn parameters_are_named_like_torch_and_sorted() {
             assert!(parameters.is_sorted_by(|a, b| a.name < b.name));
             let deep = parameters.iter().find(|tensor| tensor.name == "deep.0.weight");
             assert_eq!(deep.unwrap().shape, [24, 53]);
-            assert_eq!((&beside_deep(&parameters), &beside_deep(&state)), (expected, expected));
+            assert_eq!((&except_deep(&parameters), &except_deep(&state)), (expected, expected));
             assert_eq!(
                 parameters.iter().map(|tensor| tensor.values.len()).sum::<usize>(),
                 model.n_parameters()
@@ -257,9 +257,8 @@ fn mismatched_parameters_are_refused_and_change_nothing() {
         }
         let last = changed.pop().unwrap();
         let expected = ParameterError::Missing { name: last.name.clone() };
-        assert!(
-            matches!(model.load_parameters(&changed), Err(ModelError::Parameter(error)) if error == expected)
-        );
+        let refused = model.load_parameters(&changed);
+        assert!(matches!(refused, Err(ModelError::Parameter(error)) if error == expected));
         changed.push(NamedTensor { shape: vec![last.values.len(), 1], ..last });
         let refused = model.load_parameters(&changed);
         assert!(
@@ -267,6 +266,6 @@ fn mismatched_parameters_are_refused_and_change_nothing() {
             "{config:?}"
         );
         assert_eq!(model.parameters().unwrap(), good);
-        assert!(model.load_optimizer_state(&good).is_err(), "SGD remembers nothing");
+        assert!(model.load_optimizer_state(&good).is_err(), "SGD has no state");
     }
 }

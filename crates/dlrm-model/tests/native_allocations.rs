@@ -1,7 +1,8 @@
 //! A step of the native engine allocates nothing of its own once its buffers have seen the largest
 //! batch.
 //!
-//! A binary of its own: the counting allocator is global, and nothing else may run beside it.
+//! A binary of its own: the counting allocator is global, and no other test may run at the same
+//! time.
 
 #[path = "../../cafe-core/tests/common/counting_allocator.rs"]
 mod counting_allocator;

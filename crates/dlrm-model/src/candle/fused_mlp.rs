@@ -1,6 +1,6 @@
-//! An MLP as one node of the graph, for the CPU. candle spends a gradient of zeros and an addition on
-//! every node, and runs large element-wise operations on a thread pool that all shards would share.
-//! `mlp.rs` is the same in plain operations.
+//! An MLP as one node of the graph, for the CPU. candle spends a gradient of zeros and an addition
+//! on every node, and runs large element-wise operations on a thread pool that all shards would
+//! share. `mlp.rs` is the same in plain operations.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -11,8 +11,8 @@ use candle_core::{
 use super::device::{slice, slice_mut};
 use super::layer::Layer;
 
-/// What one pass through a [`FusedMlp`] leaves behind: activations of the forward pass, gradients of
-/// the backward pass.
+/// What one pass through a [`FusedMlp`] leaves behind: activations of the forward pass, gradients
+/// of the backward pass.
 #[derive(Clone, Default)]
 pub(crate) struct Tape(Arc<Mutex<Records>>);
 

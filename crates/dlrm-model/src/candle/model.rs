@@ -1,5 +1,5 @@
-//! The model that runs a candle graph: slices in, slices out. Apart from the graph because sharding,
-//! threads and error checks are not part of the mathematics.
+//! The model that runs a candle graph: slices in, slices out. Apart from the graph, because
+//! sharding, threads and error checks are not part of the mathematics.
 
 use std::fmt;
 

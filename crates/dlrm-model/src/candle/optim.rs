@@ -106,7 +106,8 @@ macro_rules! elementwise {
 
 /// Implements an in-place operation `first[i] = f(first[i], second[i], third[i])`.
 macro_rules! triplewise {
-    ($op:ty, $name:literal, |$self:ident, $first:ident, $second:ident, $third:ident| $body:expr) => {
+    ($op:ty, $name:literal,
+     |$self:ident, $first:ident, $second:ident, $third:ident| $body:expr) => {
         impl InplaceOp3 for $op {
             fn name(&self) -> &'static str {
                 $name

@@ -60,7 +60,7 @@ impl Architecture for DcnConfig {
 
     fn n_parameters(&self) -> usize {
         let x = self.inputs().x_len();
-        2 * self.n_cross * x + n_parameters_beside_crosses(x, &self.deep)
+        2 * self.n_cross * x + n_deep_and_logit_parameters(x, &self.deep)
     }
 
     fn activation_floats(&self) -> usize {
@@ -91,7 +91,7 @@ impl Architecture for DcnConfig {
 
 /// Weights and biases of the deep layers, and of the linear layer on their output and that of the
 /// cross layers.
-pub(super) fn n_parameters_beside_crosses(x_len: usize, deep: &[usize]) -> usize {
+pub(super) fn n_deep_and_logit_parameters(x_len: usize, deep: &[usize]) -> usize {
     n_mlp_parameters(x_len, deep) + n_mlp_parameters(logit_input(x_len, deep), &[1])
 }
 

@@ -7,7 +7,7 @@ use rand_chacha::ChaCha8Rng;
 use super::architecture::{Architecture, validate_deep};
 #[cfg(feature = "candle")]
 use super::dcn::graph::CrossGraph;
-use super::dcn::{CrossNetwork, n_parameters_beside_crosses};
+use super::dcn::{CrossNetwork, n_deep_and_logit_parameters};
 use crate::batch::InputSizes;
 #[cfg(feature = "candle")]
 use crate::candle::graph::Graph;
@@ -67,7 +67,7 @@ impl Architecture for DcnV2Config {
     fn n_parameters(&self) -> usize {
         let x = self.inputs().x_len();
         let matrix = self.rank.map_or(x * x, |rank| 2 * x * rank);
-        self.n_cross * (matrix + x) + n_parameters_beside_crosses(x, &self.deep)
+        self.n_cross * (matrix + x) + n_deep_and_logit_parameters(x, &self.deep)
     }
 
     fn activation_floats(&self) -> usize {

@@ -28,7 +28,7 @@ use crate::native::network::{self, DynNetwork, LayerIndex, Network};
 /// # The first order
 /// The published model has one weight for each feature, which is a second embedding table with rows
 /// of length 1. Here a model never sees a table, a feature has one row, and the compressed table's
-/// bytes are counted to the last; a second table would need a method and a budget of its own. So
+/// bytes are all counted; a second table would need a method and a budget of its own. So
 /// the first order is a linear layer with a bias on `x = dense ‖ rows`: a feature's weight is a
 /// linear function of its row, with coefficients of its field, and learnt through it. The numeric
 /// inputs have a weight each, as published.
@@ -64,7 +64,7 @@ impl Architecture for DeepFmConfig {
         self.linear_and_deep().validate()
     }
 
-    /// The factorization machine has no parameters beside the embedding rows.
+    /// The factorization machine has no parameters other than the embedding rows.
     fn n_parameters(&self) -> usize {
         self.linear_and_deep().n_parameters()
     }

@@ -18,9 +18,9 @@ use crate::native::network::{self, DynNetwork, LayerIndex, Network, in_stack};
 /// The shape of a DLRM.
 ///
 /// ```text
-/// dense [B, n_dense] ──bottom MLP──► x [B, dim] ──┬─────────────────────────────┐
-///                                                 ├► pairwise dot products ► cat ► top MLP ► logits [B]
-/// rows [B, n_fields, dim] ────────────────────────┘
+/// dense [B, n_dense] ─► bottom MLP ─► x [B, dim] ─┬─────────────────────────┐
+///                                                 ├► pairwise dot products ─┴► cat ► top MLP ─┐
+/// rows [B, n_fields, dim] ────────────────────────┘                              logits [B] ◄─┘
 /// ```
 ///
 /// `bottom` and `top` list the output sizes of the layers, without the input: the input of the

@@ -60,7 +60,8 @@ impl LayerProducts {
         self.layer.input_gradient(&self.gradient, &mut self.input_gradient, &mut self.words);
     }
 
-    /// The gradient of the weights, in all tiles; the operands of our own kernel are packed already.
+    /// The gradient of the weights, in all tiles; the operands of our own kernel are packed
+    /// already.
     pub fn gradient(&mut self) {
         let Self { layer, x, gradient, bias_gradient, panels, .. } = self;
         let record = LayerRecord { input: x, gradient, bias_gradient, panels };

@@ -212,8 +212,9 @@ mod tests {
             &mut tape,
             &mut to,
         );
-        // CrossBackward from (2, 1): by the product (2, 2), so (2 + 6, 1 - 2 + 4) and, beside, (2 · -4,
-        // 120). Then by the product (8, 6), so (8 + 24, 3 - 8 + 12) and, beside, (8 · 11, 3 · 24).
+        // Backward from (2, 1): by the product (2, 2), so (2 + 6, 1 - 2 + 4) and, for x_0 as a
+        // factor, (2 · -4, 120). Then by the product (8, 6), so (8 + 24, 3 - 8 + 12) and, for x_0
+        // as a factor, (8 · 11, 3 · 24).
         assert_eq!(MatrixCross::record(&tape, 1, &x).gradient, [2.0, 2.0]);
         assert_eq!(MatrixCross::record(&tape, 0, &x).bias_gradient, [8.0, 6.0]);
         assert_eq!(to, [100.0 + 32.0 - 8.0 + 88.0, 200.0 + 7.0 + 120.0 + 72.0]);

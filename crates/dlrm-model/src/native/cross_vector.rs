@@ -1,6 +1,6 @@
-//! Cross layers with a weight vector, `x_{l+1} = x_0 · (x_l · w_l) + b_l + x_l`, forward and backward
-//! over a shard. Each is a few passes over vectors, so a sample goes through all of them while it
-//! is in the nearest cache.
+//! Cross layers with a weight vector, `x_{l+1} = x_0 · (x_l · w_l) + b_l + x_l`, forward and
+//! backward over a shard. Each is a few passes over vectors, so a sample goes through all of them
+//! while it is in the nearest cache.
 #![allow(
     clippy::inline_always,
     reason = "a body is compiled once for each instruction set, inside `dispatch`"
@@ -35,7 +35,8 @@ pub(crate) struct VectorCrossTape {
     dot_gradients: Vec<Vec<f32>>,
     /// `[len]`
     bias_gradients: Vec<Vec<f32>>,
-    /// Gradients of a sample: that of a layer's input, and that of `x_0` as the factor of all layers.
+    /// Gradients of a sample: that of a layer's input, and that of `x_0` as the factor of all
+    /// layers.
     scratch: [Vec<f32>; 2],
     /// Always empty: layers of one output do not use our own kernel.
     panels: SamplePanels,
@@ -254,8 +255,9 @@ mod tests {
             &mut tape,
             &mut to,
         );
-        // CrossBackward from (2, 1): by the dot 2 · 1 + 1 · 2 = 4, so (2, 1 + 4) and, factor_gradient, 24 · (2, 1).
-        // Then by the dot 2 · 1 + 5 · 2 = 12, so (2 + 36, 5 - 12) and, factor_gradient, 1 · (2, 5).
+        // Backward from (2, 1): by the dot 2 · 1 + 1 · 2 = 4, so (2, 1 + 4) and, for x_0 as a
+        // factor, 24 · (2, 1). Then by the dot 2 · 1 + 5 · 2 = 12, so (2 + 36, 5 - 12) and, for x_0
+        // as a factor, 1 · (2, 5).
         assert_eq!(tape.dot_gradients, [[12.0], [4.0]]);
         assert_eq!(tape.bias_gradients, [[2.0, 5.0], [2.0, 1.0]]);
         assert_eq!(to, [100.0 + 38.0 + 48.0 + 2.0, 200.0 - 7.0 + 24.0 + 5.0]);

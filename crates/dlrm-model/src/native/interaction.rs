@@ -27,8 +27,8 @@ pub(crate) struct Interaction {
 pub(crate) struct Scratch {
     /// `[n, dim]`: the dense vector and the rows.
     vectors: Vec<f32>,
-    /// `[dim, padded n]`: the vectors transposed; columns beyond `n` are never used. In the backward
-    /// pass, the gradients.
+    /// `[dim, padded n]`: the vectors transposed; columns beyond `n` are never used. In the
+    /// backward pass, the gradients.
     columns: Vec<f32>,
     /// `[n, n]`: gradient of each pair's dot product, symmetric.
     pairs: Vec<f32>,
@@ -215,8 +215,8 @@ fn symmetric(mut triangle: &[f32], n: usize, pairs: &mut [f32]) {
     }
 }
 
-/// `gradient_i = sum over j of pairs_ij · vector_j` for blocks of `WIDTH` elements from `start` on, as
-/// long as there are whole ones; returns the first element that is left.
+/// `gradient_i = sum over j of pairs_ij · vector_j` for blocks of `WIDTH` elements from `start` on,
+/// as long as there are whole ones; returns the first element that is left.
 #[inline(always)]
 fn combine<const WIDTH: usize>(
     pairs: &[f32],
@@ -297,11 +297,13 @@ mod tests {
             let shape = Interaction { has_dense, n_rows, dim };
             let mut pool = pool.into_iter().map(f32::from);
             let mut draw = |n: usize| pool.by_ref().take(n).collect::<Vec<f32>>();
-            let (n, dense_len, n_outputs) = (shape.n_vectors(), shape.dense_len(), shape.n_outputs());
+            let (n, dense_len) = (shape.n_vectors(), shape.dense_len());
+            let n_outputs = shape.n_outputs();
             let (dense, rows) = (draw(n_samples * dense_len), draw(n_samples * n_rows * dim));
             let logit_grads = draw(n_samples * n_outputs);
             let mut outputs = vec![f32::NAN; n_samples * n_outputs];
-            let (mut to_dense, mut to_rows) = (vec![f32::NAN; dense.len()], vec![f32::NAN; rows.len()]);
+            let mut to_dense = vec![f32::NAN; dense.len()];
+            let mut to_rows = vec![f32::NAN; rows.len()];
             let mut scratch = shape.scratch();
             shape.forward(&dense, &rows, &mut outputs, &mut scratch);
             let to = Gradients { dense: &mut to_dense, rows: &mut to_rows };
@@ -322,7 +324,10 @@ mod tests {
                     }
                 }
                 prop_assert_eq!(&outputs[sample * n_outputs..][..n_outputs], expected);
-                let ours = [&to_dense[sample * dense_len..][..dense_len], &to_rows[sample * n_rows * dim..][..n_rows * dim]];
+                let ours = [
+                    &to_dense[sample * dense_len..][..dense_len],
+                    &to_rows[sample * n_rows * dim..][..n_rows * dim],
+                ];
                 prop_assert_eq!(ours.concat(), expected_to);
             }
         }

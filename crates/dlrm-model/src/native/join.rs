@@ -1,5 +1,5 @@
-//! The input of a stack of layers on all inputs, `x = dense ‖ rows`, and the backward pass from it to
-//! the rows.
+//! The input of a stack of layers on all inputs, `x = dense ‖ rows`, and the backward pass from it
+//! to the rows.
 
 use crate::batch::{InputSizes, Inputs};
 
@@ -41,8 +41,8 @@ impl Join {
         samples.for_each(|(gradient, to)| to.copy_from_slice(&gradient[self.n_dense..]));
     }
 
-    /// Writes the rows' part of a gradient of `x`, `[n, len]`, plus the gradient of a linear layer on
-    /// `x`, `logit_grad · weight`: one pass instead of two.
+    /// Writes the rows' part of a gradient of `x`, `[n, len]`, plus the gradient of a linear layer
+    /// on `x`, `logit_grad · weight`: one pass instead of two.
     pub(crate) fn backward_with_linear(
         self,
         gradient: &[f32],

@@ -1,5 +1,5 @@
-//! A fully connected layer that owns its weights, their gradient and the optimizer's state, cut into
-//! tiles that threads work on at the same time.
+//! A fully connected layer that owns its weights, their gradient and the optimizer's state, cut
+//! into tiles that threads work on at the same time.
 
 use std::ops::Range;
 

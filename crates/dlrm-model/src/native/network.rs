@@ -1,5 +1,6 @@
-//! What a network is to the model that runs it. `native/model.rs` cuts batches and does not know the
-//! kind of network; a file in `models/` builds one from the blocks and does not know the threads.
+//! What a network is to the model that runs it. `native/model.rs` cuts batches and does not know
+//! the kind of network; a file in `models/` builds one from the blocks and does not know the
+//! threads.
 
 use std::fmt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -74,8 +75,8 @@ pub(crate) trait DynNetwork: fmt::Debug + Send + Sync {
     /// Writes the logits of the shards.
     fn forward(&self, team: &ThreadTeam, shards: Pieces<'_>);
 
-    /// Writes logits and row gradients of some shards of a batch of `n_samples`; returns whether all
-    /// of these gradients are finite.
+    /// Writes logits and row gradients of some shards of a batch of `n_samples`; returns whether
+    /// all of these gradients are finite.
     fn backward(&mut self, team: &ThreadTeam, shards: Pieces<'_>, n_samples: usize) -> bool;
 
     /// Sums the gradients of the first `n_shards` passes; with a step, then changes the parameters.

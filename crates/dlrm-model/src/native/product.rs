@@ -1,5 +1,5 @@
-//! Products of matrices by the `gemm` crate: `unsafe`, as `simd/avx512.rs` is and no other module of
-//! this library. The crate only gets slices of which every index has been checked.
+//! Products of matrices by the `gemm` crate: `unsafe`, as `simd/avx512.rs` is and no other module
+//! of this library. The crate only gets slices of which every index has been checked.
 #![allow(
     unsafe_code,
     reason = "the interface of `gemm` is raw pointers; the one call is below, behind assertions"
@@ -235,7 +235,8 @@ mod tests {
             let mut plain = fast.clone();
             let columns = skip_out..skip_out + n;
             multiply(a, b, MatrixMut::new(&mut fast, n + 5).columns(&columns), accumulate);
-            multiply_plainly(a, b, &mut MatrixMut::new(&mut plain, n + 5).columns(&columns), accumulate);
+            let mut out = MatrixMut::new(&mut plain, n + 5).columns(&columns);
+            multiply_plainly(a, b, &mut out, accumulate);
             prop_assert_eq!(fast, plain, "nothing else is touched either");
         }
     }

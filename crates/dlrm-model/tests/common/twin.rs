@@ -11,8 +11,8 @@ pub(crate) type Weights = BTreeMap<String, Vec<f64>>;
 pub(crate) struct Twin<'a> {
     pub(crate) config: &'a ModelConfig,
     pub(crate) weights: &'a Weights,
-    /// The smallest distance of any unit so far from the kink of its `ReLU`, where the gradient jumps
-    /// and rounding decides to which side.
+    /// The smallest distance of any unit so far from the kink of its `ReLU`, where the gradient
+    /// jumps and rounding decides to which side.
     pub(crate) nearest_kink: f64,
 }
 

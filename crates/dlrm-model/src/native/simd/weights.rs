@@ -152,8 +152,8 @@ impl<'a> PackedWeightsMut<'a> {
     }
 }
 
-/// The gradient of the weights of the inputs `inputs`, the first of which begins a tile, summed over
-/// the shards in their order.
+/// The gradient of the weights of the inputs `inputs`, the first of which begins a tile, summed
+/// over the shards in their order.
 pub(crate) fn sum_gradient<'a>(
     kernel: SimdKernel,
     shards: impl Iterator<Item = &'a SamplePanels> + Clone,
