@@ -22,7 +22,7 @@ fn write_files(directory: &tempfile::TempDir) -> [PathBuf; 2] {
     let mut gzip = flate2::write::GzEncoder::new(create(&paths[1]), flate2::Compression::default());
     let mut synth = Synth::new(SynthConfig::default(), 0..N_ROWS);
     let (mut record, mut line) = (Record::default(), Vec::new());
-    while synth.read_record(&mut record).expect("generated rows can't fail") {
+    while synth.read_record(&mut record).expect("generated rows cannot fail") {
         line.clear();
         write_record(&record, &mut line);
         plain.write_all(&line).expect("written");

@@ -24,7 +24,7 @@ const BUFFER_BYTES: usize = 256 << 10;
 fn text(mut edit: impl FnMut(&mut Record)) -> Vec<u8> {
     let mut rows = Synth::new(SynthConfig::default(), 0..N_ROWS);
     let (mut record, mut text) = (Record::default(), Vec::new());
-    while rows.read_record(&mut record).expect("generated rows can't fail") {
+    while rows.read_record(&mut record).expect("generated rows cannot fail") {
         edit(&mut record);
         write_record(&record, &mut text);
     }
@@ -136,7 +136,7 @@ fn group<'a>(
     group
 }
 
-/// What memory allows: the bytes copied, and looked at once.
+/// The limits of memory: the bytes copied, and searched once.
 fn limits(group: &mut BenchmarkGroup<'_, WallTime>, from: &[u8]) {
     let mut to = from.to_vec();
     group.bench_function("limit: copy", |bencher| {
@@ -215,7 +215,7 @@ fn avazu_text() -> Vec<u8> {
     let mut writer = RowWriter::new(Format::Avazu, SynthConfig::default(), 0);
     let (mut record, mut text) = (Record::default(), Vec::new());
     writer.write_header(&mut text);
-    while rows.read_record(&mut record).expect("generated rows can't fail") {
+    while rows.read_record(&mut record).expect("generated rows cannot fail") {
         writer.write(&record, &mut text);
     }
     text

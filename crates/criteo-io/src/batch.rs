@@ -1,4 +1,4 @@
-//! Rows side by side, one array a kind of value, refilled in place.
+//! Encoded rows as a structure of arrays, and the position in a stream of them.
 
 pub(crate) mod digest;
 pub(crate) mod prefetch;
@@ -12,40 +12,39 @@ use crate::record::Record;
 /// A number of rows, encoded, as a structure of arrays.
 ///
 /// Matrices are row-major: `dense` is `[B, n_integers]`, `ids` is `[B, n_fields]`, where B is
-/// [`Batch::len`]. Where fields may hold several values, `ids` is ragged and `bag_ends` tells the
-/// bags apart. [`Batch::clear`] keeps the memory, so a batch that went around once allocates
-/// no more.
+/// [`Batch::len`]. Where fields may hold several values, `ids` is ragged and `bag_ends` separates
+/// the bags. [`Batch::clear`] keeps the memory, so that a batch that is refilled does not allocate.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Batch {
     /// 1 where the impression was clicked, else 0; `[B]`.
     pub labels: Vec<f32>,
-    /// ln(x + 1) of the integers, 0 where missing or not positive, or what the description of the
-    /// columns makes of a number; `[B, n_integers]`.
+    /// ln(x + 1) of the integers, 0 where missing or not positive, or the number as the description
+    /// of its column transforms it; `[B, n_integers]`.
     pub dense: Vec<f32>,
     /// The features; `[B, n_fields]`, or all bags one after another.
     pub ids: Vec<FeatureId>,
-    /// Where each bag ends in `ids`, `[B, n_fields]`; it begins where the one before it ends, and
-    /// holds at least one id. Empty where every field has one value.
+    /// Where each bag ends in `ids`, `[B, n_fields]`; it begins where the previous one ends, and
+    /// holds at least one id. Empty if every field has one value.
     pub bag_ends: Vec<u32>,
-    /// The day of each row, `[B]`; empty where the data don't tell.
+    /// The day of each row, `[B]`; empty if the data have no days.
     pub days: Vec<u32>,
     /// The logits that the labels were drawn from, `[B]`; empty unless the rows are generated.
     pub true_logits: Vec<f32>,
-    /// Where the stream stands after the last row, if [`Prefetch`](crate::Prefetch) read them.
+    /// The position of the stream after the last row, if [`Prefetch`](crate::Prefetch) read them.
     pub end: StreamPosition,
 }
 
-/// A place in a stream of rows, and a digest of what was delivered in batches before it.
+/// A position in a stream of rows, and a digest of the rows delivered in batches before it.
 ///
-/// A run that is to go on where it stopped keeps the [`Batch::end`] of its last batch, and gives it
-/// to [`PrefetchConfig::from`](crate::PrefetchConfig::from).
+/// To resume, a run keeps the [`Batch::end`] of its last batch and passes it as
+/// [`PrefetchConfig::from`](crate::PrefetchConfig::from).
 ///
-/// The digest is of labels, dense values (their bits), features, bags and days, in order. It is the
-/// same however the rows are kept and whatever the size of a batch, and is fixed for good. It finds
-/// accidents; whoever wants to can make two streams with the same digest.
+/// The digest covers labels, dense values (their bits), features, bags and days, in order. It does
+/// not depend on how rows are stored or on the batch size, and its function never changes. It
+/// detects accidental changes; it is not a cryptographic hash.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StreamPosition {
-    /// Rows passed since the stream began, malformed ones included.
+    /// Rows since the start of the stream, malformed ones included.
     pub n_rows: u64,
     /// Digest of the rows that were delivered.
     pub digest: u64,
@@ -80,7 +79,7 @@ impl Batch {
     ///
     /// # Panics
     /// If `record` has other numbers of fields than the rows before it, or has bags, a day or a
-    /// true logit where they have none, or the other way round.
+    /// true logit where they have none, or lacks one that they have.
     pub fn push(&mut self, record: &Record) {
         let Record { clicked, integers, dense, tokens, bag_ends, day, true_logit } = record;
         let n_rows = self.len();
@@ -94,6 +93,7 @@ impl Batch {
             n_rows * bag_ends.len(),
             "rows differ in fields that hold several values"
         );
+        // Optional arrays have an entry for every row or for none.
         let n_known = |is_known: bool| if is_known { n_rows } else { 0 };
         assert_eq!(
             self.true_logits.len(),
@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn rows_stand_one_after_another() {
+    fn rows_are_appended_in_order() {
         let mut batch = Batch::default();
         batch.push(&record(true, None));
         batch.push(&record(false, None));
@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn bags_stand_one_after_another() {
+    fn bags_are_appended_in_order() {
         let tokens = vec![Some(7), Some(8), None, Some(7)];
         let record = Record {
             dense: vec![0.5],
@@ -186,15 +186,15 @@ mod tests {
     }
 
     #[test]
-    fn cleared_batches_keep_their_memory() {
+    fn clear_keeps_the_memory() {
         let mut batch = Batch::default();
         batch.push(&record(true, Some(0.5)));
         assert_eq!(batch.true_logits, [0.5]);
-        let place = batch.ids.as_ptr();
+        let address = batch.ids.as_ptr();
         batch.clear();
         assert!(batch.is_empty());
         batch.push(&record(true, Some(0.5)));
-        assert_eq!(batch.ids.as_ptr(), place);
+        assert_eq!(batch.ids.as_ptr(), address);
     }
 
     #[test]

@@ -1,42 +1,44 @@
-//! Rows parsed once, for runs and epochs to come.
+//! Parsed rows in a file, for later runs and epochs.
 //!
 //! ```text
 //! header   magic, version, length of the header
 //!          format, digest of its description, columns, number of rows, whether these are all
-//!          what was to become of malformed rows, and whether there were any
+//!          the policy for malformed rows, and whether there were any
 //!          each input: path, length, time of modification, checksums of its ends
-//!          CRC-32 of all this
+//!          CRC-32 of the header
 //! block 0  1024 rows of equal length, CRC-32
 //! block 1  ...
-//! block n  the rest, CRC-32
+//! block n  the remaining rows, CRC-32
 //! ```
 //!
-//! A row of Criteo's takes 164 bytes (its text about 230): label and gaps in a bit each, integers
-//! and tokens as binary numbers, and four bytes more where files are days. Integers are kept and
-//! not their logarithms, so that the cache gives back the [`Record`] that the parser gave, to the
-//! bit, and does not depend on how rows are encoded. Of described tables the dense numbers are
-//! kept, as their records have them. Rows with fields of several values have no fixed length, and
-//! no cache. A malformed row that was left out has its place all the same, and the reason in it: so
-//! rows keep their numbers, and a pass over the cache counts what a pass over the files would.
+//! A row of Criteo's logs takes 164 bytes (its text about 230): label and missing values in a bit
+//! each, integers and tokens as binary numbers, and four bytes more if files are days. The cache
+//! stores integers and not their logarithms, so that it returns the [`Record`] of the parser to the
+//! bit, and does not depend on how rows are encoded. Of described tables it stores the dense
+//! numbers of their records. Rows with fields of several values have no fixed length and cannot be
+//! cached. A malformed row that was left out keeps its position, with the reason in it: so rows
+//! keep their numbers, and a pass over the cache counts what a pass over the files would.
 //!
-//! # What it promises
-//! *The same rows.* Whatever is not as it was written is noticed before a row of it is used: the
-//! header and every block have a checksum, which finds any change of up to 32 bits in a row, and
-//! the length must be right. [`CachePlan::open`] checks all blocks that will be read, at the speed
-//! of memory or of the disk, so that damage is mended before training begins and not in its middle;
-//! each is checked once more whenever it is read.
+//! # Guarantees
+//! *The same rows.* Every change is noticed before a row is used: the header and every block have a
+//! checksum, which detects any burst of up to 32 bits, and the length is checked.
+//! [`CachePlan::open`] checks all blocks that will be read, at the speed of memory or of the disk,
+//! so that damage is repaired before training begins; each block is checked again whenever it is
+//! read.
 //!
-//! *Never half a cache.* It is written under another name, synced and renamed, and never changed
-//! afterwards.
+//! *Complete or absent.* A cache is written under another name, synced and renamed, and never
+//! changed afterwards.
 //!
 //! *Memory that does not depend on its length.* One block at a time is mapped.
 //!
-//! # When others meddle
-//! Removing or replacing a cache in use does no harm: the old file lives until it is closed. What
-//! another program overwrites or cuts in place is noticed at the next block ([`ReadError::Cache`]),
-//! and the run stops. The block in use, a thousand rows, is a map of the file: should it be cut off
-//! or the disk fail just then, the system ends the process with SIGBUS, the price of mapping.
-//! Caches are made read-only, so that nobody does this by mistake.
+//! # Changes by other programs
+//! Removing or replacing a cache in use does no harm: the old file exists until it is closed.
+//! Overwriting or truncating it in place is noticed at the next block ([`ReadError::Cache`]), and
+//! the run stops. The block in use, a thousand rows, is a map of the file: if the file is truncated
+//! or the disk fails at this moment, the system ends the process with SIGBUS, the price of mapping.
+//! Caches are made read-only to prevent such changes by mistake.
+//!
+//! [`CachePlan::open`]: crate::CachePlan::open
 
 pub(crate) mod build;
 mod header;
@@ -57,29 +59,29 @@ use crate::error::ReadError;
 use crate::error::cache_fault::CacheFault;
 use crate::record::{Record, RecordSource};
 
-/// A file of rows that was found to be right. Clones share it.
+/// A verified file of rows. Clones share it.
 #[derive(Clone, Debug)]
 pub struct Cache {
     file: Arc<File>,
     path: PathBuf,
     layout: RowLayout,
     header_bytes: u64,
-    /// Rows in the file.
+    /// The number of rows in the file.
     n_stored: u64,
-    /// Rows to read.
+    /// The number of rows to read.
     n_rows: u64,
     /// Whether some of the rows in the file are malformed.
     has_bad_rows: bool,
 }
 
 impl Cache {
-    /// The number of rows: all, or as many as were wanted, malformed ones included.
+    /// The number of rows: all, or as many as the plan requested, malformed ones included.
     #[must_use]
     pub fn n_rows(&self) -> u64 {
         self.n_rows
     }
 
-    /// Bytes of the file.
+    /// The size of the file in bytes.
     #[must_use]
     pub fn n_bytes(&self) -> u64 {
         let n_blocks = self.n_stored.div_ceil(ROWS_PER_BLOCK);
@@ -88,13 +90,13 @@ impl Cache {
             + n_blocks * CHECKSUM_BYTES as u64
     }
 
-    /// Where it was when it was opened.
+    /// The path of the file when it was opened.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// The rows from the first on. Skipping takes no time, whatever the number.
+    /// The rows from the first on. Skipping takes constant time.
     #[must_use]
     pub fn rows(&self) -> CachedRows {
         CachedRows { cache: self.clone(), next: 0, block: None }
@@ -106,7 +108,7 @@ impl Cache {
         if found == expected { Ok(()) } else { Err(CacheFault::Length { found, expected }) }
     }
 
-    /// The rows of a block, seen to be right.
+    /// The verified rows of a block.
     fn block(&self, block: u64) -> Result<Mmap, CacheFault> {
         let row_bytes = self.layout.row_bytes() as u64;
         let first = block * ROWS_PER_BLOCK;
@@ -128,14 +130,14 @@ impl Cache {
 #[derive(Debug)]
 pub struct CachedRows {
     cache: Cache,
-    /// The row to be read next.
+    /// The number of the row to be read next.
     next: u64,
     /// The block that was read last, and its number.
     block: Option<(u64, Mmap)>,
 }
 
 impl CachedRows {
-    /// The bytes of the next row. There is one.
+    /// The bytes of the next row, which must exist.
     fn row(&mut self) -> Result<&[u8], CacheFault> {
         let number = self.next / ROWS_PER_BLOCK;
         if self.block.as_ref().is_none_or(|(current, _)| *current != number) {
@@ -154,12 +156,12 @@ impl RecordSource for CachedRows {
             return Ok(false);
         }
         let layout = self.cache.layout;
-        let at = self.next;
-        let unknown = |_| CacheFault::DamagedRows { first: at, last: at };
+        let next = self.next;
+        let unknown = |_| CacheFault::DamagedRows { first: next, last: next };
         let reason = match self.row().and_then(|row| layout.decode(row, record).map_err(unknown)) {
             Ok(reason) => reason,
             Err(fault) => {
-                // As after any error of this kind, the stream is over.
+                // An error other than a malformed row ends the stream.
                 self.next = self.cache.n_rows;
                 return Err(ReadError::Cache { file: self.cache.path.clone(), fault });
             }
@@ -179,7 +181,7 @@ impl RecordSource for CachedRows {
         Ok(n_skipped)
     }
 
-    /// With malformed rows in it, these are to be counted.
+    /// Malformed rows have to be counted, so that a cache with such rows is read row by row.
     fn jumps(&self) -> bool {
         !self.cache.has_bad_rows
     }

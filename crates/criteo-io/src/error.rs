@@ -1,5 +1,5 @@
-//! What can go wrong between a path and a row. One place, so that every message has the same
-//! shape: where, what was expected, what was there, what to do.
+//! What can go wrong between a path and a row. In one place, so that every message has the same
+//! shape: location, expected, found, what to do.
 
 pub(crate) mod bad_row;
 pub(crate) mod cache_fault;
@@ -17,9 +17,9 @@ use crate::format::columns::check::ColumnsError;
 
 /// Why rows could not be read.
 ///
-/// Errors are of two kinds, told apart by [`ReadError::is_data_error`]: the bytes arrived and are
-/// not what the format says, or they did not arrive. Where an [`io::Error`] is underneath, it is
-/// the `source` and not part of the message.
+/// Errors are of two kinds, which [`ReadError::is_data_error`] distinguishes: the bytes arrived and
+/// do not fit the format, or they did not arrive. An underlying [`io::Error`] is the `source` and
+/// not part of the message.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
     /// There is nothing to read from.
@@ -31,7 +31,7 @@ pub enum ReadError {
         /// The path as given.
         file: PathBuf,
     },
-    /// A directory stands where a file should.
+    /// The path is a directory, not a file.
     #[error("{}: is a directory; give the files in it one by one, in reading order", shown(file))]
     Directory {
         /// The path as given.
@@ -43,12 +43,12 @@ pub enum ReadError {
         /// The path as given.
         file: PathBuf,
     },
-    /// The file can't be opened for another reason.
-    #[error("{}: can't be opened", shown(file))]
+    /// The file cannot be opened for another reason.
+    #[error("{}: cannot be opened", shown(file))]
     Open {
         /// The path as given.
         file: PathBuf,
-        /// What the system said.
+        /// The error of the system.
         source: io::Error,
     },
     /// Reading failed after the file was opened.
@@ -56,30 +56,33 @@ pub enum ReadError {
     Read {
         /// The path as given.
         file: PathBuf,
-        /// What the system said.
+        /// The error of the system.
         source: io::Error,
     },
     /// Rows were to be counted in something that can be read only once.
     #[error(
-        "{}: rows can't be counted ahead in what can be read only once; save it to a file, or give the number of rows",
+        "{}: rows cannot be counted ahead in what can be read only once; save it to a file, or \
+         give \
+         the number of rows",
         shown(file)
     )]
     ReadOnce {
         /// The path as given.
         file: PathBuf,
     },
-    /// A cache was wanted of rows that have no fixed length.
+    /// A cache was requested of rows that have no fixed length.
     #[error(
-        "rows whose fields hold several values can't be cached; read them without a cache, or drop the separators from \
-         their description"
+        "rows whose fields hold several values cannot be cached; read them without a cache, or \
+         drop \
+         the separators from their description"
     )]
     BagsInCache,
-    /// A Parquet file that is damaged, or holds what can't be taken.
+    /// A Parquet file that is damaged, or holds values of an unsupported type.
     #[error("{}: {detail}; check that it is a Parquet file, or get it again", shown(file))]
     Parquet {
         /// The path as given.
         file: PathBuf,
-        /// What the reader said.
+        /// The error of the Parquet reader.
         detail: String,
     },
     /// A file without a single row.
@@ -98,10 +101,10 @@ pub enum ReadError {
         file: PathBuf,
         /// The extension of the name.
         extension: String,
-        /// What the extension stands for.
+        /// The compression that the extension means.
         compression: Compression,
     },
-    /// Compressed data stop in the middle.
+    /// Compressed data end in the middle.
     #[error("{}: the {compression} data end too early; download the file again", shown(file))]
     Truncated {
         /// The path as given.
@@ -111,7 +114,8 @@ pub enum ReadError {
     },
     /// Compressed data are damaged.
     #[error(
-        "{}: the {compression} data are damaged ({detail}); test it with `{compression} -t`, or download it again",
+        "{}: the {compression} data are damaged ({detail}); test it with `{compression} -t`, or \
+         download it again",
         shown(file)
     )]
     Corrupt {
@@ -119,12 +123,13 @@ pub enum ReadError {
         file: PathBuf,
         /// How the file is compressed.
         compression: Compression,
-        /// What the decompressor said.
+        /// The error of the decompressor.
         detail: String,
     },
     /// Something else follows the compressed data.
     #[error(
-        "{}: after the {compression} data come bytes that are not {compression}; download the file again",
+        "{}: after the {compression} data come bytes that are not {compression}; download the file \
+         again",
         shown(file)
     )]
     TrailingGarbage {
@@ -144,8 +149,8 @@ pub enum ReadError {
     },
     /// A line is longer than any row can be.
     #[error(
-        "{}:{line}:1: expected a row, got a line of over {limit} bytes; check that the file is tab-separated text, or \
-         {SKIP}",
+        "{}:{line}:1: expected a row, got a line of over {limit} bytes; check that the file is \
+         tab-separated text, or {SKIP}",
         shown(file)
     )]
     LineTooLong {
@@ -158,8 +163,8 @@ pub enum ReadError {
     },
     /// A row of a described table is longer than any can be.
     #[error(
-        "{}:{line}:1: expected a row, got one of over {limit} bytes; check that every quote is closed, or set quoting \
-         to false",
+        "{}:{line}:1: expected a row, got one of over {limit} bytes; check that every quote is \
+         closed, or set quoting to false",
         shown(file)
     )]
     RowTooLong {
@@ -170,7 +175,7 @@ pub enum ReadError {
         /// The longest row allowed, in bytes.
         limit: usize,
     },
-    /// Quotes of a described table don't pair, so that a field takes in other lines.
+    /// Quotes of a described table do not pair, so that a field includes other lines.
     #[error("{}:{line}:{column}: {fault}; or set quoting to false", shown(file))]
     Quotes {
         /// The path as given.
@@ -212,39 +217,40 @@ pub enum ReadError {
         /// What was wrong with it.
         reason: BadRowReason,
     },
-    /// Malformed rows were to be left out, but are too many.
+    /// Malformed rows are left out, but there are more than allowed.
     #[error(
-        "{} of {n_rows} rows are malformed ({counts}), more than {limit} allows; the first is {first}; check that data.format \
-         is right, or raise data.{}",
+        "{} of {n_rows} rows are malformed ({counts}), more than {limit} allows; the first is \
+         {first}; check that data.format is right, or raise data.{}",
         counts.total(),
         limit.key()
     )]
     TooManyBadRows {
         /// Rows so far, these included.
         n_rows: u64,
-        /// The malformed ones.
+        /// The malformed rows, by reason.
         counts: Box<BadRowCounts>,
-        /// What was allowed.
+        /// The limit that was exceeded.
         limit: BadRowLimit,
         /// Where the first of them is, and what is wrong with it.
         first: String,
     },
-    /// A stream was to be read on after rows that are not there, or are others.
+    /// A stream was to be resumed after rows that are absent or differ.
     #[error(
-        "the rows before row {} are not those that the run was trained on{}; give it the input that it had, or start a \
-         new run in another --run-dir",
+        "the rows before row {} are not those that the run was trained on{}; give it the input \
+         that \
+         it had, or start a new run in another --run-dir",
         n_rows + 1,
         end_hint(*n_rows, *n_read)
     )]
     Changed {
-        /// Rows that had been read.
+        /// Rows that had been read before.
         n_rows: u64,
-        /// As many of them as there are now.
+        /// Rows that there are now, at most as many.
         n_read: u64,
     },
-    /// A cache was right when it was opened and is no longer.
+    /// A cache was valid when it was opened and is no longer.
     #[error(
-        "{}: the cache changed while it was read ({fault}); run again, and it is built anew",
+        "{}: the cache changed while it was read ({fault}); run again to rebuild it",
         shown(file)
     )]
     Cache {
@@ -287,14 +293,14 @@ impl ReadError {
         }
     }
 
-    /// Whether there was nothing to judge: the input can't be opened, read, or read twice.
+    /// Whether there was no content to judge: the input cannot be opened, read, or read twice.
     #[must_use]
     pub fn is_io_error(&self) -> bool {
         !self.is_data_error()
     }
 
-    /// Why a row is malformed, where that is all there is to it: the next row can be read. `None`
-    /// for any other error, which ends a stream.
+    /// Why a row is malformed, if the error concerns that row alone and the next one can be read.
+    /// `None` for any other error, which ends the stream.
     #[must_use]
     pub fn bad_row(&self) -> Option<BadRowReason> {
         match self {
@@ -305,7 +311,7 @@ impl ReadError {
         }
     }
 
-    /// The message of a malformed row, without advice.
+    /// The message of a malformed row without advice: location and fault.
     pub(crate) fn location_and_fault(&self) -> String {
         match self {
             Self::Row { file, line, error } => format!("{}:{line}:{error}", shown(file)),
@@ -330,7 +336,8 @@ impl ReadError {
         }
     }
 
-    /// The error for a file that could be opened but not read on, [`StreamFault`]s unpacked.
+    /// The error for a file that was opened and could not be read further; a [`StreamFault`] is
+    /// unpacked.
     pub(crate) fn reading(file: &Path, source: io::Error) -> Self {
         let file = file.to_owned();
         let fault = source.get_ref().and_then(|inner| inner.downcast_ref::<StreamFault>());
@@ -365,7 +372,7 @@ impl fmt::Display for Compression {
     }
 }
 
-/// What a decompressor finds wrong; travels inside an [`io::Error`] up to where the path is known.
+/// Damage found by a decompressor. Carried inside an [`io::Error`] to where the path is known.
 #[derive(Clone, Debug, thiserror::Error)]
 pub(crate) enum StreamFault {
     #[error("{0} data end too early")]
@@ -386,7 +393,7 @@ fn shown(file: &Path) -> Cow<'_, str> {
     if file == Path::new("-") { "standard input".into() } else { file.to_string_lossy() }
 }
 
-/// The way out where a row is malformed.
+/// The advice for a malformed row.
 const SKIP: &str = "set data.bad_rows = \"skip\" to count and skip such rows";
 
 fn end_hint(n_rows: u64, n_read: u64) -> String {
@@ -398,7 +405,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn faults_of_a_decompressor_are_data_errors_and_the_rest_is_not() {
+    fn decompressor_faults_are_data_errors() {
         let fault = StreamFault::Truncated(Compression::Gzip);
         assert!(ReadError::reading(Path::new("a"), fault.into()).is_data_error());
         let broken = ReadError::reading(Path::new("a"), io::ErrorKind::BrokenPipe.into());

@@ -1,5 +1,5 @@
-//! What a file is said to hold: the data sets by name, the columns of any table, and what becomes of
-//! a value. Opens no file, and knows no error but its own.
+//! The description of what files hold: the data sets by name, the columns of any table, and how a
+//! value is encoded. Opens no file, and knows no error but its own.
 
 pub(crate) mod columns;
 pub(crate) mod dialect;

@@ -1,41 +1,72 @@
-//! From the path of a click log to batches that a model can take: Criteo's logs, Avazu's, KDD12's,
-//! and any other delimited file.
+//! Reads the click logs of Criteo (Kaggle, Terabyte), Avazu and KDD12, any other CSV or TSV file,
+//! and Parquet (feature `parquet`): from the path of a file to batches of encoded rows for a model.
 //!
 //! ```text
 //!  day_0.gz ─open→ bytes ─lines→ line ──parse→ Record ─encode→ Batch ─Prefetch→ training loop
-//!  day_1.gz ─┘        └──csv→ fields ──plan──┘   │         (own thread; batches come back)
+//!  day_1.gz ─┘        └──csv→ fields ──plan──┘   │       (separate thread; batches come back)
 //!                     └───────── Reader ─────────┘
 //! ```
 //!
-//! *Opening* looks at the first bytes of a file, not at its name: gzip (all members) and zstd (all
-//! frames) are decompressed as a stream, on a thread of its own; anything else is taken as text.
-//! Nothing seeks, so pipes and `-` for standard input work as files do.
+//! *Opening* checks the first bytes of a file, not its name: gzip (all members) and zstd (all
+//! frames) are decompressed as a stream on a separate thread; anything else is read as text.
+//! Nothing seeks, so that pipes and `-` for standard input work like files. Only Parquet needs
+//! files.
 //!
-//! A [`Reader`] takes several files in order as one stream of rows. A [`Dialect`] tells it how.
-//! Rows of Criteo's formats are lines: it slices them out of one fixed buffer and parses them where
-//! they lie, in one pass, with no allocation. Any other table is described by its [`Columns`], a
-//! plain structure that can stand in a configuration, and is split by the state machine of the
-//! `csv` crate; Avazu and KDD12 are descriptions that are built in ([`Format`]).
+//! A [`Reader`] reads several files in order as one stream of rows, in a [`Dialect`]. Rows of
+//! Criteo's formats are lines, which are parsed in place in one fixed buffer, in one pass, without
+//! allocation. Any other table is described by its [`Columns`], a plain structure that can be part
+//! of a configuration, and is split by the state machine of the `csv` crate; the descriptions of
+//! Avazu and KDD12 are built in ([`Format`]).
 //!
-//! A [`Record`] is the row: label, integers, tokens, each `None` where the field is empty; of a
-//! described table dense numbers in place of integers, and bags where fields hold several values.
-//! [`Synth`] makes rows up, and [`RowWriter`] writes them in any format; [`PartRows`] are those of
-//! one part of a [`Split`]. All of them are a [`RecordSource`].
+//! A [`Record`] is a row: label, integers, tokens, each `None` where the field is empty; for a
+//! described table dense numbers instead of integers, and bags where fields hold several values.
+//! [`Synth`] generates rows, and [`RowWriter`] writes them in any format; [`PartRows`] are the rows
+//! of one part of a [`Split`]. All sources of rows implement [`RecordSource`].
 //!
 //! A [`Batch`] holds encoded rows: integers become ln(x + 1), tokens become
 //! [`FeatureId`](cafe_core::FeatureId)s, a missing token is an ordinary feature of its field.
-//! [`Prefetch`] fills batches ahead on its own thread, and the buffers go round. Each batch knows
-//! the [`StreamPosition`] where it ends, from which another reader goes on.
+//! [`Prefetch`] fills batches ahead on a separate thread and reuses their buffers. Each batch has
+//! the [`StreamPosition`] of its end, from which another reader can resume.
 //!
-//! A [`Cache`] keeps parsed rows in a file, so that later runs and epochs skip decompression and
-//! parsing; it gives back the same records, or is noticed to be stale or damaged and built anew.
+//! A [`Cache`] stores parsed rows in a file, so that later runs and epochs skip decompression and
+//! parsing. It returns the same records, or is found to be stale or damaged and is rebuilt.
 //!
-//! What the reader promises: rows come in file order; none is dropped or repaired silently; every
+//! Guarantees of the reader: rows come in file order; none is dropped or repaired silently; every
 //! malformed byte is an error with file, line and column ([`ReadError`]); a truncated file is an
-//! error and never an end; memory does not depend on the input. Malformed rows are left out where
-//! that is asked for, counted by reason and up to a limit ([`BadRows`]).
+//! error and never an end; memory does not depend on the input. On request malformed rows are left
+//! out, counted by reason, up to a limit ([`BadRows`]).
 //!
-//! # Example
+//! # Examples
+//!
+//! A table with a header, described by its columns (`examples/read_csv.rs` is a complete program):
+//!
+//! ```
+//! use criteo_io::{
+//!     Categorical, Columns, Dialect, Kind, Label, Numeric, Reader, Record, RecordSource,
+//!     hash_text,
+//! };
+//!
+//! let directory = tempfile::tempdir()?;
+//! let path = directory.path().join("shop.csv");
+//! std::fs::write(&path, "bought,price,item\n1,0.5,lamp\n0,,desk\n")?;
+//!
+//! let columns = Columns {
+//!     numeric: vec![Numeric::new("price")],
+//!     categorical: vec![Categorical::new("item", Kind::String)],
+//!     ..Columns::csv(Label::binary("bought"))
+//! };
+//! let mut reader = Reader::open(vec![path], Dialect::delimited(columns)?)?;
+//! let mut record = Record::default();
+//! assert!(reader.read_record(&mut record)?);
+//! assert!(record.clicked);
+//! assert_eq!(record.dense, [1.5_f64.ln() as f32]);
+//! assert_eq!(record.tokens, [Some(hash_text(b"lamp"))]);
+//! assert!(reader.read_record(&mut record)?);
+//! assert_eq!(record.dense, [0.0]);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! A compressed file of Criteo's logs, read into a batch:
 //!
 //! ```
 //! use std::io::Write;

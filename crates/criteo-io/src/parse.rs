@@ -1,5 +1,5 @@
-//! One line to one record. Twice: a fast pass that takes every ordinary row, and a plain one that
-//! takes what the fast one refuses and says what is wrong with it.
+//! One line to one record, in two passes: a fast one that parses every ordinary row, and a plain
+//! one that parses what the fast one refuses, and finds the fault.
 
 #[cfg(test)]
 mod twin;
@@ -10,25 +10,26 @@ use crate::record::Record;
 
 /// Parses one line (without its line feed; a final carriage return is dropped) into `record`.
 ///
-/// What stands in `record` after an error is unspecified.
+/// After an error the content of `record` is unspecified.
 ///
-/// The fast pass goes over the bytes once, left to right, and reads eight at a time as one `u64`:
-/// an integer up to its tab, or all digits of a token. It never judges: where anything is unusual
-/// it gives up, and the plain pass decides. So the two can differ in speed only, and a message has
-/// to be right in one place.
+/// The fast pass reads the bytes once, left to right, eight at a time as one `u64`: an integer up
+/// to its tab, or all digits of a token. It never refuses a line: if anything is unusual it gives
+/// up, and the plain pass decides. So the two differ in speed only, and messages come from one
+/// place.
 ///
 /// # Errors
-/// If the line is not a row of the schema: a wrong number of columns first, else the leftmost
-/// field that is malformed.
+/// If the line is not a row of the schema: a wrong number of columns is reported first, else the
+/// leftmost malformed field.
 pub fn parse_line(line: &[u8], schema: &Schema, record: &mut Record) -> Result<(), RowError> {
     parse(line, schema, true, record)
 }
 
-/// The same for a line that has no label, and begins with the first integer; the label comes out as
-/// 0.
+/// Parses one line without a label, which begins with the first integer, into `record`. The label
+/// reads as 0. Everything else is as in [`parse_line`].
 ///
 /// # Errors
-/// As for [`parse_line`].
+/// If the line is not a row of the schema: a wrong number of columns is reported first, else the
+/// leftmost malformed field.
 pub fn parse_unlabelled_line(
     line: &[u8],
     schema: &Schema,
@@ -56,7 +57,7 @@ fn parse(
     }
 }
 
-/// `None` where the plain pass has to decide.
+/// The fast pass; `None` if the plain pass has to decide.
 fn parse_fast(line: &[u8], has_label: bool, record: &mut Record) -> Option<()> {
     let mut rest = line;
     record.clicked = false;
@@ -88,18 +89,20 @@ fn parse_fast(line: &[u8], has_label: bool, record: &mut Record) -> Option<()> {
     Some(())
 }
 
-/// The byte `n` in all eight places.
-const fn bytes_of(n: u8) -> u64 {
+/// The byte `n` in each of the eight bytes of a word.
+const fn repeated(n: u8) -> u64 {
     u64::from_le_bytes([n; 8])
 }
 
-/// An integer with the tab after it, all within the eight bytes of `chunk`, and its length.
-/// `None` where there is no tab, or what stands in front of it is not an integer.
+/// An integer with the tab after it, all within the eight bytes of `chunk`, and its length. `None`
+/// if there is no tab, or the text before it is not an integer.
 #[inline]
 fn short_integer(chunk: u64) -> Option<(Option<i64>, usize)> {
-    // The lowest set bit marks the first tab; bits above it may be wrong, but go unused.
-    let tabs = chunk ^ bytes_of(b'\t');
-    let marks = tabs.wrapping_sub(bytes_of(1)) & !tabs & bytes_of(0x80);
+    // The zero bytes of `tabs` are tabs, which the usual bit trick finds (Hacker's Delight, section
+    // 6-1). The lowest set bit marks the first tab; borrows may set bits above it, which are
+    // unused.
+    let tabs = chunk ^ repeated(b'\t');
+    let marks = tabs.wrapping_sub(repeated(1)) & !tabs & repeated(0x80);
     if marks == 0 {
         return None;
     }
@@ -107,15 +110,17 @@ fn short_integer(chunk: u64) -> Option<(Option<i64>, usize)> {
     let negative = u32::from(chunk as u8 == b'-');
     let n_digits = n_bytes - negative;
     // Drop the sign, turn digits into their values, and move them to the top, so that the units
-    // come last and zeros first. In two shifts, because one by 64 would be none.
-    let values = (chunk >> (8 * negative)) ^ bytes_of(b'0');
+    // come last and zeros first. In two shifts, because a shift by 64 bits is not defined.
+    let values = (chunk >> (8 * negative)) ^ repeated(b'0');
     let values = (values << (56 - 8 * n_digits)) << 8;
-    let too_big = (values | values.wrapping_add(bytes_of(0x80 - 10))) & bytes_of(0x80);
+    // Adding 0x76 carries into the top bit of a byte exactly if its value is 10 or more; a value
+    // from 0x80 on has the bit already.
+    let too_big = (values | values.wrapping_add(repeated(0x80 - 10))) & repeated(0x80);
     let lone_sign = n_bytes == 1 && negative == 1;
     if too_big != 0 || lone_sign {
         return None;
     }
-    // Neighbours join: eight digits, four pairs, two fours, one number.
+    // Neighbours are combined: eight digits, four pairs, two groups of four, one number.
     let pairs = (values.wrapping_mul(10).wrapping_add(values >> 8)) & 0x00ff_00ff_00ff_00ff;
     let fours = (pairs.wrapping_mul(100).wrapping_add(pairs >> 16)) & 0x0000_ffff_0000_ffff;
     let number = (fours.wrapping_mul(10_000).wrapping_add(fours >> 32)) & 0xffff_ffff;
@@ -123,35 +128,37 @@ fn short_integer(chunk: u64) -> Option<(Option<i64>, usize)> {
     Some(((n_bytes > 0).then_some(sign * number as i64), n_bytes as usize))
 }
 
-/// The number that eight hex digits of either case make, the first one in the lowest byte.
+/// The number with eight hex digits of either case, the first digit in the lowest byte; `None` if a
+/// byte is not a hex digit.
 #[inline]
 fn hex_digits(chunk: u64) -> Option<u32> {
-    // Letters are 0x41.. and 0x61.., digits 0x30..: bit 6 tells them apart.
-    let letters = (chunk >> 6) & bytes_of(1);
-    let nibbles = (chunk & bytes_of(0x0f)) + 9 * letters;
-    // No sum passes 30, so no byte carries into the next. A digit is right if its upper half is 3
-    // and its value below 10; a letter if its upper half is 6 (once in lower case) and its value
-    // is 10 to 15.
-    let upper_halves = (chunk | (letters << 5)) & bytes_of(0xf0);
-    let wrong_upper = upper_halves ^ (bytes_of(0x30) + 0x30 * letters);
-    let too_big = nibbles & bytes_of(0x10);
-    let wrong_kind = (((nibbles + bytes_of(6)) >> 4) & bytes_of(1)) ^ letters;
+    // Letters are 0x41.. and 0x61.., digits 0x30..: bit 6 distinguishes them.
+    let letters = (chunk >> 6) & repeated(1);
+    let nibbles = (chunk & repeated(0x0f)) + 9 * letters;
+    // No sum exceeds 30, so no byte carries into the next. A digit is valid if its upper half is 3
+    // and its value below 10; a letter if its upper half is 6 (once in lower case) and its value is
+    // 10 to 15.
+    let upper_halves = (chunk | (letters << 5)) & repeated(0xf0);
+    let wrong_upper = upper_halves ^ (repeated(0x30) + 0x30 * letters);
+    let too_big = nibbles & repeated(0x10);
+    let wrong_kind = (((nibbles + repeated(6)) >> 4) & repeated(1)) ^ letters;
     if wrong_upper | too_big | wrong_kind != 0 {
         return None;
     }
+    // Nibbles are combined to bytes, bytes to halves, halves to the number.
     let bytes = ((nibbles << 4) | (nibbles >> 8)) & 0x00ff_00ff_00ff_00ff;
     let halves = ((bytes << 8) | (bytes >> 16)) & 0x0000_ffff_0000_ffff;
     Some(((halves << 16) | (halves >> 32)) as u32)
 }
 
-/// Column by column, with the exact reason where a line is refused.
+/// The plain pass: column by column, with the exact fault if the line is refused.
 #[cold]
 fn parse_plain(line: &[u8], has_label: bool, record: &mut Record) -> Result<(), RowError> {
     let n_features = record.integers.len() + record.tokens.len();
     check_columns(line, n_features + usize::from(has_label), has_label)?;
     let mut columns = line.split(|&byte| byte == b'\t');
     let mut column = 1;
-    // The columns have been counted: there is one for every value.
+    // The columns were counted: there is one for every value.
     let mut next = || {
         let field = columns.next().unwrap_or_default();
         let start = column;
@@ -206,7 +213,7 @@ fn plain_integer(text: &[u8], field: usize) -> Result<Option<i64>, RowFault> {
     if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
         return Err(RowFault::Integer { field, got: Excerpt::new(text) });
     }
-    // Downwards, because the least integer has no positive twin.
+    // Negative sums, because -2^63 has no positive counterpart.
     let fold = |sum: i64, digit: &u8| sum.checked_mul(10)?.checked_sub(i64::from(digit - b'0'));
     let negated = digits.iter().try_fold(0, fold);
     let value =
@@ -233,7 +240,7 @@ mod tests {
     use proptest::collection::vec;
     use proptest::prelude::*;
 
-    /// The `csv` crate as the splitter; fields are the standard library's again.
+    /// The `csv` crate splits, the standard library parses the fields.
     fn by_csv(line: &[u8], schema: &Schema) -> Option<Record> {
         let mut reader = csv::ReaderBuilder::new()
             .delimiter(b'\t')
@@ -281,21 +288,39 @@ mod tests {
         )
     }
 
-    /// Flips a bit, puts a byte in, or takes one out; favours the bytes that mean something.
-    fn mutate(line: &mut Vec<u8>, (place, kind, byte): (usize, u8, u8)) {
-        const TELLING: &[u8] = b"\t\r-+09afAFgG@`/: \0\xff";
-        let idx = place % (line.len() + 1);
+    /// A random change of a line.
+    #[derive(Clone, Copy, Debug)]
+    struct Mutation {
+        position: usize,
+        kind: u8,
+        byte: u8,
+    }
+
+    fn mutations() -> impl Strategy<Value = Vec<Mutation>> {
+        let mutation = any::<(usize, u8, u8)>().prop_map(|(position, kind, byte)| Mutation {
+            position,
+            kind,
+            byte,
+        });
+        vec(mutation, 0..4)
+    }
+
+    /// Flips a bit, inserts a byte, or removes one; prefers the bytes that have a meaning.
+    fn mutate(line: &mut Vec<u8>, mutation: Mutation) {
+        const MEANINGFUL: &[u8] = b"\t\r-+09afAFgG@`/: \0\xff";
+        let Mutation { position, kind, byte } = mutation;
+        let idx = position % (line.len() + 1);
         match kind % 4 {
             0 if idx < line.len() => line[idx] ^= 1 << (byte % 8),
             1 if idx < line.len() => drop(line.remove(idx)),
-            2 => line.insert(idx, TELLING[usize::from(byte) % TELLING.len()]),
-            _ if idx < line.len() => line[idx] = TELLING[usize::from(byte) % TELLING.len()],
+            2 => line.insert(idx, MEANINGFUL[usize::from(byte) % MEANINGFUL.len()]),
+            _ if idx < line.len() => line[idx] = MEANINGFUL[usize::from(byte) % MEANINGFUL.len()],
             _ => line.push(byte),
         }
         line.retain(|&b| b != b'\n');
     }
 
-    /// A line without its label is parsed as with it, but for the label.
+    /// The record of a line without its label.
     fn unlabelled(line: &[u8], schema: &Schema) -> Option<Record> {
         let mut record = Record { clicked: true, ..Record::default() };
         parse_unlabelled_line(line, schema, &mut record).ok().map(|()| record)
@@ -305,9 +330,9 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(2000))]
 
         #[test]
-        fn rows_and_mutants_parse_as_the_twins_do(
+        fn rows_and_mutations_agree_with_the_twins(
             row in row(),
-            mutations in vec(any::<(usize, u8, u8)>(), 0..4),
+            mutations in mutations(),
         ) {
             let schema = Format::CriteoKaggle.schema();
             let mut line = row;
@@ -323,7 +348,7 @@ mod tests {
         }
 
         #[test]
-        fn eight_bytes_are_a_token_just_where_the_standard_library_says(
+        fn hex_digits_agree_with_the_standard_library(
             digits in any::<u32>(),
             upper in any::<bool>(),
             wrong in any::<Option<(usize, u8)>>(),
@@ -342,7 +367,7 @@ mod tests {
     }
 
     #[test]
-    fn every_byte_in_every_place_of_a_token() {
+    fn every_byte_at_every_position_of_a_token() {
         for idx in 0..8 {
             for byte in 0..=255_u8 {
                 let mut text = *b"01239aFf";
@@ -354,7 +379,7 @@ mod tests {
     }
 
     #[test]
-    fn every_byte_in_every_place_of_an_integer() {
+    fn every_byte_at_every_position_of_an_integer() {
         for template in [b"\t1\t-1\t12", b"1234567\t", b"-123456\t", b"-\t12345\t", b"12345678"] {
             for (idx, byte) in (0..8).flat_map(|idx| (0..=255_u8).map(move |byte| (idx, byte))) {
                 let mut text = *template;
@@ -371,7 +396,7 @@ mod tests {
     }
 
     #[test]
-    fn ordinary_rows_never_need_the_plain_pass() {
+    fn ordinary_rows_take_the_fast_pass() {
         let schema = Format::CriteoKaggle.schema();
         let mut record = Record::default();
         parse_line(b"", &schema, &mut record).unwrap_err();
@@ -386,7 +411,7 @@ mod tests {
     }
 
     #[test]
-    fn the_extremes_of_64_bits_pass_and_their_neighbours_do_not() {
+    fn integers_of_64_bits_have_exact_limits() {
         assert_eq!(plain_integer(b"9223372036854775807", 0), Ok(Some(i64::MAX)));
         assert_eq!(plain_integer(b"-9223372036854775808", 0), Ok(Some(i64::MIN)));
         for text in [&b"9223372036854775808"[..], b"-9223372036854775809"] {

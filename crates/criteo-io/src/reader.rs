@@ -1,4 +1,4 @@
-//! From several files to one stream of rows.
+//! From several files to one stream of rows, and the counts of rows and days in files.
 
 mod line_rows;
 #[cfg(feature = "parquet")]
@@ -23,23 +23,22 @@ use crate::record::{Record, RecordSource};
 /// The rows of several files, in order, as one stream.
 ///
 /// Files are read one after another; plain, gzip and zstd mix freely, and `-` is standard input. A
-/// thread of its own decompresses ahead, and opens the next file while the end of the one before it
-/// is still read; what it finds wrong is said in its turn. What can be read only once, a pipe say,
-/// is opened in its turn too.
+/// separate thread decompresses ahead, and opens the next file while the end of the previous one is
+/// still read; its errors are returned when that file is due. An input that can be read only once,
+/// such as a pipe, is opened when it is due.
 ///
 /// In Criteo's formats rows are lines: a line feed ends them, with or without a carriage return
-/// before it, and the last one needs none. In described tables they are what the `csv` crate takes
-/// for a record, so that a quoted field may hold line feeds; empty lines between them are no rows,
-/// and where there is a header, each file has its own, perhaps in another order.
+/// before it, and the last one needs none. In described tables rows are the records of the `csv`
+/// crate, so that a quoted field may contain line feeds; empty lines between them are not rows. If
+/// there is a header, each file has its own, perhaps in another order.
 ///
-/// Memory is fixed at construction, whatever the input: a buffer of 256 KiB for rows, which are
-/// parsed where they lie (a described one passes through another buffer, of 64 KiB), and of a
-/// compressed file 512 KiB that are decompressed ahead, and the decompressor's own. Reading a row
-/// allocates nothing.
+/// Memory does not depend on the input: a buffer of 256 KiB for rows, which are parsed in place (a
+/// described row passes through another buffer of 64 KiB), and for a compressed file 512 KiB of
+/// bytes decompressed ahead, and the memory of the decompressor. Reading a row allocates nothing.
 ///
-/// After a malformed row ([`ReadError::bad_row`]) the next call goes on with the row after it, so
-/// that a caller may count bad rows and go on ([`BadRowFilter`](crate::BadRowFilter)). After any other
-/// error the stream is over.
+/// After a malformed row ([`ReadError::bad_row`]) the next call reads the row after it, so that a
+/// caller may count malformed rows and continue ([`BadRowFilter`](crate::BadRowFilter)). After any
+/// other error the stream has ended.
 pub struct Reader {
     dialect: Dialect,
     rows: Rows,
@@ -57,8 +56,8 @@ impl Reader {
     /// columns described.
     ///
     /// # Errors
-    /// If there are no paths, or one of them is missing, a directory, empty, not readable, or
-    /// named `.gz` or `.zst` without being that. Pipes and `-` are looked at in their turn only.
+    /// If there are no paths, or a file is missing, a directory, empty, not readable, or named
+    /// `.gz` or `.zst` without being that. Pipes and `-` are opened when they are due.
     pub fn open(paths: Vec<PathBuf>, dialect: impl Into<Dialect>) -> Result<Self, ReadError> {
         let dialect = dialect.into();
         let rows = match dialect.columns() {
@@ -74,8 +73,8 @@ impl Reader {
         Ok(Self { dialect, rows })
     }
 
-    /// Reads in pieces of `n_bytes`, at least one, in place of 256 KiB. What is read stays the
-    /// same; tests use it to put every byte at a boundary once. To be called before reading.
+    /// Reads in pieces of `n_bytes`, at least one, in place of 256 KiB. The rows are the same;
+    /// tests use it to put every byte at a boundary once. To be called before reading.
     #[must_use]
     pub fn with_buffer_bytes(mut self, n_bytes: usize) -> Self {
         match &mut self.rows {
@@ -93,7 +92,7 @@ impl Reader {
         self.dialect.schema()
     }
 
-    /// The day of the row that was passed last, where a column tells.
+    /// The day of the row that was passed last, if a column tells it.
     fn day(&self) -> Option<u32> {
         match &self.rows {
             Rows::Lines(_) => None,
@@ -103,7 +102,7 @@ impl Reader {
         }
     }
 
-    /// How the text is read.
+    /// The dialect of the files.
     #[must_use]
     pub fn dialect(&self) -> &Dialect {
         &self.dialect
@@ -133,7 +132,7 @@ impl RecordSource for Reader {
         read.map(|()| true)
     }
 
-    /// A malformed row is passed over as any other.
+    /// A malformed row is skipped like any other.
     fn skip_records(&mut self, n_rows: u64) -> Result<u64, ReadError> {
         match &mut self.rows {
             Rows::Lines(rows) => rows.skip_lines(n_rows),
@@ -144,11 +143,11 @@ impl RecordSource for Reader {
     }
 }
 
-/// The number of rows in `paths`, of a format whose rows are lines: [`Dialect::count_rows`] of
-/// Criteo's.
+/// The number of rows in `paths`, at most `limit`, for formats whose rows are lines:
+/// [`Dialect::count_rows`] of Criteo's formats.
 ///
 /// # Errors
-/// If a file can't be read or decompressed, or is something that can be read only once.
+/// If a file cannot be read or decompressed, or can be read only once.
 pub fn count_rows(paths: &[PathBuf], limit: Option<u64>) -> Result<u64, ReadError> {
     Dialect::from(Format::CriteoKaggle).count_rows(paths, limit)
 }
@@ -156,22 +155,21 @@ pub fn count_rows(paths: &[PathBuf], limit: Option<u64>) -> Result<u64, ReadErro
 impl Dialect {
     /// The number of rows in `paths`, read in order as [`Reader`] reads them; stops at `limit`.
     ///
-    /// Finds the ends of rows and parses none. It costs a pass over the files: decompression and
-    /// little else for Criteo's lines, a look at every byte for quotes elsewhere.
+    /// Finds the ends of rows and parses none. The cost is a pass over the files: decompression and
+    /// little else for the lines of Criteo's formats, a scan of every byte for quotes otherwise.
     ///
     /// # Errors
-    /// If a file can't be read or decompressed, is something that can be read only once, or lacks a
-    /// column.
+    /// If a file cannot be read or decompressed, can be read only once, or lacks a column.
     pub fn count_rows(&self, paths: &[PathBuf], limit: Option<u64>) -> Result<u64, ReadError> {
         refuse_read_once(paths)?;
         Reader::open(paths.to_vec(), self.clone())?.skip_records(limit.unwrap_or(u64::MAX))
     }
 
-    /// The number of rows of each day in `paths`; of the first `limit` rows. Empty where the data
-    /// don't tell days. Costs as much as counting all.
+    /// The number of rows of each day in `paths`, in the first `limit` rows. Empty if the data have
+    /// no days. Costs as much as counting all rows.
     ///
     /// # Errors
-    /// As for [`Dialect::count_rows`].
+    /// If a file cannot be read or decompressed, can be read only once, or lacks a column.
     pub fn count_days(&self, paths: &[PathBuf], limit: Option<u64>) -> Result<Vec<u64>, ReadError> {
         let mut n_left = limit.unwrap_or(u64::MAX);
         let mut days = Vec::new();
@@ -186,7 +184,7 @@ impl Dialect {
             let mut reader = Reader::open(paths.to_vec(), self.clone())?;
             while n_left > 0 && reader.skip_records(1)? == 1 {
                 n_left -= 1;
-                // A row that can't be told counts for the day that it stands in.
+                // A row without a valid day counts for the day before it.
                 add_row(&mut days, reader.day().unwrap_or(0));
             }
         }
@@ -214,12 +212,12 @@ mod tests {
     use std::fs;
     use std::path::Path;
 
-    /// A row that can be told from others by its first integer.
+    /// A row with its number as the first integer.
     fn row(number: usize) -> String {
         format!("{}\t{number}{}", number % 2, "\t".repeat(38))
     }
 
-    /// Files of `sizes` rows, numbered through.
+    /// Files of `sizes` rows, numbered over all files.
     fn write_files(directory: &Path, sizes: &[usize], end: &str, last_end: bool) -> Vec<PathBuf> {
         let mut n_rows = 0;
         let mut write = |(file_idx, &size): (usize, &usize)| {
@@ -282,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn reading_goes_on_after_a_bad_row_with_lines_counted_per_file() {
+    fn reading_continues_after_a_bad_row() {
         let directory = tempfile::tempdir().unwrap();
         let paths = [directory.path().join("a"), directory.path().join("b")];
         fs::write(&paths[0], format!("{}\n{}\n", row(0), row(1))).unwrap();
@@ -296,7 +294,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stream_is_over_after_an_error_of_a_file() {
+    fn error_of_a_file_ends_the_stream() {
         let directory = tempfile::tempdir().unwrap();
         let paths = [directory.path().join("a"), directory.path().join("b")];
         fs::write(&paths[0], "\u{feff}").unwrap();
@@ -317,7 +315,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_of_the_next_file_waits_for_its_turn() {
+    fn missing_next_file_is_reported_when_due() {
         let directory = tempfile::tempdir().unwrap();
         let paths = write_files(directory.path(), &[3, 2, 1], "\n", true);
         for is_compressed in [false, true] {
@@ -325,7 +323,7 @@ mod tests {
                 compress(&paths[0]);
             }
             let mut reader = Reader::open(paths.clone(), Format::CriteoKaggle).unwrap();
-            // Gone after the check: that shows while the first file is read.
+            // Removed after the check: that is noticed while the first file is read.
             fs::rename(&paths[1], directory.path().join("away")).unwrap();
             let mut record = Record::default();
             for number in 0..3 {
@@ -340,7 +338,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_with_a_file_opened_ahead_waits_for_its_turn() {
+    fn error_of_a_file_opened_ahead_is_reported_when_due() {
         let directory = tempfile::tempdir().unwrap();
         let mut paths = write_files(directory.path(), &[3, 1], "\n", true);
         paths[1].set_extension("gz");
@@ -375,7 +373,7 @@ mod tests {
 
     #[cfg(unix)]
     #[test]
-    fn a_pipe_reads_as_a_file_but_is_not_counted() {
+    fn pipe_is_read_but_not_counted() {
         use std::process::Command;
         let directory = tempfile::tempdir().unwrap();
         let pipe = directory.path().join("pipe");

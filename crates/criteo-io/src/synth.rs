@@ -1,5 +1,5 @@
-//! A seeded stream of Criteo-shaped rows whose true click probabilities are known. Apart from
-//! the readers, because tests and comparisons need rows that nobody has to download.
+//! A seeded stream of Criteo-shaped rows whose true click probabilities are known. Apart from the
+//! readers, because tests and comparisons need rows without a download.
 
 mod label;
 mod marginals;
@@ -17,12 +17,12 @@ use self::sampler::Sampler;
 use crate::error::ReadError;
 use crate::record::{Record, RecordSource};
 
-/// What a generated log depends on: the same configuration gives the same rows.
+/// The configuration of a generated log, which determines all of its rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SynthConfig {
-    /// Chooses tokens, effects and rows.
+    /// The seed of tokens, effects and rows.
     pub seed: u64,
-    /// Rows after which the next day begins.
+    /// The number of rows of a day.
     pub rows_per_day: u64,
 }
 
@@ -32,38 +32,42 @@ impl Default for SynthConfig {
     }
 }
 
+/// "rows" in ASCII: the stream of the rows among those that the seed is mixed to.
+const ROW_STREAM: u64 = 0x726f_7773;
+
 /// A log that looks like Criteo's, and whose click probabilities are known.
 ///
-/// Row `i` is a function of the configuration and `i` alone: any range can be had without the
-/// rows before it, in constant memory and without allocation from row to row.
+/// Row `i` is a function of the configuration and `i` alone: any range can be generated without the
+/// rows before it, in constant memory and without allocation per row.
 ///
 /// # Planted
 /// * *Marginals* as counted in 31,000 rows of the Kaggle log: shares of missing values, quantiles
 ///   of the integers, cardinalities, shares of the 1, 10, 100 and 1000 most frequent values, and a
 ///   tail of values that occur once.
 /// * *Families.* Each field takes its quantile from a latent number of the row (item, campaign,
-///   site, person, activity), or with a fixed probability from a number of its own. Fields that
-///   are missing together in the real log are so here.
+///   site, person, activity), or with a fixed probability from a number of its own. Fields that are
+///   missing together in the real log are so here.
 /// * *Drift.* A field of 2000 values or more renews its head: each of its first 1000 ranks changes
 ///   its token, and so its effect, once in 25 days (4 % a day); popularity stays. A value that
-///   alone holds 2 % of the rows is spared, lest a day's share of positives hang on it. Seven days
-///   keep within the cardinality, a longer log goes past it by and by.
+///   alone holds 2 % of the rows does not change, because the share of positives of a day would
+///   depend on it. Seven days keep within the cardinality; a longer log gradually exceeds it.
 /// * *Labels.* The logit is a sum of hashed effects of (field, token), of the products of latent
 ///   vectors of rank 3 over all pairs of fields, and of terms linear in `ln(1 + x)` of the integers
-///   or, where one is missing, a constant. [`Record::true_logit`] is what the label was drawn
-///   from, rounded first, so the AUC of the true logits is the best that any model can hope for.
-///   Every seed is brought to 24 % positives and one spread of the logits by 8192 rows drawn aside;
-///   the best AUC comes out at 0.80 to 0.82. Effects of the tail are there, too rare to be learned.
+///   or, where one is missing, a constant. [`Record::true_logit`] is what the label was drawn from,
+///   rounded first, so that the AUC of the true logits is an upper bound for every model. Every
+///   seed is calibrated to 24 % positives and the same spread of the logits with 8192 separate
+///   rows; the best AUC is then 0.80 to 0.82. Features of the tail have effects, but are too rare
+///   to be learned.
 ///
 /// # Not planted
-/// Weekly rhythms, popularity that rises and falls, sequences of one person's rows, curved effects
-/// of integers, and whatever else the tables do not show. Single fields predict the label somewhat
-/// less well than in the real log at the same number of rows. What a method gains here says how it
-/// deals with skew, families and drift; it says nothing of a published number on real data.
+/// Weekly rhythms, popularity that rises and falls, sequences of rows of one person, non-linear
+/// effects of integers, and everything else that the tables do not show. Single fields predict the
+/// label somewhat less well than in the real log at the same number of rows. The gain of a method
+/// here shows how it handles skew, families and drift; it does not predict results on real data.
 ///
 /// # Same rows everywhere
-/// Rows are made of integer arithmetic and IEEE additions, multiplications, divisions and square
-/// roots; `exp` and `ln` are built out of these, not taken from the platform.
+/// Rows are computed with integer arithmetic and IEEE additions, multiplications, divisions and
+/// square roots; `exp` and `ln` are built out of these, not taken from the platform.
 #[derive(Clone, Debug)]
 pub struct Synth {
     config: SynthConfig,
@@ -83,7 +87,7 @@ impl Synth {
         assert!(config.rows_per_day > 0, "a day of generated rows needs at least one row");
         let sampler = Sampler::new(config.seed);
         let labels = LabelModel::new(config.seed, &sampler);
-        Self { config, rows, sampler, labels, row_seed: mix64(config.seed, 0x726f_7773) }
+        Self { config, rows, sampler, labels, row_seed: mix64(config.seed, ROW_STREAM) }
     }
 
     fn fill(&self, row: u64, record: &mut Record) {

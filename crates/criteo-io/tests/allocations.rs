@@ -1,5 +1,5 @@
-//! Reading a row and encoding it allocates nothing, once the buffers exist.
-//! A test binary of its own, because it replaces the allocator.
+//! Reading a row and encoding it allocates nothing, once the buffers exist. A test binary of its
+//! own, because it replaces the allocator.
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
 #[path = "../../cafe-core/tests/common/counting_allocator.rs"]
@@ -100,7 +100,7 @@ fn read_ahead(path: &Path) -> usize {
     let reader = Reader::open(vec![path.to_owned()], Format::CriteoKaggle).unwrap();
     let config = PrefetchConfig::new(BATCH_SIZE, 2);
     let mut prefetch = Prefetch::spawn(Box::new(reader), config);
-    // Until every buffer has been round once: four of them, all held at the same time.
+    // Until every buffer was used once: four of them, all held at the same time.
     let held: Vec<_> = (0..4).map(|_| prefetch.next_batch().unwrap().unwrap()).collect();
     for batch in held {
         prefetch.recycle(batch);
@@ -113,7 +113,7 @@ fn read_ahead(path: &Path) -> usize {
 
 /// One test, because the count is of the whole process.
 #[test]
-fn ten_thousand_rows_allocate_nothing() {
+fn reading_allocates_nothing() {
     let directory = tempfile::tempdir().unwrap();
     let create = |name: &str| {
         let path = directory.path().join(name);

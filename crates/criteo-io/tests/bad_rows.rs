@@ -1,4 +1,4 @@
-//! Malformed rows left out: what remains, what is counted, and when it is too much.
+//! Malformed rows left out: which rows remain, what is counted, and when the limit is exceeded.
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
 use std::fs;
@@ -13,8 +13,7 @@ use criteo_io::{
 };
 
 const N_ROWS: u64 = 60;
-/// Malformed rows by their number, at both ends and side by side; none is where a batch of 7 would
-/// end by chance alone.
+/// Malformed rows by their number: at both ends, and consecutive ones.
 const BAD: [u64; 8] = [0, 6, 7, 20, 21, 22, 47, 59];
 const KAGGLE: Format = Format::CriteoKaggle;
 
@@ -121,7 +120,7 @@ fn message(source: Box<dyn RecordSource>, bad_rows: BadRows) -> String {
     pass(source, config(bad_rows)).unwrap_err().to_string()
 }
 
-/// Opens a stream anew.
+/// Opens a stream from its first row.
 type Opener = Box<dyn Fn() -> Box<dyn RecordSource>>;
 
 /// Streams of the same 60 rows, eight of them malformed.
@@ -159,7 +158,7 @@ fn streams(directory: &Path) -> Vec<(&'static str, Opener)> {
 }
 
 #[test]
-fn a_pass_leaves_out_malformed_rows_and_counts_them_however_rows_are_kept() {
+fn malformed_rows_are_left_out_and_counted() {
     let directory = tempfile::tempdir().unwrap();
     let clean = kaggle(0..N_ROWS, &[]);
     let lines: Vec<&[u8]> = clean.split_inclusive(|&byte| byte == b'\n').collect();
@@ -197,7 +196,7 @@ fn a_pass_leaves_out_malformed_rows_and_counts_them_however_rows_are_kept() {
 }
 
 #[test]
-fn a_stream_goes_on_at_any_batch_and_counts_what_was_before() {
+fn resume_counts_malformed_rows_from_the_start() {
     let directory = tempfile::tempdir().unwrap();
     for (name, open) in streams(directory.path()) {
         for max_rows in [None, Some(7), Some(21), Some(23), Some(48)] {
@@ -212,7 +211,7 @@ fn a_stream_goes_on_at_any_batch_and_counts_what_was_before() {
             assert_eq!((none.len(), same_end), (0, end), "{name}");
             assert!(max_rows.is_none_or(|max_rows| end.end.n_rows <= max_rows));
         }
-        // That a row is malformed now and was not then shows, and the other way round.
+        // A row that is malformed now and was not before is noticed, and conversely.
         let (whole, _) = pass(open(), config(anything())).unwrap();
         let end = whole[2].end;
         let from = StreamPosition { n_rows: end.n_rows - 1, ..end };
@@ -222,7 +221,7 @@ fn a_stream_goes_on_at_any_batch_and_counts_what_was_before() {
 }
 
 #[test]
-fn a_malformed_row_moves_no_other_to_the_other_part() {
+fn malformed_row_does_not_change_the_split() {
     let directory = tempfile::tempdir().unwrap();
     let paths = [("bad", &BAD[..]), ("clean", &[])]
         .map(|(name, bad)| file(directory.path(), name, &kaggle(0..N_ROWS, bad)));
@@ -257,28 +256,31 @@ fn a_malformed_row_moves_no_other_to_the_other_part() {
 }
 
 #[test]
-fn limits_are_named_with_the_first_row_and_the_key() {
+fn limit_message_names_first_row_and_key() {
     let directory = tempfile::tempdir().unwrap();
     let path = file(directory.path(), "rows", &kaggle(0..N_ROWS, &BAD));
-    let said = |bad_rows| {
+    let limit_message = |bad_rows| {
         message(reader(std::slice::from_ref(&path), KAGGLE), bad_rows)
             .replace(path.to_str().unwrap(), "FILE")
     };
-    let first = "the first is FILE:1:7: expected 40 tab-separated columns, got 1; check that data.format is right, or raise";
+    let first = "the first is FILE:1:7: expected 40 tab-separated columns, got 1; check that \
+                 data.format is right, or raise";
     assert_eq!(
-        said(skip(3, 0.9)),
+        limit_message(skip(3, 0.9)),
         format!(
-            "4 of 21 rows are malformed (too_few_columns 2, line_too_long 1, label 1), more than data.max_bad_rows = 3 \
+            "4 of 21 rows are malformed (too_few_columns 2, line_too_long 1, label 1), more than \
+             data.max_bad_rows = 3 \
              allows; {first} data.max_bad_rows"
         )
     );
     assert_eq!(
-        said(skip(100, 0.01)),
+        limit_message(skip(100, 0.01)),
         format!(
-            "8 of 60 rows are malformed (empty_line 1, too_few_columns 2, line_too_long 2, label 3), more than \
+            "8 of 60 rows are malformed (empty_line 1, too_few_columns 2, line_too_long 2, label \
+             3), more than \
              data.max_bad_fraction = 0.01 allows; {first} data.max_bad_fraction"
         ),
-        "looked at when the pass is over"
+        "checked at the end of the pass"
     );
     for allowed in [skip(8, 0.5), skip(u64::MAX, 8.0 / 60.0)] {
         assert_eq!(
@@ -294,7 +296,7 @@ fn limits_are_named_with_the_first_row_and_the_key() {
 }
 
 #[test]
-fn the_share_counts_from_row_1000_on() {
+fn share_is_checked_from_row_1000_on() {
     let directory = tempfile::tempdir().unwrap();
     let many = |n_bad: u64, n_rows: u64| {
         let bad: Vec<u64> = (0..n_bad).map(|row| row * 4).collect();
@@ -311,7 +313,7 @@ fn the_share_counts_from_row_1000_on() {
         };
         assert_eq!(got, expected, "{n_bad} of {n_rows}");
     }
-    // In the first rows, and then no more for long: not before row 1,000.
+    // All of them among the first rows: not before row 1,000.
     let mut prefetch =
         Prefetch::spawn(reader(&[many(11, 2000)], described(None)), config(skip(u64::MAX, 0.01)));
     let mut n_good = 0;
@@ -328,7 +330,7 @@ fn the_share_counts_from_row_1000_on() {
 }
 
 #[test]
-fn what_is_no_malformed_row_stays_an_error() {
+fn other_errors_are_not_skipped() {
     let directory = tempfile::tempdir().unwrap();
     let good = kaggle(0..20, &[]);
     let cut = gzip(&good);
@@ -340,13 +342,13 @@ fn what_is_no_malformed_row_stays_an_error() {
         (b"y,number,bag\n1,1,a\n".to_vec(), described(None), "there is no column `day`"),
     ] {
         let path = file(directory.path(), "file", &content);
-        let said = message(reader(&[path], dialect), anything());
-        assert!(said.contains(part), "no {part} in {said}");
+        let text = message(reader(&[path], dialect), anything());
+        assert!(text.contains(part), "no {part} in {text}");
     }
 }
 
 #[test]
-fn counting_takes_malformed_rows_for_rows() {
+fn counts_include_malformed_rows() {
     let directory = tempfile::tempdir().unwrap();
     let path = [file(directory.path(), "rows", &kaggle(0..N_ROWS, &BAD))];
     assert_eq!(Dialect::from(KAGGLE).count_rows(&path, None).unwrap(), 60);
@@ -366,7 +368,7 @@ fn counting_takes_malformed_rows_for_rows() {
 }
 
 #[test]
-fn a_cache_serves_those_who_allow_what_it_leaves_out() {
+fn cache_requires_limits_that_allow_its_malformed_rows() {
     let directory = tempfile::tempdir().unwrap();
     let path = [file(directory.path(), "rows", &kaggle(0..N_ROWS, &BAD))];
     let refused = cache(&path, KAGGLE, BadRows::Error).unwrap_err();
@@ -391,12 +393,13 @@ fn a_cache_serves_those_who_allow_what_it_leaves_out() {
         assert_eq!(opened.is_ok(), serves, "{policy:?}");
         assert!(serves || matches!(opened, Err(CacheFault::BadRows)));
     }
-    // Who takes fewer rows than it holds may find their share too large.
+    // In the first rows of the cache the share of malformed ones may exceed the limit.
     let few = PrefetchConfig { max_rows: Some(1), ..config(skip(10, 0.5)) };
-    let said = pass(Box::new(built.rows()), few).unwrap_err().to_string();
-    let expected = "row 1 was malformed when it was cached (too_few_columns); check that data.format is right, or raise \
+    let text = pass(Box::new(built.rows()), few).unwrap_err().to_string();
+    let expected = "row 1 was malformed when it was cached (too_few_columns); check that \
+                    data.format is right, or raise \
                     data.max_bad_fraction";
-    assert!(said.starts_with("1 of 1 rows are malformed") && said.ends_with(expected), "{said}");
+    assert!(text.starts_with("1 of 1 rows are malformed") && text.ends_with(expected), "{text}");
 
     let clean = [file(directory.path(), "clean", &kaggle(0..N_ROWS, &[]))];
     for built_with in [BadRows::Error, skip(0, 0.0)] {

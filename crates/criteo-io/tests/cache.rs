@@ -1,4 +1,4 @@
-//! The cache of rows: it gives back what was parsed, or says why not.
+//! The cache of rows: it returns the parsed rows, or the reason why not.
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
 use std::fs::{self, File};
@@ -55,7 +55,7 @@ fn one_file(n_rows: u64) -> (tempfile::TempDir, PathBuf, CachePlan) {
     (directory, path, plan)
 }
 
-/// Puts `bytes` where the cache is: a file of its own, as a cache can't be written to.
+/// Replaces the file of the cache by one with `bytes`, as a cache is read-only.
 fn replace(plan: &CachePlan, bytes: &[u8]) {
     fs::remove_file(plan.file()).unwrap();
     fs::write(plan.file(), bytes).unwrap();
@@ -92,7 +92,11 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
     #[test]
-    fn cached_rows_are_the_parsed_rows(records_in in some_records(), n_skipped in 0_u64..50, terabyte: bool) {
+    fn cached_rows_are_the_parsed_rows(
+        records_in in some_records(),
+        n_skipped in 0_u64..50,
+        terabyte: bool,
+    ) {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("rows.tsv");
         let mut text = Vec::new();
@@ -115,7 +119,7 @@ proptest! {
 
 /// More than two blocks, in a plain, a gzip and a zstd file.
 #[test]
-fn several_files_of_any_compression_are_one_cache() {
+fn files_of_any_compression_share_a_cache() {
     let directory = tempfile::tempdir().unwrap();
     let paths = ["day_0", "day_1.gz", "day_2.zst"].map(|name| directory.path().join(name));
     fs::write(&paths[0], text(0..1000)).unwrap();
@@ -128,10 +132,10 @@ fn several_files_of_any_compression_are_one_cache() {
     fs::write(&paths[2], zstd::encode_all(&text(1900..2500)[..], 1).unwrap()).unwrap();
 
     let plan = plan(&paths);
-    let mut n_told = 0;
-    let built = plan.build(&mut |n_rows| n_told = n_rows).unwrap();
+    let mut n_reported = 0;
+    let built = plan.build(&mut |n_rows| n_reported = n_rows).unwrap();
     let (cache, expected) = (plan.open().unwrap(), parsed(&paths));
-    assert_eq!((expected.len(), cache.n_rows(), n_told), (2500, 2500, 2048));
+    assert_eq!((expected.len(), cache.n_rows(), n_reported), (2500, 2500, 2048));
     assert_eq!(cache.n_bytes(), plan.file().metadata().unwrap().len());
     assert_eq!(plan.file().parent(), Some(directory.path()));
     assert_eq!(records(&mut built.rows()), expected);
@@ -147,7 +151,7 @@ fn several_files_of_any_compression_are_one_cache() {
 }
 
 #[test]
-fn lists_and_formats_have_caches_of_their_own() {
+fn each_list_and_format_has_its_own_cache() {
     let (directory, first, _) = one_file(3);
     let second = directory.path().join("second.tsv");
     fs::write(&second, text(3..5)).unwrap();
@@ -162,7 +166,7 @@ fn lists_and_formats_have_caches_of_their_own() {
     assert_eq!(
         names(&elsewhere).len(),
         6,
-        "the directory was made, and each has a name: {:?}",
+        "one file for each list and format: {:?}",
         names(&elsewhere)
     );
     for paths in &lists {
@@ -172,17 +176,17 @@ fn lists_and_formats_have_caches_of_their_own() {
 }
 
 #[test]
-fn every_changed_byte_and_every_other_length_is_found() {
+fn every_changed_byte_and_length_is_found() {
     let (_directory, _, plan) = one_file(3);
     build(&plan);
     let good = fs::read(plan.file()).unwrap();
     plan.open().unwrap();
-    for place in 0..good.len() {
+    for idx in 0..good.len() {
         for mask in [0x01, 0x02, 0x04, 0x08, 0x10, 0x20, 0x40, 0x80, 0xff] {
             let mut bytes = good.clone();
-            bytes[place] ^= mask;
+            bytes[idx] ^= mask;
             replace(&plan, &bytes);
-            assert!(plan.open().is_err(), "byte {place} of {}, mask {mask:#x}", good.len());
+            assert!(plan.open().is_err(), "byte {idx} of {}, mask {mask:#x}", good.len());
         }
     }
     for n_bytes in 0..good.len() {
@@ -196,15 +200,15 @@ fn every_changed_byte_and_every_other_length_is_found() {
 }
 
 #[test]
-fn damage_is_found_in_any_block_and_blocks_keep_their_places() {
+fn damaged_and_swapped_blocks_are_found() {
     let (_directory, _, plan) = one_file(2500);
     build(&plan);
     let good = fs::read(plan.file()).unwrap();
-    for place in (0..good.len()).step_by(9973) {
+    for idx in (0..good.len()).step_by(9973) {
         let mut bytes = good.clone();
-        bytes[place] ^= 0x10;
+        bytes[idx] ^= 0x10;
         replace(&plan, &bytes);
-        assert!(plan.open().is_err(), "byte {place}");
+        assert!(plan.open().is_err(), "byte {idx}");
     }
     let block_bytes = 1024 * 164 + 4;
     let header_bytes = good.len() - (2500 * 164 + 3 * 4);
@@ -220,7 +224,7 @@ fn damage_is_found_in_any_block_and_blocks_keep_their_places() {
 }
 
 #[test]
-fn a_cache_of_another_state_or_program_is_told_from_a_damaged_one() {
+fn stale_foreign_and_damaged_caches_are_distinguished() {
     let (directory, path, plan) = one_file(3);
     assert!(matches!(plan.open(), Err(CacheFault::Absent)));
     build(&plan);
@@ -241,7 +245,10 @@ fn a_cache_of_another_state_or_program_is_told_from_a_damaged_one() {
     assert!(matches!(plan.open(), Err(CacheFault::Foreign)));
     replace(&plan, &good);
 
-    let stale = |fault: CacheFault| matches!(fault, CacheFault::Stale { file } if file.ends_with("rows.tsv"));
+    let stale = |fault: CacheFault| match fault {
+        CacheFault::Stale { file } => file.ends_with("rows.tsv"),
+        _ => false,
+    };
     let before = path.metadata().unwrap().modified().unwrap();
     let set_time = |time: SystemTime| {
         File::options().append(true).open(&path).unwrap().set_modified(time).unwrap();
@@ -267,7 +274,7 @@ fn a_cache_of_another_state_or_program_is_told_from_a_damaged_one() {
 }
 
 #[test]
-fn a_cache_of_the_first_rows_serves_those_who_want_no_more() {
+fn cache_of_first_rows_is_valid_for_fewer_rows() {
     let (_directory, path, _) = one_file(2000);
     let wanting = |n_rows| CachePlan::new(vec![path.clone()], KAGGLE, n_rows, None).unwrap();
     let rows = |plan: &CachePlan| records(&mut plan.open().unwrap().rows());
@@ -284,7 +291,7 @@ fn a_cache_of_the_first_rows_serves_those_who_want_no_more() {
 }
 
 #[test]
-fn a_build_that_fails_leaves_what_was_there() {
+fn failed_build_keeps_the_old_cache() {
     let (directory, path, plan) = one_file(1500);
     build(&plan);
     let before = names(directory.path());
@@ -308,7 +315,7 @@ fn a_build_that_fails_leaves_what_was_there() {
 }
 
 #[test]
-fn files_that_a_crash_left_are_removed_and_others_are_not() {
+fn abandoned_temporary_files_are_removed() {
     let (directory, _, plan) = one_file(3);
     let name = plan.file().file_name().unwrap().to_str().unwrap();
     let old = SystemTime::now() - Duration::from_secs(7200);
@@ -325,7 +332,7 @@ fn files_that_a_crash_left_are_removed_and_others_are_not() {
 }
 
 #[test]
-fn builds_at_the_same_time_all_end_well() {
+fn concurrent_builds_succeed() {
     let (directory, path, plan) = one_file(3000);
     let expected = parsed(std::slice::from_ref(&path));
     std::thread::scope(|scope| {
@@ -338,7 +345,7 @@ fn builds_at_the_same_time_all_end_well() {
 }
 
 #[test]
-fn a_cache_replaced_in_use_is_read_to_its_end() {
+fn cache_replaced_in_use_is_read_to_its_end() {
     let (_directory, path, plan) = one_file(3000);
     let expected = parsed(std::slice::from_ref(&path));
     let mut rows = build(&plan).rows();
@@ -353,7 +360,7 @@ fn a_cache_replaced_in_use_is_read_to_its_end() {
 
 #[cfg(unix)]
 #[test]
-fn a_cache_changed_in_place_is_noticed_at_the_next_block() {
+fn change_in_place_is_noticed_at_the_next_block() {
     use std::os::unix::fs::{FileExt, PermissionsExt};
     let (_directory, _, plan) = one_file(3000);
     let changes: [fn(&File); 2] = [
@@ -363,7 +370,7 @@ fn a_cache_changed_in_place_is_noticed_at_the_next_block() {
     for change in changes {
         build(&plan);
         let permissions = plan.file().metadata().unwrap().permissions();
-        assert!(permissions.readonly(), "nobody writes to it by mistake");
+        assert!(permissions.readonly(), "a cache is read-only");
         let mut rows = plan.open().unwrap().rows();
         let mut record = Record::default();
         assert!(rows.read_record(&mut record).unwrap());
@@ -374,21 +381,20 @@ fn a_cache_changed_in_place_is_noticed_at_the_next_block() {
         }
         let error = rows.read_record(&mut record).unwrap_err();
         assert!(matches!(error, ReadError::Cache { .. }) && error.is_data_error(), "{error}");
-        assert!(!rows.read_record(&mut record).unwrap(), "the stream is over");
+        assert!(!rows.read_record(&mut record).unwrap(), "the stream has ended");
         assert!(plan.open().is_err());
     }
 }
 
 #[test]
-fn what_cannot_be_cached_or_written_is_named() {
+fn uncacheable_inputs_are_refused() {
     let (directory, path, _) = one_file(3);
     let read_once = CachePlan::new(vec![path.clone(), "-".into()], KAGGLE, None, None);
     assert!(matches!(read_once, Err(ReadError::ReadOnce { .. })));
     assert!(matches!(CachePlan::new(Vec::new(), KAGGLE, None, None), Err(ReadError::NoFiles)));
     let absent = CachePlan::new(vec![directory.path().join("absent")], KAGGLE, None, None);
     assert!(matches!(absent, Err(ReadError::Missing { .. })));
-    // A file stands where a directory should; unlike a directory without permission, that stops the
-    // superuser too.
+    // A file in place of a directory: unlike a directory without permission, that also stops root.
     let plan =
         CachePlan::new(vec![path.clone()], KAGGLE, None, Some(&path.join("caches"))).unwrap();
     assert!(matches!(plan.build(&mut |_| {}), Err(CacheError::Directory { .. })));

@@ -1,5 +1,5 @@
-//! Everything that can be wrong with an input, each with the exact message; plain and compressed,
-//! and at every boundary of the buffer.
+//! Every fault of an input with its exact message; plain and compressed, and at every boundary of
+//! the buffer.
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
 use std::fs;
@@ -11,7 +11,7 @@ use criteo_io::{
     Record, RecordSource, SkipLimits, count_rows,
 };
 
-/// Leaves out whatever can be left out.
+/// Leaves out every malformed row.
 const SKIP: BadRows = BadRows::Skip(SkipLimits { max_rows: u64::MAX, max_fraction: 1.0 });
 
 /// A good row with a value in every field: `0`, I1 = 1 to I13 = 13, C1 = 00000001 to C26 =
@@ -49,7 +49,7 @@ fn zstd(content: &[u8]) -> Vec<u8> {
     encoder.finish().unwrap()
 }
 
-/// A directory where every content can be put under a name.
+/// A temporary directory for files of any content.
 struct TestDir(tempfile::TempDir);
 
 impl TestDir {
@@ -78,7 +78,8 @@ impl TestDir {
         (n_rows, message)
     }
 
-    /// The same with malformed rows left out: also their reasons.
+    /// Reads to the first error that `policy` does not allow: the rows before it, the malformed
+    /// rows by reason, and the message.
     fn outcome_with(
         &self,
         policy: BadRows,
@@ -127,14 +128,15 @@ fn first_error(path: &Path, n_bytes: Option<usize>) -> (u64, Option<ReadError>) 
     (n_rows, error)
 }
 
-/// What is said of a malformed row, with the ways out.
+/// The message of a malformed row, with its advice.
 fn advised(what: &str, line: usize) -> String {
     format!(
-        "FILE:{line}:{what}; mend or drop line {line}, or set data.bad_rows = \"skip\" to count and skip such rows"
+        "FILE:{line}:{what}; mend or drop line {line}, or set data.bad_rows = \"skip\" to count \
+         and skip such rows"
     )
 }
 
-/// The reason that goes with what is said.
+/// The reason that belongs to a message.
 fn reason(what: &str) -> BadRowReason {
     let n_columns = || {
         what.split(" columns, got ")
@@ -152,7 +154,7 @@ fn reason(what: &str) -> BadRowReason {
     }
 }
 
-/// A line and what is said of it where it is the third of a file.
+/// A line, and its message as the third line of a file.
 type Case = (Vec<u8>, String);
 
 const BAD_INTEGERS: &[(&[u8], &str)] = &[
@@ -220,7 +222,7 @@ const BAD_LABELS: &[(&[u8], &str)] = &[
     (b"\xef\xbb\xbf1", r"`\xef\xbb\xbf1`"),
 ];
 
-/// Every bad text in every field that it is bad in.
+/// Every bad text in every field where it is not valid.
 fn field_cases() -> Vec<Case> {
     let mut cases = Vec::new();
     for (text, got) in BAD_LABELS {
@@ -250,7 +252,7 @@ fn field_cases() -> Vec<Case> {
     cases
 }
 
-/// Lines that are wrong as a whole.
+/// Lines that are not rows at all.
 fn line_cases() -> Vec<Case> {
     let good = columns();
     let joined = |columns: &[Vec<u8>]| columns.join(&b'\t');
@@ -258,7 +260,7 @@ fn line_cases() -> Vec<Case> {
     let (end, past) = (row.len() + 1, row.len() + 2);
     let no_label = joined(&good[1..]);
     let few = "expected 40 tab-separated columns, got";
-    let unlabelled = "39 (39 columns look like a file without labels, which can't be used here)";
+    let unlabelled = "39 (39 columns look like a file without labels, which cannot be used here)";
     let mut cases: Vec<(Vec<u8>, String)> = vec![
         (b"".to_vec(), "1: expected a row, got an empty line".into()),
         (b"\r".to_vec(), "1: expected a row, got an empty line".into()),
@@ -288,7 +290,7 @@ fn line_cases() -> Vec<Case> {
 }
 
 #[test]
-fn every_bad_line_is_named_exactly() {
+fn every_bad_line_has_an_exact_message() {
     let dir = TestDir::new();
     let cases = [line_cases(), field_cases()].concat();
     assert!(cases.len() > 800, "{} cases", cases.len());
@@ -312,7 +314,7 @@ fn every_bad_line_is_named_exactly() {
     }
 }
 
-/// What is said of each row, in order, as reading goes on after malformed ones.
+/// The outcome of each row in order, with the messages of malformed ones.
 fn events(dir: &TestDir, path: &Path, n_bytes: usize) -> Vec<String> {
     let (mut reader, mut record, mut events) =
         (open(path, Some(n_bytes)).unwrap(), Record::default(), Vec::new());
@@ -325,9 +327,9 @@ fn events(dir: &TestDir, path: &Path, n_bytes: usize) -> Vec<String> {
     }
 }
 
-/// Every case there is, many to a file, with a good row before each.
+/// All cases, many to a file, with a good row before each.
 #[test]
-fn bad_lines_are_named_alike_at_every_boundary() {
+fn bad_line_messages_do_not_depend_on_the_buffer() {
     let dir = TestDir::new();
     let good = columns().join(&b'\t');
     for cases in [line_cases(), field_cases()].concat().chunks(60) {
@@ -336,11 +338,11 @@ fn bad_lines_are_named_alike_at_every_boundary() {
             .flat_map(|(line, _)| [&good, line].map(|it| [it, &b"\n"[..]].concat()))
             .flatten()
             .collect();
-        let said = cases
+        let messages = cases
             .iter()
             .enumerate()
             .flat_map(|(idx, (_, what))| ["good".to_owned(), advised(what, 2 * idx + 2)]);
-        let expected: Vec<_> = said.collect();
+        let expected: Vec<_> = messages.collect();
         let paths = [dir.write("a", &content), dir.write("a.gz", &gzip(&content))];
         for n_bytes in 1..=300 {
             for path in &paths {
@@ -359,7 +361,7 @@ fn bad_lines_are_named_alike_at_every_boundary() {
 }
 
 #[test]
-fn the_error_names_the_place_in_a_bad_row() {
+fn error_names_line_and_column() {
     let dir = TestDir::new();
     let (line, _) = with_column(5, b"0x1f");
     let path = dir.write("day_0", &[&line[..], b"\n"].concat());
@@ -372,7 +374,7 @@ fn the_error_names_the_place_in_a_bad_row() {
 }
 
 #[test]
-fn unusual_but_right_rows_are_read_at_every_boundary() {
+fn unusual_valid_rows_do_not_depend_on_the_buffer() {
     let dir = TestDir::new();
     let row = columns().join(&b'\t');
     let (upper, _) = with_column(39, b"DEADBEEF");
@@ -398,11 +400,12 @@ fn unusual_but_right_rows_are_read_at_every_boundary() {
 }
 
 #[test]
-fn a_line_over_64_kib_is_refused_wherever_it_ends() {
+fn line_over_64_kib_is_refused() {
     let dir = TestDir::new();
     let row = columns().join(&b'\t');
     let expected = "FILE:2:1: expected a row, got a line of over 65536 bytes; \
-                    check that the file is tab-separated text, or set data.bad_rows = \"skip\" to count and skip \
+                    check that the file is tab-separated text, or set data.bad_rows = \"skip\" to \
+                    count and skip \
                     such rows";
     for n_bytes in [65_537, 65_538, 262_143, 262_144, 262_145, 1_000_000] {
         let long = vec![b'x'; n_bytes];
@@ -437,7 +440,7 @@ fn a_line_over_64_kib_is_refused_wherever_it_ends() {
 }
 
 #[test]
-fn damaged_compression_is_never_a_clean_end() {
+fn damaged_compression_is_an_error() {
     let dir = TestDir::new();
     let content = third_line(&columns().join(&b'\t')).repeat(8);
     let (gz, zst) = (gzip(&content), zstd(&content));
@@ -479,7 +482,7 @@ fn damaged_compression_is_never_a_clean_end() {
         let path = dir.write("a", &content);
         for n_bytes in [None].into_iter().chain((1..=300).map(Some)) {
             assert_eq!(dir.outcome(&path, n_bytes).1, expected);
-            assert_eq!(dir.outcome_with(SKIP, &path, n_bytes).2, expected, "no row is to blame");
+            assert_eq!(dir.outcome_with(SKIP, &path, n_bytes).2, expected, "not an error of a row");
         }
         let error = count_rows(std::slice::from_ref(&path), None).unwrap_err();
         assert_eq!(dir.message(&path, &error), expected);
@@ -488,7 +491,7 @@ fn damaged_compression_is_never_a_clean_end() {
 }
 
 #[test]
-fn files_that_are_not_what_they_seem_are_named_at_once() {
+fn misnamed_and_empty_files_are_refused_at_once() {
     let dir = TestDir::new();
     let row = [columns().join(&b'\t'), b"\n".to_vec()].concat();
     let misnamed = |extension: &str, kind: &str| {
@@ -521,7 +524,7 @@ fn files_that_are_not_what_they_seem_are_named_at_once() {
             assert_eq!(
                 dir.outcome_with(SKIP, &path, n_bytes).2,
                 expected,
-                "{name}: no row is to blame"
+                "{name}: not an error of a row"
             );
         }
         let error = count_rows(std::slice::from_ref(&path), None).unwrap_err();
@@ -530,10 +533,10 @@ fn files_that_are_not_what_they_seem_are_named_at_once() {
     }
 }
 
-/// What a pipe brings is judged as a file is.
+/// The bytes of a pipe give the same errors as those of a file.
 #[cfg(unix)]
 #[test]
-fn a_pipe_is_judged_as_a_file_is() {
+fn pipe_has_the_errors_of_a_file() {
     let dir = TestDir::new();
     let content = third_line(b"");
     let cut = gzip(&content)[..30].to_vec();
@@ -546,13 +549,13 @@ fn a_pipe_is_judged_as_a_file_is() {
     .into_iter()
     .enumerate()
     {
-        // Each its own: a reader that stopped early may hold its end a while longer, and a writer
-        // would take it for the next.
+        // A separate pipe for each: a reader that stopped early may hold its end for a while, and
+        // the next writer would connect to it.
         let pipe = dir.path(&format!("pipe-{idx}"));
         assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
         let writer = std::thread::spawn({
             let pipe = pipe.clone();
-            // The reader stops early, so that the rest may find nobody.
+            // The reader stops early, so that the rest may fail to be written.
             move || drop(fs::OpenOptions::new().write(true).open(pipe).unwrap().write_all(&content))
         });
         assert_eq!(dir.outcome(&pipe, None), expected);
@@ -561,7 +564,7 @@ fn a_pipe_is_judged_as_a_file_is() {
 }
 
 #[test]
-fn what_cannot_be_opened_is_named_before_anything_is_read() {
+fn unopenable_path_is_refused_before_reading() {
     let dir = TestDir::new();
     let row = [columns().join(&b'\t'), b"\n".to_vec()].concat();
     let good = dir.write("good", &row);
@@ -583,15 +586,15 @@ fn what_cannot_be_opened_is_named_before_anything_is_read() {
     }
     let through_a_file = dir.path("good/too");
     let error = Reader::open(vec![through_a_file.clone()], Format::CriteoKaggle).err().unwrap();
-    assert_eq!(dir.message(&through_a_file, &error), "FILE: can't be opened");
+    assert_eq!(dir.message(&through_a_file, &error), "FILE: cannot be opened");
 }
 
 #[test]
-fn standard_input_is_not_counted_and_no_files_are_no_input() {
+fn stdin_is_not_counted_and_no_files_is_an_error() {
     let error = count_rows(&["-".into()], Some(1)).unwrap_err();
     assert_eq!(
         error.to_string(),
-        "standard input: rows can't be counted ahead in what can be read only once; \
+        "standard input: rows cannot be counted ahead in what can be read only once; \
          save it to a file, or give the number of rows"
     );
     assert!(error.is_io_error());
@@ -605,20 +608,20 @@ fn standard_input_is_not_counted_and_no_files_are_no_input() {
 /// Permissions do not stop root: then the test runs once more as another user.
 #[cfg(unix)]
 #[test]
-fn unreadable_file_is_named() {
+fn unreadable_file_is_refused() {
     use std::os::unix::fs::PermissionsExt;
     let dir = TestDir::new();
     let path = dir.write("secret", b"0");
     fs::set_permissions(&path, fs::Permissions::from_mode(0o000)).unwrap();
     if fs::read(&path).is_ok() {
-        return rerun_without_privileges("unreadable_file_is_named");
+        return rerun_without_privileges("unreadable_file_is_refused");
     }
     let error = Reader::open(vec![path.clone()], Format::CriteoKaggle).err().unwrap();
     let expected = "FILE: permission denied; make it readable for this user";
     assert_eq!(dir.message(&path, &error), expected);
 }
 
-/// Runs one test of this program, which root may read, as a user who owns nothing.
+/// Runs one test of this program as a user without privileges.
 #[cfg(unix)]
 fn rerun_without_privileges(test: &str) {
     use std::os::unix::fs::PermissionsExt;

@@ -28,8 +28,12 @@ const GROUP: i64 = 300;
 fn columns(day: bool) -> Columns {
     let day = if day { "day = { column = \"time\", first = 2 }" } else { "" };
     let text = format!(
-        "label = {{ column = \"click\" }}\nnumeric = [\"age\", {{ column = \"price\", transform = \"none\" }}]\ncategorical = [\"city\", \
-         {{ column = \"item\", kind = \"integer\" }}]\n{day}\n"
+        r#"
+        label = {{ column = "click" }}
+        numeric = ["age", {{ column = "price", transform = "none" }}]
+        categorical = ["city", {{ column = "item", kind = "integer" }}]
+        {day}
+        "#
     );
     toml::from_str(&text).unwrap()
 }
@@ -117,7 +121,7 @@ fn records(path: &Path, dialect: Dialect, n_skipped: u64) -> Vec<Record> {
 }
 
 #[test]
-fn records_are_those_of_the_csv() {
+fn parquet_records_equal_csv_records() {
     let (_directory, [csv, parquet]) = files();
     for day in [false, true] {
         let [as_text, as_parquet] = dialects(day);
@@ -141,7 +145,7 @@ fn records_are_those_of_the_csv() {
 }
 
 #[test]
-fn what_is_no_parquet_or_lacks_a_column_is_said() {
+fn invalid_parquet_files_are_refused() {
     let (_directory, [csv, parquet]) = files();
     let mut record = Record::default();
     let [_, dialect] = dialects(false);

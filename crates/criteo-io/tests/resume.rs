@@ -1,4 +1,4 @@
-//! A stream that goes on where another one stopped: the same batches, or a refusal.
+//! A stream resumed where another one stopped: the same batches, or a refusal.
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
 use std::fs;
@@ -70,7 +70,7 @@ fn zstd(content: &[u8]) -> Vec<u8> {
     zstd::encode_all(content, 1).unwrap()
 }
 
-/// Rows of one kind, from the first on, as often as they are wanted.
+/// Rows of one kind, which can be opened repeatedly.
 struct Stream {
     name: &'static str,
     open: Box<dyn Fn() -> Box<dyn RecordSource>>,
@@ -97,7 +97,7 @@ fn part(name: &'static str, whole: Stream, split: Split) -> Stream {
     }
 }
 
-/// The whole of it in every kind of file, and of other sources.
+/// All rows in every kind of file and in other sources.
 fn kinds(directory: &Path) -> Vec<Stream> {
     let text = kaggle(0..N_ROWS);
     let plain = file(directory, "plain", &text);
@@ -154,7 +154,7 @@ fn end(source: Box<dyn RecordSource>, config: PrefetchConfig) -> StreamPosition 
 }
 
 #[test]
-fn a_stream_resumed_at_any_batch_delivers_the_rest() {
+fn resume_at_any_batch_delivers_the_rest() {
     let directory = tempfile::tempdir().unwrap();
     for Stream { name, open } in kinds(directory.path()) {
         for max_rows in [None, Some(0), Some(20), Some(21), Some(35), Some(1000)] {
@@ -176,7 +176,7 @@ fn a_stream_resumed_at_any_batch_delivers_the_rest() {
 }
 
 #[test]
-fn the_source_comes_back_at_the_same_row() {
+fn source_comes_back_at_the_same_row() {
     let directory = tempfile::tempdir().unwrap();
     for Stream { name, open } in kinds(directory.path()) {
         let from = batches(open(), config(Some(14), StreamPosition::default())).unwrap()[0].end;
@@ -190,14 +190,14 @@ fn the_source_comes_back_at_the_same_row() {
 }
 
 #[test]
-fn the_digest_is_that_of_the_rows_however_they_are_kept() {
+fn digest_does_not_depend_on_the_container() {
     let directory = tempfile::tempdir().unwrap();
     let kinds = kinds(directory.path());
     let whole: Vec<_> = kinds
         .iter()
         .map(|kind| end((kind.open)(), config(None, StreamPosition::default())))
         .collect();
-    // Plain, gzip, zstd, several files, cache; then the same with days.
+    // Plain, gzip, zstd, several files, cache; then the kinds with days.
     assert!(whole[..5].iter().all(|position| *position == whole[0]), "{whole:?}");
     assert_ne!(whole[5], whole[0]);
     assert_eq!(whole[6], whole[7]);
@@ -212,7 +212,7 @@ fn the_digest_is_that_of_the_rows_however_they_are_kept() {
 }
 
 #[test]
-fn a_prefix_that_is_another_one_or_shorter_is_refused() {
+fn resume_after_other_or_fewer_rows_is_refused() {
     let directory = tempfile::tempdir().unwrap();
     for Stream { name, open } in kinds(directory.path()) {
         let ends: Vec<_> = batches(open(), config(None, StreamPosition::default()))
@@ -228,14 +228,16 @@ fn a_prefix_that_is_another_one_or_shorter_is_refused() {
             Ok(_) => assert!(jumps, "{name}"),
             Err(error) => {
                 assert!(!jumps && error.is_data_error(), "{name}: {error}");
-                let expected = "the rows before row 15 are not those that the run was trained on; give it the input \
+                let expected = "the rows before row 15 are not those that the run was trained on; \
+                                give it the input \
                                 that it had, or start a new run in another --run-dir";
                 assert_eq!(error.to_string(), expected);
             }
         }
         let error = refused(StreamPosition { n_rows: n_all + 2, digest: 0 }).unwrap_err();
         let expected = format!(
-            "the rows before row {} are not those that the run was trained on (the input ends after {n_all}); give it \
+            "the rows before row {} are not those that the run was trained on (the input ends \
+             after {n_all}); give it \
              the input that it had, or start a new run in another --run-dir",
             n_all + 3
         );
@@ -246,7 +248,7 @@ fn a_prefix_that_is_another_one_or_shorter_is_refused() {
 }
 
 #[test]
-fn a_changed_row_is_noticed_wherever_it_stands_before() {
+fn resume_notices_a_changed_row() {
     let directory = tempfile::tempdir().unwrap();
     let text = kaggle(0..N_ROWS);
     let open = |text: &[u8]| {

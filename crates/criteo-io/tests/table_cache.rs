@@ -61,7 +61,7 @@ fn cached_rows_are_the_parsed_rows() {
 }
 
 #[test]
-fn another_description_makes_it_stale_and_other_sizes_do_not() {
+fn cache_is_stale_for_another_description_but_not_other_sizes() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("rows.csv");
     fs::write(&path, table(10)).unwrap();
@@ -94,7 +94,8 @@ fn bags_are_refused() {
     bags.categorical[0].separator = Some('|');
     let error = CachePlan::new(vec!["rows.csv".into()], dialect(bags), None, None).unwrap_err();
     assert!(matches!(error, ReadError::BagsInCache));
-    let expected = "rows whose fields hold several values can't be cached; read them without a cache, or drop the \
+    let expected = "rows whose fields hold several values cannot be cached; read them without a \
+                    cache, or drop the \
                     separators from their description";
     assert_eq!(error.to_string(), expected);
     let plain = Columns::csv(Label::binary("y"));
@@ -102,7 +103,7 @@ fn bags_are_refused() {
 }
 
 #[test]
-fn days_that_are_files_are_cached() {
+fn days_of_files_are_cached() {
     let directory = tempfile::tempdir().unwrap();
     let paths = ["day_0", "day_1"].map(|name| directory.path().join(name));
     for (path, n_rows) in paths.iter().zip([3, 2]) {

@@ -1,5 +1,5 @@
-//! Described tables: what is read from them, and everything that can be wrong with them, each with
-//! the exact message; plain and compressed, and at every boundary of the buffer.
+//! Described tables: the records read from them, and every fault with its exact message; plain and
+//! compressed, and at every boundary of the buffer.
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
 use std::fs;
@@ -11,7 +11,7 @@ use criteo_io::{
     Record, RecordSource, Transform, hash_text,
 };
 
-/// A directory where every content can be put under a name.
+/// A temporary directory for files of any content.
 struct TestDir(tempfile::TempDir);
 
 impl TestDir {
@@ -113,10 +113,11 @@ fn outcome(path: &Path, columns: &Columns, n_bytes: Option<usize>) -> (u64, Stri
     }
 }
 
-/// What is said of a malformed row, with the ways out.
+/// The message of a malformed row, with its advice.
 fn advised(what: &str, line: u64) -> String {
     format!(
-        "{what}; mend or drop line {line}, or set data.bad_rows = \"skip\" to count and skip such rows"
+        "{what}; mend or drop line {line}, or set data.bad_rows = \"skip\" to count and skip such \
+         rows"
     )
 }
 
@@ -157,9 +158,9 @@ fn batches_hold_the_bags_of_all_rows() {
     assert_eq!(batch.dense, [4_f64.ln() as f32, 0.5, 0.0, 0.0, 0.0, 0.0]);
 }
 
-/// Each file has a header, in an order of its own; days go on from one to the next.
+/// Each file has a header in its own order; days continue from one file to the next.
 #[test]
-fn several_files_of_any_compression_with_headers_in_any_order() {
+fn files_may_differ_in_compression_and_header_order() {
     let dir = TestDir::new();
     let header = "colour,tags,shop,price,age,bought,item,time\n";
     let other = "NA,x,1,2,3,yes,e,2024-01-02 10:00\n,,2,,,no,f,2024-01-03 10:00\n";
@@ -181,7 +182,7 @@ fn several_files_of_any_compression_with_headers_in_any_order() {
     assert!(all[3].clicked && !all[4].clicked);
     assert_eq!(all[5].tokens, shop_records()[0].tokens);
     assert_eq!(dialect(shop()).count_rows(&paths, None).unwrap(), 8);
-    // Days are told from rows that are passed over, too.
+    // Days are counted in skipped rows as well.
     for n_skipped in 0..8 {
         let mut reader = Reader::open(paths.to_vec(), dialect(shop())).unwrap();
         assert_eq!(reader.skip_records(n_skipped).unwrap(), n_skipped);
@@ -190,7 +191,7 @@ fn several_files_of_any_compression_with_headers_in_any_order() {
 }
 
 #[test]
-fn columns_without_names_go_by_number() {
+fn columns_without_names_are_numbered() {
     let dir = TestDir::new();
     let path = dir.write("a", "1;x;3\n0;\"y\";4\n\n1;z;5");
     let columns = Columns {
@@ -220,7 +221,7 @@ fn columns_without_names_go_by_number() {
     assert_eq!(outcome(&path, &named, None), (0, expected));
 }
 
-/// A row that replaces the third one, and what is said of it.
+/// A row that replaces the third one, and its message.
 const BAD_ROWS: &[(&str, &str)] = &[
     ("3,2024-01-02,d,no,1,1,1,t", "7:26: expected 9 columns, got 8"),
     ("3,2024-01-02,d,no,1,1,1,t,,x", "7:28: expected 9 columns, got 10"),
@@ -251,7 +252,8 @@ const BAD_ROWS: &[(&str, &str)] = &[
     ),
     (
         "3,2024-01-02,d,no,\"1\"0,1,1,t,",
-        "7:19: expected the end of the field behind its closing quote, got more text; double the quotes inside it",
+        "7:19: expected the end of the field behind its closing quote, got more text; double the \
+         quotes inside it",
     ),
     // Quotes before it, on lines of their own.
     (
@@ -265,7 +267,7 @@ const BAD_ROWS: &[(&str, &str)] = &[
 ];
 
 #[test]
-fn what_is_wrong_with_a_row_is_said_with_its_place() {
+fn bad_row_messages_are_exact() {
     let dir = TestDir::new();
     for (bad, expected) in BAD_ROWS {
         // The first of the rows takes two lines, and one is empty.
@@ -282,7 +284,7 @@ fn what_is_wrong_with_a_row_is_said_with_its_place() {
         }
         let path = compressed;
 
-        // Reading goes on after it, and skipping and counting take it for a row.
+        // Reading continues after it, and skipping and counting include it.
         let mut reader = Reader::open(vec![path.clone()], dialect(shop())).unwrap();
         assert_eq!(reader.skip_records(2).unwrap(), 2);
         assert!(reader.read_record(&mut Record::default()).is_err());
@@ -292,12 +294,13 @@ fn what_is_wrong_with_a_row_is_said_with_its_place() {
 }
 
 #[test]
-fn what_is_wrong_with_a_file_is_said() {
+fn bad_file_messages_are_exact() {
     let dir = TestDir::new();
     let cases = [
         (
             "id,time,item,bought,age,price,shop,tags\n".to_owned(),
-            "FILE:1:1: there is no column `colour`; the columns are `id`, `time`, `item`, `bought`, `age`, `price`, \
+            "FILE:1:1: there is no column `colour`; the columns are `id`, `time`, `item`, \
+             `bought`, `age`, `price`, \
              `shop`, `tags`",
         ),
         (
@@ -307,23 +310,26 @@ fn what_is_wrong_with_a_file_is_said() {
         ("\n\r\n\n".to_owned(), "FILE: is empty; remove it from the list, or get it again"),
         (
             format!("{HEADER}1,\"{}", "2,3,4\n".repeat(20_000)),
-            "FILE:2:1: expected a row, got one of over 65536 bytes; check that every quote is closed, or set quoting to \
+            "FILE:2:1: expected a row, got one of over 65536 bytes; check that every quote is \
+             closed, or set quoting to \
              false",
         ),
         (
             HEADER.replace("item", "\"item\"s"),
-            "FILE:1:9: expected the end of the field behind its closing quote, got more text; double the quotes inside it; \
+            "FILE:1:9: expected the end of the field behind its closing quote, got more text; \
+             double the quotes inside it; \
              or set quoting to false",
         ),
-        // Quotes that take in other rows: how many, nobody can say, so that no row is left out for
-        // them.
+        // Quotes that include other rows, an unknown number of them, so that none is left out.
         (
             format!("{HEADER}1,2024-01-02,\"d,no,1,1,1,t,\n2,2024-01-02,d,no,1,1,1,t,\n"),
-            "FILE:2:14: expected a closing quote, got the end of the file; close the quote; or set quoting to false",
+            "FILE:2:14: expected a closing quote, got the end of the file; close the quote; or set \
+             quoting to false",
         ),
         (
             format!("{HEADER}1,2024-01-02,\"d,no,1,1,1,t,\n2,2024-01-02,\"d\",no,1,1,1,t,\n"),
-            "FILE:2:14: expected the end of the field behind its closing quote, got more text; double the quotes inside \
+            "FILE:2:14: expected the end of the field behind its closing quote, got more text; \
+             double the quotes inside \
              it; or set quoting to false",
         ),
     ];
@@ -331,16 +337,16 @@ fn what_is_wrong_with_a_file_is_said() {
         let path = dir.write("bad.csv", text);
         assert_eq!(outcome(&path, &shop(), None), (0, expected.to_owned()));
         assert_eq!(outcome(&path, &shop(), Some(3)), (0, expected.to_owned()));
-        // The stream is over.
+        // The stream has ended.
         let mut reader = Reader::open(vec![path], dialect(shop())).unwrap();
         assert!(reader.skip_records(9).is_err());
         assert_eq!(records(&mut reader), []);
     }
 }
 
-/// Criteo's dialect, described: the same features as its own parser finds.
+/// Criteo's dialect by description: the same features as from its own parser.
 #[test]
-fn criteo_rows_read_alike_by_description() {
+fn described_criteo_rows_equal_parsed_ones() {
     let names: Vec<String> = std::iter::once("label".to_owned())
         .chain((1..=13).map(|i| format!("I{i}")))
         .chain((1..=26).map(|i| format!("C{i}")))
@@ -370,7 +376,7 @@ fn criteo_rows_read_alike_by_description() {
 }
 
 #[test]
-fn columns_survive_a_configuration_file() {
+fn columns_round_trip_through_toml() {
     let described = shop();
     let text = toml::to_string(&described).unwrap();
     assert_eq!(toml::from_str::<Columns>(&text).unwrap(), described);

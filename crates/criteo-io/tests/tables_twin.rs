@@ -27,17 +27,17 @@ fn columns() -> impl Strategy<Value = Columns> {
     (shape, vec(category, 1..4), vec(number, 0..3), label).prop_map(
         |(shape, categories, numbers, label)| {
             let ((delimiter, header, has_day), mut used) = (shape, HashSet::new());
-            let categorical = categories.into_iter().filter(|(place, ..)| used.insert(*place));
-            let categorical = categorical.map(|(place, kind, separator)| Categorical {
+            let categorical = categories.into_iter().filter(|(idx, ..)| used.insert(*idx));
+            let categorical = categorical.map(|(idx, kind, separator)| Categorical {
                 separator,
                 missing: vec!["-".to_owned()],
-                ..Categorical::new(NAMES[place], kind)
+                ..Categorical::new(NAMES[idx], kind)
             });
             let categorical: Vec<_> = categorical.collect();
             let mut used = HashSet::new();
-            let numeric = numbers.into_iter().filter(|(place, _)| used.insert(*place));
-            let numeric = numeric
-                .map(|(place, transform)| Numeric { transform, ..Numeric::new(NAMES[place]) });
+            let numeric = numbers.into_iter().filter(|(idx, _)| used.insert(*idx));
+            let numeric =
+                numeric.map(|(idx, transform)| Numeric { transform, ..Numeric::new(NAMES[idx]) });
             Columns {
                 delimiter,
                 header,
@@ -64,7 +64,7 @@ fn field() -> impl Strategy<Value = String> {
     ]
 }
 
-/// A row most of whose fields are good, lest no row is ever right.
+/// A row most of whose fields are valid, so that some rows are.
 fn row() -> impl Strategy<Value = Vec<String>> {
     let label = prop_oneof![8 => "[01]", 1 => field()];
     let day = prop_oneof![8 => "[12][0-9]{2}", 1 => field()];
@@ -170,7 +170,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(400))]
 
     #[test]
-    fn tables_read_as_the_obvious_program_reads_them(
+    fn tables_agree_with_the_twin(
         columns in columns(),
         rows in vec(row(), 1..12),
         order in Just((0..NAMES.len()).collect::<Vec<_>>()).prop_shuffle(),
@@ -182,7 +182,8 @@ proptest! {
         let order = if columns.header { order } else { (0..NAMES.len()).collect() };
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("rows");
-        std::fs::write(&path, text_of(&rows, &columns, &order, if crlf { "\r\n" } else { "\n" })).unwrap();
+        let end = if crlf { "\r\n" } else { "\n" };
+        std::fs::write(&path, text_of(&rows, &columns, &order, end)).unwrap();
         let dialect = Dialect::delimited(columns.clone()).unwrap();
         let paths = vec![path];
         prop_assert_eq!(dialect.count_rows(&paths, None).unwrap(), rows.len() as u64);

@@ -1,4 +1,4 @@
-//! Rows without a label: the same records as with one, but for the label.
+//! Rows without a label: the same records as with a label, except for the label.
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
 use std::fs;
@@ -59,7 +59,7 @@ fn message(path: &Path, dialect: Dialect) -> String {
 }
 
 #[test]
-fn every_format_reads_the_same_but_for_the_label() {
+fn every_format_reads_without_its_label() {
     let directory = tempfile::tempdir().unwrap();
     for format in Format::ALL {
         let (delimiter, label) = if format == Format::Avazu { (',', 1) } else { ('\t', 0) };
@@ -77,9 +77,9 @@ fn every_format_reads_the_same_but_for_the_label() {
     }
 }
 
-/// Columns by number, the label in their midst: `a, label, b`, with and without names.
+/// Columns by number, with the label between them: `a, label, b`, with and without names.
 #[test]
-fn columns_after_the_label_are_one_number_less() {
+fn columns_after_the_label_are_renumbered() {
     let directory = tempfile::tempdir().unwrap();
     let by_number = Columns {
         header: false,
@@ -115,7 +115,7 @@ fn columns_after_the_label_are_one_number_less() {
 }
 
 #[test]
-fn a_header_may_have_the_label_all_the_same() {
+fn header_may_still_have_the_label() {
     let directory = tempfile::tempdir().unwrap();
     let text = text(Format::Avazu);
     let mut expected = read(&write(directory.path(), &text), Format::Avazu.into());
@@ -127,7 +127,7 @@ fn a_header_may_have_the_label_all_the_same() {
 }
 
 #[test]
-fn another_number_of_columns_is_named() {
+fn wrong_number_of_columns_is_named() {
     let directory = tempfile::tempdir().unwrap();
     let row = |n_columns: usize| "\t".repeat(n_columns - 1) + "\n";
     let kaggle = || Dialect::from(Format::CriteoKaggle).without_label();
@@ -138,7 +138,8 @@ fn another_number_of_columns_is_named() {
         (
             40,
             format!(
-                "FILE:1:40: {expected} 40 (40 columns look like a file with labels, which are not expected here)"
+                "FILE:1:40: {expected} 40 (40 columns look like a file with labels, which are not \
+                 expected here)"
             ),
         ),
         (41, format!("FILE:1:40: {expected} 41")),
@@ -147,8 +148,9 @@ fn another_number_of_columns_is_named() {
         let path = write(directory.path(), &row(n_columns));
         assert_eq!(message(&path, kaggle()), format!("{what}{way_out}"));
     }
-    let labelled = "FILE:1:39: expected 40 tab-separated columns, got 39 (39 columns look like a file without labels, which \
-                    can't be used here)";
+    let labelled = "FILE:1:39: expected 40 tab-separated columns, got 39 (39 columns look like a \
+                    file without labels, which \
+                    cannot be used here)";
     let path = write(directory.path(), &row(39));
     assert_eq!(message(&path, Format::CriteoKaggle.into()), format!("{labelled}{way_out}"));
     assert_eq!(read(&path, kaggle()).len(), 1);

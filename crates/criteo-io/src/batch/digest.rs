@@ -1,5 +1,5 @@
 //! The digest of the rows that a stream of batches has delivered. Apart from reading ahead, because
-//! the digest is fixed for good and has to be right by itself.
+//! its function never changes and is tested by itself.
 
 use cafe_core::mix64;
 
@@ -15,7 +15,7 @@ pub(crate) struct RowStart {
 }
 
 impl RowStart {
-    /// That of the row that is pushed next.
+    /// The start of the row that is pushed next.
     pub(crate) fn next_of(batch: &Batch) -> Self {
         let Batch { dense, ids, bag_ends, days, .. } = batch;
         Self { dense: dense.len(), ids: ids.len(), bag_ends: bag_ends.len(), days: days.len() }
@@ -24,18 +24,19 @@ impl RowStart {
 
 /// Digests rows one by one.
 ///
-/// A row is a list of numbers. Each is multiplied by an odd key of its place, and their sum, mixed
-/// with the number of the row, is added to the digest. No product waits for another, so a row costs
-/// little more than its multiplications; a change of one number alone always shows, as odd factors
-/// lose nothing.
+/// A row is a list of numbers. Each number is multiplied by an odd key of its position, and the sum
+/// of the products, mixed with the number of the row, is added to the digest. No product depends on
+/// another, so a row costs little more than its multiplications. A change of a single number always
+/// changes the sum, because multiplication by an odd key is invertible modulo 2^64.
 #[derive(Default)]
 pub(crate) struct Digester {
     keys: Vec<u64>,
 }
 
-/// Numbers of a row besides dense values, features and bags: label, day, and how many there are of
-/// each.
+/// Numbers of a row besides dense values, features and bags: label, day, and two with the counts of
+/// the others.
 const N_FIRST: usize = 4;
+/// "rowdiges" in ASCII. Checkpoints hold digests, so that it never changes.
 const KEY_SEED: u64 = 0x726f_7764_6967_6573;
 
 impl Digester {
@@ -45,9 +46,10 @@ impl Digester {
         let bag_ends = &batch.bag_ends[start.bag_ends..];
         let n_numbers = N_FIRST + dense.len() + ids.len() + bag_ends.len();
         if self.keys.len() < n_numbers {
-            self.keys = (0..n_numbers as u64).map(|place| mix64(place, KEY_SEED) | 1).collect();
+            self.keys = (0..n_numbers as u64).map(|idx| mix64(idx, KEY_SEED) | 1).collect();
         }
         let label = batch.labels.last().map_or(0, |label| u64::from(label.to_bits()));
+        // 0 is a row without a day.
         let day = batch.days[start.days..].first().map_or(0, |&day| 1 + u64::from(day));
         let first =
             [label, day, (dense.len() as u64) << 32 | ids.len() as u64, bag_ends.len() as u64];
@@ -108,7 +110,7 @@ mod tests {
 
     /// Checkpoints hold such digests: these values are part of their format.
     #[test]
-    fn vectors_are_fixed() {
+    fn digest_vectors_are_fixed() {
         let got = [digest(&[]), digest(&[row(1), row(2)]), digest(&[bags([1, 3])])]
             .map(|position| position.digest);
         assert_eq!(got, VECTORS, "got {got:#018x?}");
@@ -117,7 +119,7 @@ mod tests {
     const VECTORS: [u64; 3] = [0, 0x088e_43a7_a348_5093, 0x761f_a460_25f8_479a];
 
     #[test]
-    fn every_change_shows() {
+    fn every_change_changes_the_digest() {
         let rows = [row(1), row(2), row(3)];
         let changes: [fn(&mut Record); 7] = [
             |row| row.clicked ^= true,
@@ -131,7 +133,7 @@ mod tests {
         let mut seen = vec![digest(&rows).digest];
         for change in changes {
             let mut changed = rows.clone();
-            // Where one has a day, all have.
+            // All rows, because either all have a day or none has.
             changed.iter_mut().for_each(change);
             seen.push(digest(&changed).digest);
         }

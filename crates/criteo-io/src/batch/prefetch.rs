@@ -1,5 +1,5 @@
-//! Batches read ahead on a thread of their own, so that decompression and parsing cost the
-//! training loop nothing.
+//! Batches read ahead on a separate thread, so that parsing and encoding cost the training loop
+//! nothing.
 
 use std::panic::resume_unwind;
 use std::sync::Arc;
@@ -15,26 +15,26 @@ use crate::error::bad_row::BadRowCounts;
 use crate::record::bad_rows::{BadRowFilter, BadRows, FilteredRow};
 use crate::record::{Record, RecordSource};
 
-/// How often whoever waits for a batch looks whether to stop.
+/// How often a wait for a batch checks for a stop: soon enough for a person, rarely enough to cost
+/// nothing.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
-/// What to read ahead.
+/// What to read ahead, and in which batches.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct PrefetchConfig {
     /// Rows in a batch; the last one may have fewer.
     pub batch_size: usize,
-    /// Rows of the stream to read before stopping, those before `from` and malformed ones included;
-    /// all of them if `None`.
+    /// Rows of the stream to read, including those before `from` and malformed ones; all if `None`.
     pub max_rows: Option<u64>,
-    /// Batches that may wait, read and not yet taken.
+    /// Batches that may wait in the channel, read and not yet taken.
     pub depth: usize,
     /// Where to begin: the end of a batch that was read before, or the default for the first row.
     ///
-    /// The source is to stand at its first row. The rows before this place are read and compared by
-    /// their digest, and not delivered ([`ReadError::Changed`] if they are others); sources that
-    /// [jump](RecordSource::jumps) pass over them.
+    /// The source must be at its first row. The rows before this position are read and compared by
+    /// their digest, and not delivered ([`ReadError::Changed`] if they differ); sources that
+    /// [jump](RecordSource::jumps) skip them.
     pub from: StreamPosition,
-    /// What becomes of malformed rows.
+    /// The policy for malformed rows.
     pub bad_rows: BadRows,
 }
 
@@ -52,29 +52,29 @@ impl PrefetchConfig {
     }
 }
 
-/// A stream that came to its end.
+/// The state at the end of a stream.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PassEnd {
-    /// Where it ended: after the last row, malformed ones included.
+    /// The position after the last row, malformed ones included.
     pub end: StreamPosition,
-    /// The malformed rows that were left out, from the first row of the stream on, wherever reading
-    /// began.
+    /// The malformed rows that were left out, counted from the first row of the stream, wherever
+    /// reading began.
     pub bad_rows: BadRowCounts,
 }
 
 impl PassEnd {
-    /// Rows that were delivered, or would have been from the first row on.
+    /// The number of good rows from the first row of the stream on.
     #[must_use]
     pub fn n_good(&self) -> u64 {
         self.end.n_rows - self.bad_rows.total()
     }
 }
 
-/// A thread that reads batches ahead, and the way to them.
+/// A thread that reads batches ahead.
 ///
-/// Buffers go round: a batch that comes back by [`Prefetch::recycle`] is refilled, so `depth + 2`
-/// of them are all there ever are (one being filled, one being used), and none is allocated once
-/// they exist. A batch that never comes back costs an allocation and nothing else.
+/// Buffers are reused: a batch that comes back by [`Prefetch::recycle`] is refilled, so that at
+/// most `depth + 2` batches exist (one being filled, one being used), and no more are allocated. A
+/// batch that does not come back costs an allocation.
 ///
 /// ```text
 ///             ┌─ batches ahead, at most depth ─┐
@@ -82,10 +82,10 @@ impl PassEnd {
 ///             └─────── empty batches, back ◄───────────────────────┘
 /// ```
 ///
-/// Dropped early, it stops the thread and waits for it. A read from a pipe that says nothing can't
-/// be interrupted: after a second the thread is let go, and ends with that read.
+/// Dropped early, it stops the thread and waits for it. A read from a silent pipe cannot be
+/// interrupted: after a second the thread is detached, and ends with that read.
 pub struct Prefetch {
-    /// `None` once the thread is done for.
+    /// `None` after the thread was stopped.
     ahead: Option<Receiver<Batch>>,
     back: SyncSender<Batch>,
     stop: Arc<AtomicBool>,
@@ -94,8 +94,9 @@ pub struct Prefetch {
     pass: PassEnd,
 }
 
-/// What the thread leaves behind: whole batches are all delivered before anyone sees the error. One
-/// that it cut short is not, for a stream without the error would have another in its place.
+/// What the thread returns. All complete batches are delivered before the error. A batch that the
+/// error cuts short is not delivered, because without the error the stream would have another batch
+/// at this position.
 struct ThreadResult {
     source: Box<dyn RecordSource>,
     pass: PassEnd,
@@ -139,7 +140,7 @@ impl Prefetch {
     /// The next batch; `None` after the last one, and after an error.
     ///
     /// # Errors
-    /// If the source failed: once, after all the whole batches before it.
+    /// If the source failed: once, after all complete batches before the failure.
     ///
     /// # Panics
     /// If the reader thread panicked, with its panic.
@@ -151,14 +152,14 @@ impl Prefetch {
         Ok(None)
     }
 
-    /// As [`Prefetch::next_batch`], but `None` also soon after `stop` is set, even where the source
-    /// says nothing. The stream is not over then.
+    /// The next batch; `None` after the last one, after an error, and soon after `stop` is set,
+    /// even while the source is silent. After a stop the stream can be read further.
     ///
     /// # Errors
-    /// As for [`Prefetch::next_batch`].
+    /// If the source failed: once, after all complete batches before the failure.
     ///
     /// # Panics
-    /// As [`Prefetch::next_batch`].
+    /// If the reader thread panicked, with its panic.
     pub fn next_batch_until(&mut self, stop: &AtomicBool) -> Result<Option<Batch>, ReadError> {
         while let Some(ahead) = &self.ahead {
             if stop.load(Ordering::Relaxed) {
@@ -173,25 +174,27 @@ impl Prefetch {
         Ok(None)
     }
 
-    /// Gives a batch back to be refilled.
+    /// Returns a batch to be refilled.
     pub fn recycle(&mut self, batch: Batch) {
-        // Refused only where the thread is gone, or a batch of another origin is one too many.
+        // Refused only if the thread has ended, or the batch came from elsewhere and is one too
+        // many.
         drop(self.back.try_send(batch));
     }
 
-    /// How far it came and what it left out, once [`Prefetch::next_batch`] gave `None` or an error.
+    /// The end of the pass and what it left out, after [`Prefetch::next_batch`] returned `None` or
+    /// an error.
     #[must_use]
     pub fn pass(&self) -> PassEnd {
         self.pass
     }
 
-    /// Stops reading ahead and gives the source back, standing after the last row read.
+    /// Stops reading ahead and returns the source, positioned after the last row read.
     ///
-    /// After [`Prefetch::next_batch`] gave `None`, that is the row after the last one delivered.
-    /// Before it, rows read ahead and not taken are lost.
+    /// After [`Prefetch::next_batch`] returned `None`, that is after the last row delivered.
+    /// Before, rows that were read ahead and not taken are lost.
     ///
     /// # Errors
-    /// If the source failed, and [`Prefetch::next_batch`] has not said so yet.
+    /// If the source failed, and [`Prefetch::next_batch`] has not returned the error yet.
     ///
     /// # Panics
     /// If the reader thread panicked, with its panic.
@@ -200,7 +203,7 @@ impl Prefetch {
         Ok(self.source.take().expect("a thread that was joined left its source"))
     }
 
-    /// Ends the thread, if that has not been done, and takes what it left.
+    /// Ends the thread, unless that was done before, and takes its result.
     fn join(&mut self) -> Result<(), ReadError> {
         self.stop.store(true, Ordering::Relaxed);
         self.ahead = None;
@@ -214,6 +217,7 @@ impl Prefetch {
 
 impl Drop for Prefetch {
     fn drop(&mut self) {
+        /// Enough for every read but one that waits for data; short for a person who stops a run.
         const PATIENCE: Duration = Duration::from_secs(1);
         self.stop.store(true, Ordering::Relaxed);
         self.ahead = None;
@@ -231,7 +235,7 @@ impl Drop for Prefetch {
     }
 }
 
-/// The thread's side.
+/// The side of the thread.
 struct Worker {
     source: Box<dyn RecordSource>,
     config: PrefetchConfig,
@@ -247,39 +251,37 @@ struct Worker {
 impl Worker {
     fn run(mut self) -> ThreadResult {
         let (mut record, mut batch) = (Record::default(), Batch::default());
-        let passed = self.pass_over(&mut batch, &mut record);
-        let read = passed.and_then(|()| self.deliver(batch, &mut record));
+        let skipped = self.skip_to_start(&mut batch, &mut record);
+        let read = skipped.and_then(|()| self.deliver(batch, &mut record));
         let pass = PassEnd { end: self.position, bad_rows: self.filter.counts() };
         ThreadResult { source: self.source, pass, error: read.err() }
     }
 
-    /// Passes over the rows before the first one that is wanted, and sees that they are the same as
-    /// before.
-    fn pass_over(&mut self, batch: &mut Batch, record: &mut Record) -> Result<(), ReadError> {
+    /// Skips the rows before `from`, and checks that they are the same as before.
+    fn skip_to_start(&mut self, batch: &mut Batch, record: &mut Record) -> Result<(), ReadError> {
         let PrefetchConfig { from, batch_size, .. } = self.config;
-        let n_there = from.n_rows.min(self.max_rows());
+        let n_before = from.n_rows.min(self.max_rows());
         if self.source.jumps() {
-            self.position.n_rows = self.source.skip_records(n_there)?;
+            self.position.n_rows = self.source.skip_records(n_before)?;
             self.position.digest = from.digest;
-            self.filter.pass_good(self.position.n_rows);
+            self.filter.count_good(self.position.n_rows);
         } else {
-            while self.position.n_rows < n_there {
+            while self.position.n_rows < n_before {
                 batch.clear();
-                self.fill(batch, record, n_there)?;
+                self.fill(batch, record, n_before)?;
                 if batch.len() < batch_size {
                     break;
                 }
             }
         }
-        // Stopped early, it has not seen all of them.
+        // After a stop not all of the rows have been read.
         if self.position == from || self.stop.load(Ordering::Relaxed) {
             return Ok(());
         }
         Err(ReadError::Changed { n_rows: from.n_rows, n_read: self.position.n_rows })
     }
 
-    /// Batches up to the last row, or to the one that can't be read: a batch that it cuts short is
-    /// none.
+    /// Sends batches up to the last row, or up to an error, whose incomplete batch is dropped.
     fn deliver(&mut self, first: Batch, record: &mut Record) -> Result<(), ReadError> {
         let mut batch = first;
         loop {
@@ -287,10 +289,10 @@ impl Worker {
             self.fill(&mut batch, record, self.max_rows())?;
             let is_last = batch.len() < self.config.batch_size;
             batch.end = self.position;
-            // Refused where nobody is listening any more.
+            // Refused if the receiver is gone.
             let is_wanted = batch.is_empty() || self.ahead.send(batch).is_ok();
             if is_last || !is_wanted {
-                // Stopped early, it has not seen all of them.
+                // After a stop not all rows have been read, so that their share means nothing.
                 return if self.stop.load(Ordering::Relaxed) {
                     Ok(())
                 } else {
@@ -305,8 +307,8 @@ impl Worker {
         self.config.max_rows.unwrap_or(u64::MAX)
     }
 
-    /// Fills the batch, or less: at the end of the source, after `max_rows` rows in all, a stop, an
-    /// error.
+    /// Fills the batch, or a part of it at the end of the source, after `max_rows` rows in all, at
+    /// a stop, or at an error.
     fn fill(
         &mut self,
         batch: &mut Batch,
@@ -401,7 +403,7 @@ mod tests {
     }
 
     #[test]
-    fn the_source_comes_back_where_it_stopped() {
+    fn source_comes_back_after_the_last_row() {
         for max_rows in [0, 3, 4, 6, 8] {
             let source = Counting::boxed(10, over);
             let mut prefetch = Prefetch::spawn(source, config(4, Some(max_rows)));
@@ -418,7 +420,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_comes_once_and_in_place_of_the_batch_that_it_cuts_short() {
+    fn error_comes_once_in_place_of_the_incomplete_batch() {
         let mut prefetch = Prefetch::spawn(Counting::boxed(10, broken), config(4, None));
         for expected in [4, 4] {
             assert_eq!(prefetch.next_batch().unwrap().unwrap().len(), expected);
@@ -429,7 +431,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_not_yet_seen_comes_from_finish() {
+    fn finish_returns_an_error_not_yet_seen() {
         let prefetch = Prefetch::spawn(Counting::boxed(2, broken), config(4, None));
         while !prefetch.thread.as_ref().unwrap().is_finished() {
             thread::yield_now();
@@ -438,7 +440,7 @@ mod tests {
     }
 
     #[test]
-    fn a_panic_in_the_thread_is_one_here() {
+    fn panic_of_the_thread_is_passed_on() {
         let boom = || -> Result<bool, ReadError> { panic!("boom") };
         let caught = std::panic::catch_unwind(move || {
             let mut prefetch = Prefetch::spawn(Counting::boxed(1, boom), config(4, None));
@@ -448,18 +450,18 @@ mod tests {
     }
 
     #[test]
-    fn buffers_go_round() {
+    fn buffers_are_reused() {
         let mut prefetch = Prefetch::spawn(Counting::boxed(4000, over), config(4, None));
-        let mut places = BTreeSet::new();
+        let mut addresses = BTreeSet::new();
         while let Some(batch) = prefetch.next_batch().unwrap() {
-            places.insert(batch.labels.as_ptr());
+            addresses.insert(batch.labels.as_ptr());
             prefetch.recycle(batch);
         }
-        assert!(places.len() <= 4, "{} buffers for a depth of 2", places.len());
+        assert!(addresses.len() <= 4, "{} buffers for a depth of 2", addresses.len());
     }
 
     #[test]
-    fn dropped_early_the_thread_ends_and_lets_the_source_go() {
+    fn early_drop_ends_the_thread_and_drops_the_source() {
         struct Endless(
             #[expect(dead_code, reason = "its drop is the signal")] std::sync::mpsc::Sender<()>,
         );
@@ -517,7 +519,7 @@ mod tests {
     }
 
     #[test]
-    fn a_source_that_says_nothing_does_not_hold_up_a_stop_and_goes_on_after_it() {
+    fn stop_does_not_wait_for_a_silent_source() {
         struct Waiting(Receiver<()>, Counting);
         impl RecordSource for Waiting {
             fn read_record(&mut self, record: &mut Record) -> Result<bool, ReadError> {

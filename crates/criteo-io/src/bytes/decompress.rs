@@ -1,5 +1,5 @@
-//! Opening and decompressing on a thread of its own, ahead of whoever parses. Apart from the
-//! reader, because it knows neither lines nor what file comes next.
+//! Opening and decompressing on a separate thread, ahead of the parser. Apart from the reader,
+//! because it knows neither lines nor which file comes next.
 
 use std::collections::VecDeque;
 use std::io::{self, Read};
@@ -11,9 +11,10 @@ use std::thread::{self, JoinHandle};
 use crate::bytes::open::{self, Bytes, Opened};
 use crate::error::ReadError;
 
-/// Blocks that go round for one file.
+/// Blocks of one file: one being filled, one being read, and two to even out the speed of both.
 const N_BLOCKS: usize = 4;
-/// Bytes of a block: large against the cost of handing it over, small against the caches.
+/// Bytes of a block: large against the cost of handing it over, small against the caches of a
+/// processor.
 const BLOCK_BYTES: usize = 128 << 10;
 
 /// One file, opened and decompressed by a thread.
@@ -24,21 +25,29 @@ const BLOCK_BYTES: usize = 128 << 10;
 ///                  └────── empty blocks, back ◄──────┘
 /// ```
 ///
-/// All blocks exist from the start, and neither side allocates when it waits. An error stands
-/// behind the blocks that came before it. A file that is not compressed is opened by the thread
-/// and then handed over: there is nothing to do on the way that would pay for a second copy.
+/// All blocks exist from the start, and neither side allocates when it waits. An error is returned
+/// after the blocks that were filled before it. A file that is not compressed is opened by the
+/// thread and then handed over: without decompression a second copy would not pay.
 ///
-/// Dropped early, it stops the thread and waits for it: that is one block at most. What can be read
-/// only once may say nothing for long, and a read can't be interrupted: there the thread is let go,
-/// and ends with that read.
+/// Dropped early, it stops the thread and waits for it, which takes one block at most. A pipe may
+/// stay silent for long, and a read cannot be interrupted: there the thread is detached, and ends
+/// with that read.
 pub(crate) struct DecompressThread {
     shared: Arc<Shared>,
     thread: Option<JoinHandle<()>>,
-    /// Whether a read of the thread ends soon.
+    /// Whether it is a regular file, so that a read of the thread ends soon.
     is_regular: bool,
     block: Block,
     n_taken: usize,
     is_done: bool,
+}
+
+/// A file once it is open.
+pub(crate) enum OpenFile {
+    /// Not compressed: the bytes of the file.
+    Plain(Bytes),
+    /// Decompressed by the thread.
+    Compressed(DecompressThread),
 }
 
 /// Some bytes at the beginning of a buffer.
@@ -48,12 +57,12 @@ struct Block {
     n_bytes: usize,
 }
 
-/// What both sides see.
+/// The state that both threads share.
 struct Shared {
     state: Mutex<State>,
-    /// A block was filled, or the thread has come to an end.
+    /// Signals that a block was filled, or that the thread has ended.
     filled: Condvar,
-    /// A block came back, or nobody wants more.
+    /// Signals that a block came back, or that no more blocks are wanted.
     emptied: Condvar,
 }
 
@@ -70,13 +79,13 @@ struct State {
 enum End {
     /// The file could not be opened.
     Unopened(ReadError),
-    /// The file is not compressed; here it is, nothing read.
+    /// The file is not compressed; here it is, unread.
     Plain(Bytes),
-    /// All was read.
-    Whole,
-    /// Reading failed after what is in the blocks.
+    /// The file was read completely.
+    Complete,
+    /// Reading failed after the bytes in the blocks.
     Broken(io::Error),
-    /// The error, or the file, has been taken; or the thread panicked.
+    /// The error or the file has been taken, or the thread panicked.
     Taken,
 }
 
@@ -111,12 +120,12 @@ impl DecompressThread {
         }
     }
 
-    /// Waits until the file is open. What is not compressed comes as `Err` of `Ok`: it needs no
-    /// thread any more.
+    /// Waits until the file is open. A file that is not compressed needs no thread any more: its
+    /// bytes are handed over, unread.
     ///
     /// # Errors
     /// If the file could not be opened.
-    pub(crate) fn opened(mut self) -> Result<Result<Self, Bytes>, ReadError> {
+    pub(crate) fn opened(mut self) -> Result<OpenFile, ReadError> {
         let mut state = self.shared.lock();
         while !state.is_open && state.end.is_none() {
             state = wait(&self.shared.filled, state);
@@ -125,18 +134,18 @@ impl DecompressThread {
             Some(end @ (End::Unopened(_) | End::Plain(_) | End::Taken)) => {
                 std::mem::replace(end, End::Taken)
             }
-            _ => End::Whole,
+            _ => End::Complete,
         };
         drop(state);
         match end {
             End::Unopened(error) => Err(error),
-            End::Plain(bytes) => Ok(Err(bytes)),
+            End::Plain(bytes) => Ok(OpenFile::Plain(bytes)),
             End::Taken => self.panic(),
-            End::Whole | End::Broken(_) => Ok(Ok(self)),
+            End::Complete | End::Broken(_) => Ok(OpenFile::Compressed(self)),
         }
     }
 
-    /// Whether all is decompressed, and only waits to be taken. Known after a read.
+    /// Whether everything is decompressed and only waits to be read. Known after a read.
     pub(crate) fn is_done(&self) -> bool {
         self.is_done
     }
@@ -151,14 +160,14 @@ impl DecompressThread {
             self.shared.emptied.notify_one();
         }
         loop {
-            self.is_done = matches!(state.end, Some(End::Whole));
+            self.is_done = matches!(state.end, Some(End::Complete));
             if let Some(block) = state.full.pop_front() {
                 self.block = block;
                 return Ok(true);
             }
             match &mut state.end {
                 None => state = wait(&self.shared.filled, state),
-                Some(End::Whole) => return Ok(false),
+                Some(End::Complete) => return Ok(false),
                 Some(end) => {
                     let end = std::mem::replace(end, End::Taken);
                     drop(state);
@@ -169,7 +178,7 @@ impl DecompressThread {
         }
     }
 
-    /// Goes on with the panic of the thread.
+    /// Continues the panic of the thread.
     fn panic(&mut self) -> ! {
         let panic = self.thread.take().and_then(|thread| thread.join().err());
         resume_unwind(panic.unwrap_or_else(|| Box::new("read on after an error")))
@@ -194,14 +203,14 @@ impl Drop for DecompressThread {
         self.shared.lock().is_stopped = true;
         self.shared.emptied.notify_one();
         if let Some(thread) = self.thread.take().filter(|_| self.is_regular) {
-            // Nobody wants what it found, not even a panic, which has been printed.
+            // Its result is not needed, not even a panic, which has been printed.
             drop(thread.join());
         }
     }
 }
 
 impl Shared {
-    /// Nothing panics under the lock, so the state is whole even where it counts as poisoned.
+    /// Nothing panics under the lock, so the state is consistent even if it counts as poisoned.
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -211,7 +220,7 @@ fn wait<'a>(condition: &Condvar, state: MutexGuard<'a, State>) -> MutexGuard<'a,
     condition.wait(state).unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The thread's side.
+/// The side of the thread.
 struct Worker {
     path: PathBuf,
     shared: Arc<Shared>,
@@ -232,7 +241,7 @@ impl Worker {
         self.shared.filled.notify_one();
         while let Some(mut block) = self.empty_block() {
             match bytes.read(&mut block.buffer) {
-                Ok(0) => return End::Whole,
+                Ok(0) => return End::Complete,
                 Ok(n_bytes) => {
                     block.n_bytes = n_bytes;
                     self.shared.lock().full.push_back(block);
@@ -244,10 +253,10 @@ impl Worker {
                 Err(error) => return End::Broken(error),
             }
         }
-        End::Whole
+        End::Complete
     }
 
-    /// A block to fill; `None` where nobody wants more.
+    /// A block to fill; `None` when no more blocks are wanted.
     fn empty_block(&self) -> Option<Block> {
         let mut state = self.shared.lock();
         while !state.is_stopped {
@@ -261,7 +270,7 @@ impl Worker {
 }
 
 impl Drop for Worker {
-    /// In every case, a panic included: else the other side would wait for ever.
+    /// Runs in every case, a panic included: otherwise the other side would wait for ever.
     fn drop(&mut self) {
         self.shared.lock().end.get_or_insert(End::Taken);
         self.shared.filled.notify_one();
@@ -292,12 +301,14 @@ mod tests {
     }
 
     fn inflated(ahead: DecompressThread) -> DecompressThread {
-        let Ok(ahead) = ahead.opened().unwrap() else { panic!("it is compressed") };
+        let OpenFile::Compressed(ahead) = ahead.opened().unwrap() else {
+            panic!("it is compressed")
+        };
         ahead
     }
 
     #[test]
-    fn blocks_of_every_size_join_to_the_text() {
+    fn blocks_of_every_size_give_the_same_text() {
         let text = text();
         let (_directory, path) = write(&gzip(&text));
         for (n_block, n_read) in [(7, 1000), (1000, 7), (4096, 4096), (BLOCK_BYTES, 1 << 20)] {
@@ -317,7 +328,7 @@ mod tests {
     }
 
     #[test]
-    fn what_came_before_the_damage_is_given_first() {
+    fn bytes_before_damage_are_read_first() {
         let text = text();
         let whole = gzip(&text);
         let (_directory, path) = write(&whole[..whole.len() - 1]);
@@ -332,9 +343,9 @@ mod tests {
     }
 
     #[test]
-    fn a_plain_file_is_handed_over_with_nothing_read() {
+    fn plain_file_is_handed_over_unread() {
         let (_directory, path) = write(b"0\t1\n");
-        let Err(mut bytes) = DecompressThread::spawn(&path).opened().unwrap() else {
+        let OpenFile::Plain(mut bytes) = DecompressThread::spawn(&path).opened().unwrap() else {
             panic!("it is plain")
         };
         let mut got = Vec::new();
@@ -343,7 +354,7 @@ mod tests {
     }
 
     #[test]
-    fn dropped_early_the_thread_has_ended_and_let_the_blocks_go() {
+    fn early_drop_ends_the_thread() {
         let (_directory, path) = write(&gzip(&text()));
         for n_read in [0, 1, 5000] {
             let mut ahead = inflated(DecompressThread::with_block_bytes(&path, 100));
@@ -355,7 +366,7 @@ mod tests {
     }
 
     #[test]
-    fn a_thread_that_came_to_grief_holds_nobody_up() {
+    fn panic_of_the_thread_is_passed_on() {
         let shared = Arc::new(Shared {
             state: Mutex::default(),
             filled: Condvar::new(),

@@ -1,4 +1,4 @@
-//! The bytes of several files, one after another, and the place in the list. Apart from the
+//! The bytes of several files, one after another, and which file is being read. Apart from the
 //! readers, because rows of every kind come out of files in the same way.
 
 use std::path::PathBuf;
@@ -8,18 +8,21 @@ use crate::bytes::input::Input;
 use crate::bytes::open;
 use crate::error::ReadError;
 
-/// Files opened in turn, each while the end of the one before it is read.
+/// Files opened in order, each while the end of the previous one is read.
 pub(crate) struct Files {
     paths: Vec<PathBuf>,
     /// Files opened so far; the one in use is the last of them.
     n_opened: usize,
     input: Option<Input>,
-    /// The file after the one that ended, as far as it was opened ahead.
+    /// The file after the one that ended, if it was opened ahead.
     ahead: Option<DecompressThread>,
 }
 
 impl Files {
-    /// Looks whether the files can be opened at all.
+    /// Checks that every file can be opened. Pipes are opened in their turn only.
+    ///
+    /// # Errors
+    /// If there are no paths, or a file cannot be opened.
     pub(crate) fn new(paths: Vec<PathBuf>) -> Result<Self, ReadError> {
         if paths.is_empty() {
             return Err(ReadError::NoFiles);
@@ -28,7 +31,7 @@ impl Files {
         Ok(Self { paths, n_opened: 0, input: None, ahead: None })
     }
 
-    /// How many there are.
+    /// The number of files.
     pub(crate) fn n_files(&self) -> usize {
         self.paths.len()
     }
@@ -38,22 +41,22 @@ impl Files {
         self.paths[self.n_opened - 1].clone()
     }
 
-    /// Its place in the list, from 0.
+    /// The index of the file in use in the list, from 0.
     pub(crate) fn file_idx(&self) -> usize {
         self.n_opened.saturating_sub(1)
     }
 
-    /// Its bytes; `None` between two files and at the end.
+    /// The bytes of the file in use; `None` between two files and at the end.
     pub(crate) fn input(&mut self) -> Option<&mut Input> {
         self.input.as_mut()
     }
 
-    /// Is to be called when the bytes of a file have come to their end.
+    /// To be called when the bytes of a file have ended.
     pub(crate) fn end_file(&mut self) {
         self.ahead = self.input.take().and_then(Input::into_next);
     }
 
-    /// Opens the next file, if there is one.
+    /// Opens the next file; `false` if there is none.
     pub(crate) fn open_next(&mut self) -> Result<bool, ReadError> {
         let Some(path) = self.paths.get(self.n_opened) else { return Ok(false) };
         self.n_opened += 1;
@@ -62,7 +65,7 @@ impl Files {
         Ok(true)
     }
 
-    /// Hands `result` on; after an error there is nothing more to read.
+    /// Returns `result`; an error ends the stream.
     pub(crate) fn end_on_error<T>(&mut self, result: Result<T, ReadError>) -> Result<T, ReadError> {
         if result.is_err() {
             (self.input, self.ahead) = (None, None);

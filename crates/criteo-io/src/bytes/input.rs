@@ -1,47 +1,43 @@
-//! The file that is being read, and the one after it, opened ahead.
+//! The bytes of one file, and the file after it, opened ahead. Apart from the list of files,
+//! because what is opened ahead has to be decided at every read.
 
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use crate::bytes::decompress::DecompressThread;
-use crate::bytes::open::{self, Bytes};
+use crate::bytes::decompress::{DecompressThread, OpenFile};
+use crate::bytes::open;
 use crate::error::ReadError;
 
 /// The bytes of one file. Towards its end the next file is opened, and decompression begins there.
 ///
-/// A compressed file has come that far when its thread has nothing left to do: so one thread at a
-/// time decompresses, and the memory of one decompressor is all that is needed. With a plain file
-/// in use the next one is opened at once.
+/// For a compressed file that is when its thread has nothing left to do: so one thread decompresses
+/// at a time, and one decompressor is all the memory that is needed. While a plain file is read the
+/// next one is opened at once.
 pub(crate) struct Input {
-    bytes: Current,
+    bytes: OpenFile,
     /// The next file, until it is opened.
     following: Option<PathBuf>,
     next: Option<DecompressThread>,
 }
 
-enum Current {
-    Plain(Bytes),
-    Inflated(DecompressThread),
-}
-
 impl Input {
-    /// Opens `path`, or takes what was opened ahead. `following` is the file after it, if any.
+    /// Opens `path`, or takes the file that was opened ahead. `following` is the file after it.
     ///
     /// # Errors
-    /// If it can't be opened.
+    /// If it cannot be opened.
     pub(crate) fn open(
         path: &Path,
         ahead: Option<DecompressThread>,
         following: Option<&Path>,
     ) -> Result<Self, ReadError> {
         let ahead = ahead.unwrap_or_else(|| DecompressThread::spawn(path));
-        let bytes = ahead.opened()?.map_or_else(Current::Plain, Current::Inflated);
-        // Opening a pipe may wait for its writer, or take from it what nobody will read.
+        let bytes = ahead.opened()?;
+        // Opening a pipe early may wait for its writer, or take bytes that are then lost.
         let following = following.filter(|path| matches!(open::is_read_once(path), Ok(false)));
         Ok(Self { bytes, following: following.map(Path::to_owned), next: None })
     }
 
-    /// The next file as far as it was opened ahead, errors included.
+    /// The next file if it was opened ahead, errors included.
     pub(crate) fn into_next(self) -> Option<DecompressThread> {
         self.next
     }
@@ -50,8 +46,8 @@ impl Input {
 impl Read for Input {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let (n_read, is_near_end) = match &mut self.bytes {
-            Current::Plain(bytes) => (bytes.read(buffer)?, true),
-            Current::Inflated(ahead) => (ahead.read(buffer)?, ahead.is_done()),
+            OpenFile::Plain(bytes) => (bytes.read(buffer)?, true),
+            OpenFile::Compressed(ahead) => (ahead.read(buffer)?, ahead.is_done()),
         };
         if is_near_end && let Some(path) = self.following.take() {
             self.next = Some(DecompressThread::spawn(&path));
@@ -66,7 +62,7 @@ mod tests {
     use std::fs;
 
     #[test]
-    fn the_next_file_is_opened_while_the_end_of_this_one_is_read() {
+    fn next_file_is_opened_near_the_end() {
         let directory = tempfile::tempdir().unwrap();
         let paths = ["a", "b"].map(|name| directory.path().join(name));
         fs::write(&paths[1], "next").unwrap();
@@ -81,7 +77,7 @@ mod tests {
             let mut buffer = vec![0; 1 << 16];
             assert!(input.next.is_none());
             assert!(input.read(&mut buffer).unwrap() > 0);
-            // Ten megabytes are more than all blocks: their thread can't have come to its end.
+            // Ten megabytes are more than all blocks: their thread cannot have finished.
             if is_long {
                 assert!(input.next.is_none());
             }
@@ -93,7 +89,7 @@ mod tests {
 
     #[cfg(unix)]
     #[test]
-    fn a_pipe_is_not_opened_before_its_turn() {
+    fn pipe_is_not_opened_early() {
         use std::process::Command;
         let directory = tempfile::tempdir().unwrap();
         let (file, pipe) = (directory.path().join("a"), directory.path().join("pipe"));

@@ -1,4 +1,4 @@
-//! From a path to decompressed bytes. The compression is told by the first bytes, never by the
+//! From a path to decompressed bytes. The first bytes decide which compression it is, never the
 //! name; nothing here seeks, so pipes work as files do.
 
 use std::fs::File;
@@ -10,14 +10,17 @@ use flate2::bufread::GzDecoder;
 
 use crate::error::{Compression, ReadError, StreamFault};
 
-/// Compressed bytes are fetched in pieces of this size.
+/// Compressed bytes are read in pieces of this size: large against the cost of a system call.
 const INPUT_BYTES: usize = 256 << 10;
+/// RFC 1952, section 2.3.1: ID1 and ID2.
 const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
+/// RFC 8878, section 3.1.1: the magic number 0xfd2fb528, little-endian.
 const ZSTD_MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
-/// A skippable frame, which some writers put first; its first byte is 0x50 to 0x5f.
+/// RFC 8878, section 3.1.2: a skippable frame, which some writers put first. Its first byte is 0x50
+/// to 0x5f.
 const ZSTD_SKIPPABLE_MAGIC: [u8; 3] = [0x2a, 0x4d, 0x18];
 
-/// The path that stands for standard input.
+/// The path that means standard input.
 pub(crate) const STDIN: &str = "-";
 
 /// A stream of bytes.
@@ -50,16 +53,16 @@ pub(crate) fn open(path: &Path) -> Result<Opened, ReadError> {
     Ok(Opened { bytes, is_compressed: compression.is_some() })
 }
 
-/// Refuses what can't be opened, before hours are spent on the files in front of it. Pipes are
-/// not touched: opening one may wait for its writer, and what is read from it is gone.
+/// Refuses what cannot be opened, before hours are spent on the files before it. Pipes are not
+/// touched: opening one may wait for its writer, and bytes read from it are lost.
 pub(crate) fn check(path: &Path) -> Result<(), ReadError> {
     if is_regular(path)? { open(path).map(drop) } else { Ok(()) }
 }
 
-/// Whether what `path` names can be read only once: standard input (`-`), a pipe, a device.
+/// Whether the input at `path` can be read only once: standard input (`-`), a pipe, a device.
 ///
 /// # Errors
-/// If it is not there, a directory, or an empty file.
+/// If the path does not exist, or is a directory or an empty file.
 pub fn is_read_once(path: &Path) -> Result<bool, ReadError> {
     is_regular(path).map(|is_regular| !is_regular)
 }
@@ -124,8 +127,8 @@ fn check_name(path: &Path, head: &[u8], found: Option<Compression>) -> Result<()
 
 /// All members of a gzip file, one after another.
 ///
-/// `flate2` has a decoder of many members, but it can't tell a damaged header from bytes that
-/// never were gzip.
+/// `flate2` has a decoder of several members, but that does not distinguish a damaged header from
+/// bytes that never were gzip.
 struct Gzip {
     member: GzDecoder<BufReader<Bytes>>,
     done: bool,
@@ -137,14 +140,14 @@ impl Gzip {
         Self { member, done: false }
     }
 
-    /// Moves on to the next member; `false` at the end of the input.
+    /// Moves to the next member; `false` at the end of the input.
     fn next_member(&mut self) -> io::Result<bool> {
         let input = self.member.get_mut();
         let ahead = input.fill_buf()?;
         if ahead.is_empty() {
             return Ok(false);
         }
-        // One byte may be all that is at hand: then the second one is left to the decoder.
+        // The buffer may hold a single byte: then the decoder checks the second one.
         let n_known = ahead.len().min(GZIP_MAGIC.len());
         if ahead[..n_known] != GZIP_MAGIC[..n_known] {
             return Err(StreamFault::TrailingGarbage(Compression::Gzip).into());
@@ -185,8 +188,8 @@ impl Read for Zstd {
     }
 }
 
-/// Tells damage that the decompressor found from trouble of the file below it, which carries an
-/// error number of the system.
+/// Damage that the decompressor found becomes a [`StreamFault`]. An error of the file below it,
+/// which carries an error number of the system, stays as it is.
 fn fault_or_error(compression: Compression, error: io::Error) -> io::Error {
     if error.raw_os_error().is_some() || error.kind() == io::ErrorKind::Interrupted {
         return error;
@@ -222,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn content_decides_not_the_name() {
+    fn compression_is_found_by_content() {
         let text = b"0\t1\n".repeat(1000);
         let zst = zstd::encode_all(&text[..], 1).unwrap();
         for content in [&text, &gzip(&text), &zst] {
@@ -231,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn members_and_frames_join() {
+    fn members_and_frames_are_concatenated() {
         let members = [gzip(b"one "), gzip(b""), gzip(b"two "), gzip(b"three")].concat();
         assert_eq!(read_all("a.gz", &members).as_deref(), Ok(&b"one two three"[..]));
         let skippable = [&[0x53, 0x2a, 0x4d, 0x18, 2, 0, 0, 0, 7, 7][..]].concat();
@@ -241,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn no_truncation_passes_for_an_end() {
+    fn every_truncation_is_an_error() {
         let text = b"0\t1\t2\n".repeat(300);
         let mut checked = zstd::Encoder::new(Vec::new(), 1).unwrap();
         checked.include_checksum(true).unwrap();
@@ -255,14 +258,14 @@ mod tests {
     }
 
     #[test]
-    fn no_flipped_bit_changes_the_text_unnoticed() {
+    fn every_flipped_bit_is_noticed_or_harmless() {
         let text = b"0\t1\t2\n".repeat(20);
         let whole = gzip(&text);
-        // Bytes 3 to 9 are flags, time, level and system: most of them say nothing of the text.
+        // Bytes 3 to 9 are flags, time, level and system, most of which do not affect the text.
         for bit in 80..whole.len() * 8 {
             let mut flipped = whole.clone();
             flipped[bit / 8] ^= 1 << (bit % 8);
-            // A few bits of deflate mean nothing, such as the padding at its end.
+            // A few bits of deflate have no meaning, such as the padding at its end.
             if let Ok(got) = read_all("a.gz", &flipped) {
                 assert_eq!(got, text, "bit {bit}");
             }

@@ -1,5 +1,5 @@
-//! A buffer over the bytes of one input, refilled in place. Apart from what looks for lines and
-//! records in it, because both need the same window, moved and read in the same way.
+//! A buffer over the bytes of one input, refilled in place. Apart from the search for lines and
+//! records, because both need the same window.
 
 use std::io::{self, Read};
 
@@ -9,9 +9,8 @@ use std::io::{self, Read};
 /// bytes  | read and done | start .. end | free |
 /// ```
 ///
-/// What is unread moves to the front when the window is refilled; a buffer that is full of unread
-/// bytes doubles. Its user bounds the size by not
-/// asking for more bytes than a limit.
+/// Unread bytes move to the front when the window is refilled; a buffer full of unread bytes
+/// doubles its size. The caller bounds the size by not asking for more bytes than a limit.
 pub(crate) struct RefillBuffer {
     pub(crate) bytes: Vec<u8>,
     /// Where the unread bytes start, and end.
@@ -32,7 +31,7 @@ impl RefillBuffer {
         (self.start, self.end, self.ended) = (0, 0, false);
     }
 
-    /// The bytes that were read from the input and are not done with.
+    /// The bytes that were read from the input and not consumed.
     #[inline]
     pub(crate) fn unread(&self) -> &[u8] {
         &self.bytes[self.start..self.end]

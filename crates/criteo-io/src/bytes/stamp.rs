@@ -1,5 +1,5 @@
-//! What is remembered of a file, to notice that it is another one. Apart from the cache and from
-//! whoever goes on with a run, because both mean the same by it.
+//! What is recorded of a file in order to notice that it changed. Apart from the cache and from
+//! resuming a run, because both ask the same question.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
@@ -10,14 +10,15 @@ use serde::{Deserialize, Serialize};
 use crate::bytes::open;
 use crate::error::ReadError;
 
-/// Bytes looked at from either end of a file.
+/// Bytes at either end of a file that the checksums cover: enough for the header and the trailer of
+/// any format, little against opening the file.
 const END_BYTES: u64 = 64 << 10;
 
-/// A file as it was: its path as it was given, its length, and checksums of its ends.
+/// A file as it was: its path as given, its length, and checksums of its ends.
 ///
-/// The time of modification is no part of it, so that a copy is as good as the file. What remains
-/// unseen is a change in the middle of a plain file that keeps its length; the end of a gzip file
-/// holds the checksum of all that is in it.
+/// The time of modification is not included, so that a copy is as good as the file. A change in the
+/// middle of a plain file that keeps its length is not noticed; the end of a gzip file holds the
+/// checksum of all of its content.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FileStamp {
     /// The path as given.
@@ -31,11 +32,11 @@ pub struct FileStamp {
 }
 
 impl FileStamp {
-    /// Looks at the file at `path`; `None` where it can be read only once, as standard input (`-`)
-    /// and pipes can.
+    /// Reads the stamp of the file at `path`; `None` if it can be read only once, as standard input
+    /// (`-`) and pipes.
     ///
     /// # Errors
-    /// If it is not there, a directory, empty, or can't be read.
+    /// If the file does not exist, is a directory or empty, or cannot be read.
     pub fn read(path: &Path) -> Result<Option<Self>, ReadError> {
         if open::is_read_once(path)? {
             return Ok(None);
@@ -47,7 +48,7 @@ impl FileStamp {
     }
 }
 
-/// Length and checksums.
+/// The length of a file, and the checksums of its ends.
 pub(crate) struct Ends {
     pub(crate) n_bytes: u64,
     pub(crate) head: u32,
@@ -76,7 +77,7 @@ mod tests {
     use std::fs;
 
     #[test]
-    fn a_copy_is_as_good_and_a_change_of_length_or_ends_shows() {
+    fn stamp_changes_with_length_and_ends() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("a");
         let look = |bytes: &[u8]| {
@@ -99,12 +100,12 @@ mod tests {
             bytes[place] ^= 1;
         }
         bytes[100_000] ^= 1;
-        assert_eq!(look(&bytes), stamp, "the middle is not looked at");
+        assert_eq!(look(&bytes), stamp, "the middle is not covered");
         assert_ne!(look(&bytes[1..]), stamp);
     }
 
     #[test]
-    fn what_can_be_read_only_once_has_none_and_what_is_not_there_is_an_error() {
+    fn stdin_has_no_stamp_and_missing_file_is_an_error() {
         assert_eq!(FileStamp::read(Path::new("-")).unwrap(), None);
         let directory = tempfile::tempdir().unwrap();
         let absent = FileStamp::read(&directory.path().join("absent"));

@@ -1,4 +1,4 @@
-//! A cache written: complete under its name, or not there at all.
+//! Building a cache: complete under its name, or absent.
 
 use std::fs::{self, File};
 use std::io::{self, Seek, Write};
@@ -17,33 +17,34 @@ use crate::reader::Reader;
 use crate::record::bad_rows::{BadRowFilter, FilteredRow};
 use crate::record::{Record, RecordSource};
 
-/// A file in the making that nobody wrote to for so long is one that a crash left behind.
+/// A temporary file that was not written to for an hour was left by a crash: a build writes a block
+/// every few milliseconds.
 const ABANDONED: Duration = Duration::from_secs(3600);
 
-/// Why a cache could not be built. Whatever had been written is gone again.
+/// Why a cache could not be built. Nothing of it is left on disk.
 #[derive(Debug, thiserror::Error)]
 pub enum CacheError {
-    /// The rows can't be read: nothing to do with the cache.
+    /// The rows cannot be read; the cache is not the cause.
     #[error(transparent)]
     Input(#[from] ReadError),
-    /// No file can be made where the cache should be.
+    /// No file can be created in the directory of the cache.
     #[error("{}: no file can be made here", dir.display())]
     Directory {
         /// The directory.
         dir: PathBuf,
-        /// What the system said.
+        /// The error of the system.
         source: io::Error,
     },
-    /// Writing failed: the disk may be full.
+    /// Writing failed; the disk may be full.
     #[error("{}: writing failed", file.display())]
     Write {
         /// The cache.
         file: PathBuf,
-        /// What the system said.
+        /// The error of the system.
         source: io::Error,
     },
-    /// What was written does not read back, or the inputs changed while they were read.
-    #[error("{}: can't be used as soon as it was written: {fault}", file.display())]
+    /// The cache does not read back as written, or the inputs changed while they were read.
+    #[error("{}: not usable right after it was written: {fault}", file.display())]
     Unusable {
         /// The cache.
         file: PathBuf,
@@ -53,18 +54,18 @@ pub enum CacheError {
 }
 
 impl CachePlan {
-    /// Reads the inputs once and writes the cache, in place of one that may be there.
+    /// Reads the inputs once and writes the cache; replaces an existing one.
     ///
-    /// The rows go to a temporary file in the same directory, which is synced, checked, and then
-    /// renamed: a crash at any point leaves the old cache or the new one, and at worst a temporary
-    /// file, which a later build removes. Two processes that build the same cache write files of
-    /// their own; the later rename stays, and each goes on with what it wrote.
+    /// The rows are written to a temporary file in the same directory, which is synced, checked,
+    /// and then renamed: a crash at any point leaves the old cache or the new one, and at worst a
+    /// temporary file, which a later build removes. Two processes that build the same cache write
+    /// separate files; the later rename wins, and each process uses the file that it wrote.
     ///
-    /// `progress` is told the number of rows so far, now and then.
+    /// `progress` is called with the number of rows so far after every block.
     ///
     /// # Errors
-    /// Where a row is malformed or an input can't be read; where no file can be made; where writing
-    /// fails; where an input changed meanwhile.
+    /// If a row is malformed or an input cannot be read, if no file can be created, if writing
+    /// fails, or if an input changed meanwhile.
     pub fn build(&self, progress: &mut dyn FnMut(u64)) -> Result<Cache, CacheError> {
         let write_error = |source| CacheError::Write { file: self.file().to_owned(), source };
         let unusable = |fault| CacheError::Unusable { file: self.file().to_owned(), fault };
@@ -85,7 +86,7 @@ impl CachePlan {
         let (prefix, suffix) = (format!("{name}."), ".tmp");
         let mut builder = tempfile::Builder::new();
         builder.prefix(&prefix).suffix(suffix);
-        // Nobody is to write to it again. The umask narrows this down.
+        // Read-only for everyone, because a cache never changes. The umask narrows this down.
         #[cfg(unix)]
         builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o444));
         let made = fs::create_dir_all(self.dir()).and_then(|()| {
@@ -100,7 +101,7 @@ impl CachePlan {
         })
     }
 
-    /// All rows, with integers of four bytes, or of eight where four are too few.
+    /// Writes all rows, with integers of four bytes, or of eight if one does not fit in four.
     fn write(&self, file: &File, progress: &mut dyn FnMut(u64)) -> Result<(), CacheError> {
         for integer_bytes in [size_of::<i32>(), size_of::<i64>()] {
             let mut source = Reader::open(self.paths.clone(), self.dialect.clone())?;
@@ -156,7 +157,7 @@ impl From<io::Error> for WriteError {
 struct Writer<'a> {
     file: &'a File,
     header: Header,
-    /// Rows of the block in the making.
+    /// The rows of the block being written.
     block: Vec<u8>,
     n_blocks: u64,
 }
@@ -170,7 +171,7 @@ impl Writer<'_> {
     ) -> Result<(), WriteError> {
         self.file.set_len(0)?;
         self.file.rewind()?;
-        // Its length stays the same; the number of rows is known at the end.
+        // Written again at the end, at the same length, when the number of rows is known.
         self.file.write_all(&self.header.to_bytes())?;
         let (mut record, mut filter) = (Record::default(), BadRowFilter::new(self.header.bad_rows));
         while self.header.n_rows < max_rows {
@@ -198,7 +199,7 @@ impl Writer<'_> {
         Ok(())
     }
 
-    /// Writes what is in the block, if anything is, with its checksum.
+    /// Writes the block with its checksum, unless it is empty.
     fn end_block(&mut self) -> io::Result<()> {
         if self.block.is_empty() {
             return Ok(());
@@ -212,8 +213,9 @@ impl Writer<'_> {
     }
 }
 
-/// Removes what builds of this cache left that were killed. A build that sleeps for an hour and
-/// wakes up without its file fails to rename it, and goes on without a cache.
+/// Removes temporary files that interrupted builds of this cache left. A build that is suspended
+/// for an hour and finds its file removed fails to rename it, and the run continues without a
+/// cache.
 fn remove_abandoned(dir: &Path, prefix: &str, suffix: &str) {
     let Ok(entries) = fs::read_dir(dir) else { return };
     for entry in entries.flatten() {
@@ -227,13 +229,13 @@ fn remove_abandoned(dir: &Path, prefix: &str, suffix: &str) {
             && name.ends_with(suffix)
             && age.is_ok_and(|age| age > ABANDONED)
         {
-            // Whoever removes it first, it is gone.
+            // Fails if another process removed it first, which is as good.
             let _ = fs::remove_file(entry.path());
         }
     }
 }
 
-/// A rename lasts when its directory has been written.
+/// A rename survives a power loss only after its directory is synced.
 #[cfg(unix)]
 fn sync_directory(dir: &Path) -> io::Result<()> {
     File::open(dir)?.sync_all()

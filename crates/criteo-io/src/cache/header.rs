@@ -1,5 +1,4 @@
-//! The beginning of a cache, to bytes and back. Nothing in it is used before its checksum was seen
-//! to be right.
+//! The header of a cache, to bytes and back. No field is used before the checksum is verified.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -9,40 +8,41 @@ use super::row::{CHECKSUM_BYTES, RowLayout};
 use crate::error::cache_fault::CacheFault;
 use crate::record::bad_rows::{BadRows, SkipLimits};
 
+/// The first byte is not ASCII, so that no text file begins like this.
 const MAGIC: [u8; 8] = *b"\x89CTRROWS";
-/// Of the file format. To be raised whenever the bytes of the same rows change.
+/// The version of the file format, to be raised whenever the bytes of the same rows change.
 pub(super) const VERSION: u32 = 4;
 /// Magic, version, and the length of the header.
 const START_BYTES: usize = 16;
-/// No list of inputs is longer; keeps a damaged length from asking for gigabytes.
+/// The longest header: far above any list of inputs, so that a damaged length does not allocate
+/// gigabytes.
 const MAX_BYTES: u32 = 16 << 20;
-/// No file is so long; keeps sums of lengths from running over.
+/// The most rows: far above any file, so that sums of lengths do not overflow.
 const MAX_ROWS: u64 = 1 << 48;
-
-/// No row has so many columns; keeps products of sizes from running over.
+/// The most columns of a kind: far above any row, so that products of sizes do not overflow.
 const MAX_SIZE: u32 = 1 << 16;
 
-/// What a cache says of itself.
+/// The description of a cache.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Header {
     /// The name of the dialect.
     pub(super) format: String,
-    /// Of its description.
+    /// The digest of the description of the columns.
     pub(super) digest: u64,
     pub(super) layout: RowLayout,
-    /// Malformed ones included.
+    /// The number of rows, malformed ones included.
     pub(super) n_rows: u64,
-    /// Whether these are all rows of the inputs, and not just the first.
+    /// Whether these are all rows of the inputs, and not only the first ones.
     pub(super) is_whole: bool,
-    /// What was to become of malformed rows.
+    /// The policy for malformed rows when the cache was built.
     pub(super) bad_rows: BadRows,
-    /// Whether there were any.
+    /// Whether there are malformed rows.
     pub(super) has_bad_rows: bool,
     pub(super) inputs: Vec<InputStamp>,
 }
 
 impl Header {
-    /// Its bytes; how many depends on the format and the inputs alone.
+    /// The bytes of the header; their number depends on the format and the inputs alone.
     pub(super) fn to_bytes(&self) -> Vec<u8> {
         let mut out = [&MAGIC[..], &VERSION.to_le_bytes(), &[0; 4]].concat();
         push_text(&self.format, &mut out);
@@ -73,7 +73,7 @@ impl Header {
         out
     }
 
-    /// Reads it from the start of `file`; returns how many bytes it has, too.
+    /// Reads the header from the start of `file`; also returns its number of bytes.
     pub(super) fn read(mut file: &File) -> Result<(Self, u64), CacheFault> {
         let mut bytes = vec![0; START_BYTES];
         read_exact(&mut file, &mut bytes)?;
@@ -98,7 +98,7 @@ impl Header {
         Ok((header, u64::from(n_bytes)))
     }
 
-    /// `None` where something stands that this version would not write.
+    /// `None` if a field has a value that this version does not write.
     fn parse(fields: &mut Fields<'_>) -> Option<Self> {
         let (format, digest) = (fields.text()?, fields.u64()?);
         let mut size = || fields.u32().filter(|&size| size <= MAX_SIZE).map(|size| size as usize);
@@ -119,7 +119,8 @@ impl Header {
             Some(InputStamp { path, stamp: Stamp { n_bytes, modified, head, tail } })
         };
         let inputs = (0..n_inputs).map(input).collect::<Option<_>>()?;
-        // All is known to have been written on purpose, but perhaps by a program that knows more.
+        // The checksum is right, so that an unknown value comes from another program, not from
+        // damage.
         let is_known = matches!(integer_bytes, 4 | 8) && has_day <= 1 && n_rows < MAX_ROWS;
         is_known.then_some(Self {
             format,
@@ -139,7 +140,7 @@ fn push_text(text: &str, out: &mut Vec<u8>) {
     out.extend_from_slice(text.as_bytes());
 }
 
-/// The length has been looked at by no one yet, so a file that ends here is an ordinary case.
+/// The length of the file is not checked yet, so that its end is an ordinary case here.
 fn read_exact(file: &mut &File, bytes: &mut [u8]) -> Result<(), CacheFault> {
     file.read_exact(bytes).map_err(|error| match error.kind() {
         io::ErrorKind::UnexpectedEof => CacheFault::DamagedHeader,
@@ -147,7 +148,7 @@ fn read_exact(file: &mut &File, bytes: &mut [u8]) -> Result<(), CacheFault> {
     })
 }
 
-/// What is left of the fields; every step is checked.
+/// The rest of the fields; every step is checked.
 struct Fields<'a>(&'a [u8]);
 
 impl<'a> Fields<'a> {

@@ -1,4 +1,4 @@
-//! What is remembered of an input, to notice that it changed.
+//! What a cache stores of an input in order to notice that it changed.
 
 use std::fs::File;
 use std::io;
@@ -11,19 +11,19 @@ use crate::error::ReadError;
 
 /// An input as it was when its rows were cached.
 ///
-/// Path, length and time of modification tell nearly every change, and cost nothing. They miss a
-/// file that was replaced by one of the same length with its time set back, as `cp -p`, `rsync` and
-/// `tar` do: therefore the checksums of both ends. The end of a gzip file holds the checksum of all
-/// that is in it. What remains unseen is a plain file whose middle alone was edited, to the same
-/// length, and whose time was then set back; to see that, all of it would have to be read.
+/// Path, length and time of modification detect nearly every change, and cost nothing. They miss a
+/// file replaced by another of the same length and time, as `cp -p`, `rsync` and `tar` may do;
+/// therefore the checksums of both ends, and the end of a gzip file holds the checksum of all of
+/// its content. Not detected is a plain file edited in the middle only, to the same length, whose
+/// time was then set back; for that, all of the file would have to be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct InputStamp {
-    /// The resolved path; what of it is not Unicode is replaced.
+    /// The resolved path, lossily as Unicode.
     pub(super) path: String,
     pub(super) stamp: Stamp,
 }
 
-/// All but the name.
+/// Everything but the path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Stamp {
     pub(super) n_bytes: u64,
@@ -36,7 +36,10 @@ pub(super) struct Stamp {
 }
 
 impl InputStamp {
-    /// Looks at the file at `path`.
+    /// Reads the stamp of the file at `path`.
+    ///
+    /// # Errors
+    /// If the file can be read only once, or cannot be opened or read.
     pub(super) fn read(path: &Path) -> Result<Self, ReadError> {
         if open::is_read_once(path)? {
             return Err(ReadError::ReadOnce { file: path.to_owned() });
@@ -56,7 +59,7 @@ impl Stamp {
     }
 }
 
-/// Times before 1970 are negative; those past the year 2262 count as that.
+/// Nanoseconds since 1970: negative before, and clamped from the year 2262 on.
 fn nanoseconds(time: SystemTime) -> i64 {
     let clamp = |nanos: u128| i64::try_from(nanos).unwrap_or(i64::MAX);
     match time.duration_since(UNIX_EPOCH) {

@@ -1,4 +1,4 @@
-//! Which cache belongs to which files: where it is, and whether what is there is right.
+//! Which cache belongs to which files: its path, and whether the file there is valid.
 
 use std::fs::File;
 use std::io;
@@ -16,11 +16,11 @@ use crate::error::cache_fault::CacheFault;
 use crate::format::dialect::Dialect;
 use crate::record::bad_rows::BadRows;
 
-/// A set of inputs, as it is now, and the cache that it would have.
+/// A list of inputs in their current state, and the cache that belongs to it.
 ///
-/// There is one cache for each list of files (by resolved paths, in order) and format, whatever the
-/// state of the files and the description of their columns: a new one takes the place of the old.
-/// Its name is that of the first file, with 64 bits of a hash of all:
+/// There is one cache for each list of files (resolved paths, in order) and format, whatever the
+/// state of the files and the description of their columns: a new cache replaces the old one. Its
+/// name is that of the first file with 64 bits of a hash of the list:
 /// `train.txt.0123456789abcdef.rows`.
 #[derive(Clone, Debug)]
 pub struct CachePlan {
@@ -33,13 +33,13 @@ pub struct CachePlan {
 }
 
 impl CachePlan {
-    /// Looks at the files. The cache is to be in `dir`, or beside the first of them.
+    /// Reads the stamps of the files. The cache is in `dir`, or beside the first file.
     ///
-    /// With `max_rows` the cache need not have more than so many rows.
+    /// With `max_rows` the cache need not hold more than that number of rows.
     ///
     /// # Errors
-    /// If a file is missing, can't be read, is empty, or can be read only once, or if fields hold
-    /// several values: rows of any length are not cached.
+    /// If a file is missing, cannot be read, is empty, or can be read only once, or if fields hold
+    /// several values, because rows of varying length cannot be cached.
     pub fn new(
         paths: Vec<PathBuf>,
         dialect: impl Into<Dialect>,
@@ -60,27 +60,31 @@ impl CachePlan {
         Ok(Self { paths, dialect, max_rows, bad_rows: BadRows::Error, inputs, file })
     }
 
-    /// What becomes of malformed rows: by default the first one is an error. A cache that leaves
-    /// out some does for whoever allows at least as many, and one without any for everybody.
+    /// Sets the policy for malformed rows; by default the first one is an error. A cache that
+    /// leaves out malformed rows is valid for every plan that allows at least as many, and a cache
+    /// without malformed rows for every plan.
     #[must_use]
     pub fn with_bad_rows(mut self, bad_rows: BadRows) -> Self {
         self.bad_rows = bad_rows;
         self
     }
 
-    /// Where the cache is, or would be.
+    /// The path of the cache, whether it exists or not.
     #[must_use]
     pub fn file(&self) -> &Path {
         &self.file
     }
 
-    /// The directory that it is in.
+    /// The directory of the cache.
     pub(super) fn dir(&self) -> &Path {
         let dir = self.file.parent().unwrap_or(Path::new(""));
         if dir == Path::new("") { Path::new(".") } else { dir }
     }
 
-    /// Whether the inputs are still what they were.
+    /// Checks that the inputs have not changed since the plan was made.
+    ///
+    /// # Errors
+    /// [`CacheFault::Stale`] with the first input that changed.
     pub(super) fn check_inputs(&self) -> Result<(), CacheFault> {
         let is_same = |(path, then): (&PathBuf, &InputStamp)| {
             InputStamp::read(path).is_ok_and(|now| now == *then)
@@ -94,7 +98,7 @@ impl CachePlan {
     /// Opens the cache, and checks every block that will be read.
     ///
     /// # Errors
-    /// With the reason if it can't be used; [`CachePlan::build`] then makes it.
+    /// The reason if the cache cannot be used; [`CachePlan::build`] then rebuilds it.
     pub fn open(&self) -> Result<Cache, CacheFault> {
         let file = File::open(&self.file).map_err(|error| match error.kind() {
             io::ErrorKind::NotFound => CacheFault::Absent,
@@ -151,13 +155,13 @@ impl CachePlan {
     }
 }
 
-/// Of what a cache is of, and not of its state.
+/// A hash of the format and the paths, not of the state of the files.
 fn hash(format: &str, inputs: &[InputStamp]) -> u64 {
     let texts = std::iter::once(format).chain(inputs.iter().map(|input| input.path.as_str()));
     texts.fold(0, |hash, text| {
         let chunk =
             |bytes: &[u8]| bytes.iter().fold(0, |value, &byte| value << 8 | u64::from(byte));
-        // The length first, so that no two lists run together to the same bytes.
+        // The length first, so that different lists never give the same sequence of words.
         text.as_bytes()
             .chunks(8)
             .map(chunk)

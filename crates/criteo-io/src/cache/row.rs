@@ -4,12 +4,12 @@ use crate::error::bad_row::BadRowReason;
 use crate::format::dialect::Dialect;
 use crate::record::Record;
 
-/// Enough for a block (164 KiB) to cost little besides its bytes, few enough for a cache of the
-/// processor.
+/// Rows of a block: enough (164 KiB) for the fixed cost of a block not to matter, few enough to
+/// stay in a cache of the processor.
 pub(super) const ROWS_PER_BLOCK: u64 = 1024;
 pub(super) const CHECKSUM_BYTES: usize = 4;
 
-/// Of a block's rows and its place, so that a block can't stand in for another.
+/// The checksum of the number of a block and its rows, so that no block can replace another.
 pub(super) fn block_checksum(block: u64, rows: &[u8]) -> u32 {
     let mut checksum = crc32fast::Hasher::new();
     checksum.update(&block.to_le_bytes());
@@ -17,22 +17,22 @@ pub(super) fn block_checksum(block: u64, rows: &[u8]) -> u32 {
     checksum.finalize()
 }
 
-/// A row has a number of bytes that follows from the columns alone, so that any row can be found
-/// by multiplication.
+/// The bytes of a row. Their number follows from the columns alone, so that any row is found by
+/// multiplication.
 ///
 /// ```text
-/// 8 bytes or more      bit 0: clicked; bits 1 to 4: 0, or why the row is malformed; then a bit an integer and
-///                      a field: 1 where there is a value
-/// 4 or 8 · n_integers  two's complement; 0 where there is none
+/// 8 bytes or more      bit 0: clicked; bits 1 to 4: 0, or why the row is malformed;
+///                      then a bit per integer and field: 1 if there is a value
+/// 4 or 8 · n_integers  two's complement; 0 if there is none
 /// 4 · n_dense          the bits of an f32
-/// 4 · n_fields         tokens; 0 where there is none
+/// 4 · n_fields         tokens; 0 if there is none
 /// 0 or 4               the day
 /// ```
 ///
-/// All little-endian. The logs' integers fit in four bytes; a file that has one that does not is
-/// written with eight for all of them. A row has integers, or dense numbers if its columns were
-/// described. Of a malformed row there is the reason, by its place in [`BadRowReason::ALL`] from 1,
-/// and the day.
+/// All little-endian. The integers of Criteo's logs fit in four bytes; if one does not fit, the
+/// cache is written with eight bytes for each. A row has integers, or dense numbers if its columns
+/// are described. A malformed row stores the reason, as its position in [`BadRowReason::ALL`] from
+/// 1, and the day.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct RowLayout {
     pub(super) n_integers: usize,
@@ -47,19 +47,19 @@ pub(super) struct RowLayout {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct TooWide;
 
-/// A row is malformed for a reason that there is not.
+/// The number of the reason why a row is malformed is not known.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct UnknownReason;
 
 const WORD_BYTES: usize = 8;
-/// Bits before those of the integers: label, and reason.
+/// Bits before those of the integers: one for the label, four for the reason.
 const N_FIRST_BITS: usize = 5;
 const DENSE_BYTES: usize = 4;
 const TOKEN_BYTES: usize = 4;
 const DAY_BYTES: usize = 4;
 
 impl RowLayout {
-    /// That of the rows of `n_files` files.
+    /// The layout of the rows of `n_files` files in `dialect`.
     pub(super) fn new(dialect: &Dialect, n_files: usize, integer_bytes: usize) -> Self {
         let schema = dialect.schema();
         let is_described = dialect.columns().is_some();
@@ -74,7 +74,7 @@ impl RowLayout {
         }
     }
 
-    /// Bytes of a row.
+    /// The number of bytes of a row.
     pub(super) fn row_bytes(self) -> usize {
         let n_numbers = self.n_integers * self.integer_bytes + self.n_dense * DENSE_BYTES;
         self.bits_bytes()
@@ -87,7 +87,10 @@ impl RowLayout {
         (N_FIRST_BITS + self.n_integers + self.n_fields).div_ceil(8 * WORD_BYTES) * WORD_BYTES
     }
 
-    /// Appends `record` to `out`; on an error, part of it.
+    /// Appends `record` to `out`.
+    ///
+    /// # Errors
+    /// If an integer does not fit; `out` then holds part of the row.
     pub(super) fn encode(self, record: &Record, out: &mut Vec<u8>) -> Result<(), TooWide> {
         let start = out.len();
         out.resize(start + self.bits_bytes(), 0);
@@ -126,13 +129,16 @@ impl RowLayout {
         out.resize(start + self.row_bytes(), 0);
         out[start] = (1 + reason as u8) << 1;
         if self.has_day {
-            let at = out.len() - DAY_BYTES;
-            out[at..].copy_from_slice(&day.unwrap_or(0).to_le_bytes());
+            let day_start = out.len() - DAY_BYTES;
+            out[day_start..].copy_from_slice(&day.unwrap_or(0).to_le_bytes());
         }
     }
 
-    /// Fills `record` from the bytes of a row; returns why it is malformed, if it is. Allocates
-    /// only where `record` has no columns yet. An error is a row that no version writes.
+    /// Fills `record` from the bytes of a row; returns why the row is malformed, if it is.
+    /// Allocates only if `record` has no columns yet.
+    ///
+    /// # Errors
+    /// If the reason is not known, which no version writes.
     pub(super) fn decode(
         self,
         row: &[u8],
@@ -149,7 +155,7 @@ impl RowLayout {
         let (tokens, day) = rest.split_at(self.n_fields * TOKEN_BYTES);
         let mut bits = Bits::new(bits);
         record.clicked = bits.next();
-        let reason = (0..4).fold(0, |sum, place| sum | usize::from(bits.next()) << place);
+        let reason = (0..4).fold(0, |sum, bit_idx| sum | usize::from(bits.next()) << bit_idx);
         if self.integer_bytes == size_of::<i64>() {
             for (integer, bytes) in record.integers.iter_mut().zip(integers.as_chunks().0) {
                 *integer = bits.next().then_some(i64::from_le_bytes(*bytes));
@@ -166,15 +172,15 @@ impl RowLayout {
             *token = bits.next().then_some(u32::from_le_bytes(*bytes));
         }
         record.day = day.first_chunk().map(|bytes| u32::from_le_bytes(*bytes));
-        // A version that knows more reasons has another number in its header.
+        // A version with more reasons has another number in its header.
         match reason.checked_sub(1) {
             None => Ok(None),
-            Some(place) => BadRowReason::ALL.get(place).copied().map(Some).ok_or(UnknownReason),
+            Some(idx) => BadRowReason::ALL.get(idx).copied().map(Some).ok_or(UnknownReason),
         }
     }
 }
 
-/// Bits one by one, the lowest of the first byte first.
+/// Bits one by one, from the lowest bit of the first byte on.
 struct Bits<'a> {
     word: u64,
     n_left: u32,
@@ -186,7 +192,7 @@ impl<'a> Bits<'a> {
         Self { word: 0, n_left: 0, rest: bytes.as_chunks().0 }
     }
 
-    /// The next bit. There is one.
+    /// The next bit, which must exist.
     fn next(&mut self) -> bool {
         if self.n_left == 0 {
             let (word, rest) = self.rest.split_first().expect("a row has a bit for every value");
@@ -224,8 +230,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn rows_of_any_width_come_back((layout, record) in row()) {
-            let (mut bytes, mut found) = (vec![7], Record { bag_ends: vec![1], ..Record::default() });
+        fn rows_of_any_width_decode_to_the_same((layout, record) in row()) {
+            let mut bytes = vec![7];
+            let mut found = Record { bag_ends: vec![1], ..Record::default() };
             prop_assert_eq!(layout.encode(&record, &mut bytes), Ok(()));
             prop_assert_eq!(bytes.len(), 1 + layout.row_bytes());
             prop_assert_eq!(layout.decode(&bytes[1..], &mut found), Ok(None));

@@ -6,35 +6,35 @@ use std::fmt;
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
-/// Why a row is malformed, as counts tell it.
+/// Why a row is malformed, as it is counted and reported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BadRowReason {
-    /// There is nothing in the line.
+    /// The line is empty.
     EmptyLine,
-    /// It has too few columns.
+    /// The row has too few columns.
     TooFewColumns,
-    /// It has too many.
+    /// The row has too many columns.
     TooManyColumns,
     /// The line is longer than any row can be.
     LineTooLong,
-    /// The label is none.
+    /// The label is not valid.
     Label,
     /// An integer field of Criteo's logs holds something else.
     Integer,
     /// An integer is too large.
     IntegerOverflow,
-    /// A column of numbers holds something else.
+    /// A numeric column holds something else.
     Number,
     /// A categorical column holds something else.
     Token,
-    /// What should tell the day does not.
+    /// The column of the day holds no day.
     Day,
-    /// A quoted field goes on behind its closing quote.
+    /// A quoted field is followed by text.
     Quote,
 }
 
 impl BadRowReason {
-    /// Every reason. The place in this list is part of the format of caches.
+    /// Every reason. The position in this list is part of the format of caches.
     pub const ALL: [Self; 11] = [
         Self::EmptyLine,
         Self::TooFewColumns,
@@ -74,24 +74,25 @@ impl fmt::Display for BadRowReason {
     }
 }
 
-/// How many rows were malformed, and why. Serializes as a map of the reasons that there were.
+/// The number of malformed rows for each reason. Serializes as a map from the names of the reasons
+/// that occurred to their counts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct BadRowCounts([u64; BadRowReason::ALL.len()]);
 
 impl BadRowCounts {
-    /// All of them.
+    /// The number of malformed rows in all.
     #[must_use]
     pub fn total(&self) -> u64 {
         self.0.iter().sum()
     }
 
-    /// How many for this reason.
+    /// The number of rows that are malformed for this reason.
     #[must_use]
     pub fn count(&self, reason: BadRowReason) -> u64 {
         self.0[reason as usize]
     }
 
-    /// The reasons that there were, and how often.
+    /// The reasons that occurred, and their counts.
     pub fn iter(&self) -> impl Iterator<Item = (BadRowReason, u64)> {
         BadRowReason::ALL
             .into_iter()
@@ -134,7 +135,7 @@ impl fmt::Display for BadRowLimit {
     }
 }
 
-/// As messages have them: `label 3, token 1`.
+/// The form in messages: `label 3, token 1`.
 impl fmt::Display for BadRowCounts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (idx, (reason, n_rows)) in self.iter().enumerate() {

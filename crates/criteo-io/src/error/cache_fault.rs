@@ -1,18 +1,18 @@
-//! Why a cache can't be used. None of these has to stop a run: the rows are still where they came
-//! from.
+//! Why a cache cannot be used. None of these has to stop a run: the input files still hold the
+//! rows.
 
 use std::io;
 
-/// Why the file where a cache should be is of no use. Each is mended by building it anew.
+/// Why the file of a cache is not usable. Rebuilding the cache resolves every one of them.
 #[derive(Debug, thiserror::Error)]
 pub enum CacheFault {
     /// There is no such file.
     #[error("it is not there")]
     Absent,
-    /// It can't be opened or read.
-    #[error("it can't be read: {0}")]
+    /// The file cannot be opened or read.
+    #[error("it cannot be read: {0}")]
     Unreadable(io::Error),
-    /// It is something else.
+    /// The file is not a cache.
     #[error("it is not a cache of rows")]
     NotACache,
     /// Another version of this library wrote it.
@@ -23,18 +23,18 @@ pub enum CacheFault {
         /// The one that is known here.
         expected: u32,
     },
-    /// Its header is not as it was written.
+    /// The header differs from what was written.
     #[error("its header is damaged")]
     DamagedHeader,
-    /// It ends too early, or goes on too long.
+    /// The file is too short or too long.
     #[error("it has {found} bytes and should have {expected}")]
     Length {
         /// Bytes of the file.
         found: u64,
-        /// Bytes that its header promises.
+        /// Bytes according to its header.
         expected: u64,
     },
-    /// Some of its rows are not as they were written.
+    /// Some rows differ from what was written.
     #[error("rows {first} to {last} are damaged")]
     DamagedRows {
         /// The first row of the damaged block, from 0.
@@ -42,22 +42,22 @@ pub enum CacheFault {
         /// The last.
         last: u64,
     },
-    /// It was made from other files, or of another format.
+    /// The cache was built from other files, or in another format.
     #[error("it was made from other files, or in another format")]
     Foreign,
-    /// The columns of its files were described in another way.
+    /// The cache was built with another description of the columns.
     #[error("it was made by another description of the columns")]
     Described,
-    /// It leaves out malformed rows, perhaps more of them than are allowed now.
+    /// The cache leaves out malformed rows, perhaps more than are allowed now.
     #[error("it was made with other limits of malformed rows")]
     BadRows,
-    /// An input is not what it was.
+    /// An input has changed since the cache was built.
     #[error("{file} has changed since it was made")]
     Stale {
         /// The resolved path of the input.
         file: String,
     },
-    /// It was made of the first rows only, and more of them are wanted.
+    /// The cache holds the first rows only, and more are requested.
     #[error("it holds the first {n_rows} rows only")]
     TooFewRows {
         /// Rows that it holds.

@@ -1,4 +1,4 @@
-//! What can be wrong with one row. Apart from the errors of files, because parsers know of no file.
+//! What can be wrong with one row. Apart from the errors of files, because parsers know no file.
 
 use std::fmt;
 
@@ -10,18 +10,21 @@ use super::bad_row::BadRowReason;
 pub struct RowError {
     /// The byte in the line where the field starts, from 1.
     pub column: usize,
-    /// What is wrong there.
+    /// The fault.
     pub fault: RowFault,
 }
 
 /// The ways in which a line is not a row. Fields count from 0; messages name them from 1.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RowFault {
-    /// There is nothing in the line.
+    /// The line is empty.
     #[error("expected a row, got an empty line")]
     EmptyLine,
     /// Columns are missing.
-    #[error("expected {expected} tab-separated columns, got {got}{}", few_columns_hint(*expected, *got, *has_label))]
+    #[error(
+        "expected {expected} tab-separated columns, got {got}{}",
+        few_columns_hint(*expected, *got, *has_label)
+    )]
     TooFewColumns {
         /// Columns of the format.
         expected: usize,
@@ -31,7 +34,10 @@ pub enum RowFault {
         has_label: bool,
     },
     /// There are columns that the format does not have.
-    #[error("expected {expected} tab-separated columns, got {got}{}", many_columns_hint(*expected, *got, *has_label))]
+    #[error(
+        "expected {expected} tab-separated columns, got {got}{}",
+        many_columns_hint(*expected, *got, *has_label)
+    )]
     TooManyColumns {
         /// Columns of the format.
         expected: usize,
@@ -43,7 +49,7 @@ pub enum RowFault {
     /// The label is neither 0 nor 1.
     #[error("field label: expected 0 or 1, got {got}")]
     Label {
-        /// What stands there.
+        /// The text of the field.
         got: Excerpt,
     },
     /// An integer field holds something else.
@@ -51,7 +57,7 @@ pub enum RowFault {
     Integer {
         /// The integer field.
         field: usize,
-        /// What stands there.
+        /// The text of the field.
         got: Excerpt,
     },
     /// An integer does not fit.
@@ -59,7 +65,7 @@ pub enum RowFault {
     IntegerOverflow {
         /// The integer field.
         field: usize,
-        /// What stands there.
+        /// The text of the field.
         got: Excerpt,
     },
     /// A categorical field holds something else than a token.
@@ -67,7 +73,7 @@ pub enum RowFault {
     Token {
         /// The categorical field.
         field: usize,
-        /// What stands there.
+        /// The text of the field.
         got: Excerpt,
     },
     /// A row of a described table has another number of columns.
@@ -78,19 +84,19 @@ pub enum RowFault {
         /// Columns of the row.
         got: usize,
     },
-    /// A quoted field of a described table goes on behind its closing quote.
+    /// A quoted field of a described table is followed by text.
     #[error("{TEXT_BEHIND_QUOTE}")]
     Quote,
-    /// A field of a described table is not what the description says.
+    /// A field of a described table does not fit the description.
     #[error("field {name}: expected {expected}, got {got}")]
     Field {
         /// Its name, or its number.
         name: String,
-        /// What could stand there.
+        /// A description of valid texts.
         expected: &'static str,
-        /// What stands there.
+        /// The text of the field.
         got: Excerpt,
-        /// What the column is for: label, number, token or day.
+        /// The reason in short: label, number, token or day.
         reason: BadRowReason,
     },
 }
@@ -114,10 +120,11 @@ impl RowFault {
     }
 }
 
-pub(crate) const TEXT_BEHIND_QUOTE: &str = "expected the end of the field behind its closing quote, got more text; double the quotes inside it";
+/// The fault of a quoted field that is followed by text, as two errors word it.
+pub(crate) const TEXT_BEHIND_QUOTE: &str = "expected the end of the field behind its closing \
+     quote, got more text; double the quotes inside it";
 
-/// The beginning of a field as it can be shown: at most 32 bytes, whatever is not printable
-/// ASCII escaped.
+/// The beginning of a field for a message: at most 32 bytes, escaped unless printable ASCII.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Excerpt(String);
 
@@ -150,7 +157,7 @@ fn many_columns_hint(expected: usize, got: usize, has_label: bool) -> String {
 
 fn few_columns_hint(expected: usize, got: usize, has_label: bool) -> String {
     if got + 1 == expected && has_label {
-        format!(" ({got} columns look like a file without labels, which can't be used here)")
+        format!(" ({got} columns look like a file without labels, which cannot be used here)")
     } else {
         String::new()
     }

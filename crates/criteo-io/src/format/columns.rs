@@ -1,6 +1,6 @@
-//! What the columns of any delimited file are: a plain description, as it stands in a
-//! configuration. Apart from the reader, because whoever sizes tables, prints a plan or reads
-//! another container of the same columns needs the description alone.
+//! The columns of any delimited file: a plain description that can be part of a configuration.
+//! Apart from the reader, because sizing tables, printing a plan and reading another container need
+//! the description alone.
 
 pub(crate) mod check;
 pub(crate) mod column;
@@ -14,12 +14,12 @@ use self::column::Column;
 use self::label::Label;
 use self::value::{Kind, Transform};
 
-/// The columns of a table: which is the label, which are features, and how their texts are taken.
+/// The columns of a table: the label, the features, and how their texts become values.
 ///
-/// A file is rows of fields between delimiters. With a header, columns go by name or by number
-/// (from 1), in any order, and what is not named here is ignored; without one, by number, or by the
-/// names that [`Columns::names`] gives them. The order of the lists here is the order of the fields
-/// of the model.
+/// A file is rows of fields between delimiters. With a header, columns are identified by name or by
+/// number (from 1), in any order, and columns not named here are ignored. Without a header they are
+/// identified by number, or by the names in [`Columns::names`]. The order of the lists here is the
+/// order of the fields of the model.
 ///
 /// ```
 /// use criteo_io::{Column, Columns, Kind};
@@ -28,7 +28,11 @@ use self::value::{Kind, Transform};
 ///     delimiter = ","
 ///     label = { column = "rating", at_least = 4 }
 ///     numeric = ["age", { column = "price", transform = "none" }]
-///     categorical = ["city", { column = "genres", separator = "|" }, { column = "item", kind = "integer" }]
+///     categorical = [
+///         "city",
+///         { column = "genres", separator = "|" },
+///         { column = "item", kind = "integer" },
+///     ]
 ///     missing = ["", "NA"]
 ///     day = { column = "time", first = 10 }
 /// "#)?;
@@ -40,7 +44,7 @@ use self::value::{Kind, Transform};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Columns {
-    /// What stands between two fields: one ASCII character.
+    /// The separator of fields: one ASCII character.
     #[serde(default = "comma")]
     pub delimiter: char,
     /// Whether the first row of every file names its columns.
@@ -49,14 +53,14 @@ pub struct Columns {
     /// Names for all columns of files without a header, in order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub names: Vec<String>,
-    /// Whether a field may stand between double quotes, and then hold delimiters, line feeds, and
-    /// double quotes written twice.
+    /// Whether a field may be enclosed in double quotes, and then contain delimiters, line feeds,
+    /// and double quotes written twice.
     #[serde(default = "yes")]
     pub quoting: bool,
-    /// Texts that stand for a missing value, in every column but the label.
+    /// Texts that mean a missing value, in every column but the label.
     #[serde(default = "empty_text")]
     pub missing: Vec<String>,
-    /// What a model is to predict.
+    /// What a model predicts.
     pub label: Label,
     /// Columns of numbers.
     #[serde(default)]
@@ -64,71 +68,72 @@ pub struct Columns {
     /// Columns of categories: the fields of the embedding, in order.
     #[serde(default)]
     pub categorical: Vec<Categorical>,
-    /// Columns that are there and not used. All that are not named are ignored, too; these are
-    /// checked to exist.
+    /// Columns that must exist and are not used. Columns that are not named anywhere are ignored
+    /// without that check.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub ignore: Vec<Column>,
-    /// What tells one day from the next, for data in the order of time.
+    /// The column that tells the day, for data in the order of time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub day: Option<Day>,
-    /// How many features each of `categorical` has, in order: in place of their own `features`.
+    /// The number of features of each column in `categorical`, in order: replaces their own
+    /// `features`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub features: Vec<u64>,
-    /// Whether the column of the label is not there at all, and every label is negative. No
-    /// configuration says so: [`Dialect::without_label`](crate::Dialect::without_label) does.
+    /// Whether the column of the label is absent and every label is negative. Not a setting of
+    /// configurations; set by [`Dialect::without_label`](crate::Dialect::without_label).
     #[serde(skip)]
     pub unlabelled: bool,
 }
 
-/// A column of numbers, whole or not. In a configuration its name or number alone will do.
+/// A column of numbers, whole or not. In a configuration its name or number alone is enough.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Numeric {
-    /// Where it stands.
+    /// The column, by name or number.
     pub column: Column,
-    /// What becomes of a number.
+    /// How a number becomes a dense value.
     pub transform: Transform,
-    /// More texts that stand for a missing value here.
+    /// Further texts that mean a missing value in this column.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub missing: Vec<String>,
 }
 
-/// A column of categories. In a configuration its name or number alone will do.
+/// A column of categories. In a configuration its name or number alone is enough.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Categorical {
-    /// Where it stands.
+    /// The column, by name or number.
     pub column: Column,
-    /// What the texts are.
+    /// What the texts are, which decides how they become tokens.
     pub kind: Kind,
-    /// One ASCII character between the values of a field that holds any number of them: a bag, the
-    /// rows of which are summed. Missing values in a bag are left out; a bag without values is the
-    /// field's missing feature. A value that is there twice counts twice.
+    /// One ASCII character between the values of a field that holds any number of them: a bag,
+    /// whose embedding rows are summed. Missing values in a bag are left out; a bag without values
+    /// is the missing feature of the field. A value that occurs twice counts twice.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub separator: Option<char>,
-    /// How many features it has in the whole data set, if known.
+    /// The number of features in the whole data set, if known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub features: Option<u64>,
-    /// More texts that stand for a missing value here.
+    /// Further texts that mean a missing value in this column.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub missing: Vec<String>,
 }
 
-/// What tells days apart: a column, or a part of it. The rows of a day stand together; each change
-/// of the text begins a new day, and days are numbered from 0.
+/// The column, or part of a column, that tells the day. The rows of a day are consecutive; each
+/// change of the text begins a new day, and days are numbered from 0.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Day {
-    /// Where it stands.
+    /// The column, by name or number.
     pub column: Column,
-    /// Only so many bytes count: 10 of `2014-10-21 07:00:00`.
+    /// The number of leading bytes that count: 10 of `2014-10-21 07:00:00`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub first: Option<usize>,
-    /// So many last bytes don't count: 2 of `14102107`.
+    /// The number of last bytes that do not count: 2 of `14102107`.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub drop_last: usize,
 }
 
 impl Columns {
-    /// A file with a header, commas and quoting, as far as it can be told from its label.
+    /// A file with a header, commas and quoting, and no columns yet but its label.
     #[must_use]
     pub fn csv(label: Label) -> Self {
         Self {
@@ -154,7 +159,7 @@ impl Columns {
         Self { delimiter: '\t', header: false, names, quoting: false, ..Self::csv(label) }
     }
 
-    /// How many features each categorical field has; empty where that isn't said for all of them.
+    /// The number of features of each categorical field; empty unless it is given for all of them.
     #[must_use]
     pub fn n_features(&self) -> Vec<u64> {
         if !self.features.is_empty() {
@@ -164,7 +169,7 @@ impl Columns {
         each.collect::<Option<_>>().unwrap_or_default()
     }
 
-    /// Describes the same table without the column of the label.
+    /// Removes the column of the label from the description.
     pub(crate) fn drop_label(&mut self) {
         self.unlabelled = true;
         let place = match &self.label.column {
@@ -195,7 +200,7 @@ impl Columns {
 }
 
 impl Numeric {
-    /// Numbers as their logarithm.
+    /// A column whose numbers become ln(x + 1).
     #[must_use]
     pub fn new(column: impl Into<Column>) -> Self {
         Self { column: column.into(), transform: Transform::default(), missing: Vec::new() }
@@ -203,7 +208,7 @@ impl Numeric {
 }
 
 impl Categorical {
-    /// One category a row.
+    /// A column with one category per row.
     #[must_use]
     pub fn new(column: impl Into<Column>, kind: Kind) -> Self {
         Self { column: column.into(), kind, separator: None, features: None, missing: Vec::new() }
@@ -211,7 +216,7 @@ impl Categorical {
 }
 
 impl Day {
-    /// The part of `text` that tells the day; `None` where nothing is left of it.
+    /// The part of `text` that tells the day; `None` if it is empty.
     #[must_use]
     pub fn key<'a>(&self, text: &'a [u8]) -> Option<&'a [u8]> {
         let text = self.first.map_or(text, |n_bytes| &text[..text.len().min(n_bytes)]);

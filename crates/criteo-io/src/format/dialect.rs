@@ -1,4 +1,5 @@
-//! How the text of a file becomes rows: one of the formats by name, or whatever a description says.
+//! How the text of a file becomes rows: one of the formats by name, or a description of the
+//! columns.
 
 use std::sync::Arc;
 
@@ -21,52 +22,52 @@ pub struct Dialect {
     columns: Option<Arc<Columns>>,
     /// Whether every file of a list is a day.
     files_are_days: bool,
-    /// Whether numbers of described tables come as they stand; see [`Dialect::with_raw_numbers`].
+    /// Whether numbers of described tables are not transformed; see [`Dialect::with_raw_numbers`].
     has_raw_numbers: bool,
     /// Whether rows have a label; see [`Dialect::without_label`].
     has_label: bool,
 }
 
-/// A format name and a description that don't make a dialect.
+/// Why a format name and a description do not make a dialect.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DialectError {
     /// The name is not known.
     #[error(transparent)]
     Unknown(#[from] UnknownFormat),
-    /// Nothing says what the columns are.
+    /// The format needs a description of the columns, and there is none.
     #[error("format `{DELIMITED}` needs a description of the columns")]
     NoColumns,
-    /// A setting of text where files are none.
+    /// A setting for text files was given for files that are not text.
     #[error("{key}: files of format `{PARQUET}` are no text; remove it")]
     NotText {
         /// The setting.
         key: &'static str,
     },
-    /// The program has no Parquet reader.
+    /// This build has no Parquet reader.
     #[error("this build does not read `{PARQUET}`; rebuild with `--features parquet`")]
     NoParquet,
-    /// The columns are known and were described once more.
+    /// The columns of the format are known, and a description was given.
     #[error("format `{format}` has columns of its own; for others, name the format `{DELIMITED}`")]
     UnwantedColumns {
         /// The format.
         format: Format,
     },
-    /// The description can't be right.
+    /// The description is not valid.
     #[error(transparent)]
     Columns(#[from] ColumnsError),
 }
 
 /// The name of the format whose columns the user describes.
 const DELIMITED: &str = "delimited";
-/// That of Parquet files, the columns of which are described in the same way.
+/// The name of the format of Parquet files, whose columns are described in the same way.
 const PARQUET: &str = "parquet";
 
 impl Dialect {
-    /// The dialect that a configuration asks for: `delimited` goes with `columns`, all else
-    /// without.
+    /// The dialect of a configuration: `delimited` and `parquet` need `columns`, all other formats
+    /// have none.
     ///
     /// # Errors
-    /// If the name is unknown, columns are missing, unwanted, or can't be right.
+    /// If the name is unknown, or columns are missing, not expected, or not valid.
     pub fn new(name: &str, columns: Option<Columns>) -> Result<Self, DialectError> {
         if name == PARQUET {
             return Self::parquet(columns.ok_or(DialectError::NoColumns)?);
@@ -82,10 +83,10 @@ impl Dialect {
         }
     }
 
-    /// Files such as `columns` describes them.
+    /// Delimited files with the columns that `columns` describes.
     ///
     /// # Errors
-    /// If the description can't be right.
+    /// If the description is not valid.
     pub fn delimited(columns: Columns) -> Result<Self, ColumnsError> {
         columns.check()?;
         Ok(Self::described(DELIMITED, columns))
@@ -135,9 +136,9 @@ impl Dialect {
         }
     }
 
-    /// The same for whoever looks at the data and trains no model:
-    /// [`Record::dense`](crate::Record::dense) holds numbers without any transform, and NaN where
-    /// one is missing. Criteo's integers are as they stand in any case.
+    /// This dialect without transforms, for statistics of the data:
+    /// [`Record::dense`](crate::Record::dense) holds the numbers of the file, and NaN where one is
+    /// missing. Criteo's integers are never transformed.
     #[must_use]
     pub fn with_raw_numbers(mut self) -> Self {
         if let Some(columns) = &mut self.columns {
@@ -150,11 +151,11 @@ impl Dialect {
         self
     }
 
-    /// The same for rows that have no label, because they are to be scored: its column is not
-    /// there, and labels come out as 0. Criteo's rows begin with the first integer then. In
-    /// described tables all columns after that of the label are one number less, where the
-    /// description tells where it is; columns that go by the name in a header stay, and the label
-    /// may be there all the same.
+    /// This dialect for rows without a label, which are to be scored: the column of the label is
+    /// absent, and every label reads as 0. Criteo's rows then begin with the first integer. In
+    /// described tables the number of every column after the label decreases by one, if the
+    /// description tells the position of the label; columns that are named in a header stay, and
+    /// the file may have a label all the same.
     #[must_use]
     pub fn without_label(mut self) -> Self {
         if self.has_label
@@ -172,12 +173,12 @@ impl Dialect {
         self.has_label
     }
 
-    /// What stands for a missing number of a described table.
+    /// The value of a missing number of a described table.
     pub(crate) fn missing_number(&self) -> f32 {
         if self.has_raw_numbers { f32::NAN } else { 0.0 }
     }
 
-    /// The name in configs and logs.
+    /// The name in configurations and logs.
     #[must_use]
     pub fn name(&self) -> &'static str {
         self.name
@@ -189,7 +190,7 @@ impl Dialect {
         &self.schema
     }
 
-    /// The description of all columns; none for Criteo's formats.
+    /// The description of all columns; `None` for Criteo's formats.
     #[must_use]
     pub fn columns(&self) -> Option<&Columns> {
         self.columns.as_deref()
@@ -212,7 +213,8 @@ impl Dialect {
         self.files_are_days && n_files > 1
     }
 
-    /// A number that changes with anything that changes the records of a file. Sizes do not.
+    /// A digest of everything that affects the records of a file; sizes do not. Caches store it, so
+    /// that the `Debug` form of [`Columns`] is part of their format.
     pub(crate) fn digest(&self) -> u64 {
         let columns = self.columns().map(|columns| {
             let mut columns = Columns { features: Vec::new(), ..columns.clone() };
@@ -259,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn names_and_columns_go_together() {
+    fn names_and_columns_are_checked_together() {
         for format in Format::ALL {
             let dialect = Dialect::new(format.name(), None).unwrap();
             assert_eq!(dialect, format.into());
@@ -285,7 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn the_digest_is_of_what_changes_records() {
+    fn digest_covers_what_changes_records() {
         let digest = |columns| Dialect::delimited(columns).unwrap().digest();
         let mut sized = columns();
         sized.categorical[0].features = Some(7);
@@ -298,7 +300,7 @@ mod tests {
     }
 
     #[test]
-    fn days_are_files_where_there_are_several_or_a_column() {
+    fn days_come_from_files_or_a_column() {
         let has_days =
             |format: Format| [1, 2].map(|n_files| Dialect::from(format).has_days(n_files));
         assert_eq!(has_days(Format::CriteoKaggle), [false, false]);

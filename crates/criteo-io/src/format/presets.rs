@@ -6,13 +6,14 @@ use crate::format::columns::label::Label;
 use crate::format::columns::value::Kind;
 use crate::format::columns::{Categorical, Columns, Day};
 
-/// Criteo Kaggle, counted: 33,762,577 in all.
+/// Cardinalities of C1 to C26 in Criteo Kaggle, counted in `train.txt`: 33,762,577 in all.
 pub(crate) const KAGGLE_FEATURES: [u64; 26] = [
     1_460, 583, 10_131_227, 2_202_608, 305, 24, 12_517, 633, 3, 93_145, 5_683, 8_351_593, 3_194,
     27, 14_992, 5_461_306, 10, 5_652, 2_173, 4, 7_046_547, 18, 15, 286_181, 105, 142_572,
 ];
 
-/// Criteo Terabyte. Ids are capped at 40 million a field, as in the reference DLRM of `MLPerf`.
+/// Cardinalities of C1 to C26 in Criteo Terabyte. Ids are capped at 40 million a field, as in the
+/// reference DLRM of `MLPerf`.
 pub(crate) const TERABYTE_FEATURES: [u64; 26] = [
     39_884_406, 39_043, 17_289, 7_420, 20_263, 3, 7_120, 1_543, 63, 38_532_951, 2_953_546, 403_346,
     10, 2_208, 11_938, 155, 4, 976, 14, 39_979_771, 25_641_295, 39_664_984, 585_935, 12_972, 108,
@@ -50,7 +51,7 @@ const AVAZU: [(&str, Kind, u64); 22] = [
 ///
 /// The eight long ones are counts that circulate for this file; those of `AdID` and `QueryID` could
 /// be checked, the others not. Depth and position are 1 to 3. The number of different impressions
-/// is not published anywhere that we know of: it is what is left to the total of the CAFE paper,
+/// is not published as far as we know: it is the difference to the total of the CAFE paper,
 /// 54,689,798.
 const KDD12: [(&str, u64); 11] = [
     ("Impression", 3_356),
@@ -82,9 +83,9 @@ pub(crate) fn avazu() -> Columns {
     }
 }
 
-/// KDD Cup 2012, track 2: `training.txt`, tabs and no header. A row stands for a number of
-/// impressions; it is positive if any of them was clicked, and the number is a field as in the
-/// reference implementation.
+/// KDD Cup 2012, track 2: `training.txt`, tabs and no header. A row represents several impressions;
+/// it is positive if any of them was clicked, and the number is a field as in the reference
+/// implementation.
 pub(crate) fn kdd12() -> Columns {
     let mut names = vec!["Click"];
     names.extend(KDD12.map(|(name, _)| name));

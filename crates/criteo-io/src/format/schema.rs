@@ -1,5 +1,5 @@
-//! The formats by name, and what their columns are. Apart from parsing, because the trainer sizes
-//! its tables from here without ever opening a file.
+//! The formats by name, and their columns. Apart from parsing, because tables are sized from here
+//! without opening a file.
 
 use std::fmt;
 use std::str::FromStr;
@@ -14,8 +14,8 @@ use crate::format::presets::{self, KAGGLE_FEATURES, TERABYTE_FEATURES};
 /// field but the label may be empty. They differ in how many features a field has. The others are
 /// described by their [`Columns`].
 ///
-/// With each comes the protocol of the CAFE paper: one epoch, rows in order, and the split that is
-/// said here.
+/// The protocol of the CAFE paper is one epoch, rows in order, and the split that is given here for
+/// each format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Format {
     /// The Criteo Kaggle display advertising challenge: seven days in one `train.txt`. The first
@@ -40,15 +40,15 @@ pub struct Schema {
     pub n_integers: usize,
     /// Categorical columns, which follow the integers.
     pub n_fields: usize,
-    /// How many features each categorical field has in the whole data set; empty if nobody said.
+    /// The number of features of each categorical field in the whole data set; empty if not known.
     pub features: Vec<u64>,
 }
 
 /// A format name that is not one of [`Format::ALL`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "unknown format `{name}`; the known ones are criteo-kaggle, criteo-terabyte, criteo-terabyte-third, avazu, kdd12, \
-     and delimited for columns of your own"
+    "unknown format `{name}`; the known ones are criteo-kaggle, criteo-terabyte, \
+     criteo-terabyte-third, avazu, kdd12, and delimited for columns of your own"
 )]
 pub struct UnknownFormat {
     /// The name as it was given.
@@ -77,7 +77,7 @@ impl Format {
         }
     }
 
-    /// The description of its columns; none for Criteo's dialect, which is built in.
+    /// The description of its columns; `None` for Criteo's dialect, which has its own parser.
     #[must_use]
     pub fn columns(self) -> Option<Columns> {
         match self {
@@ -102,7 +102,7 @@ impl Format {
 }
 
 impl Schema {
-    /// Columns of a row that are used, the label included.
+    /// The number of columns of a row that are used, the label included.
     #[must_use]
     pub fn n_columns(&self) -> usize {
         1 + self.n_integers + self.n_fields
@@ -124,6 +124,7 @@ impl fmt::Display for Format {
     }
 }
 
+/// I1 to I13 of Criteo's logs.
 const N_INTEGERS: usize = 13;
 
 #[cfg(test)]
@@ -141,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn names_come_back() {
+    fn names_parse_back() {
         for format in Format::ALL {
             assert_eq!(format.to_string().parse(), Ok(format));
             let n_columns = match format {
@@ -154,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn descriptions_that_are_built_in_are_right() {
+    fn built_in_descriptions_are_valid() {
         let described = Format::ALL.map(Format::columns).into_iter().flatten();
         let mut n_described = 0;
         for columns in described {
@@ -165,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_name_lists_the_known_ones() {
+    fn unknown_name_lists_the_known_ones() {
         let message = "criteo".parse::<Format>().unwrap_err().to_string();
         let start = "unknown format `criteo`; the known ones are criteo-kaggle, criteo-terabyte, ";
         assert!(

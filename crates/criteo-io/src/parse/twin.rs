@@ -1,5 +1,5 @@
-//! The obvious parser, which the fast one is compared with: in tests here, and by the fuzz target,
-//! which takes in this file.
+//! The obvious parser that the fast one is compared with: in tests here, and in the fuzz target,
+//! which includes this file.
 
 use crate::{Record, Schema};
 

@@ -1,4 +1,4 @@
-//! The lines of several files, and the position in them.
+//! The lines of several files, and the number of the current line.
 
 use std::ops::Range;
 use std::path::PathBuf;
@@ -11,7 +11,7 @@ use crate::text::{BUFFER_BYTES, BYTE_ORDER_MARK, LINE_LIMIT};
 pub(super) struct LineRows {
     files: Files,
     lines: Lines,
-    /// The line last passed in the file in use, from 1.
+    /// The number of the last line in the file in use, from 1.
     line: u64,
 }
 
@@ -28,18 +28,18 @@ impl LineRows {
         &self.files
     }
 
-    /// The bytes of a line that was just given.
+    /// The bytes of the line that [`LineRows::next_line`] just returned.
     pub(super) fn line(&self, range: Range<usize>) -> &[u8] {
         self.lines.line(range)
     }
 
-    /// Its number in the file in use, from 1.
+    /// The number of that line in its file, from 1.
     pub(super) fn line_number(&self) -> u64 {
         self.line
     }
 
-    /// The next line, over files if need be; `None` after the last one, and after an error. After a
-    /// line that is too long comes the one that follows it.
+    /// The next line, in the next file if need be; `None` after the last one, and after an error.
+    /// After a line that is too long, the next call returns the line after it.
     pub(super) fn next_line(&mut self) -> Result<Option<Range<usize>>, ReadError> {
         let line = self.try_next_line();
         let line = self.files.end_on_error(line)?;
@@ -50,7 +50,7 @@ impl LineRows {
         Ok(line)
     }
 
-    /// Passes over up to `n_lines` lines; returns how many there were.
+    /// Skips up to `n_lines` lines; returns how many there were.
     pub(super) fn skip_lines(&mut self, n_lines: u64) -> Result<u64, ReadError> {
         let n_skipped = self.try_skip_lines(n_lines);
         self.files.end_on_error(n_skipped)
@@ -97,7 +97,7 @@ impl LineRows {
         Ok(n_lines - n_left)
     }
 
-    /// Opens the next file, if there is one, and looks at its first bytes.
+    /// Opens the next file and checks its first bytes; `false` if there is none.
     fn open_next(&mut self) -> Result<bool, ReadError> {
         if !self.files.open_next()? {
             return Ok(false);

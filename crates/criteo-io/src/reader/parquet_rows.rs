@@ -37,11 +37,11 @@ pub(super) struct ParquetRows {
 struct OpenFile {
     reader: SerializedFileReader<File>,
     plan: TablePlan,
-    /// The columns that are read.
+    /// The schema of the columns that are read.
     schema: SchemaDescPtr,
     /// The separator of each of them, where a field may hold several values.
     separators: Vec<Option<char>>,
-    /// Row groups begun so far; the rows of the last of them.
+    /// The number of row groups begun, and the rows of the last of them.
     n_groups: usize,
     rows: Option<ReaderIter>,
     /// The number of the row that was passed last, from 1.
@@ -107,8 +107,8 @@ impl ParquetRows {
         })
     }
 
-    /// Passes over up to `n_rows` rows, counting days; returns how many there were. Without a column
-    /// of days, complete row groups are passed over unread.
+    /// Skips up to `n_rows` rows, counting days; returns how many there were. Without a column of
+    /// days, complete row groups are skipped unread.
     pub(super) fn skip_rows(&mut self, n_rows: u64) -> Result<u64, ReadError> {
         let mut n_skipped = 0;
         while n_skipped < n_rows {
@@ -131,8 +131,8 @@ impl ParquetRows {
         Ok(n_skipped)
     }
 
-    /// Passes over the next row groups as long as they have at most `n_rows` rows together; returns
-    /// how many rows that were.
+    /// Skips the next row groups as long as they have at most `n_rows` rows together; returns the
+    /// number of rows skipped.
     fn skip_groups(&mut self, n_rows: u64) -> Result<u64, ReadError> {
         let mut n_skipped = 0;
         if self.file.is_none() && !self.open_next()? {
@@ -175,7 +175,8 @@ impl ParquetRows {
                     return taken.map(|()| true).map_err(|name| ReadError::Parquet {
                         file: path.clone(),
                         detail: format!(
-                            "column `{name}` holds what is neither a value nor a list with a separator"
+                            "column `{name}` holds what is neither a value nor a list with a \
+                             separator"
                         ),
                     });
                 }
@@ -287,7 +288,8 @@ impl Texts {
         Ok(())
     }
 
-    /// Appends one value as it stands in a delimited file; nothing for a null.
+    /// Appends one value as a delimited file would have it; nothing for a null. `None` if the value
+    /// has no text.
     fn push(&mut self, field: &Field) -> Option<()> {
         match field {
             Field::Null => {}
@@ -295,7 +297,7 @@ impl Texts {
             // Writers often leave text columns without the annotation that says so.
             Field::Bytes(bytes) => self.text.push_str(&String::from_utf8_lossy(bytes.data())),
             Field::Bool(is_true) => self.text.push(if *is_true { '1' } else { '0' }),
-            // The library shows these in scientific notation, or with a fixed number of digits.
+            // `Display` of a `Field` gives scientific notation, or a fixed number of digits.
             Field::Float(number) => write!(self.text, "{number}").ok()?,
             Field::Double(number) => write!(self.text, "{number}").ok()?,
             Field::Group(_) | Field::ListInternal(_) | Field::MapInternal(_) => return None,

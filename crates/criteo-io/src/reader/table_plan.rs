@@ -41,7 +41,7 @@ struct CategoricalField {
     missing: MissingTexts,
 }
 
-/// Texts that stand for a missing value.
+/// Texts that mean a missing value.
 struct MissingTexts(Vec<Vec<u8>>);
 
 impl MissingTexts {

@@ -70,7 +70,7 @@ impl TableRows {
         }
     }
 
-    /// Passes over up to `n_rows` rows, counting days; returns how many there were.
+    /// Skips up to `n_rows` rows, counting days; returns how many there were.
     pub(super) fn skip_rows(&mut self, n_rows: u64) -> Result<u64, ReadError> {
         for n_skipped in 0..n_rows {
             if !self.next_row()? {
@@ -87,7 +87,8 @@ impl TableRows {
         Ok(n_rows)
     }
 
-    /// Moves to the next row, over files if need be; `false` after the last row, and after an error.
+    /// Moves to the next row, in the next file if need be; `false` after the last row, and after an
+    /// error.
     fn next_row(&mut self) -> Result<bool, ReadError> {
         let next = self.try_next_row();
         self.files.end_on_error(next)
@@ -133,8 +134,8 @@ impl TableRows {
         }
     }
 
-    /// An error that ends the stream: how many rows such a record contains is not known, so that
-    /// it cannot be counted and left out.
+    /// An error that ends the stream: how many rows such a record contains is not known, so that it
+    /// cannot be counted and left out.
     #[cold]
     fn quotes_error(&self, field_idx: usize, fault: QuoteFault) -> ReadError {
         let (line, column) = self.rows.line_and_column(field_idx);
@@ -147,7 +148,7 @@ impl TableRows {
         ReadError::Quotes { file: self.files.file(), line, column, fault }
     }
 
-    /// Opens the next file, if there is one, and finds its columns.
+    /// Opens the next file and finds its columns; `false` if there is none.
     fn open_next(&mut self) -> Result<bool, ReadError> {
         if !self.files.open_next()? {
             return Ok(false);

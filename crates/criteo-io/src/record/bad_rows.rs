@@ -1,26 +1,27 @@
-//! What becomes of malformed rows: the first one is an error, or they are counted and left out, up
-//! to a limit. Apart from the readers, because the rule is the same for all of them.
+//! The policy for malformed rows: the first one is an error, or they are counted and left out up to
+//! a limit. Apart from the readers, because the policy is the same for all of them.
 
 use crate::error::ReadError;
 use crate::error::bad_row::{BadRowCounts, BadRowLimit, BadRowReason};
 use crate::record::{Record, RecordSource};
 
-/// What to do where a row is malformed.
+/// The policy for malformed rows.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub enum BadRows {
-    /// The first one ends the stream.
+    /// The first malformed row ends the stream.
     #[default]
     Error,
-    /// They are counted and left out, as long as there are not too many of them.
+    /// Malformed rows are counted and left out, up to a limit.
     Skip(SkipLimits),
 }
 
-/// How many malformed rows are left out at most.
+/// How many malformed rows are left out at most: 10,000, and 1 % of all rows, by default.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct SkipLimits {
-    /// In all.
+    /// The number of malformed rows.
     pub max_rows: u64,
-    /// As a share of all rows. Looked at from row 1,000 on, and at the end.
+    /// The share of malformed rows in all rows, from 0 to 1. Checked from row 1,000 on, and at the
+    /// end.
     pub max_fraction: f64,
 }
 
@@ -31,7 +32,7 @@ impl Default for SkipLimits {
 }
 
 impl BadRows {
-    /// Whether everything that `other` lets pass, this does too.
+    /// Whether this policy allows all that `other` allows.
     pub(crate) fn allows_all_of(self, other: Self) -> bool {
         match (self, other) {
             (_, Self::Error) => true,
@@ -43,34 +44,36 @@ impl BadRows {
     }
 }
 
-/// What was read.
+/// The result of reading one row through a [`BadRowFilter`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FilteredRow {
-    /// A row.
+    /// A good row.
     Row,
-    /// A malformed one, which was counted. The record holds no more than its day.
+    /// A malformed row, which was counted. Only the day of the record is valid.
     Bad(BadRowReason),
-    /// The source is at its end.
+    /// There are no more rows.
     End,
 }
 
-/// Rows are passed before their share of malformed ones is looked at.
+/// Rows before the share of malformed ones is checked: a single malformed row among the first
+/// hundred already exceeds 1 %.
 const FRACTION_FROM: u64 = 1000;
 
-/// Reads rows, and counts those that are malformed as far as that is allowed: around any source,
-/// and outside of a [`PartRows`](crate::PartRows), so that leaving out a row moves no other to
-/// another part.
+/// Reads rows from any source and counts the malformed ones as far as the policy allows.
+///
+/// It belongs around a [`PartRows`](crate::PartRows), not inside, so that leaving out a row does
+/// not move other rows from one part to the other.
 #[derive(Debug)]
 pub struct BadRowFilter {
     policy: BadRows,
     n_rows: u64,
     counts: BadRowCounts,
-    /// Where the first one was, and what was wrong.
+    /// Location and fault of the first malformed row.
     first: Option<String>,
 }
 
 impl BadRowFilter {
-    /// For a pass over a source, from its first row on.
+    /// A filter for one pass over a source, from its first row on.
     #[must_use]
     pub fn new(policy: BadRows) -> Self {
         Self { policy, n_rows: 0, counts: BadRowCounts::default(), first: None }
@@ -79,7 +82,7 @@ impl BadRowFilter {
     /// Reads the next row of `source`.
     ///
     /// # Errors
-    /// If the source can't be read, or the row is malformed and that is an error, or one too many.
+    /// If the source cannot be read, or the row is malformed and the policy does not allow it.
     pub fn read(
         &mut self,
         source: &mut dyn RecordSource,
@@ -98,10 +101,10 @@ impl BadRowFilter {
         }
     }
 
-    /// Looks at the share of malformed rows: to be called at the end of a pass.
+    /// Checks the share of malformed rows; to be called at the end of a pass.
     ///
     /// # Errors
-    /// If they are too many.
+    /// If the share exceeds its limit.
     pub fn finish(&self) -> Result<(), ReadError> {
         match self.policy {
             BadRows::Skip(limits) if self.is_over(limits.max_fraction) => {
@@ -111,14 +114,14 @@ impl BadRowFilter {
         }
     }
 
-    /// The malformed rows so far.
+    /// The malformed rows so far, by reason.
     #[must_use]
     pub fn counts(&self) -> BadRowCounts {
         self.counts
     }
 
-    /// Takes note of rows that were passed over and are known to be good.
-    pub(crate) fn pass_good(&mut self, n_rows: u64) {
+    /// Counts rows that were skipped and are known to be good.
+    pub(crate) fn count_good(&mut self, n_rows: u64) {
         self.n_rows += n_rows;
     }
 

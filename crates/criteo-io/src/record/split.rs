@@ -1,14 +1,14 @@
-//! Which rows train and which test: by position, by day, or by lot.
+//! Which rows train and which test: by position, by day, or randomly.
 
 use cafe_core::{mix64, unit_f64};
 
 use crate::error::ReadError;
 use crate::record::{Record, RecordSource};
 
-/// The rows that come first and are trained on: `fraction` of `total`, rounded down.
+/// The number of first rows that train: `fraction` of `total`, rounded down.
 ///
-/// Products within floating-point noise of a whole number count as that number: 0.9 of 10,000 rows
-/// is 9,000, and six sevenths of 7 rows is 6, even where the product falls a hair short.
+/// A product within floating-point noise of a whole number counts as that number: 0.9 of 10,000
+/// rows is 9,000, and six sevenths of 7 rows is 6, even if the product is slightly below.
 ///
 /// # Panics
 /// If `fraction` is not within 0 and 1.
@@ -22,28 +22,30 @@ pub fn train_rows(total: u64, fraction: f64) -> u64 {
     assert!((0.0..=1.0).contains(&fraction), "the fraction {fraction} is not within 0 and 1");
     let product = total as f64 * fraction;
     let nearest = product.round();
+    // The total, the fraction and the product are rounded, each by half an epsilon at most; four
+    // epsilons leave room.
     let noise = 4.0 * f64::EPSILON * product;
     let rows = if (product - nearest).abs() <= noise { nearest } else { product.floor() };
     (rows as u64).min(total)
 }
 
-/// How the rows of a log are divided into those that train and those that test, by their number
-/// alone, from 0.
+/// How the rows of a log are divided into training and test rows, by the number of the row alone,
+/// from 0.
 ///
-/// A split by day is one by position: the rows of a day stand together, so that [`count_days`] and
-/// [`train_rows_of_days`] say where the test days begin.
+/// A split by day is a split by position: the rows of a day are consecutive, so that [`count_days`]
+/// and [`train_rows_of_days`] give the position where the test days begin.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Split {
     /// The first rows train.
     Position {
-        /// How many.
+        /// The number of rows that train.
         n_train: u64,
     },
-    /// Each row trains with this probability, whatever becomes of the others.
+    /// Each row trains with this probability, independently of the others.
     Random {
-        /// Another seed draws other rows.
+        /// The seed of the draws.
         seed: u64,
-        /// The share of rows that train, within 0 and 1; about so many do.
+        /// The expected share of rows that train, within 0 and 1.
         fraction: f64,
     },
 }
@@ -53,7 +55,7 @@ pub enum Split {
 pub enum Part {
     /// The rows to train on.
     Train,
-    /// The others.
+    /// The rows to test on.
     Test,
 }
 
@@ -64,14 +66,15 @@ impl Split {
         let trains = match self {
             Self::Position { n_train } => row < n_train,
             Self::Random { seed, fraction } => {
+                // "split" in ASCII, so that the draws are independent of others of the same seed.
                 unit_f64(mix64(row, mix64(seed, 0x73_706c_6974))) < fraction
             }
         };
         if trains { Part::Train } else { Part::Test }
     }
 
-    /// How many of `n_rows` rows train. For a random split each is looked at, which takes a second
-    /// for a thousand million.
+    /// How many of the first `n_rows` rows train. A random split draws for every row, which takes a
+    /// second for 10^9 rows.
     #[must_use]
     pub fn n_train(self, n_rows: u64) -> u64 {
         match self {
@@ -85,8 +88,8 @@ impl Split {
 
 /// The rows of a source that belong to one part of a split, in order.
 ///
-/// Training and test are two passes, each over a source of its own that stands at row 0. Rows of
-/// the other part are skipped, which for files means that they are not parsed.
+/// Training and test are two passes, each over its own source at row 0. Rows of the other part are
+/// skipped, which for files means that they are not parsed.
 pub struct PartRows {
     source: Box<dyn RecordSource>,
     split: Split,
@@ -95,26 +98,28 @@ pub struct PartRows {
     row: u64,
 }
 
-/// Rows that are looked at ahead, at most.
+/// Rows whose part is computed ahead, at most: enough for one skip per chunk to cost nothing.
 const CHUNK: u64 = 1 << 16;
 
 impl PartRows {
-    /// The rows of `part` in `source`, of which none has been read.
+    /// The rows of `part` in `source`, of which no row has been read.
     #[must_use]
     pub fn new(source: Box<dyn RecordSource>, split: Split, part: Part) -> Self {
         Self { source, split, part, row: 0 }
     }
 
-    /// How many of the next `n_rows` rows are ours.
-    fn n_ours(&self, n_rows: u64) -> u64 {
+    /// How many of the next `n_rows` rows belong to the part.
+    fn n_in_part(&self, n_rows: u64) -> u64 {
         let rows = self.row..self.row.saturating_add(n_rows);
         rows.filter(|&row| self.split.part_of_row(row) == self.part).count() as u64
     }
 
-    /// Passes over rows of the other part; whether there may be one of ours.
+    /// Skips rows of the other part; returns whether a row of this part may follow.
     fn skip_others(&mut self) -> Result<bool, ReadError> {
         loop {
-            if matches!(self.split, Split::Position { n_train } if self.part == Part::Train && self.row >= n_train)
+            if let Split::Position { n_train } = self.split
+                && self.part == Part::Train
+                && self.row >= n_train
             {
                 return Ok(false);
             }
@@ -139,7 +144,7 @@ impl RecordSource for PartRows {
             return Ok(false);
         }
         let read = self.source.read_record(record);
-        // A malformed row has a number, too.
+        // A malformed row has a number as well.
         self.row += u64::from(!matches!(read, Ok(false)));
         read
     }
@@ -147,10 +152,10 @@ impl RecordSource for PartRows {
     fn skip_records(&mut self, n_rows: u64) -> Result<u64, ReadError> {
         let mut n_passed = 0;
         while n_passed < n_rows && self.skip_others()? {
-            // All of a run that holds no more of ours than are to be passed over.
+            // Rows of the part are at most all rows, so that this many cannot skip too many.
             let n_there = CHUNK.min(n_rows - n_passed);
             let n_skipped = self.source.skip_records(n_there)?;
-            n_passed += self.n_ours(n_skipped);
+            n_passed += self.n_in_part(n_skipped);
             self.row += n_skipped;
             if n_skipped < n_there {
                 break;
@@ -164,13 +169,13 @@ impl RecordSource for PartRows {
     }
 }
 
-/// The number of rows of each day in `source`, from where it stands; of `limit` rows at most. Empty
-/// where the rows don't know their day. A malformed row counts for the day that it stands in.
+/// The number of rows of each day in the rest of `source`, of `limit` rows at most. Empty if the
+/// rows have no day. A malformed row counts for the day in which it occurs.
 ///
 /// Reads every row: [`Dialect::count_days`](crate::Dialect::count_days) is faster for files.
 ///
 /// # Errors
-/// If the source can't be read.
+/// If the source cannot be read.
 pub fn count_days(
     source: &mut dyn RecordSource,
     limit: Option<u64>,
@@ -197,8 +202,8 @@ pub(crate) fn add_row(days: &mut Vec<u64>, day: u32) {
     days[day] += 1;
 }
 
-/// The rows that come first and are trained on where days are divided: those of the first
-/// `train_days` days, or of all but the last, given the rows of each.
+/// The number of first rows that train in a split by day: the rows of the first `train_days` days,
+/// or of all days but the last, given the number of rows of each day.
 ///
 /// ```
 /// assert_eq!(criteo_io::train_rows_of_days(&[30, 40, 20], None), 70);
@@ -214,6 +219,8 @@ pub fn train_rows_of_days(days: &[u64], train_days: Option<usize>) -> u64 {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU32, Ordering};
 
     #[test]
     fn known_splits() {
@@ -228,13 +235,17 @@ mod tests {
 
     #[test]
     #[should_panic(expected = "not within 0 and 1")]
-    fn a_fraction_that_is_no_number_is_refused() {
+    fn nan_fraction_is_refused() {
         let _ = train_rows(10, f64::NAN);
     }
 
     proptest! {
         #[test]
-        fn equals_integer_arithmetic(total in 0_u64..1 << 36, part in 0_u64..1000, parts in 1_u64..1000) {
+        fn train_rows_equal_integer_arithmetic(
+            total in 0_u64..1 << 36,
+            part in 0_u64..1000,
+            parts in 1_u64..1000,
+        ) {
             let part = part.min(parts);
             let exact = (u128::from(total) * u128::from(part) / u128::from(parts)) as u64;
             prop_assert_eq!(train_rows(total, part as f64 / parts as f64), exact);
@@ -245,7 +256,7 @@ mod tests {
     struct Numbered {
         next: u32,
         n_rows: u32,
-        n_read: std::sync::Arc<std::sync::atomic::AtomicU32>,
+        n_read: Arc<AtomicU32>,
     }
 
     impl RecordSource for Numbered {
@@ -257,7 +268,7 @@ mod tests {
             record.tokens.push(Some(self.next));
             record.day = Some(self.next / 7);
             self.next += 1;
-            self.n_read.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            self.n_read.fetch_add(1, Ordering::Relaxed);
             Ok(true)
         }
 
@@ -269,7 +280,7 @@ mod tests {
     }
 
     fn numbered(n_rows: u32) -> Numbered {
-        Numbered { next: 0, n_rows, n_read: std::sync::Arc::default() }
+        Numbered { next: 0, n_rows, n_read: Arc::default() }
     }
 
     fn numbers(rows: &mut PartRows) -> Vec<u64> {
@@ -291,17 +302,23 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_parts_are_the_rows_in_order(split in split(), n_rows in 0_u32..200, n_skipped in 0_u64..200) {
+        fn parts_hold_their_rows_in_order(
+            split in split(),
+            n_rows in 0_u32..200,
+            n_skipped in 0_u64..200,
+        ) {
             let rows = 0..u64::from(n_rows);
             for part in [Part::Train, Part::Test] {
                 let source = numbered(n_rows);
-                let n_read = std::sync::Arc::clone(&source.n_read);
+                let n_read = Arc::clone(&source.n_read);
                 let mut part_rows = PartRows::new(Box::new(source), split, part);
-                let expected: Vec<u64> = rows.clone().filter(|&row| split.part_of_row(row) == part).collect();
+                let is_ours = |row: &u64| split.part_of_row(*row) == part;
+                let expected: Vec<u64> = rows.clone().filter(is_ours).collect();
                 let n_passed = n_skipped.min(expected.len() as u64);
                 prop_assert_eq!(part_rows.skip_records(n_skipped).unwrap(), n_passed);
                 prop_assert_eq!(numbers(&mut part_rows), &expected[n_passed as usize..]);
-                prop_assert_eq!(n_read.load(std::sync::atomic::Ordering::Relaxed) as usize, expected.len() - n_passed as usize);
+                let n_parsed = u64::from(n_read.load(Ordering::Relaxed));
+                prop_assert_eq!(n_parsed, expected.len() as u64 - n_passed);
                 if part == Part::Train {
                     prop_assert_eq!(split.n_train(u64::from(n_rows)), expected.len() as u64);
                 }
@@ -310,7 +327,7 @@ mod tests {
     }
 
     #[test]
-    fn a_random_split_is_fixed_by_its_seed_and_has_its_share() {
+    fn random_split_is_fixed_by_its_seed() {
         let split = |seed| Split::Random { seed, fraction: 0.9 };
         let tests = |seed| {
             (0..40).filter(|&row| split(seed).part_of_row(row) == Part::Test).collect::<Vec<_>>()
@@ -319,12 +336,12 @@ mod tests {
         assert_ne!(tests(1), tests(2));
         for seed in 0..5 {
             let n_train = split(seed).n_train(100_000) as f64;
-            // Five standard deviations.
+            // Five standard deviations of the binomial distribution: √(100,000 · 0.9 · 0.1) = 95.
             assert!((n_train - 90_000.0).abs() < 5.0 * 95.0, "{n_train}");
         }
     }
 
-    /// Results depend on them.
+    /// Fixed, because results of training depend on them.
     const FIRST_TEST_ROWS: [u64; 3] = [3, 26, 38];
 
     #[test]

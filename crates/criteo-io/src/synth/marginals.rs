@@ -6,14 +6,14 @@ use std::ops::RangeInclusive;
 use super::math::{exp, ln, ln_ratio};
 use crate::format::presets::KAGGLE_FEATURES;
 
-/// What is known of one categorical field.
+/// The known marginals of one categorical field.
 ///
 /// Ranks count from 1, the most frequent value; an empty field counts as a value of its own.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Categorical {
     /// Share of rows that leave the field empty.
     pub(super) missing: f64,
-    /// Values that a full log holds.
+    /// The number of different values in a complete log.
     pub(super) cardinality: u32,
     /// Cumulated share of the 1, 10, 100 and 1000 most frequent values.
     pub(super) top: [f64; 4],
@@ -21,7 +21,7 @@ pub(super) struct Categorical {
     tail_decay: f64,
 }
 
-/// What is known of one integer field.
+/// The known marginals of one integer field.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Integer {
     /// Share of rows that leave the field empty.
@@ -104,9 +104,9 @@ const fn integer(missing: f64, quantiles: [f64; 6]) -> Integer {
 /// The present values of a categorical field as a piecewise constant density over ranks.
 ///
 /// Ranks fall into cells that are single at first and then grow by an eighth. Between two ranks
-/// whose cumulated share is known, the share of a cell goes with the logarithm of its width, so
-/// a tail of millions of ranks costs a hundred cells. A rank is found in O(1): the upper bits of
-/// the uniform number give the first cell it can lie in.
+/// whose cumulated share is known, the share of a cell goes with the logarithm of its width, so a
+/// tail of millions of ranks costs a hundred cells. A rank is found in O(1): the upper bits of the
+/// uniform number give the first cell it can lie in.
 #[derive(Clone, Debug)]
 pub(super) struct Popularity {
     cells: Vec<Cell>,
@@ -129,9 +129,10 @@ impl Cell {
     }
 }
 
+/// Entries of the guide; a field has fewer than 256 cells, so that about one step remains.
 const GUIDE: usize = 256;
 
-/// Where [`Categorical::top`] tells the cumulated share.
+/// The ranks whose cumulated share is in [`Categorical::top`].
 const KNOWN_RANKS: [u32; 4] = [1, 10, 100, 1000];
 
 /// At this decay cells that grow by an eighth hold shares in proportion to their widths.
@@ -193,12 +194,12 @@ impl Popularity {
     }
 }
 
-/// Where the empty field stands among the values by share: first, second or nowhere.
+/// The rank of the empty field among the values by share: first, second, or none.
 fn missing_rank(field: &Categorical) -> Option<u32> {
     (field.missing > 0.0).then_some(if field.missing >= field.top[0] { 1 } else { 2 })
 }
 
-/// A log-uniform segment, flattened as far as it takes to begin no denser than `limit`.
+/// A log-uniform segment, flattened until it begins no denser than `limit`, the density before it.
 fn falling_segment(
     ranks: RangeInclusive<u32>,
     mass: f64,
@@ -216,7 +217,7 @@ fn falling_segment(
     }
 }
 
-/// Cells for `ranks`, less that of the missing value, which hold `mass` with it.
+/// Cells for `ranks` without that of the missing value, whose share with it is `mass`.
 fn segment(ranks: RangeInclusive<u32>, mass: f64, field: &Categorical, decay: f64) -> Vec<Cell> {
     let (mut cells, mut rank, mut weight) = (Vec::new(), *ranks.start(), 1.0);
     while rank <= *ranks.end() {
@@ -245,8 +246,8 @@ pub(super) struct Quantiles {
     offset: f64,
 }
 
-/// Past 99 % the value rises like a power law that meets the maximum once in 10,000 values or
-/// so: the logarithm climbs by the same amount with every tenth of what is left.
+/// Past 99 % the value rises like a power law that meets the maximum once in 10,000 values or so:
+/// the logarithm climbs by the same amount with every tenth of what is left.
 const KNOTS: [f64; 9] = [0.0, 0.01, 0.1, 0.5, 0.9, 0.99, 0.999, 0.9999, 1.0];
 
 impl Quantiles {
@@ -280,7 +281,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ranks_keep_within_the_cardinality_and_skip_the_missing_value() {
+    fn ranks_keep_within_the_cardinality() {
         for field in &CATEGORICALS {
             let popularity = Popularity::new(field, field.cardinality);
             let last = popularity.rank(1.0 - f64::EPSILON);
@@ -294,7 +295,7 @@ mod tests {
     }
 
     #[test]
-    fn head_shares_are_those_of_the_table() {
+    fn head_shares_match_the_table() {
         for field in &CATEGORICALS {
             let popularity = Popularity::new(field, field.cardinality);
             for (n_top, share) in [1, 10, 100, 1000].into_iter().zip(field.top) {
@@ -310,7 +311,7 @@ mod tests {
     }
 
     #[test]
-    fn integers_hit_their_quantiles() {
+    fn integers_have_their_quantiles() {
         for field in &INTEGERS {
             let quantiles = Quantiles::new(field);
             for (u, want) in [0.01, 0.1, 0.5, 0.9, 0.99].into_iter().zip(field.quantiles) {

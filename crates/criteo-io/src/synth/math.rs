@@ -1,5 +1,5 @@
-//! `exp` and `ln` out of IEEE additions and multiplications alone: the standard library leaves
-//! these two to the platform, and a generated row must not depend on the platform.
+//! `exp` and `ln` from IEEE additions and multiplications alone. The standard library leaves these
+//! two to the platform, and a generated row must not depend on the platform.
 
 use std::f64::consts::{LN_2, LOG2_E, SQRT_2};
 
@@ -15,6 +15,7 @@ pub(super) fn exp(x: f64) -> f64 {
     for reciprocal in RECIPROCALS {
         sum = sum * r * reciprocal + 1.0;
     }
+    // 2^n, by its exponent bits.
     sum * f64::from_bits(((1023 + n_halvings as i64) as u64) << 52)
 }
 
@@ -24,6 +25,7 @@ pub(super) fn ln(x: f64) -> f64 {
     let bits = x.to_bits();
     let mut exponent = (bits >> 52) as i64 - 1023;
     let mut mantissa = f64::from_bits((bits & ((1 << 52) - 1)) | (1023 << 52));
+    // A mantissa within [√½, √2] keeps |t| of the series below 0.172.
     if mantissa > SQRT_2 {
         mantissa *= 0.5;
         exponent += 1;
@@ -46,6 +48,7 @@ pub(super) fn ln_ratio(t: f64) -> f64 {
     2.0 * t * sum
 }
 
+/// 1/k for k from 11 down to 1: the quotients of neighbouring terms of the exponential series.
 const RECIPROCALS: [f64; 11] = [
     1.0 / 11.0,
     1.0 / 10.0,
@@ -60,6 +63,7 @@ const RECIPROCALS: [f64; 11] = [
     1.0,
 ];
 
+/// Coefficients of the odd series of ln((1 + t)/(1 − t))/2t, highest first.
 const ODD_RECIPROCALS: [f64; 7] =
     [1.0 / 13.0, 1.0 / 11.0, 1.0 / 9.0, 1.0 / 7.0, 1.0 / 5.0, 1.0 / 3.0, 1.0];
 
@@ -68,7 +72,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn both_agree_with_the_standard_library() {
+    fn exp_and_ln_agree_with_the_standard_library() {
         for step in -600..600 {
             let x = f64::from(step) * 0.037;
             assert!((exp(x) / x.exp() - 1.0).abs() < 1e-13, "exp({x})");

@@ -1,5 +1,5 @@
-//! From a row's key to its integers and tokens: which fields move together, and how the head of
-//! a field is renewed from day to day. Apart from the labels, which see only what this writes.
+//! From the key of a row to its integers and tokens: which fields move together, and how the head
+//! of a field is renewed from day to day. Apart from the labels, which depend only on these values.
 
 use std::ops::RangeInclusive;
 
@@ -10,15 +10,15 @@ use crate::record::Record;
 
 /// The last rank that drift renews, in fields with an open vocabulary.
 pub(super) const DRIFT_RANKS: u32 = 1000;
-/// A value that alone holds this share of the rows stays: a day on which it changed its effect
-/// would change the share of positives of the whole log.
+/// A value that alone holds this share of the rows does not change: a change of its effect would
+/// change the share of positives of all later days.
 const STABLE_SHARE: f64 = 0.02;
-/// Days that a value of the head lives: one in 25, 4 %, is replaced each day.
+/// Days until a value of the head is replaced: 1 in 25, 4 %, each day.
 pub(super) const DRIFT_PERIOD_DAYS: u64 = 25;
 /// Fields of at least this many values have an open vocabulary, and drift.
 const OPEN_VOCABULARY: u32 = 2000;
-/// Ranks an open vocabulary gives up so that seven days of drift stay within the cardinality:
-/// six changes of day renew 240 values, give or take 14.
+/// Ranks that an open vocabulary reserves so that seven days of drift stay within the cardinality:
+/// six changes of day renew 6/25 of 1000 values, 240 with a standard deviation of 14.
 pub(super) const DRIFT_RESERVE: u32 = 320;
 
 /// Draws the fields of one row.
@@ -44,10 +44,10 @@ struct IntegerField {
     quantiles: Quantiles,
 }
 
-/// What a field shares with others.
+/// How a field depends on the latent numbers of the row.
 ///
-/// With probability `value_loyalty` its quantile is that of a latent of the row, else its own;
-/// likewise for being empty. Both are uniform, so the marginals do not notice.
+/// With probability `value_loyalty` its quantile is that of a latent of the row, else independent;
+/// likewise for being empty. Both are uniform, so that the marginals do not change.
 #[derive(Clone, Copy, Debug)]
 struct Coupling {
     value_latent: Latent,
@@ -76,7 +76,7 @@ enum Latent {
     Recent,
     /// Clicks so far.
     Clicks,
-    /// Ages and counts that are lacking together.
+    /// Ages and counts that are missing together.
     Counts,
 }
 
@@ -136,16 +136,19 @@ const INTEGER_COUPLINGS: [Coupling; 13] = [
     counted(Latent::Counts, Latent::Counts, 0.9, -1.0), // I13
 ];
 
+/// A field that depends on no latent.
 const fn alone() -> Coupling {
     let mut coupling = shared(Latent::Item, 0.0, 1.0);
     coupling.missing_loyalty = 0.0;
     coupling
 }
 
+/// A field whose value and gaps both follow one latent.
 const fn shared(latent: Latent, loyalty: f64, stride: f64) -> Coupling {
     counted(latent, latent, loyalty, stride)
 }
 
+/// A field whose value follows one latent and whose gaps follow another.
 const fn counted(value: Latent, missing: Latent, loyalty: f64, stride: f64) -> Coupling {
     Coupling {
         value_latent: value,
@@ -156,6 +159,7 @@ const fn counted(value: Latent, missing: Latent, loyalty: f64, stride: f64) -> C
     }
 }
 
+/// A field whose gaps follow their latent with a probability.
 const fn partly(coupling: Coupling, missing_loyalty: f64) -> Coupling {
     Coupling { missing_loyalty, ..coupling }
 }
@@ -179,6 +183,7 @@ impl Sampler {
                 .map(|(field, coupling)| CategoricalField::new(field, coupling))
                 .collect(),
             integers: integers.collect(),
+            // "tokens" in ASCII.
             token_seed: mix64(seed, 0x746f_6b65_6e73),
         }
     }
@@ -198,7 +203,7 @@ impl Sampler {
         }));
     }
 
-    /// The token that stands at `rank` of a field on `day`.
+    /// The token at `rank` of a field on `day`.
     ///
     /// Each rank of a drifting head changes its token once in [`DRIFT_PERIOD_DAYS`], on a day of
     /// its own that the hash chooses.
@@ -214,8 +219,8 @@ impl Sampler {
         }
     }
 
-    /// The values of a field that have a cell of their own, with their share of all rows: the
-    /// empty field as `None`, and the ranks as the tokens of day 0.
+    /// The values of a field that have a cell of their own, with their share of all rows: the empty
+    /// field as `None`, and the ranks as the tokens of day 0.
     pub(super) fn heaviest(&self, field_idx: usize) -> impl Iterator<Item = (Option<u32>, f64)> {
         let field = &self.categoricals[field_idx];
         let present = 1.0 - field.missing;
@@ -231,7 +236,7 @@ impl CategoricalField {
         let missing = field.missing;
         if field.cardinality < OPEN_VOCABULARY {
             let popularity = Popularity::new(field, field.cardinality);
-            // Ranks count from 1: none drifts.
+            // Ranks count from 1, so that this range contains none.
             return Self { coupling, missing, drifting_ranks: 0..=0, popularity };
         }
         let popularity = Popularity::new(field, field.cardinality - DRIFT_RESERVE);
@@ -247,11 +252,11 @@ impl Draws {
         let mut draws =
             Self { key, n_drawn: 0, values: [0.0; N_LATENTS], missing: [0.0; N_LATENTS] };
         for latent_idx in 0..N_LATENTS {
-            draws.values[latent_idx] = draws.split().0;
-            draws.missing[latent_idx] = draws.split().0;
+            draws.values[latent_idx] = draws.draw().0;
+            draws.missing[latent_idx] = draws.draw().0;
         }
         for (follower, followed, loyalty) in FOLLOWERS {
-            if draws.split().1 < loyalty {
+            if draws.draw().1 < loyalty {
                 draws.values[follower as usize] = draws.values[followed as usize];
             }
         }
@@ -261,13 +266,13 @@ impl Draws {
     /// The quantile of a field's value, or `None` where it is empty.
     fn present(&mut self, coupling: &Coupling, missing: f64) -> Option<f64> {
         if missing > 0.0 {
-            let (own, coin) = self.split();
+            let (own, coin) = self.draw();
             let shared = self.missing[coupling.missing_latent as usize];
             if (if coin < coupling.missing_loyalty { shared } else { own }) < missing {
                 return None;
             }
         }
-        let (own, coin) = self.split();
+        let (own, coin) = self.draw();
         if coin >= coupling.value_loyalty {
             return Some(own);
         }
@@ -278,7 +283,7 @@ impl Draws {
     }
 
     /// Two independent uniform numbers: one of 40 bits, and a coin of 24.
-    fn split(&mut self) -> (f64, f64) {
+    fn draw(&mut self) -> (f64, f64) {
         let hash = mix64(self.n_drawn, self.key);
         self.n_drawn += 1;
         let coin = hash & 0xff_ffff;

@@ -19,7 +19,7 @@ fn generate(seed: u64, rows: Range<u64>) -> Vec<Record> {
 }
 
 #[test]
-fn a_range_is_a_slice_of_the_whole() {
+fn range_is_a_slice_of_the_log() {
     let whole = generate(3, 0..200);
     assert_eq!(whole, generate(3, 0..200));
     assert_eq!(whole[50..80], generate(3, 50..80));
@@ -27,7 +27,7 @@ fn a_range_is_a_slice_of_the_whole() {
 }
 
 #[test]
-fn skipping_is_reading_without_looking() {
+fn skip_equals_read() {
     let whole = generate(3, 0..20);
     let mut synth = Synth::new(SynthConfig { seed: 3, ..SynthConfig::default() }, 0..20);
     let mut record = Record::default();
@@ -40,12 +40,12 @@ fn skipping_is_reading_without_looking() {
 }
 
 #[test]
-fn the_far_end_of_the_stream_is_reached() {
+fn last_row_number_is_generated() {
     assert_eq!(generate(3, u64::MAX - 2..u64::MAX).len(), 2);
 }
 
 #[test]
-fn another_seed_has_other_tokens() {
+fn seeds_have_different_tokens() {
     let tokens = |seed| -> HashSet<(usize, u32)> {
         let records = generate(seed, 0..500);
         let fields = records.iter().flat_map(|record| record.tokens.iter().enumerate());
@@ -56,7 +56,7 @@ fn another_seed_has_other_tokens() {
 
 /// Rows are part of every result that was got on them: a change here changes them all.
 #[test]
-fn rows_are_fixed() {
+fn row_vectors_are_fixed() {
     let mut out = Vec::new();
     write_record(&generate(0, 300_000..300_001)[0], &mut out);
     assert_eq!(String::from_utf8(out).unwrap(), GOLDEN_ROW);
@@ -81,7 +81,7 @@ fn parse(line: &str) -> Record {
 }
 
 #[test]
-fn what_is_written_reads_back() {
+fn written_rows_parse_back() {
     let mut records = generate(5, 0..300);
     records[0].integers[..4].copy_from_slice(&[Some(i64::MIN), Some(i64::MAX), Some(0), None]);
     records[0].tokens[..3].copy_from_slice(&[Some(0), Some(u32::MAX), None]);
@@ -97,7 +97,7 @@ fn what_is_written_reads_back() {
 }
 
 #[test]
-fn a_line_is_the_kaggle_dialect_byte_for_byte() {
+fn written_line_is_the_kaggle_dialect() {
     let record = Record {
         clicked: true,
         integers: vec![Some(-1), None, Some(230)],
@@ -114,7 +114,7 @@ fn a_line_is_the_kaggle_dialect_byte_for_byte() {
 const SAMPLE: u64 = 30_999;
 
 #[test]
-fn marginals_are_those_of_the_tables() {
+fn marginals_match_the_tables() {
     for seed in [11, 12] {
         let records = generate(seed, 0..SAMPLE);
         let rate = share(&records, |record| record.clicked);
@@ -167,7 +167,7 @@ fn families_are_missing_together() {
 }
 
 #[test]
-fn a_week_of_rows_keeps_within_the_cardinality() {
+fn week_of_rows_keeps_within_the_cardinality() {
     let day = SynthConfig::default().rows_per_day;
     let mut seen: [HashSet<Option<u32>>; 26] = Default::default();
     for first_row in (0..7).map(|n_days| n_days * day) {
@@ -183,7 +183,7 @@ fn a_week_of_rows_keeps_within_the_cardinality() {
 }
 
 #[test]
-fn the_best_auc_and_the_positive_rate_are_those_promised_on_every_day() {
+fn best_auc_and_positive_rate_are_as_documented() {
     for seed in [3, 21] {
         for day in [0, 6] {
             let first_row = day * SynthConfig::default().rows_per_day;
@@ -196,8 +196,8 @@ fn the_best_auc_and_the_positive_rate_are_those_promised_on_every_day() {
     }
 }
 
-/// The share of pairs of a positive and a negative that the true logit puts in order; ties are
-/// too rare among 60,000 logits to matter.
+/// The share of pairs of a positive and a negative that the true logit puts in order; ties are too
+/// rare among 60,000 logits to matter.
 fn auc(records: &[Record]) -> f64 {
     let mut rows: Vec<(f32, bool)> =
         records.iter().map(|record| (record.true_logit.unwrap(), record.clicked)).collect();
@@ -225,7 +225,7 @@ fn labels_follow_the_true_logit() {
 }
 
 #[test]
-fn the_head_is_renewed_at_the_documented_pace() {
+fn head_is_renewed_at_the_documented_rate() {
     let sampler = Sampler::new(31);
     let surviving = |field_idx: usize, first_day: u64, n_days: u64| {
         let stays = |rank: &u32| {
@@ -246,7 +246,7 @@ fn the_head_is_renewed_at_the_documented_pace() {
 }
 
 #[test]
-fn a_week_of_drift_keeps_within_the_cardinality() {
+fn week_of_drift_keeps_within_the_cardinality() {
     for seed in 0..5 {
         let sampler = Sampler::new(seed);
         // C11, C13, C18 and C19: the smallest of the open vocabularies.

@@ -5,9 +5,9 @@ use crate::format::schema::Format;
 use crate::record::Record;
 
 /// Writes generated rows in the dialect of a format, so that every preset can be tried without its
-/// data.
+/// data set.
 ///
-/// All formats get the rows of the one generator, which is Kaggle-shaped. What is written of them:
+/// All formats get the rows of one generator, which is Kaggle-shaped, and write a part of them:
 /// * Criteo's formats: everything, by [`write_record`].
 /// * `avazu`: header, row number, label, the hour by the number of the row and the rows of a day
 ///   (from 2014-10-21), and C1 to C21 in order as the 21 fields after the hour, with hex digits or
@@ -15,10 +15,10 @@ use crate::record::Record;
 /// * `kdd12`: clicks (1 or 2 where the label is positive, else 0), impressions (the clicks and up
 ///   to three more), and C1 to C10 in order as the ten ids, as integers.
 ///
-/// A missing value is an empty text. So marginals, drift and effects are those of the Kaggle fields
-/// whose places the values take, and nothing of Avazu or KDD12 but the dialect; and as effects of
-/// what is not written (integers, further fields) are in the labels all the same, no model reaches
-/// the AUC of the true logits.
+/// A missing value is an empty text. Marginals, drift and effects are those of the Kaggle fields
+/// that are written; only the dialect is that of Avazu or KDD12. The labels also depend on values
+/// that are not written (integers, further fields), so that no model reaches the AUC of the true
+/// logits.
 #[derive(Clone, Debug)]
 pub struct RowWriter {
     format: Format,
@@ -31,10 +31,11 @@ const AVAZU_INTEGERS: [bool; 21] = [
     true, true, false, false, false, false, false, false, false, false, false, true, true, true,
     true, true, true, true, true, true, true,
 ];
+/// The ids of a KDD12 row, which follow the impressions.
 const KDD12_IDS: usize = 10;
 
 impl RowWriter {
-    /// For the rows from number `first_row` on of the log that `config` describes.
+    /// A writer for the rows from number `first_row` on of the log that `config` describes.
     #[must_use]
     pub fn new(format: Format, config: SynthConfig, first_row: u64) -> Self {
         Self { format, rows_per_day: config.rows_per_day, row: first_row }
@@ -44,8 +45,9 @@ impl RowWriter {
     pub fn write_header(&self, out: &mut Vec<u8>) {
         if self.format == Format::Avazu {
             out.extend_from_slice(
-                b"id,click,hour,C1,banner_pos,site_id,site_domain,site_category,app_id,app_domain,app_category,\
-                  device_id,device_ip,device_model,device_type,device_conn_type,C14,C15,C16,C17,C18,C19,C20,C21\n",
+                b"id,click,hour,C1,banner_pos,site_id,site_domain,site_category,app_id,app_domain,\
+                  app_category,device_id,device_ip,device_model,device_type,device_conn_type,C14,\
+                  C15,C16,C17,C18,C19,C20,C21\n",
             );
         }
     }
@@ -94,8 +96,8 @@ impl RowWriter {
     }
 }
 
-/// Appends `record` to `out` as one line of the Kaggle dialect: label, integers and tokens of
-/// eight hex digits between tabs, nothing where a value is missing. The true logit is not written.
+/// Appends `record` to `out` as one line of the Kaggle dialect: label, integers and tokens of eight
+/// hex digits between tabs, nothing where a value is missing. The true logit is not written.
 pub fn write_record(record: &Record, out: &mut Vec<u8>) {
     out.push(if record.clicked { b'1' } else { b'0' });
     for integer in &record.integers {
@@ -137,8 +139,8 @@ fn push_hex(token: u32, out: &mut Vec<u8>) {
     out.extend_from_slice(&[28, 24, 20, 16, 12, 8, 4, 0].map(digit));
 }
 
-/// The date `YYMMDD` so many days after 2014-10-21, by the usual reckoning in years that begin in
-/// March.
+/// The date `YYMMDD` that is `day` days after 2014-10-21, by the usual calculation with years that
+/// begin in March, so that leap days come last.
 fn date(day: i64) -> i64 {
     const DAYS_TO_FIRST: i64 = 735_832; // From 0000-03-01.
     const DAYS_IN_ERA: i64 = 146_097; // 400 years.
@@ -172,7 +174,7 @@ mod tests {
     }
 
     /// Writes rows and reads them back with the preset.
-    fn there_and_back(format: Format, rows: std::ops::Range<u64>) -> (Vec<Record>, Vec<Record>) {
+    fn write_and_read(format: Format, rows: std::ops::Range<u64>) -> (Vec<Record>, Vec<Record>) {
         let config = SynthConfig { seed: 3, rows_per_day: 48 };
         let mut writer = RowWriter::new(format, config, rows.start);
         let (mut written, mut read, mut record, mut text) =
@@ -195,7 +197,7 @@ mod tests {
 
     #[test]
     fn avazu_rows_read_back_with_their_days() {
-        let (written, read) = there_and_back(Format::Avazu, 96..300);
+        let (written, read) = write_and_read(Format::Avazu, 96..300);
         assert_eq!((written.len(), read.len()), (204, 204));
         let mut hours = Vec::new();
         for (row, (written, read)) in written.iter().zip(&read).enumerate() {
@@ -209,7 +211,7 @@ mod tests {
 
     #[test]
     fn kdd12_rows_read_back() {
-        let (written, read) = there_and_back(Format::Kdd12, 0..200);
+        let (written, read) = write_and_read(Format::Kdd12, 0..200);
         assert_eq!((written.len(), read.len()), (200, 200));
         for (written, read) in written.iter().zip(&read) {
             assert_eq!((read.clicked, &read.tokens[1..]), (written.clicked, &written.tokens[..10]));
@@ -219,8 +221,8 @@ mod tests {
     }
 
     #[test]
-    fn criteo_rows_are_written_as_ever() {
-        let (written, read) = there_and_back(Format::CriteoKaggle, 0..100);
+    fn criteo_rows_read_back() {
+        let (written, read) = write_and_read(Format::CriteoKaggle, 0..100);
         for (written, read) in written.into_iter().zip(read) {
             assert_eq!(read, Record { day: None, true_logit: None, ..written });
         }

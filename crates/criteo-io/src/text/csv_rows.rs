@@ -1,10 +1,10 @@
 //! Records of the `csv` dialects out of one buffer. Apart from the reader, because it knows neither
 //! files nor columns, and can be tested at every boundary.
 //!
-//! What a record is, `csv-core` says, the state machine inside the `csv` crate. Around it stands a
-//! buffer of our own in place of the crate's, for two things that its reader does not give: a
-//! bound, so that a quote that is never closed ends in an error and not with the whole file in
-//! memory, and the place of every field in the text, for messages.
+//! `csv-core`, the state machine inside the `csv` crate, decides what a record is. It runs over a
+//! buffer of our own in place of the crate's, for two things that the crate's reader does not
+//! offer: a bound, so that an unterminated quote is an error instead of the whole file in memory,
+//! and line and column of every field, for messages.
 
 use std::io::{self, Read};
 use std::ops::Range;
@@ -14,7 +14,7 @@ use csv_core::{ReadFieldResult, ReadRecordResult, ReaderBuilder};
 use crate::bytes::refill::RefillBuffer;
 use crate::text::LINE_LIMIT;
 
-/// A window over the bytes of one input, and the fields of one record.
+/// The records of one input.
 ///
 /// ```text
 /// buffer  | read and done | record | start .. end | free |
@@ -26,9 +26,9 @@ pub(crate) struct CsvRows {
     quoting: bool,
     core: csv_core::Reader,
     buffer: RefillBuffer,
-    /// Where the record stands in the buffer.
+    /// Where the record is in the buffer.
     raw: Range<usize>,
-    /// The line where it starts, from 1, and the one where what is unread starts.
+    /// The line where the record starts, from 1, and the line of the first unread byte.
     raw_line: u64,
     line: u64,
     fields: Vec<u8>,
@@ -41,18 +41,18 @@ pub(crate) struct CsvRows {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Next {
     Record,
-    /// A record, or an open quote, over more bytes than the limit.
+    /// A record, or an open quote, of more bytes than the limit.
     TooLong,
     End,
 }
 
-/// A quoted field that RFC 4180 does not know, and `csv-core` reads on in one way or another: rows
-/// behind it would be taken into it without a word.
+/// A quoted field that is not valid by RFC 4180. `csv-core` accepts it in some way, and may
+/// silently read the rows after it as part of the field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum QuoteFault {
     /// The input ends inside it.
     Unclosed,
-    /// Its closing quote is not its end.
+    /// Text follows its closing quote.
     TextBehind,
 }
 
@@ -88,7 +88,7 @@ impl CsvRows {
         (self.raw_line, self.line, self.n_fields) = (1, 1, 0);
     }
 
-    /// Passes over `mark` if the input starts with it; whether there was anything at all.
+    /// Skips `mark` if the input starts with it; returns whether the input has any bytes.
     pub(crate) fn skip_mark(&mut self, input: &mut dyn Read, mark: &[u8]) -> io::Result<bool> {
         while self.buffer.end < mark.len() && self.buffer.fill(input)? {}
         let is_empty = self.buffer.end == 0;
@@ -98,14 +98,14 @@ impl CsvRows {
         Ok(!is_empty)
     }
 
-    /// Reads the next record; its fields stay until the next call.
+    /// Reads the next record; its fields remain until the next call.
     pub(crate) fn next(&mut self, input: &mut dyn Read) -> io::Result<Next> {
         if !self.skip_line_ends(input)? {
             return Ok(Next::End);
         }
         self.raw_line = self.line;
         self.core.set_line(self.line);
-        // Relative to the start, because a refill moves what is unread to the front.
+        // Relative to the start, because a refill moves the unread bytes to the front.
         let (mut n_in, mut n_out, mut n_ends) = (0, 0, 0);
         loop {
             if self.buffer.start + n_in == self.buffer.end && !self.buffer.ended {
@@ -138,23 +138,26 @@ impl CsvRows {
         self.n_fields
     }
 
-    /// A field of the record, its quotes taken off. There is one.
+    /// A field of the record without its quotes.
+    ///
+    /// # Panics
+    /// If the record has no such field.
     pub(crate) fn field(&self, idx: usize) -> &[u8] {
         let start = if idx == 0 { 0 } else { self.ends[idx - 1] };
         &self.fields[start..self.ends[idx]]
     }
 
-    /// The record as it stands in the text, quotes and line end included.
+    /// The bytes of the record in the text, quotes and line end included.
     fn raw(&self) -> &[u8] {
         &self.buffer.bytes[self.raw.clone()]
     }
 
-    /// Whether the record is in more lines than one.
+    /// Whether the record takes more than one line.
     pub(crate) fn spans_lines(&self) -> bool {
         memchr::memchr2(b'\r', b'\n', self.raw().trim_ascii_end()).is_some()
     }
 
-    /// The first field of the record whose quotes are wrong.
+    /// The first field of the record with invalid quotes, by index.
     pub(crate) fn quote_fault(&self) -> Option<(usize, QuoteFault)> {
         self.quote_fault
     }
@@ -165,18 +168,20 @@ impl CsvRows {
         if !self.quoting || memchr::memchr(b'"', raw).is_none() {
             return None;
         }
-        let (mut at, mut field_idx) = (0, 0);
+        let (mut start, mut field_idx) = (0, 0);
         loop {
-            let end = match raw.get(at) {
-                Some(b'"') => match closing_quote(raw, at) {
+            let end = match raw.get(start) {
+                Some(b'"') => match closing_quote(raw, start) {
                     Some(quote) => quote + 1,
                     None => return Some((field_idx, QuoteFault::Unclosed)),
                 },
                 // Quotes inside a field that does not start with one are text.
-                _ => at + memchr::memchr3(self.delimiter, b'\r', b'\n', &raw[at..])?,
+                _ => start + memchr::memchr3(self.delimiter, b'\r', b'\n', &raw[start..])?,
             };
             match raw.get(end) {
-                Some(&byte) if byte == self.delimiter => (at, field_idx) = (end + 1, field_idx + 1),
+                Some(&byte) if byte == self.delimiter => {
+                    (start, field_idx) = (end + 1, field_idx + 1);
+                }
                 None | Some(b'\r' | b'\n') => return None,
                 Some(_) => return Some((field_idx, QuoteFault::TextBehind)),
             }
@@ -189,7 +194,7 @@ impl CsvRows {
     }
 
     /// Line and byte in it, both from 1, where a field of the record starts in the text; for a
-    /// field that isn't there, where the record ends.
+    /// field past the last one, where the record ends.
     #[cold]
     pub(crate) fn line_and_column(&self, field_idx: usize) -> (u64, usize) {
         let raw = self.raw();
@@ -204,7 +209,7 @@ impl CsvRows {
         (line, before - line_start + 1)
     }
 
-    /// Bytes of the record in front of a field, found by going over it once more.
+    /// Bytes of the record before a field, found by parsing the record once more.
     fn n_bytes_before(&self, field_idx: usize) -> usize {
         let raw = self.raw();
         let (mut core, mut scratch) = (started(&self.builder), [0; 256]);
@@ -217,8 +222,8 @@ impl CsvRows {
         n_bytes
     }
 
-    /// Passes over empty lines, and over the line feed after a carriage return that ended a record;
-    /// `false` at the end of the input.
+    /// Skips empty lines, and the line feed after a carriage return that ended a record; `false` at
+    /// the end of the input.
     fn skip_line_ends(&mut self, input: &mut dyn Read) -> io::Result<bool> {
         loop {
             while let Some(&byte @ (b'\r' | b'\n')) = self.buffer.unread().first() {
@@ -235,7 +240,7 @@ impl CsvRows {
     }
 }
 
-/// Where the quote is closed that opens at `start`; doubled ones inside are text.
+/// The index of the quote that closes the one at `start`; doubled quotes inside are text.
 fn closing_quote(raw: &[u8], start: usize) -> Option<usize> {
     let mut from = start + 1;
     loop {
@@ -247,8 +252,8 @@ fn closing_quote(raw: &[u8], start: usize) -> Option<usize> {
     }
 }
 
-/// The state machine with an empty line behind it. At its start it would pass over a byte order
-/// mark, wherever in the input that is, if the buffer happens to hold the whole mark.
+/// The state machine after an empty line. In its first state it would skip a byte order mark at any
+/// point of the input, depending on whether the buffer happens to hold all of the mark.
 fn started(builder: &ReaderBuilder) -> csv_core::Reader {
     let mut core = builder.build();
     core.read_record(b"\n", &mut [], &mut []);
@@ -288,19 +293,22 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(2000))]
 
         #[test]
-        fn records_are_those_of_the_csv_crate(
+        fn records_agree_with_the_csv_crate(
             text in "[ab,\"\r\n]{0,50}",
             quoting in any::<bool>(),
             n_bytes in 1_usize..60,
         ) {
-            prop_assert_eq!(all_records(text.as_bytes(), quoting, n_bytes), by_csv(text.as_bytes(), quoting));
+            let text = text.as_bytes();
+            prop_assert_eq!(all_records(text, quoting, n_bytes), by_csv(text, quoting));
         }
     }
 
     proptest! {
         #[test]
-        fn what_the_csv_crate_writes_has_no_fault(
-            fields in prop::collection::vec("[ab,\"\r\n]{0,6}", 1..5), always: bool, n_bytes in 1_usize..60,
+        fn output_of_the_csv_crate_has_no_quote_fault(
+            fields in prop::collection::vec("[ab,\"\r\n]{0,6}", 1..5),
+            always: bool,
+            n_bytes in 1_usize..60,
         ) {
             let style = if always { csv::QuoteStyle::Always } else { csv::QuoteStyle::Necessary };
             let mut writer = csv::WriterBuilder::new().quote_style(style).from_writer(Vec::new());
@@ -314,7 +322,7 @@ mod tests {
     }
 
     #[test]
-    fn quotes_that_do_not_pair_are_found() {
+    fn unpaired_quotes_are_found() {
         use QuoteFault::{TextBehind, Unclosed};
         for (text, expected, spans_lines) in [
             ("a,\"b", Some((1, Unclosed)), false),
@@ -339,12 +347,12 @@ mod tests {
             }
             let mut rows = CsvRows::new(b',', false, 30);
             assert_eq!(rows.next(&mut text.as_bytes()).unwrap(), Next::Record);
-            assert_eq!(rows.quote_fault(), None, "{text:?} is no matter where nothing is quoted");
+            assert_eq!(rows.quote_fault(), None, "{text:?}, without quoting");
         }
     }
 
     #[test]
-    fn a_byte_order_mark_behind_empty_lines_is_text_for_every_buffer() {
+    fn byte_order_mark_after_empty_lines_is_text() {
         for text in ["\n\u{feff}a,b\n", "\r\n\n\u{feff}\"a\",b", "\u{feff}a,b"] {
             let expected = vec![vec![
                 text.trim_start().split(',').next().unwrap_or_default().to_owned(),
@@ -363,7 +371,7 @@ mod tests {
     }
 
     #[test]
-    fn fields_are_found_in_the_text() {
+    fn fields_are_located_in_the_text() {
         let text = b"\r\n\na,\"b\n\"\"c\",,\"d\"\r\n\ne,f,g\n\"x\ny\"";
         for n_bytes in 1..40 {
             let (mut rows, mut input) = (CsvRows::new(b',', true, n_bytes), &text[..]);
@@ -380,7 +388,7 @@ mod tests {
     }
 
     #[test]
-    fn the_limit_is_the_same_for_every_buffer() {
+    fn record_limit_does_not_depend_on_the_buffer() {
         for n_bytes in [1, 300, LINE_LIMIT, LINE_LIMIT + 1, BUFFER_BYTES] {
             for (len, end, expected) in [
                 (LINE_LIMIT - 1, "\n", Next::Record),
@@ -398,7 +406,7 @@ mod tests {
                 assert!(rows.buffer.bytes.len() <= n_bytes.max(4 * LINE_LIMIT));
             }
         }
-        // A quote that is never closed.
+        // An unterminated quote.
         let text = "1,\"".to_owned() + &"2,3\n".repeat(LINE_LIMIT);
         let (mut rows, mut input) = (CsvRows::new(b',', true, 100), text.as_bytes());
         assert_eq!(rows.next(&mut input).unwrap(), Next::TooLong);

@@ -19,7 +19,7 @@ pub(crate) struct Lines {
     buffer: RefillBuffer,
     /// Unread bytes known to hold no line feed.
     n_searched: usize,
-    /// Whether the line that was given last was cut, and its rest is unread.
+    /// Whether the line that was returned last was cut, and its rest is unread.
     is_cut: bool,
 }
 
@@ -34,22 +34,22 @@ impl Lines {
         (self.n_searched, self.is_cut) = (0, false);
     }
 
-    /// The bytes in `range`, which [`Lines::next`] gave and no other call came after.
+    /// The bytes in `range`, which the last call returned from [`Lines::next`].
     pub(crate) fn line(&self, range: Range<usize>) -> &[u8] {
         &self.buffer.bytes[range]
     }
 
-    /// The first bytes of what is unread: `n_bytes`, or fewer where the input ends before.
+    /// The first `n_bytes` unread bytes, or fewer if the input ends before.
     pub(crate) fn peek(&mut self, input: &mut dyn Read, n_bytes: usize) -> io::Result<&[u8]> {
         while self.buffer.end - self.buffer.start < n_bytes && self.buffer.fill(input)? {}
         let end = self.buffer.end.min(self.buffer.start + n_bytes);
         Ok(&self.buffer.bytes[self.buffer.start..end])
     }
 
-    /// Where the next line stands, without its line feed; `None` at the end.
+    /// Where the next line is in the buffer, without its line feed; `None` at the end.
     ///
-    /// A line over [`LINE_LIMIT`] is given as soon as that is known, perhaps cut; the next call
-    /// passes over its rest.
+    /// A line over [`LINE_LIMIT`] is returned as soon as that is known, perhaps cut; the next call
+    /// skips its rest.
     pub(crate) fn next(&mut self, input: &mut dyn Read) -> io::Result<Option<Range<usize>>> {
         self.pass_rest(input)?;
         loop {
@@ -71,7 +71,7 @@ impl Lines {
         }
     }
 
-    /// Passes over what is left of a line that was cut.
+    /// Skips the rest of a line that was cut.
     fn pass_rest(&mut self, input: &mut dyn Read) -> io::Result<()> {
         if std::mem::take(&mut self.is_cut) {
             self.pass_lines(input, 1)?;
@@ -79,7 +79,7 @@ impl Lines {
         Ok(())
     }
 
-    /// Passes over up to `n_lines` lines of any length; returns how many there were.
+    /// Skips up to `n_lines` lines of any length; returns how many there were.
     pub(crate) fn skip(&mut self, input: &mut dyn Read, n_lines: u64) -> io::Result<u64> {
         self.pass_rest(input)?;
         self.pass_lines(input, n_lines)
@@ -126,14 +126,14 @@ mod tests {
 
     proptest! {
         #[test]
-        fn lines_are_those_of_the_plain_split_and_skips_agree(
+        fn lines_and_skips_agree_with_a_plain_split(
             text in "[ab\r\n]{0,60}",
             n_bytes in 1_usize..70,
             n_skipped in 0_u64..20,
         ) {
             let text = text.as_bytes();
             let mut expected: Vec<_> = text.split(|&byte| byte == b'\n').collect();
-            // What follows the last line feed is a line only if something does.
+            // After the last line feed comes a line only if it is not empty.
             expected.pop_if(|last| last.is_empty());
             prop_assert_eq!(all_lines(text, n_bytes), expected.clone());
 
@@ -146,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn what_follows_a_line_over_the_limit_is_read_or_skipped() {
+    fn line_after_one_over_the_limit_is_read_or_skipped() {
         let long = "x".repeat(LINE_LIMIT + 1);
         let text = |len: usize| format!("a\n{}\nb\n{long}", "x".repeat(len));
         for n_bytes in [1, 300, LINE_LIMIT, LINE_LIMIT + 1, BUFFER_BYTES] {
@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn the_limit_is_the_same_for_every_buffer() {
+    fn line_limit_does_not_depend_on_the_buffer() {
         for n_bytes in [1, 300, LINE_LIMIT, LINE_LIMIT + 1, BUFFER_BYTES] {
             for (len, end) in [
                 (LINE_LIMIT, "\n"),

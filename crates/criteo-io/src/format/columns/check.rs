@@ -1,67 +1,68 @@
-//! Whether a description can be right, before any file is opened; and where its columns stand in
-//! a file.
+//! Whether a description of columns is valid, before any file is opened, and the indices of its
+//! columns in a file.
 
 use cafe_core::FeatureId;
 
 use super::Columns;
 use super::column::Column;
 
-/// Why a description of columns can't work, or does not fit a file.
+/// Why a description of columns is not valid, or does not fit a file.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ColumnsError {
-    /// Not one ASCII character that can stand between fields.
+    /// The delimiter is not an ASCII character that can separate fields.
     #[error(
         "delimiter: expected one ASCII character that is no quote and no line end, got {got:?}"
     )]
     Delimiter {
-        /// What was given.
+        /// The setting.
         got: char,
     },
-    /// The same for values of a field.
+    /// The separator is not an ASCII character that can separate the values of a field.
     #[error(
-        "column {column}: separator: expected one ASCII character other than the delimiter, got {got:?}"
+        "column {column}: separator: expected one ASCII character other than the delimiter, got \
+         {got:?}"
     )]
     Separator {
         /// The column.
         column: Column,
-        /// What was given.
+        /// The setting.
         got: char,
     },
-    /// Names for columns that have names.
+    /// Names were given for files whose header has names.
     #[error("names: only files without a header need them; remove them, or set header to false")]
     NamesAndHeader,
-    /// A name where columns have none.
+    /// A column is identified by name where columns have no names.
     #[error("column {column}: without a header columns go by number, from 1, or by `names`")]
     NoNames {
         /// The column.
         column: Column,
     },
-    /// A column numbered 0.
+    /// A column is numbered 0.
     #[error("columns are numbered from 1, got 0")]
     NumberZero,
-    /// A column that isn't there.
+    /// There is no column of this name.
     #[error("there is no column {column}; the columns are {}", listed(names))]
     NoSuchColumn {
         /// The column.
         column: Column,
-        /// Those there are, in order.
+        /// The names that there are, in order.
         names: Vec<String>,
     },
-    /// A number past the last column.
+    /// The number of a column is greater than the number of columns.
     #[error("there is no column {column}; there are {n_columns} columns; check the delimiter")]
     TooFewColumns {
         /// The column.
         column: Column,
-        /// How many there are.
+        /// The number of columns.
         n_columns: usize,
     },
-    /// Two columns of one name, which is used.
+    /// A name that is used belongs to two columns.
     #[error("there are two columns {column}; give the number of the one that is meant")]
     Ambiguous {
         /// The column.
         column: Column,
     },
-    /// A column with two uses that exclude each other.
+    /// A column has two uses that exclude each other.
     #[error("column {column}: {first} and {second} at once; drop one of them")]
     UsedTwice {
         /// The column.
@@ -71,21 +72,23 @@ pub enum ColumnsError {
         /// The other.
         second: &'static str,
     },
-    /// Rules for the label that exclude each other.
+    /// The rules for the label exclude each other.
     #[error(
-        "label: at most one of positive, at_least and above can be its rule, and negative goes with positive"
+        "label: at most one of positive, at_least and above can be its rule, and negative goes \
+         with \
+         positive"
     )]
     LabelRule,
-    /// A model without anything to go by.
+    /// There are no features.
     #[error("there is no numeric and no categorical column")]
     NoFeatures,
-    /// More fields than ids have room for.
+    /// There are more categorical fields than feature ids have room for.
     #[error("{n_fields} categorical columns; at most {} are possible", FeatureId::MAX_FIELDS)]
     TooManyFields {
-        /// How many were given.
+        /// The number of categorical columns.
         n_fields: usize,
     },
-    /// Numbers of features for other fields than there are.
+    /// The numbers of features do not match the categorical columns.
     #[error(
         "features: expected {n_fields} numbers of at least 1, one a categorical column, got {}",
         numbers(got)
@@ -93,31 +96,31 @@ pub enum ColumnsError {
     Features {
         /// Categorical columns.
         n_fields: usize,
-        /// What was given.
+        /// The setting.
         got: Vec<u64>,
     },
-    /// Days of no length.
+    /// No byte of the column tells the day.
     #[error("day: first = 0 leaves nothing to tell days apart")]
     Day,
 }
 
-/// Where the columns of a description stand in a file: indices from 0.
+/// The indices, from 0, of the columns of a description in a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ColumnIndices {
-    /// Of the label; `None` where rows have none.
+    /// The label; `None` if rows have none.
     pub label: Option<usize>,
-    /// Of the numeric columns.
+    /// The numeric columns, in the order of the description.
     pub numeric: Vec<usize>,
-    /// Of the categorical columns.
+    /// The categorical columns, in the order of the description.
     pub categorical: Vec<usize>,
-    /// Of the column that tells days apart.
+    /// The column that tells the day.
     pub day: Option<usize>,
-    /// Columns of the file.
+    /// The number of columns of the file.
     pub n_columns: usize,
 }
 
 impl Columns {
-    /// Whether the description can work; all that can be told without a file.
+    /// Checks the description as far as possible without a file.
     ///
     /// # Errors
     /// If it contradicts itself.
@@ -168,8 +171,8 @@ impl Columns {
         Ok(())
     }
 
-    /// The label as a feature would give the answer away; twice the same feature is a slip. A
-    /// column may be numeric and categorical, and may tell the day besides.
+    /// The label as a feature would leak the answer, and the same feature twice is a mistake. A
+    /// column may be numeric, categorical, and the day at the same time.
     fn check_uses(&self) -> Result<(), ColumnsError> {
         let numeric = self.numeric.iter().map(|it| (&it.column, "numeric"));
         let categorical = self.categorical.iter().map(|it| (&it.column, "categorical"));
@@ -205,7 +208,7 @@ impl Columns {
         }
     }
 
-    /// Every column that is named somewhere.
+    /// Every column that the description mentions.
     fn used(&self) -> impl Iterator<Item = &Column> {
         let features = self
             .numeric
@@ -299,7 +302,7 @@ fn index_of_name(
     }
 }
 
-/// The names that there are; the first of them where there are many.
+/// The names as a message lists them: the first 50, so that the message stays readable.
 fn listed(names: &[String]) -> String {
     const N_SHOWN: usize = 50;
     let shown = names
@@ -314,7 +317,7 @@ fn listed(names: &[String]) -> String {
     }
 }
 
-/// A name as it can be shown. With a wrong delimiter all of a row is one name.
+/// A name as a message shows it. With a wrong delimiter all of a row is one name.
 fn short(name: &str) -> String {
     const MAX_CHARS: usize = 32;
     let head = name.chars().take(MAX_CHARS).flat_map(char::escape_debug).collect();
@@ -346,7 +349,8 @@ mod tests {
         ),
         (
             "categorical = [{ column = 2, separator = ',' }]",
-            "column number 2: separator: expected one ASCII character other than the delimiter, got ','",
+            "column number 2: separator: expected one ASCII character other than the delimiter, \
+             got ','",
         ),
         (
             "names = ['y', 'a']\nnumeric = ['a']",
@@ -382,7 +386,8 @@ mod tests {
         ),
         (
             "categorical = ['a']\nfeatures = [0]",
-            "features: expected 1 numbers of at least 1, one a categorical column, got one that is 0",
+            "features: expected 1 numbers of at least 1, one a categorical column, got one that is \
+             0",
         ),
         (
             "header = false\nnames = ['x', 'a']\nnumeric = ['a']",
@@ -404,7 +409,7 @@ mod tests {
     ];
 
     #[test]
-    fn descriptions_that_contradict_themselves_are_refused() {
+    fn contradictions_are_refused() {
         for &(text, expected) in CONTRADICTIONS {
             let label = if text.starts_with("header = false") && !text.contains("names") {
                 "1"
@@ -424,7 +429,7 @@ mod tests {
     }
 
     #[test]
-    fn a_label_has_one_rule() {
+    fn label_has_at_most_one_rule() {
         for rule in ["at_least = 1, above = 0", "positive = ['1'], above = 0", "negative = ['0']"] {
             let columns = parse(&format!("label = {{ column = 'y', {rule} }}\nnumeric = ['a']"));
             assert_eq!(columns.check(), Err(ColumnsError::LabelRule), "{rule}");
@@ -432,9 +437,10 @@ mod tests {
     }
 
     #[test]
-    fn one_column_may_be_number_category_and_day() {
+    fn column_may_have_several_uses() {
         let columns = parse(
-            "label = { column = 1 }\nnumeric = ['a']\ncategorical = ['a', { column = 3, features = 9 }]\n\
+            "label = { column = 1 }\nnumeric = ['a']\ncategorical = ['a', { column = 3, features = \
+             9 }]\n\
              day = { column = 'a' }\nfeatures = [5, 6]",
         );
         assert_eq!(columns.check(), Ok(()));
@@ -451,7 +457,7 @@ mod tests {
     }
 
     #[test]
-    fn columns_that_are_ignored_have_to_be_there() {
+    fn ignored_columns_must_exist() {
         let columns = parse("label = { column = 'y' }\nnumeric = ['a']\nignore = ['id']");
         let message = columns.column_indices(&["y", "a"]).unwrap_err().to_string();
         assert_eq!(message, "there is no column `id`; the columns are `y`, `a`");
@@ -466,7 +472,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_configuration_gets_wrong_is_said() {
+    fn configuration_mistakes_are_named() {
         let message =
             |text: &str| toml::from_str::<Columns>(text).unwrap_err().message().to_owned();
         assert_eq!(message("numeric = ['a']"), "missing field `label`");
@@ -484,12 +490,14 @@ mod tests {
             message(&format!("{label}categorical = [{{ column = 'a', kind = 'hash' }}]")),
             expected
         );
-        let expected = "invalid type: boolean `true`, expected the name of a column, its number from 1, or a table with `column`";
+        let expected = "invalid type: boolean `true`, expected the name of a column, its number \
+                        from 1, or a table with `column`";
         assert_eq!(message(&format!("{label}categorical = [true]")), expected);
         assert_eq!(message(&format!("{label}categorical = [-1]")), "columns are numbered from 1");
         assert_eq!(
             message("label = { column = 1.5 }"),
-            "invalid type: floating point `1.5`, expected the name of a column, or its number from 1"
+            "invalid type: floating point `1.5`, expected the name of a column, or its number from \
+             1"
         );
     }
 }

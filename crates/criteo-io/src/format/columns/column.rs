@@ -1,4 +1,4 @@
-//! How a configuration names one column: by its name or by its number.
+//! How a configuration identifies one column: by its name or by its number.
 
 use std::fmt;
 
@@ -26,7 +26,7 @@ impl From<usize> for Column {
     }
 }
 
-/// As a message names it: `` `age` ``, or `number 3`.
+/// The form in messages: `` `age` ``, or `number 3`.
 impl fmt::Display for Column {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -12,18 +12,19 @@ use super::value::real;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Label {
-    /// Where it stands.
+    /// The column, by name or number.
     pub column: Column,
-    /// Positive are these texts.
+    /// The texts that are positive.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub positive: Vec<String>,
-    /// With `positive`: negative are these texts, and others are malformed. Without: all others.
+    /// The texts that are negative, with `positive`: others are malformed. If empty, all others are
+    /// negative.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub negative: Vec<String>,
-    /// Positive are numbers from this one on.
+    /// The least number that is positive.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub at_least: Option<f64>,
-    /// Positive are numbers above this one.
+    /// The greatest number that is negative.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub above: Option<f64>,
 }
@@ -41,13 +42,13 @@ impl Label {
         }
     }
 
-    /// A label that is positive from `least` on.
+    /// A label that is positive for numbers from `least` on.
     #[must_use]
     pub fn at_least(column: impl Into<Column>, least: f64) -> Self {
         Self { at_least: Some(least), ..Self::binary(column) }
     }
 
-    /// Whether a text is a positive label; `None` where it is no label.
+    /// Whether a text is a positive label; `None` if it is not a valid label.
     #[must_use]
     pub fn parse_text(&self, text: &[u8]) -> Option<bool> {
         let is_in = |texts: &[String]| texts.iter().any(|one| one.as_bytes() == text);
@@ -68,9 +69,9 @@ impl Label {
         }
     }
 
-    /// Whether a number is a positive label; `None` where it is no label.
+    /// Whether a number is a positive label; `None` if it is not a valid label.
     ///
-    /// With a rule of texts, whole numbers count as they are written without a decimal point.
+    /// With a rule for texts, a whole number is compared as its text without a decimal point.
     #[must_use]
     pub fn parse_number(&self, number: f64) -> Option<bool> {
         match (self.at_least, self.above) {
@@ -80,7 +81,7 @@ impl Label {
         }
     }
 
-    /// What a message says was expected.
+    /// The description of valid texts in messages.
     pub(crate) fn expected(&self) -> &'static str {
         if !self.positive.is_empty() {
             if self.negative.is_empty() { "a label" } else { "one of the labels" }

@@ -11,7 +11,7 @@ use super::column::{Column, ColumnVisitor};
 use super::value::{Kind, Transform};
 use super::{Categorical, Numeric};
 
-/// The same as a [`Numeric`], for serde to derive.
+/// The fields of a [`Numeric`], whose table form serde derives.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct NumericTable {
@@ -42,7 +42,7 @@ impl<'de> Deserialize<'de> for Numeric {
     }
 }
 
-/// The same as a [`Categorical`], for serde to derive.
+/// The fields of a [`Categorical`], whose table form serde derives.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct CategoricalTable {
@@ -77,8 +77,8 @@ impl<'de> Deserialize<'de> for Categorical {
     }
 }
 
-/// Takes a name, a number, or a table. By hand, because an untagged enum would lose the reason why
-/// a table is refused.
+/// Accepts a name, a number, or a table. Written by hand, because an untagged enum would lose the
+/// reason why a table is refused.
 struct ShortOrTable<T>(std::marker::PhantomData<T>);
 
 enum ShortOrTableValue<T> {

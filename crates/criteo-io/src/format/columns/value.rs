@@ -1,11 +1,11 @@
-//! What one field becomes: a token, a dense value, a label. Whoever holds the text or the number,
-//! a reader of delimited files or of another container, gets the same of it here.
+//! How the text or the number of one field becomes a token or a dense value. Apart from the
+//! readers, so that every container gives the same value.
 
 use serde::{Deserialize, Serialize};
 
 use crate::format::encode::{dense_integer, log1p};
 
-/// What the texts of a categorical column are, and so how a text becomes a token of 32 bits.
+/// What the texts of a categorical column are, which decides how a text becomes a token of 32 bits.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Kind {
@@ -19,22 +19,21 @@ pub enum Kind {
     Integer,
 }
 
-/// What becomes of a number. A missing one is 0 in any case.
+/// How a number becomes a dense value. A missing number is 0 in any case.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Transform {
     /// ln(x + 1), and 0 where x is not positive: for counts.
     #[default]
     Log1p,
-    /// The number itself: for what was scaled before.
+    /// The number itself: for numbers that are scaled already.
     None,
 }
 
 /// The token of a text: FNV-1a with 64 bits over its bytes, upper half xor lower half.
 ///
-/// This is fixed for good: models saved with one version are right with the next. Two of n
-/// different texts of a field get the same token about n²/2³³ times: one pair of 100,000 texts,
-/// 12,000 pairs of 10 million.
+/// The function never changes, so that saved models remain valid. Of n different texts of a field
+/// about n²/2³³ pairs share a token: one pair of 100,000 texts, 12,000 pairs of 10 million.
 ///
 /// ```
 /// assert_eq!(criteo_io::hash_text(b""), 0xcbf2_9ce4 ^ 0x8422_2325);
@@ -43,6 +42,7 @@ pub enum Transform {
 /// ```
 #[must_use]
 pub fn hash_text(text: &[u8]) -> u32 {
+    // The parameters of FNV-1a with 64 bits (draft-eastlake-fnv).
     const OFFSET: u64 = 0xcbf2_9ce4_8422_2325;
     const PRIME: u64 = 0x0000_0100_0000_01b3;
     let hash = text.iter().fold(OFFSET, |hash, &byte| (hash ^ u64::from(byte)).wrapping_mul(PRIME));
@@ -50,7 +50,7 @@ pub fn hash_text(text: &[u8]) -> u32 {
 }
 
 impl Kind {
-    /// The token of `text`; `None` where it is not of this kind.
+    /// The token of `text`; `None` if the text is not of this kind.
     #[must_use]
     pub fn token(self, text: &[u8]) -> Option<u32> {
         match self {
@@ -60,9 +60,9 @@ impl Kind {
         }
     }
 
-    /// The token of an integer that is not written out: as if it were.
+    /// The token of an integer: that of its decimal text.
     ///
-    /// `None` where the column holds hex digits, which an integer can't.
+    /// `None` if the column holds hex digits, which are not integers.
     #[must_use]
     pub fn integer_token(self, value: i128) -> Option<u32> {
         match (self, u32::try_from(value)) {
@@ -72,7 +72,7 @@ impl Kind {
         }
     }
 
-    /// What a message says was expected.
+    /// The description of valid texts in messages.
     pub(crate) fn expected(self) -> &'static str {
         match self {
             Self::String => "a text",
@@ -100,7 +100,8 @@ fn integer_token(text: &[u8]) -> Option<u32> {
 }
 
 impl Transform {
-    /// The dense value of a number; `None` where it is too large for 32 bits, infinite, or none.
+    /// The dense value of a number; `None` if the number is infinite or NaN, or its value does not
+    /// fit in an f32.
     #[must_use]
     pub fn dense(self, number: f64) -> Option<f32> {
         let value = match self {
@@ -111,7 +112,7 @@ impl Transform {
         value.is_finite().then_some(value)
     }
 
-    /// The dense value of an integer: that of the same number, sooner.
+    /// The dense value of an integer: the bits of [`Transform::dense`], at less cost.
     #[must_use]
     pub fn dense_integer(self, number: i64) -> f32 {
         match self {
@@ -120,7 +121,7 @@ impl Transform {
         }
     }
 
-    /// The dense value of a text; `None` where that is not a number.
+    /// The dense value of a text; `None` if the text is not a number.
     pub(crate) fn dense_text(self, text: &[u8]) -> Option<f32> {
         match short_integer(text) {
             Some(integer) => Some(self.dense_integer(integer)),
@@ -129,7 +130,7 @@ impl Transform {
     }
 }
 
-/// Up to 15 digits with or without a minus sign: exact in `f64`, whatever becomes of it.
+/// Up to 15 digits with or without a minus sign: below 10^15, and so exact in `f64`.
 fn short_integer(text: &[u8]) -> Option<i64> {
     let digits = text.strip_prefix(b"-").unwrap_or(text);
     if !(1..=15).contains(&digits.len()) {
@@ -153,7 +154,7 @@ mod tests {
     use crate::format::encode::encode_integer;
 
     #[test]
-    fn the_hash_is_fixed() {
+    fn text_hash_vectors_are_fixed() {
         // The 64-bit values are those of FNV-1a's own test suite.
         let vectors: [(&str, u64); 6] = [
             ("", 0xcbf2_9ce4_8422_2325),
