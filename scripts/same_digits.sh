@@ -56,9 +56,10 @@ both() {
     fi
 }
 
-for method in full coded cafe cafe_plus offline unified hash qr mde ada; do
+for method in coded cafe cafe_plus offline unified hash qr mde ada; do
     both "method-$method" embedding.method=$method embedding.compression=100
 done
+both method-full embedding.method=full embedding.compression=1
 both method-mde-6 embedding.method=mde embedding.compression=6
 both method-ada-4 embedding.method=ada embedding.compression=4
 both cafe-multi-level embedding.method=cafe embedding.cafe.multi_level=true
