@@ -19,9 +19,8 @@ use serde::{Deserialize, Serialize};
 pub use checkpoint::{CheckpointConfig, Every};
 pub use data::{BadRowPolicy, DataConfig, Paths, SplitKind, SyntheticConfig};
 pub use embedding::{
-    AccumulatorPrecision, CafePlusTable, CafeTable, CodedTable, Cold, EmbeddingConfig, HotRows,
-    HotRule, Importance, Method, OfflineTable, RowPrecision, Signs, Sizing, Sketches, SlotLayout,
-    UnifiedTable, Victim,
+    CafePlusTable, CafeTable, CodedTable, Cold, EmbeddingConfig, HotRule, Method, OfflineTable,
+    Sizing, UnifiedTable,
 };
 pub use file::ConfigError;
 pub use model::{ModelConfig, ModelKind};

@@ -5,7 +5,8 @@ mod cache;
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
-use cafe_core::{FeatureCounts, FeatureId};
+use cafe_core::FeatureId;
+use cafe_core::methods::FeatureCounts;
 use criteo_io::{
     BadRowCounts, BadRows, Batch, Cache, Dialect, FileStamp, Part, PartRows, Position, Prefetch,
     PrefetchConfig, ReadError, Reader, RecordSource, Split, Synth, SynthConfig, count_days,

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use cafe_core::TierSummary;
+use cafe_core::{Accumulator, RowPrecision, TierSummary};
 use serde::{Deserialize, Serialize};
 
-use crate::config::{AccumulatorPrecision, CafeTable, Config, RowPrecision};
+use crate::config::{CafeTable, Config};
 use crate::step::Phases;
 use crate::warnings::{self, Warning};
 
@@ -118,7 +118,7 @@ pub struct TrainingReport {
     /// Their learning rate.
     pub embedding_lr: f32,
     /// How row-wise Adagrad stores its sums; null with another optimizer of the rows.
-    pub accumulator: Option<AccumulatorPrecision>,
+    pub accumulator: Option<Accumulator>,
     /// Whether the budget counts the rows' optimizer state.
     pub counts_optimizer: bool,
     /// Whether the network's only number is the constant 1.
@@ -150,7 +150,7 @@ impl TrainingReport {
     pub fn line(&self) -> String {
         let Self { optimizer, lr, embedding_optimizer, embedding_lr, .. } = self;
         let accumulator = match self.accumulator {
-            Some(AccumulatorPrecision::U8) => " (a byte a row)",
+            Some(Accumulator::Byte) => " (a byte a row)",
             _ => "",
         };
         let constant = if self.constant_input { "; no numbers: constant input" } else { "" };

@@ -266,7 +266,7 @@ impl<'a> Run<'a> {
         };
         let embedding = match &arrays {
             // What a pass over the rows would find is in the checkpoint.
-            Some(_) => plan.sizes.build(&cafe_core::FeatureCounts::default()),
+            Some(_) => plan.sizes.build(&cafe_core::methods::FeatureCounts::default()),
             None => setup::build_embedding(plan, config, &data)?,
         };
         let (mut learner, mut online) =
@@ -363,7 +363,7 @@ impl<'a> Run<'a> {
             train_logloss: totals.epoch.mean(),
             bad_rows: self.bad_rows.clone(),
             best_possible_auc: evaluation.best_possible_auc,
-            row_precision: Some(setup::row_precision(plan.format)),
+            row_precision: Some(plan.format.precision),
             cafe: setup::cafe_in_full(config),
             embedding_bytes: memory.embedding_bytes(),
             sketch_bytes: memory.sketch_bytes,

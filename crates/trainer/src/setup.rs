@@ -4,11 +4,16 @@
 mod cafe;
 mod sizes;
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Result, anyhow};
+use cafe_core::frequency::FrequencyConfig;
+use cafe_core::methods::{
+    AdaConfig, CafeConfig, CafePlusConfig, CafeSettings, FeatureCounts, FullConfig, HashedConfig,
+    MdeConfig, OfflineConfig, QrConfig, UnifiedConfig,
+};
+use cafe_core::table::UnifiedSettings;
 use cafe_core::{
-    Accumulator, AdaConfig, Budget, BudgetError, CafeConfig, CafePlusConfig, CafeSettings,
-    Embedding, FeatureCounts, FrequencyConfig, Hash2Config, HashedConfig, MdeConfig, OfflineConfig,
-    QrConfig, RowFormat, RowOptimizer, UnifiedConfig, UnifiedSettings, full_bytes, mix64,
+    Accumulator, Budget, BudgetError, Embedding, RowFormat, RowOptimizer,
+    Sizing as EmbeddingSizing, full_bytes, mix64,
 };
 use criteo_io::{Dialect, DialectError, Schema};
 use dlrm_model::{
@@ -17,8 +22,7 @@ use dlrm_model::{
 };
 
 use crate::config::{
-    AccumulatorPrecision, CafeTable, Config, EmbeddingConfig, EmbeddingOptimizer, Method,
-    ModelConfig, Optimizer, RowPrecision, Sizing,
+    CafeTable, Config, EmbeddingConfig, EmbeddingOptimizer, Method, ModelConfig, Optimizer, Sizing,
 };
 use crate::data::DataSet;
 
@@ -102,15 +106,29 @@ pub fn plan_embedding(config: &Config) -> Result<EmbeddingPlan> {
     let budget = budget_of(&config.embedding).unwrap_or(Budget::Bytes(full_bytes));
     let budget_bytes = budget.bytes(&features, dim);
     let format = row_format(config);
-    let sizes = sizes(config, &features, budget, format).map_err(|error| match error {
-        BudgetError::TooSmall { what, .. } => {
-            too_small(config, &features, budget, what).unwrap_or(error)
-        }
+    let seed = embedding_seed(config);
+    let sizing = EmbeddingSizing { features: &features, dim, budget, format, seed };
+    let sizes = sizes(config, &sizing).map_err(|error| match error {
+        BudgetError::TooSmall { what, .. } => too_small(config, &sizing, what).unwrap_or(error),
         _ => error,
     });
-    let sizes = sizes
-        .with_context(|| format!("embedding.method = \"{}\"", config.embedding.method.name()))?;
+    let sizes = sizes.map_err(|error| {
+        let context = in_terms_of_keys(config, &error);
+        anyhow::Error::new(error).context(context)
+    })?;
     Ok(EmbeddingPlan { features, dim, format, full_bytes, budget_bytes, sizes })
+}
+
+/// Where an error of the embedding's sizes comes from, as a configuration says it; the error's own
+/// message follows.
+fn in_terms_of_keys(config: &Config, error: &BudgetError) -> String {
+    let method = format!("embedding.method = \"{}\"", config.embedding.method.name());
+    match error {
+        BudgetError::RatioTooHigh { .. } => format!("{method}: n/a"),
+        BudgetError::TooManyHotRows { .. } => format!("{method}, embedding.cafe.shared_share"),
+        BudgetError::NotPublished => format!("{method}, embedding.cafe.sizing = \"paper\""),
+        _ => method,
+    }
 }
 
 fn budget_of(embedding: &EmbeddingConfig) -> Option<Budget> {
@@ -123,15 +141,16 @@ fn budget_of(embedding: &EmbeddingConfig) -> Option<Budget> {
 /// presets follow the ratio. `None` if there is no such ratio.
 fn too_small(
     config: &Config,
-    features: &[u64],
-    budget: Budget,
+    sizing: &EmbeddingSizing<'_>,
     what: &'static str,
 ) -> Option<BudgetError> {
-    let dim = config.model.dim;
-    let asked = budget.compression(features, dim);
+    let asked = sizing.compression();
     // In tenths, as the message has it.
-    let at = |tenths: u64| Budget::Compression(tenths as f64 / 10.0);
-    let fits = |tenths: u64| sizes(config, features, at(tenths), row_format(config)).is_ok();
+    let at = |tenths: u64| EmbeddingSizing {
+        budget: Budget::Compression(tenths as f64 / 10.0),
+        ..*sizing
+    };
+    let fits = |tenths: u64| sizes(config, &at(tenths)).is_ok();
     let mut high = (asked * 10.0).ceil() as u64;
     // Not from the lowest ratio on: there a sketch may have more rows than it can number.
     let mut low = loop {
@@ -146,9 +165,9 @@ fn too_small(
         let middle = u64::midpoint(low, high);
         if fits(middle) { low = middle } else { high = middle }
     }
-    Some(match budget {
+    Some(match sizing.budget {
         Budget::Bytes(bytes) => {
-            BudgetError::TooSmall { budget: bytes, needed: at(low).bytes(features, dim), what }
+            BudgetError::TooSmall { budget: bytes, needed: at(low).budget_bytes(), what }
         }
         Budget::Compression(_) => BudgetError::RatioTooHigh {
             method: config.embedding.method.name(),
@@ -162,14 +181,16 @@ fn too_small(
 /// says the ratio.
 #[must_use]
 pub fn cafe_settings(config: &Config) -> Option<CafeSettings> {
-    let embedding = &config.embedding;
+    if config.embedding.method != Method::Cafe {
+        return None;
+    }
     let (features, dim) = (schema(config).ok()?.features, config.model.dim);
-    let budget = budget_of(embedding)?;
-    let rest = split_budget(config, &features, budget).ok()?.map_or(budget, |(_, rest)| rest);
-    let ratio = rest.compression(&features, dim);
-    let paper = cafe::paper(&config.data.format, ratio);
-    let is_cafe = embedding.method == Method::Cafe;
-    is_cafe.then(|| cafe::settings(embedding, paper, row_format(config), embedding_seed(config)))
+    let (budget, format) = (budget_of(&config.embedding)?, row_format(config));
+    let seed = embedding_seed(config);
+    let sizing = EmbeddingSizing { features: &features, dim, budget, format, seed };
+    let rest = split_budget(config, &sizing).ok()?.map_or(budget, |(_, rest)| rest);
+    let ratio = EmbeddingSizing { budget: rest, ..sizing }.compression();
+    cafe::settings(&config.embedding, cafe::paper(&config.data.format, ratio)).ok()
 }
 
 /// The same as `[embedding.cafe]` says it, with nothing left to a preset.
@@ -178,31 +199,15 @@ pub fn cafe_in_full(config: &Config) -> Option<CafeTable> {
     cafe_settings(config).map(|settings| cafe::in_full(&config.embedding.cafe, &settings))
 }
 
-/// How rows are stored, as `embedding.precision` says it.
-#[must_use]
-pub fn row_precision(format: RowFormat) -> RowPrecision {
-    match format.precision {
-        cafe_core::RowPrecision::F32 => RowPrecision::F32,
-        cafe_core::RowPrecision::F16 => RowPrecision::F16,
-        cafe_core::RowPrecision::Bf16 => RowPrecision::Bf16,
-        cafe_core::RowPrecision::I8 => RowPrecision::I8,
-    }
-}
-
 /// The share of the budget for the sketch of frequencies: the one that docs/quality.md measures.
 const FREQUENCY_SHARE: f64 = 0.05;
 
 /// The sizes of the method, and of the sketch of frequencies beside it.
-fn sizes(
-    config: &Config,
-    features: &[u64],
-    budget: Budget,
-    format: RowFormat,
-) -> Result<Box<dyn Sizes>, BudgetError> {
-    let Some((frequencies, rest)) = split_budget(config, features, budget)? else {
-        return method_sizes(config, features, budget, format);
+fn sizes(config: &Config, sizing: &EmbeddingSizing<'_>) -> Result<Box<dyn Sizes>, BudgetError> {
+    let Some((frequencies, rest)) = split_budget(config, sizing)? else {
+        return method_sizes(config, sizing);
     };
-    let method = method_sizes(config, features, rest, format)?;
+    let method = method_sizes(config, &EmbeddingSizing { budget: rest, ..*sizing })?;
     Ok(Box::new(FrequencySizes { method, frequencies }))
 }
 
@@ -210,15 +215,15 @@ fn sizes(
 /// method; `None` if it asks for none. A full table has no budget, and keeps all of its bytes.
 fn split_budget(
     config: &Config,
-    features: &[u64],
-    budget: Budget,
+    sizing: &EmbeddingSizing<'_>,
 ) -> Result<Option<(FrequencyConfig, Budget)>, BudgetError> {
     if !config.embedding.frequency_inputs {
         return Ok(None);
     }
-    let bytes = budget.bytes(features, config.model.dim);
-    let share = (bytes as f64 * FREQUENCY_SHARE) as u64;
-    let frequencies = FrequencyConfig::within(features, share, mix64(config.seed, 0xf_4e9));
+    let bytes = sizing.budget_bytes();
+    let share = Budget::Bytes((bytes as f64 * FREQUENCY_SHARE) as u64);
+    let seed = mix64(config.seed, 0xf_4e9);
+    let frequencies = FrequencyConfig::within(&EmbeddingSizing { budget: share, seed, ..*sizing });
     let frequencies = frequencies.map_err(|error| match error {
         BudgetError::TooSmall { needed, what, .. } => BudgetError::TooSmall {
             budget: bytes,
@@ -228,7 +233,7 @@ fn split_budget(
         _ => error,
     })?;
     let rest = match config.embedding.method {
-        Method::Full => budget,
+        Method::Full => sizing.budget,
         _ => Budget::Bytes(bytes - frequencies.bytes()),
     };
     Ok(Some((frequencies, rest)))
@@ -237,58 +242,43 @@ fn split_budget(
 /// One arm a method.
 fn method_sizes(
     config: &Config,
-    features: &[u64],
-    budget: Budget,
-    format: RowFormat,
+    sizing: &EmbeddingSizing<'_>,
 ) -> Result<Box<dyn Sizes>, BudgetError> {
-    let (dim, seed, embedding) = (config.model.dim, embedding_seed(config), &config.embedding);
-    let (bytes, ratio) = (budget.bytes(features, dim), budget.compression(features, dim));
+    let embedding = &config.embedding;
+    let ratio = sizing.compression();
     let paper = cafe::paper(&config.data.format, ratio);
     Ok(match embedding.method {
         Method::Full => {
-            let needed = features.iter().sum::<u64>() * format.row_bytes(dim);
-            if bytes < needed {
-                return Err(BudgetError::TooSmall {
-                    budget: bytes,
-                    needed,
-                    what: "a row for each feature",
-                });
-            }
-            Box::new(FullSizes {
-                features: features.to_vec(),
-                dim,
-                format,
-                seed,
-                max_rows: known_rows(config),
-            })
+            let table = FullConfig::within(sizing)?;
+            Box::new(FullSizes { table, max_rows: known_rows(config) })
         }
-        Method::Hash => Box::new(HashedConfig::within(features, dim, bytes, format, seed)?),
-        Method::Hash2 => Box::new(Hash2Config::within(features, dim, bytes, format, seed)?),
-        Method::Qr => Box::new(QrConfig::within(features, dim, bytes, format, seed)?),
-        Method::Mde => Box::new(MdeConfig::within(features, dim, bytes, format, seed)?),
-        Method::Ada => Box::new(AdaConfig::within(features, dim, bytes, format, seed)?),
+        Method::Hash => Box::new(HashedConfig::within(sizing)?),
+        Method::Qr => Box::new(QrConfig::within(sizing)?),
+        Method::Mde => Box::new(MdeConfig::within(sizing)?),
+        Method::Ada => Box::new(AdaConfig::within(sizing)?),
         Method::Offline => {
             let share = embedding.offline.shared_share.unwrap_or(paper.shared_share);
-            Box::new(OfflineConfig::within(features, dim, budget, share, format, seed)?)
+            Box::new(OfflineConfig::within(sizing, share)?)
         }
         Method::Coded => Box::new(if embedding.coded.own_rows {
-            UnifiedConfig::coded(features, dim, bytes, format, seed)?
+            UnifiedConfig::coded(sizing)?
         } else {
-            UnifiedConfig::within(features, dim, bytes, UnifiedSettings::CODED, format, seed)?
+            UnifiedConfig::within(sizing, UnifiedSettings::CODED)?
         }),
         Method::Unified => {
             let settings = cafe::unified_settings(embedding.unified);
-            Box::new(UnifiedConfig::within(features, dim, bytes, settings, format, seed)?)
+            Box::new(UnifiedConfig::within(sizing, settings)?)
         }
         Method::CafePlus => {
-            let settings = cafe::plus_settings(&embedding.cafe_plus, (&paper, ratio), format, seed);
-            Box::new(CafePlusConfig::within(features, dim, budget, &settings)?)
+            let settings = cafe::plus_settings(&embedding.cafe_plus, &paper, ratio);
+            Box::new(CafePlusConfig::within(sizing, &settings)?)
         }
         Method::Cafe => {
-            let settings = cafe::settings(embedding, paper, format, seed);
+            let settings = cafe::settings(embedding, paper)
+                .expect("a checked configuration has settings in range");
             Box::new(match embedding.cafe.sizing {
-                Sizing::Paper => CafeConfig::paper(features, dim, ratio, &settings)?,
-                Sizing::Within => CafeConfig::within(features, dim, budget, &settings)?,
+                Sizing::Paper => CafeConfig::paper(sizing, &settings)?,
+                Sizing::Within => CafeConfig::within(sizing, &settings)?,
             })
         }
     })
@@ -439,10 +429,7 @@ fn embedding_seed(config: &Config) -> u64 {
 
 fn row_format(config: &Config) -> RowFormat {
     let embedding = &config.embedding;
-    let accumulator = match embedding.accumulator {
-        Some(AccumulatorPrecision::U8) => Accumulator::Byte,
-        Some(AccumulatorPrecision::F32) | None => Accumulator::F32,
-    };
+    let accumulator = embedding.accumulator.unwrap_or(Accumulator::F32);
     let optimizer = match config.train.row_optimizer() {
         EmbeddingOptimizer::Sgd => RowOptimizer::Sgd,
         EmbeddingOptimizer::RowWiseAdagrad => {
@@ -453,12 +440,7 @@ fn row_format(config: &Config) -> RowFormat {
             RowOptimizer::Adam { beta1: BETA1 as f32, beta2: BETA2 as f32, epsilon: ADAM_EPSILON }
         }
     };
-    let precision = match embedding.precision {
-        None | Some(RowPrecision::F32) => cafe_core::RowPrecision::F32,
-        Some(RowPrecision::F16) => cafe_core::RowPrecision::F16,
-        Some(RowPrecision::Bf16) => cafe_core::RowPrecision::Bf16,
-        Some(RowPrecision::I8) => cafe_core::RowPrecision::I8,
-    };
+    let precision = embedding.precision.unwrap_or_default();
     // A full table has no budget that could pay for it.
     let count_optimizer =
         embedding.count_optimizer == Some(true) && embedding.method != Method::Full;

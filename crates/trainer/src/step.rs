@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use cafe_core::{Embedding, UpdateStats, Workers};
+use cafe_core::{Embedding, Executor, UpdateStats};
 use criteo_io::Batch;
 use dlrm_model::{Inputs, Model, ModelError, StepOutputs, Team};
 
@@ -37,7 +37,7 @@ pub struct Learner {
 /// The model's threads for the embedding, which works while the model waits.
 struct Lent<'a>(&'a Team);
 
-impl Workers for Lent<'_> {
+impl Executor for Lent<'_> {
     fn run(&self, work: &(dyn Fn() + Sync)) {
         self.0.run(work);
     }
