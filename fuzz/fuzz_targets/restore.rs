@@ -6,11 +6,14 @@ use std::borrow::Cow;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 
+use cafe_core::methods::{
+    CafeConfig, CafeEmbedding, CafePlusConfig, CafePlusEmbedding, CafePlusSettings, CafeSettings,
+    Decay, Hysteresis, MdeConfig, MdeEmbedding, Middle, Promotion, Shared, UnifiedConfig,
+    UnifiedEmbedding,
+};
+use cafe_core::table::UnifiedSettings;
 use cafe_core::{
-    Budget, CafeConfig, CafeEmbedding, CafePlusConfig, CafePlusEmbedding, CafePlusSettings,
-    CafeSettings, Cold, Embedding, FeatureId, HotRule, MdeConfig, MdeEmbedding, Medium, RowFormat,
-    RowOptimizer, RowPrecision, SlotLayout, StateView, UnifiedConfig, UnifiedEmbedding,
-    UnifiedSettings, mix64,
+    Budget, Embedding, FeatureId, RowFormat, RowOptimizer, RowPrecision, Sizing, StateView, mix64,
 };
 use libfuzzer_sys::fuzz_target;
 
@@ -146,36 +149,31 @@ fn all() -> Vec<(Box<dyn Embedding>, State)> {
         (RowPrecision::I8, ADAM),
     ]) {
         let format = RowFormat::new(precision, optimizer);
+        let sizing =
+            |budget| Sizing { features: &FEATURES, dim: DIM, budget, format, seed: 3 };
         let lively = || CafeSettings {
-            threshold: 4.0,
-            decay_factor: Some(0.9),
+            promotion: Promotion::Threshold(4.0),
+            decay: Some(Decay::new(0.9, None).expect("in range")),
             shared_share: 0.3,
-            format,
             ..CafeSettings::paper(10.0)
         };
         let cafe = |settings: &CafeSettings| {
-            let config = CafeConfig::within(&FEATURES, DIM, BUDGET, settings).expect("it fits");
-            Box::new(CafeEmbedding::new(config)) as Box<dyn Embedding>
+            let config = CafeConfig::within(&sizing(BUDGET), settings).expect("it fits");
+            Box::new(CafeEmbedding::new(&config)) as Box<dyn Embedding>
         };
-        let (rule, cold) =
-            (HotRule::Quota { hysteresis: 1.25 }, Cold::Unified(UnifiedSettings::default()));
-        let layout = SlotLayout::Compact { rows_per_bucket: 2 };
+        let promotion = Promotion::Quota { least: 4.0, hysteresis: Hysteresis::default() };
+        let middle = Shared::PerField { middle: Some(Middle::default()) };
+        let table = Shared::Table(UnifiedSettings::default());
         all.push(cafe(&lively()));
-        all.push(cafe(&CafeSettings { medium: Some(Medium::default()), rule, ..lively() }));
-        all.push(cafe(&CafeSettings { layout, slots: 8, rule, cold, ..lively() }));
-        all.push(cafe(&CafeSettings { write_back: Some(0.5), ..lively() }));
-        let plus = CafePlusSettings {
-            growth: 1.01,
-            check_every: 8,
-            format,
-            ..CafePlusSettings::paper(10.0)
-        };
-        let plus = CafePlusConfig::within(&FEATURES, DIM, BUDGET, &plus).expect("it fits");
-        all.push(Box::new(CafePlusEmbedding::new(plus)));
-        let unified =
-            UnifiedConfig::within(&FEATURES, DIM, 8000, UnifiedSettings::default(), format, 3);
+        all.push(cafe(&CafeSettings { shared: middle, promotion, ..lively() }));
+        all.push(cafe(&CafeSettings { shared: table, promotion, ..lively() }));
+        let plus =
+            CafePlusSettings { growth: 1.01, check_every: 8, ..CafePlusSettings::paper(10.0) };
+        let plus = CafePlusConfig::within(&sizing(BUDGET), &plus).expect("it fits");
+        all.push(Box::new(CafePlusEmbedding::new(&plus)));
+        let unified = UnifiedConfig::within(&sizing(BUDGET), UnifiedSettings::default());
         all.push(Box::new(UnifiedEmbedding::new(&unified.expect("it fits"))));
-        let mde = MdeConfig::within(&FEATURES, DIM, 30_000, format, 3).expect("it fits");
+        let mde = MdeConfig::within(&sizing(Budget::Bytes(30_000))).expect("it fits");
         all.push(Box::new(MdeEmbedding::new(&mde)));
     }
     let trained = all.into_iter().map(|mut embedding| {

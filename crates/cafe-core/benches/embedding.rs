@@ -6,16 +6,22 @@
 //! samples, alone and with a second thread. `rows`: the hashed table in each precision and with
 //! each optimizer, at the same bytes of rows.
 
+#[path = "../tests/common/kaggle.rs"]
+mod kaggle;
+
 use std::hint::black_box;
 use std::time::Duration;
 
+use cafe_core::methods::{
+    AdaConfig, AdaEmbedding, CafeConfig, CafeEmbedding, CafePlusConfig, CafePlusEmbedding,
+    CafePlusSettings, CafeSettings, FeatureCounts, FullConfig, FullEmbedding, HashedConfig,
+    HashedEmbedding, MdeConfig, MdeEmbedding, OfflineConfig, OfflineEmbedding, Promotion, QrConfig,
+    QrEmbedding, UnifiedConfig, UnifiedEmbedding,
+};
+use cafe_core::table::UnifiedSettings;
 use cafe_core::{
-    AdaConfig, AdaEmbedding, Alone, Budget, CafeConfig, CafeEmbedding, CafePlusConfig,
-    CafePlusEmbedding, CafePlusSettings, CafeSettings, Embedding, FeatureCounts, FeatureId,
-    FullEmbedding, Hash2Config, Hash2Embedding, HashedConfig, HashedEmbedding, HotSketch,
-    MdeConfig, MdeEmbedding, OfflineConfig, OfflineEmbedding, QrConfig, QrEmbedding, RowFormat,
-    RowOptimizer, RowPrecision, SketchConfig, UnifiedConfig, UnifiedEmbedding, UnifiedSettings,
-    VictimPolicy, Workers, mix64, reduce,
+    Budget, Embedding, Executor, FeatureId, HotSketch, Inline, RowFormat, RowOptimizer,
+    RowPrecision, Sizing, SketchConfig, VictimPolicy, mix64, reduce,
 };
 use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, Criterion, Throughput, criterion_group, criterion_main};
@@ -24,10 +30,8 @@ use rand_chacha::ChaCha8Rng;
 use rand_distr::Zipf;
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
-const FEATURES: [u64; 26] = [
-    1460, 583, 10_131_227, 2_202_608, 305, 24, 12_517, 633, 3, 93_145, 5683, 8_351_593, 3194, 27,
-    14_992, 5_461_306, 10, 5652, 2173, 4, 7_046_547, 18, 15, 286_181, 105, 142_572,
-];
+use kaggle::KAGGLE;
+
 const DIM: usize = 16;
 const SKEW: f64 = 1.05;
 const SKETCH_BYTES: usize = 2 << 20;
@@ -35,7 +39,7 @@ const SKETCH_BYTES: usize = 2 << 20;
 /// The caller and one more thread.
 struct Pair(ThreadPool);
 
-impl Workers for Pair {
+impl Executor for Pair {
     fn run(&self, work: &(dyn Fn() + Sync)) {
         self.0.in_place_scope(|scope| {
             scope.spawn(|_| work());
@@ -84,10 +88,10 @@ fn sketch(criterion: &mut Criterion) {
     });
     let mut scores = vec![0.0; N];
     group.bench_function("estimate_each", |bencher| {
-        bencher.iter(|| sketch.estimate_each(&ids, black_box(&mut scores)))
+        bencher.iter(|| sketch.estimate_each(&ids, black_box(&mut scores)));
     });
     group.bench_function("estimate", |bencher| {
-        bencher.iter(|| ids.iter().map(|&id| sketch.estimate(id)).sum::<f32>())
+        bencher.iter(|| ids.iter().map(|&id| sketch.estimate(id)).sum::<f32>());
     });
     limit(&mut group, &ids);
     group.finish();
@@ -115,9 +119,9 @@ struct Batch {
 
 fn batches(n: usize, n_samples: usize, seed: u64) -> Vec<Batch> {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
-    let zipfs = FEATURES.map(|n| Zipf::new(n as f64, SKEW).expect("a valid exponent"));
+    let zipfs = KAGGLE.map(|n| Zipf::new(n as f64, SKEW).expect("a valid exponent"));
     let mut batch = || {
-        let mut ids = Vec::with_capacity(n_samples * FEATURES.len());
+        let mut ids = Vec::with_capacity(n_samples * KAGGLE.len());
         for _ in 0..n_samples {
             ids.extend(zipfs.iter().enumerate().map(|(field, zipf)| {
                 let rank = rng.sample(zipf) as u64;
@@ -130,50 +134,41 @@ fn batches(n: usize, n_samples: usize, seed: u64) -> Vec<Batch> {
     (0..n).map(|_| batch()).collect()
 }
 
+fn sizing(ratio: f64, format: RowFormat) -> Sizing<'static> {
+    Sizing { features: &KAGGLE, dim: DIM, budget: Budget::Compression(ratio), format, seed: 3 }
+}
+
 /// The methods at a thousandth (ada at a seventh: it can't go further), after 100,000 samples; with
 /// a threshold at which most hot rows are taken by then.
 fn methods() -> Vec<(&'static str, Box<dyn Embedding>)> {
-    let budget = Budget::Compression(1000.0);
-    let settings = CafeSettings { threshold: 50.0, ..CafeSettings::paper(1000.0) };
-    let cafe = CafeConfig::within(&FEATURES, DIM, budget, &settings).expect("fits");
-    let bytes = budget.bytes(&FEATURES, DIM);
-    let hashed =
-        HashedConfig::within(&FEATURES, DIM, bytes, RowFormat::default(), 3).expect("fits");
-    let hash2 = Hash2Config::within(&FEATURES, DIM, bytes, RowFormat::default(), 3).expect("fits");
-    let qr = QrConfig::within(&FEATURES, DIM, bytes, RowFormat::default(), 3).expect("fits");
-    let tenth = Budget::Compression(10.0).bytes(&FEATURES, DIM);
-    let mde = MdeConfig::within(&FEATURES, DIM, tenth, RowFormat::default(), 3).expect("fits");
-    let unified = UnifiedConfig::within(
-        &FEATURES,
-        DIM,
-        bytes,
-        UnifiedSettings::default(),
-        RowFormat::default(),
-        3,
-    )
-    .expect("fits");
+    let at = |ratio| sizing(ratio, RowFormat::default());
+    let thousandth = at(1000.0);
+    let promotion = Promotion::Threshold(50.0);
+    let settings = CafeSettings { promotion, ..CafeSettings::paper(1000.0) };
+    let cafe = CafeConfig::within(&thousandth, &settings).expect("fits");
+    let hashed = HashedConfig::within(&thousandth).expect("fits");
+    let qr = QrConfig::within(&thousandth).expect("fits");
+    let mde = MdeConfig::within(&at(10.0)).expect("fits");
+    let unified = UnifiedConfig::within(&thousandth, UnifiedSettings::default()).expect("fits");
+    let plus = CafePlusConfig::within(&thousandth, &CafePlusSettings::default()).expect("fits");
+    let offline = OfflineConfig::within(&thousandth, 0.2).expect("fits");
+    let ada = AdaConfig::within(&at(7.0)).expect("fits");
+    let full = FullConfig::within(&at(1.0)).expect("fits");
     let warm_up = batches(50, 2048, 9);
-    let plus = CafePlusConfig::within(&FEATURES, DIM, budget, &CafePlusSettings::paper(1000.0))
-        .expect("fits");
-    let offline =
-        OfflineConfig::within(&FEATURES, DIM, budget, 0.2, RowFormat::default(), 3).expect("fits");
     let mut counts = FeatureCounts::default();
     for batch in &warm_up {
         counts.add_all(&batch.ids);
     }
-    let seventh = Budget::Compression(7.0).bytes(&FEATURES, DIM);
-    let ada = AdaConfig::within(&FEATURES, DIM, seventh, RowFormat::default(), 3).expect("fits");
     let mut methods: Vec<(_, Box<dyn Embedding>)> = vec![
-        ("cafe", Box::new(CafeEmbedding::new(cafe))),
-        ("cafe plus", Box::new(CafePlusEmbedding::new(plus))),
+        ("cafe", Box::new(CafeEmbedding::new(&cafe))),
+        ("cafe plus", Box::new(CafePlusEmbedding::new(&plus))),
         ("offline", Box::new(OfflineEmbedding::new(&offline, &offline.hot_features(&counts)))),
-        ("ada", Box::new(AdaEmbedding::new(ada))),
+        ("ada", Box::new(AdaEmbedding::new(&ada))),
         ("hash", Box::new(HashedEmbedding::new(&hashed))),
-        ("hash2", Box::new(Hash2Embedding::new(&hash2))),
         ("qr", Box::new(QrEmbedding::new(&qr))),
         ("mde at a tenth", Box::new(MdeEmbedding::new(&mde))),
         ("unified", Box::new(UnifiedEmbedding::new(&unified))),
-        ("full", Box::new(FullEmbedding::new(&FEATURES, DIM, RowFormat::default(), 3))),
+        ("full", Box::new(FullEmbedding::new(&full))),
     ];
     for batch in &warm_up {
         for (_, method) in &mut methods {
@@ -189,19 +184,19 @@ fn embeddings(criterion: &mut Criterion) {
     for (n_samples, n_batches) in [(128, 64), (2048, 8)] {
         let batches = batches(n_batches, n_samples, 10);
         let mut group = group(criterion, &format!("batch of {n_samples}"));
-        group.throughput(Throughput::Elements((n_samples * FEATURES.len()) as u64));
-        let mut rows = vec![0.0; n_samples * FEATURES.len() * DIM];
+        group.throughput(Throughput::Elements((n_samples * KAGGLE.len()) as u64));
+        let mut rows = vec![0.0; n_samples * KAGGLE.len() * DIM];
         for (name, method) in &mut methods {
-            for (n_threads, workers) in [(1, &Alone as &dyn Workers), (2, &pair)] {
+            for (n_threads, executor) in [(1, &Inline as &dyn Executor), (2, &pair)] {
                 let mut cycle = batches.iter().cycle();
                 let mut next = || cycle.next().expect("a cycle has no end");
                 group.bench_function(format!("{name} lookup, {n_threads} threads"), |bencher| {
-                    bencher.iter(|| method.lookup_on(&next().ids, black_box(&mut rows), workers));
+                    bencher.iter(|| method.lookup_on(&next().ids, black_box(&mut rows), executor));
                 });
                 group.bench_function(format!("{name} update, {n_threads} threads"), |bencher| {
                     bencher.iter(|| {
                         let batch = next();
-                        method.update_on(&batch.ids, &batch.grads, 0.01, workers)
+                        method.update_on(&batch.ids, &batch.grads, 0.01, executor)
                     });
                 });
             }
@@ -241,11 +236,10 @@ fn rows(criterion: &mut Criterion) {
     const SAMPLES: usize = 2048;
     let batches = batches(8, SAMPLES, 10);
     let mut group = group(criterion, "rows");
-    group.throughput(Throughput::Elements((SAMPLES * FEATURES.len()) as u64));
-    let mut rows = vec![0.0; SAMPLES * FEATURES.len() * DIM];
+    group.throughput(Throughput::Elements((SAMPLES * KAGGLE.len()) as u64));
+    let mut rows = vec![0.0; SAMPLES * KAGGLE.len() * DIM];
     for (name, format) in formats() {
-        let bytes = Budget::Compression(1000.0).bytes(&FEATURES, DIM);
-        let config = HashedConfig::within(&FEATURES, DIM, bytes, format, 3).expect("fits");
+        let config = HashedConfig::within(&sizing(1000.0, format)).expect("fits");
         let mut hashed = HashedEmbedding::new(&config);
         let mut cycle = batches.iter().cycle();
         let mut next = || cycle.next().expect("a cycle has no end");

@@ -1,5 +1,7 @@
 //! From bytes or a compression ratio to sizes: everything that a method stores is counted here.
 
+use std::ops::Range;
+
 /// What an embedding may occupy.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Budget {
@@ -31,6 +33,7 @@ impl Budget {
 
 /// Why a method can't work within a budget.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[non_exhaustive]
 pub enum BudgetError {
     /// Too few bytes.
     #[error("a budget of {budget} bytes is too small: {what} needs at least {needed} bytes")]
@@ -44,7 +47,8 @@ pub enum BudgetError {
     },
     /// The method can't compress so far, however it is sized.
     #[error(
-        "n/a: {method} needs CR <= {limit:.1}, asked for {asked:.1}; choose a lower compression ratio or another method"
+        "{method} needs CR <= {limit:.1}, asked for {asked:.1}; choose a lower compression ratio \
+         or another method"
     )]
     RatioTooHigh {
         /// The method.
@@ -56,7 +60,8 @@ pub enum BudgetError {
     },
     /// More hot rows than a sketch slot can number.
     #[error(
-        "{n_hot} hot rows are more than the {limit} that the sketch can number: choose a higher compression ratio or a larger embedding.cafe.shared_share"
+        "{n_hot} hot rows are more than the {limit} that the sketch can number: choose a higher \
+         compression ratio or a larger share of shared rows"
     )]
     TooManyHotRows {
         /// Rows asked for.
@@ -64,12 +69,9 @@ pub enum BudgetError {
         /// The limit.
         limit: usize,
     },
-    /// Settings that can't work, alone or together.
-    #[error("{what}")]
-    Contradiction {
-        /// What is asked of them.
-        what: &'static str,
-    },
+    /// The paper has no sizes for features that share one table.
+    #[error("the paper's sizes are for rows of each field")]
+    NotPublished,
 }
 
 /// Bytes of a table with one row of `f32` values for every feature: what compression ratios refer
@@ -79,7 +81,7 @@ pub fn full_bytes(features: &[u64], dim: usize) -> u64 {
     features.iter().sum::<u64>() * (dim * size_of::<f32>()) as u64
 }
 
-/// What a method says that needs `needed` bytes at least, of `full` for the full table, and was
+/// The error of a method that needs `needed` bytes at least, of `full` for the full table, and was
 /// given `budget`. The limit is rounded down to the one decimal that the message shows, so that it
 /// can be reached as shown.
 pub(crate) fn ratio_too_high(
@@ -97,7 +99,7 @@ pub(crate) fn ratio_too_high(
 ///
 /// # Errors
 /// If there are more fields than rows.
-pub fn proportional_rows(
+pub(crate) fn proportional_rows(
     features: &[u64],
     row_bytes: u64,
     max_rows: u64,
@@ -108,18 +110,41 @@ pub fn proportional_rows(
         return Err(BudgetError::TooSmall { budget, needed, what: "one row for each field" });
     }
     let rows = |scale: f64| scaled_rows(features, scale);
-    let (mut low, mut high) = (0.0, 1.0);
-    if rows(high).iter().sum::<u64>() <= max_rows {
-        return Ok(rows(high));
-    }
-    for _ in 0..64 {
-        let middle = f64::midpoint(low, high);
-        if rows(middle).iter().sum::<u64>() <= max_rows { low = middle } else { high = middle }
-    }
-    Ok(rows(low))
+    let fits = |scale: f64| rows(scale).iter().sum::<u64>() <= max_rows;
+    Ok(rows(if fits(1.0) { 1.0 } else { bisect(0.0..1.0, fits).start }))
 }
 
-/// Whether each field owns its rows: small ones do, as many as `max_bytes` hold beside a row for
+/// Halves a range until it has no number inside: `is_low` holds at its start and not at its end.
+pub(crate) fn bisect(range: Range<f64>, is_low: impl Fn(f64) -> bool) -> Range<f64> {
+    let Range { mut start, mut end } = range;
+    // More halvings than an f64 between 0 and 1 has bits to tell apart, but for the tiniest.
+    for _ in 0..64 {
+        let middle = f64::midpoint(start, end);
+        if is_low(middle) { start = middle } else { end = middle }
+    }
+    start..end
+}
+
+/// [`bisect`] for whole numbers, until the range has one: `is_low` holds at its start and not at
+/// its end. Returns the last number for which it holds.
+pub(crate) fn bisect_whole(range: Range<u64>, is_low: impl Fn(u64) -> bool) -> u64 {
+    let Range { mut start, mut end } = range;
+    while end - start > 1 {
+        let middle = u64::midpoint(start, end);
+        if is_low(middle) { start = middle } else { end = middle }
+    }
+    start
+}
+
+/// What decides which fields own their rows.
+pub(crate) struct OwnLimits {
+    pub(crate) compression: f64,
+    /// For the rows of all fields.
+    pub(crate) shared_bytes: u64,
+    pub(crate) row_bytes: u64,
+}
+
+/// Whether each field owns its rows: small ones do, as many as `shared_bytes` hold beside a row for
 /// each other field, those of the fewest features first. `own_bytes` says what fields of these
 /// features come to.
 ///
@@ -127,15 +152,15 @@ pub fn proportional_rows(
 /// nothing but small fields they would need more than the full table.
 pub(crate) fn owners(
     features: &[u64],
-    compression: f64,
-    (max_bytes, row_bytes): (u64, u64),
+    limits: &OwnLimits,
     own_bytes: impl Fn(&[u64]) -> u64,
 ) -> Vec<bool> {
+    let OwnLimits { compression, shared_bytes, row_bytes } = *limits;
     let mut small: Vec<usize> =
         (0..features.len()).filter(|&field| is_small(features[field], compression)).collect();
     small.sort_by_key(|&field| features[field]);
     let mut sizes: Vec<u64> = small.iter().map(|&field| features[field]).collect();
-    while own_bytes(&sizes) + (features.len() - sizes.len()) as u64 * row_bytes > max_bytes
+    while own_bytes(&sizes) + (features.len() - sizes.len()) as u64 * row_bytes > shared_bytes
         && sizes.pop().is_some()
     {}
     let mut owns = vec![false; features.len()];
@@ -153,6 +178,8 @@ pub(crate) fn by_owning(features: &[u64], owns: &[bool]) -> (Vec<u64>, Vec<u64>)
 }
 
 /// Fields of so few features get a row for each: hashing them would save nothing worth a collision.
+///
+/// The limit of 2000 / CR is that of the paper's published code.
 pub(crate) fn is_small(n_features: u64, compression: f64) -> bool {
     n_features as f64 <= 2000.0 / compression
 }

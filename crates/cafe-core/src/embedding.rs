@@ -21,15 +21,15 @@ pub trait Embedding: Send {
     /// # Panics
     /// If `out.len() != ids.len() * dim`, or an id is of a field that the embedding lacks.
     fn lookup(&self, ids: &[FeatureId], out: &mut [f32]) {
-        self.lookup_on(ids, out, &Alone);
+        self.lookup_on(ids, out, &Inline);
     }
 
-    /// [`lookup`](Embedding::lookup) with the help of `workers`, where the batch is large enough to
-    /// pay for it. The result is the same to the bit.
+    /// [`lookup`](Embedding::lookup) with the help of `executor`, where the batch is large enough
+    /// to pay for it. The result is the same to the bit.
     ///
     /// # Panics
-    /// As `lookup`.
-    fn lookup_on(&self, ids: &[FeatureId], out: &mut [f32], workers: &dyn Workers);
+    /// If `out.len() != ids.len() * dim`, or an id is of a field that the embedding lacks.
+    fn lookup_on(&self, ids: &[FeatureId], out: &mut [f32], executor: &dyn Executor);
 
     /// Takes one optimizer step with `grads[i * dim .. (i + 1) * dim]` as the gradient of the loss
     /// with respect to the vector of `ids[i]`, then lets memory follow importance.
@@ -38,24 +38,25 @@ pub trait Embedding: Send {
     /// If `grads.len() != ids.len() * dim`, or an id is of a field that the embedding lacks. A
     /// gradient that is not finite is the caller's to stop; methods that measure importance panic.
     fn update(&mut self, ids: &[FeatureId], grads: &[f32], learning_rate: f32) -> UpdateStats {
-        self.update_on(ids, grads, learning_rate, &Alone)
+        self.update_on(ids, grads, learning_rate, &Inline)
     }
 
-    /// [`update`](Embedding::update) with the help of `workers`, where the batch is large enough to
-    /// pay for it. What comes out, the state included, is the same to the bit.
+    /// [`update`](Embedding::update) with the help of `executor`, where the batch is large enough
+    /// to pay for it. What comes out, the state included, is the same to the bit.
     ///
     /// # Panics
-    /// As `update`.
+    /// If `grads.len() != ids.len() * dim`, an id is of a field that the embedding lacks, or, in
+    /// methods that measure importance, a gradient is not finite.
     fn update_on(
         &mut self,
         ids: &[FeatureId],
         grads: &[f32],
         learning_rate: f32,
-        workers: &dyn Workers,
+        executor: &dyn Executor,
     ) -> UpdateStats;
 
     /// What it occupies now.
-    fn memory(&self) -> Memory;
+    fn memory(&self) -> MemoryUsage;
 
     /// The features that own a row for their importance, from the highest score to the lowest and
     /// those of equal scores by id. None where a method has no tiers or does not keep ids: see
@@ -64,7 +65,7 @@ pub trait Embedding: Send {
         Vec::new()
     }
 
-    /// How far rows are given out by importance; `None` for a method without tiers.
+    /// Which rows are owned for importance, and by which scores; `None` for a method without tiers.
     fn tiers(&self) -> Option<TierSummary> {
         None
     }
@@ -79,9 +80,9 @@ pub trait Embedding: Send {
     }
 
     /// Writes to `out[i]` how often `ids[i]` occurred in training before, relative to its field:
-    /// see [`FrequencySketch::relative`](crate::FrequencySketch::relative). Returns `false` and
-    /// writes nothing where frequencies are not counted, which only
-    /// [`FrequencyEmbedding`](crate::FrequencyEmbedding) does. It allocates nothing.
+    /// see [`FrequencySketch::relative`](crate::frequency::FrequencySketch::relative). Returns
+    /// `false` and writes nothing where frequencies are not counted, which only
+    /// [`FrequencyEmbedding`](crate::frequency::FrequencyEmbedding) does. It allocates nothing.
     ///
     /// # Panics
     /// If `out.len() != ids.len()`, or an id is of a field that the embedding lacks.
@@ -103,22 +104,22 @@ pub trait Embedding: Send {
 
 /// Threads that an embedding may borrow for the length of a call.
 ///
-/// This crate starts no threads. Whoever has a pool lends it through this trait; what a call
-/// computes does not depend on it, to the bit.
+/// This crate starts no threads. A caller that has a pool lends it through this trait; what a
+/// call computes does not depend on it, to the bit.
 ///
 /// ```
 /// struct Pair;
 ///
-/// impl cafe_core::Workers for Pair {
+/// impl cafe_core::Executor for Pair {
 ///     fn run(&self, work: &(dyn Fn() + Sync)) {
 ///         std::thread::scope(|scope| {
-///             scope.spawn(work); // in earnest a pool: to start a thread takes longer than most calls
+///             scope.spawn(work); // better a pool: starting a thread takes longer than most calls
 ///             work();
 ///         });
 ///     }
 /// }
 /// ```
-pub trait Workers: Sync {
+pub trait Executor: Sync {
     /// Calls `work` once or more, best on every thread at the same time, and returns when all calls
     /// have returned.
     ///
@@ -126,11 +127,11 @@ pub trait Workers: Sync {
     fn run(&self, work: &(dyn Fn() + Sync));
 }
 
-/// The calling thread and nobody else.
+/// The calling thread alone.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Alone;
+pub struct Inline;
 
-impl Workers for Alone {
+impl Executor for Inline {
     fn run(&self, work: &(dyn Fn() + Sync)) {
         work();
     }
@@ -150,14 +151,14 @@ pub struct UpdateStats {
 /// Bytes in use, by purpose. Not counted are the buffers of one batch, and the room that a growing
 /// full table keeps ahead.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Memory {
+pub struct MemoryUsage {
     /// Embedding values.
     pub rows_bytes: u64,
     /// The sketch: ids, scores and row numbers of its slots.
     pub sketch_bytes: u64,
     /// Maps from features to rows, where a method keeps one.
     pub index_bytes: u64,
-    /// Numbers of the rows that nobody owns.
+    /// Numbers of the rows that no feature owns.
     pub free_list_bytes: u64,
     /// Optimizer state of the rows.
     pub optimizer_bytes: u64,
@@ -166,7 +167,7 @@ pub struct Memory {
     pub optimizer_is_counted: bool,
 }
 
-impl Memory {
+impl MemoryUsage {
     /// What the compression ratio divides by: rows and sketch, as in the literature, and the
     /// optimizer state where a budget counts it.
     #[must_use]

@@ -19,7 +19,7 @@ pub struct FeatureId(u64);
 impl FeatureId {
     /// Bits in use: every raw id is below `1 << BITS`.
     pub const BITS: u32 = 40;
-    /// Fields that an id can tell apart.
+    /// Fields that an id can distinguish.
     pub const MAX_FIELDS: usize = 1 << 7;
 
     /// The feature that `token` is in `field`.
@@ -37,7 +37,7 @@ impl FeatureId {
         Self(((field as u64) << 33) | u64::from(token))
     }
 
-    /// The feature that stands for "no value" in `field`.
+    /// The feature of a missing value in `field`.
     ///
     /// # Panics
     /// If `field` is not below [`FeatureId::MAX_FIELDS`].

@@ -8,7 +8,8 @@ use std::borrow::Cow;
 use crate::budget::BudgetError;
 use crate::feature::FeatureId;
 use crate::hash::{mix64, reduce};
-use crate::state::{StateError, StateMap, StateView, check_len, f32s, u32s, u64s};
+use crate::state::{StateError, StateMap, StateView, array, check_len};
+use crate::table::sizing::Sizing;
 
 pub use embedding::FrequencyEmbedding;
 
@@ -18,12 +19,13 @@ const BUCKET_SLOTS: usize = 4;
 const SLOT_BYTES: u64 = size_of::<u32>() as u64;
 /// Bytes of what is known of a field: the mean of its logarithms, and its occurrences.
 const FIELD_BYTES: u64 = (size_of::<f32>() + size_of::<u64>()) as u64;
+/// The bits of a slot that hold the fingerprint; the count is above.
 const FINGERPRINT: u32 = 0xffff;
 /// Counts saturate.
 const LARGEST: u32 = 0xffff;
 /// Occurrences over which a field's mean is taken: the most recent ones.
 const MEAN_WINDOW: u64 = 1 << 12;
-/// Inputs lie in -1.5..=1.5.
+/// Logarithms are clamped to this and scaled, so that inputs lie in -1.5..=1.5.
 const LIMIT: f32 = 3.0;
 const SCALE: f32 = 0.5;
 
@@ -39,13 +41,15 @@ pub struct FrequencyConfig {
 }
 
 impl FrequencyConfig {
-    /// The largest sketch that fits in `bytes`, for fields with `features[f]` features. It has at
-    /// most 4/3 slots a feature.
+    /// The largest sketch that fits in a budget, for fields with `features[f]` features. It has at
+    /// most 4/3 slots a feature. Of `sizing` neither vectors nor rows matter where the budget is in
+    /// bytes.
     ///
     /// # Errors
     /// [`BudgetError::TooSmall`] if there is no room for a bucket.
-    pub fn within(features: &[u64], bytes: u64, seed: u64) -> Result<Self, BudgetError> {
-        let n_fields = features.len();
+    pub fn within(sizing: &Sizing<'_>) -> Result<Self, BudgetError> {
+        let Sizing { features, seed, .. } = *sizing;
+        let (n_fields, budget) = (features.len(), sizing.budget_bytes());
         let of_fields = n_fields as u64 * FIELD_BYTES;
         let bucket_bytes = BUCKET_SLOTS as u64 * SLOT_BYTES;
         // Buckets overflow unevenly, so that a sketch for all features needs some slots to spare.
@@ -53,14 +57,10 @@ impl FrequencyConfig {
             .iter()
             .fold(0, |sum: u64, &n| sum.saturating_add(n))
             .div_ceil(BUCKET_SLOTS as u64 - 1);
-        let n_buckets = (bytes.saturating_sub(of_fields) / bucket_bytes).min(most.max(1));
+        let n_buckets = (budget.saturating_sub(of_fields) / bucket_bytes).min(most.max(1));
         if n_buckets == 0 {
             let needed = of_fields + bucket_bytes;
-            return Err(BudgetError::TooSmall {
-                budget: bytes,
-                needed,
-                what: "a sketch of frequencies",
-            });
+            return Err(BudgetError::TooSmall { budget, needed, what: "a sketch of frequencies" });
         }
         Ok(Self { n_fields, n_buckets: n_buckets as usize, seed })
     }
@@ -120,7 +120,7 @@ impl FrequencySketch {
     /// How often a feature occurred, as far as the sketch knows; 0 if it holds no slot.
     #[must_use]
     pub fn count(&self, id: FeatureId) -> u32 {
-        let (first, fingerprint) = self.place(id);
+        let (first, fingerprint) = self.bucket_and_fingerprint(id);
         let bucket = &self.slots[first..first + BUCKET_SLOTS];
         bucket.iter().find(|&&slot| slot & FINGERPRINT == fingerprint).map_or(0, |slot| slot >> 16)
     }
@@ -161,7 +161,7 @@ impl FrequencySketch {
 
     /// Counts an occurrence; returns the count before it.
     fn add(&mut self, id: FeatureId) -> u32 {
-        let (first, fingerprint) = self.place(id);
+        let (first, fingerprint) = self.bucket_and_fingerprint(id);
         // Occurrences of the batch are added to `n_seen` after it.
         let (_, n_in_batch) = self.of_batch[id.field()];
         let luck = mix64(id.raw(), self.seed ^ (self.n_seen[id.field()] + u64::from(n_in_batch)));
@@ -183,7 +183,7 @@ impl FrequencySketch {
     /// The first slot of its bucket, and a fingerprint from 1 to 65,535 from other bits of the
     /// hash.
     #[inline]
-    fn place(&self, id: FeatureId) -> (usize, u32) {
+    fn bucket_and_fingerprint(&self, id: FeatureId) -> (usize, u32) {
         let hash = mix64(id.raw(), self.seed);
         let bucket_idx = reduce(hash, self.slots.len() / BUCKET_SLOTS);
         (bucket_idx * BUCKET_SLOTS, hash as u32 % FINGERPRINT + 1)
@@ -199,7 +199,8 @@ impl FrequencySketch {
 
     /// The sketch that [`FrequencySketch::state`] described, with the sizes of `self`.
     fn restored(&self, state: &StateMap<'_>) -> Result<Self, StateError> {
-        let (slots, means, n_seen) = (u32s(state, SLOTS)?, f32s(state, MEANS)?, u64s(state, SEEN)?);
+        let (slots, means, n_seen) =
+            (array::<u32>(state, SLOTS)?, array::<f32>(state, MEANS)?, array::<u64>(state, SEEN)?);
         check_len(SLOTS, slots.len(), self.slots.len())?;
         check_len(MEANS, means.len(), self.means.len())?;
         check_len(SEEN, n_seen.len(), self.n_seen.len())?;
@@ -210,7 +211,7 @@ impl FrequencySketch {
                 bucket[..at].iter().any(|other| (other ^ slot) & FINGERPRINT == 0)
             };
             if let Some((at, _)) = used().find(|&(at, &slot)| is_bad(slot) || is_twice(at, slot)) {
-                let why = format!("slot {at} of bucket {bucket_idx} can't be");
+                let why = format!("slot {at} of bucket {bucket_idx} is impossible");
                 return Err(StateError::Damaged { name: SLOTS, why });
             }
         }
@@ -234,14 +235,21 @@ const SEEN: &str = "frequency_seen";
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::budget::Budget;
+    use crate::table::rows::RowFormat;
+
+    fn within(features: &[u64], bytes: u64) -> Result<FrequencyConfig, BudgetError> {
+        let (budget, format) = (Budget::Bytes(bytes), RowFormat::default());
+        FrequencyConfig::within(&Sizing { features, dim: 4, budget, format, seed: 7 })
+    }
 
     fn sketch(n_buckets: usize) -> FrequencySketch {
         FrequencySketch::new(&FrequencyConfig { n_fields: 2, n_buckets, seed: 7 })
     }
 
     #[test]
-    fn counts_are_exact_where_all_features_have_a_slot() {
-        let config = FrequencyConfig::within(&[40, 10], 1 << 20, 7).expect("fits");
+    fn counts_are_exact_with_a_slot_each() {
+        let config = within(&[40, 10], 1 << 20).expect("fits");
         // As large as 50 features can fill, however much is given.
         assert_eq!((config.n_buckets, config.bytes()), (17, 17 * 16 + 24));
         let mut sketch = FrequencySketch::new(&FrequencyConfig { n_buckets: 1000, ..config });
@@ -258,7 +266,7 @@ mod tests {
 
     /// 30 features that occur 400 times each among 12,000 that occur once, with slots for 200.
     #[test]
-    fn features_that_occur_often_keep_their_slots() {
+    fn frequent_features_keep_their_slots() {
         let mut sketch = sketch(50);
         let frequent = |k: u32| FeatureId::new(0, k);
         for round in 0..400 {
@@ -273,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn inputs_are_relative_to_the_field_and_do_not_grow_with_the_rows() {
+    fn inputs_are_relative_to_the_field() {
         let mut sketch = sketch(1000);
         // Field 0 has features of one frequency, field 1 one that is nine in ten.
         let ids: Vec<_> = (0..100)
@@ -322,7 +330,7 @@ mod tests {
     }
 
     #[test]
-    fn a_state_that_can_not_be_is_refused() {
+    fn an_impossible_state_is_refused() {
         let mut sketch = sketch(2);
         sketch.observe(&[FeatureId::new(0, 1), FeatureId::new(1, 1)]);
         let state = || sketch.state().into_iter().collect::<StateMap<'_>>();
@@ -346,9 +354,9 @@ mod tests {
     }
 
     #[test]
-    fn a_budget_without_room_says_what_is_needed() {
-        let error = FrequencyConfig::within(&[10, 10, 10], 51, 1).expect_err("a byte less");
+    fn too_small_a_budget_names_the_bytes_needed() {
+        let error = within(&[10, 10, 10], 51).expect_err("a byte less");
         assert!(error.to_string().contains("needs at least 52 bytes"), "{error}");
-        assert_eq!(FrequencyConfig::within(&[10, 10, 10], 52, 1).expect("fits").bytes(), 52);
+        assert_eq!(within(&[10, 10, 10], 52).expect("fits").bytes(), 52);
     }
 }

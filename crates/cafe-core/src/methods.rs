@@ -1,26 +1,33 @@
 //! The embedding methods: CAFE, CAFE+, and those that they are compared with.
-
-pub(crate) mod cafe;
-pub(crate) mod cafe_plus;
-pub(crate) mod counts;
+//!
+//! Each has a configuration, whose constructor `within` turns a [`Sizing`](crate::Sizing) into
+//! sizes, and an embedding, made by `new` from a configuration.
 
 mod ada;
+mod cafe;
+mod cafe_plus;
+mod counts;
 mod full;
-mod hash2;
 mod hashed;
+mod importance;
 mod mde;
 mod offline;
 mod pair_table;
 mod qr;
-mod unified;
-
 #[cfg(test)]
 mod tests;
+mod unified;
 
 pub use ada::{AdaConfig, AdaEmbedding};
-pub use full::FullEmbedding;
-pub use hash2::{Hash2Config, Hash2Embedding};
+pub use cafe::{
+    CafeConfig, CafeEmbedding, CafeSettings, Decay, Hysteresis, Middle, OutOfRange, PaperData,
+    Promotion, Shared, Tier,
+};
+pub use cafe_plus::{CafePlusConfig, CafePlusEmbedding, CafePlusSettings};
+pub use counts::FeatureCounts;
+pub use full::{FullConfig, FullEmbedding};
 pub use hashed::{HashedConfig, HashedEmbedding};
+pub use importance::Importance;
 pub use mde::{MdeConfig, MdeEmbedding};
 pub use offline::{OfflineConfig, OfflineEmbedding};
 pub use qr::{QrConfig, QrEmbedding};

@@ -1,27 +1,23 @@
 //! HotSketch: which features carry the weight of a stream, in a fixed number of bytes.
 
-mod buckets;
-mod compact;
-mod slot;
+pub(crate) mod slot;
 #[cfg(test)]
 mod tests;
 
 use std::borrow::Cow;
-use std::ops::Range;
 
 use crate::batch::cache_hint::{AHEAD, prefetch};
 use crate::batch::importance::nth_largest;
 use crate::feature::FeatureId;
-use crate::hash::{mix64, unit_f64};
-use crate::state::{StateError, StateMap, StateView, check_len, u32s, u64s};
+use crate::hash::{mix64, reduce, unit_f64};
+use crate::state::{StateError, StateMap, StateView, array, check_len};
 
-use slot::{EMPTY, NO_ROW, Place, Slot, place, probe, put};
+use slot::{EMPTY, NO_ROW, Slot, SlotIndex, check_slots, find_slot, probe, put};
 
-pub(crate) use buckets::Buckets;
-pub(crate) use compact::CompactSketch;
-
-/// Who makes room when a bucket is full.
+/// Eviction policy: which slot is evicted when a bucket is full.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "kebab-case"))]
 pub enum VictimPolicy {
     /// The slot of the smallest score, as the CAFE paper describes. If it owns a row, the row is
     /// freed.
@@ -33,10 +29,10 @@ pub enum VictimPolicy {
     /// As the paper's published code: always the last slot, unless it owns a row (then the newcomer
     /// is dropped); a slot whose score passes its left neighbour's moves up one place.
     LastSlot,
-    /// As `LightestCold`, but a newcomer of weight w takes over a slot of score m only with the
-    /// chance w / (m + w), and is dropped otherwise. The long tail then neither wears slots out nor
-    /// lifts the scores that newcomers inherit: what is held is held for its own weight.
-    /// (Randomised admission: Ben Basat et al. 2017.)
+    /// The slot that `LightestCold` would evict, but a newcomer of weight w takes over a slot of
+    /// score m only with the probability w / (m + w), and is dropped otherwise. The long tail then
+    /// neither wears slots out nor lifts the scores that newcomers inherit: what is held is held
+    /// for its own weight. (Randomised admission: Ben Basat et al. 2017.)
     ByChance,
 }
 
@@ -47,7 +43,7 @@ pub struct SketchConfig {
     pub n_buckets: usize,
     /// Slots a bucket, `c` in the theory.
     pub slots: usize,
-    /// Who makes room when a bucket is full.
+    /// Which slot is evicted when a bucket is full.
     pub victim: VictimPolicy,
     /// Seed of the hash that chooses a feature's bucket.
     pub seed: u64,
@@ -91,14 +87,13 @@ pub struct SketchConfig {
 #[derive(Clone, Debug)]
 pub struct HotSketch {
     config: SketchConfig,
-    buckets: Buckets,
     slots: Vec<Slot>,
     mass: f64,
 }
 
 /// What the sketch knows of a feature that it holds.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Held {
+pub struct Entry {
     /// The feature.
     pub id: FeatureId,
     /// Its score.
@@ -111,7 +106,7 @@ pub struct Held {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Observed {
     /// The feature after the step, or `None` if it was dropped.
-    pub held: Option<Held>,
+    pub entry: Option<Entry>,
     /// The row of the victim that made room, now free.
     pub freed_row: Option<u32>,
     /// The victim that made room.
@@ -119,7 +114,7 @@ pub struct Observed {
 }
 
 /// A newcomer found no room.
-const DROPPED: Observed = Observed { held: None, freed_row: None, victim: None };
+const DROPPED: Observed = Observed { entry: None, freed_row: None, victim: None };
 
 impl HotSketch {
     /// Bytes of one slot.
@@ -136,20 +131,10 @@ impl HotSketch {
     /// If there is no bucket or no slot, or more than `2^32` buckets.
     #[must_use]
     pub fn new(config: SketchConfig) -> Self {
-        Self::by_field(config, &[])
-    }
-
-    /// An empty sketch in which each field has the buckets that `sizes` says, or all of them share
-    /// all if it is empty.
-    pub(crate) fn by_field(config: SketchConfig, sizes: &[usize]) -> Self {
-        assert!(config.slots > 0, "a sketch needs a bucket and a slot");
-        let buckets = Buckets::new(config.seed, config.n_buckets, sizes);
-        Self {
-            config,
-            buckets,
-            slots: vec![Slot::VACANT; config.n_buckets * config.slots],
-            mass: 0.0,
-        }
+        let SketchConfig { n_buckets, slots, .. } = config;
+        assert!(n_buckets > 0 && slots > 0, "a sketch needs a bucket and a slot");
+        assert!(n_buckets as u64 <= 1 << 32, "a sketch has at most 2^32 buckets");
+        Self { config, slots: vec![Slot::VACANT; n_buckets * slots], mass: 0.0 }
     }
 
     /// Its sizes and policy.
@@ -167,8 +152,9 @@ impl HotSketch {
         self.observe_in(self.bucket_idx(id), id, weight)
     }
 
-    /// [`HotSketch::observe`] for each pair in turn, telling `observed` of each: about twice as
-    /// fast in a sketch that the nearest caches don't hold, since buckets are loaded ahead.
+    /// [`HotSketch::observe`] for each pair in turn, with a call of `observed` for each: about
+    /// twice as fast in a sketch that the nearest caches don't hold, since buckets are loaded
+    /// ahead.
     ///
     /// # Panics
     /// If a weight is negative or not finite.
@@ -197,9 +183,10 @@ impl HotSketch {
             "a weight is finite and not negative, got {weight} for {id}"
         );
         self.mass += f64::from(weight);
-        let (policy, luck) = (self.config.victim, Luck { mass: self.mass, seed: self.config.seed });
+        let (policy, luck) =
+            (self.config.victim, StreamRng { mass: self.mass, seed: self.config.seed });
         let bucket = self.bucket_mut(bucket_idx);
-        let Some(found) = found_place(bucket, id, policy) else { return DROPPED };
+        let Some(found) = slot_for(bucket, id, policy) else { return DROPPED };
         if policy == VictimPolicy::ByChance
             && !found.is_held
             && !luck.admits(id, weight, bucket[found.at].score)
@@ -217,7 +204,7 @@ impl HotSketch {
         let freed_row = if found.is_held { None } else { before.row() };
         let victim = (!found.is_held && !before.is_vacant()).then(|| before.id());
         Observed {
-            held: Some(Held { id, score: after.score, row: after.row() }),
+            entry: Some(Entry { id, score: after.score, row: after.row() }),
             freed_row,
             victim,
         }
@@ -226,8 +213,8 @@ impl HotSketch {
     /// What is known of `id`, if it is held.
     #[must_use]
     #[inline]
-    pub fn get(&self, id: FeatureId) -> Option<Held> {
-        self.bucket(self.bucket_idx(id)).iter().find(|slot| slot.holds(id)).map(|slot| slot.held())
+    pub fn get(&self, id: FeatureId) -> Option<Entry> {
+        self.bucket(self.bucket_idx(id)).iter().find(|slot| slot.holds(id)).map(|slot| slot.entry())
     }
 
     /// The row that `id` owns and its score, zero if it isn't held, where its bucket is known.
@@ -237,7 +224,8 @@ impl HotSketch {
         ((row_bits != NO_ROW).then_some(row_bits), score)
     }
 
-    /// The same with `NO_ROW_BITS` for no row.
+    /// The row that `id` owns, `NO_ROW_BITS` if it owns none, and its score, zero if it is not
+    /// held, where its bucket is known.
     #[inline]
     pub(crate) fn row_bits_and_score(&self, bucket_idx: usize, id: FeatureId) -> (u32, f32) {
         let bucket = self.bucket(bucket_idx);
@@ -311,38 +299,26 @@ impl HotSketch {
         }
     }
 
-    /// Takes the row from every feature whose score is below `threshold`, telling `freed` of each.
+    /// Takes the row from every feature whose score is below `threshold`, and calls `freed` with
+    /// each of these rows.
     pub fn release_rows_below(&mut self, threshold: f32, mut freed: impl FnMut(u32)) {
-        self.release_below(0..self.config.n_buckets, threshold, |_, row_idx| freed(row_idx));
-    }
-
-    /// The same for some of the buckets, telling whose row it was, too.
-    pub(crate) fn release_below(
-        &mut self,
-        buckets: Range<usize>,
-        threshold: f32,
-        mut freed: impl FnMut(FeatureId, u32),
-    ) {
-        let slots = buckets.start * self.config.slots..buckets.end * self.config.slots;
-        for slot in self.slots[slots].iter_mut().filter(|slot| slot.score < threshold) {
+        for slot in self.slots.iter_mut().filter(|slot| slot.score < threshold) {
             if let Some(row_idx) = slot.row() {
                 slot.set_row(None);
-                freed(slot.id(), row_idx);
+                freed(row_idx);
             }
         }
     }
 
-    /// The `n`-th largest score in some of the buckets, 0 if fewer features are held there; `n`
-    /// counts from 1.
-    pub(crate) fn nth_largest_score(&self, buckets: Range<usize>, n: usize) -> f32 {
-        let slots = &self.slots[buckets.start * self.config.slots..buckets.end * self.config.slots];
+    /// The `n`-th largest score, 0 if fewer features are held; `n` counts from 1.
+    pub(crate) fn nth_largest_score(&self, n: usize) -> f32 {
         // A vacant slot has no score, and 0 is none either.
-        nth_largest(|| slots.iter().map(|slot| slot.score), n as u64).unwrap_or(0.0)
+        nth_largest(|| self.slots.iter().map(|slot| slot.score), n as u64).unwrap_or(0.0)
     }
 
     /// Every feature held, bucket by bucket.
-    pub fn iter(&self) -> impl Iterator<Item = Held> + '_ {
-        self.slots.iter().filter(|slot| !slot.is_vacant()).map(|slot| slot.held())
+    pub fn iter(&self) -> impl Iterator<Item = Entry> + '_ {
+        self.slots.iter().filter(|slot| !slot.is_vacant()).map(|slot| slot.entry())
     }
 
     /// All weight ever observed, whatever was dropped or decayed since.
@@ -373,13 +349,13 @@ impl HotSketch {
     /// # Errors
     /// If an array is missing, of another length, or holds what no sketch can hold.
     pub fn restored(&self, state: &StateMap<'_>) -> Result<Self, StateError> {
-        let words = u32s(state, "sketch_slots")?;
+        let words = array::<u32>(state, "sketch_slots")?;
         check_len("sketch_slots", words.len(), self.slots.len() * 3)?;
-        let mass = u64s(state, "sketch_mass")?;
+        let mass = array::<u64>(state, "sketch_mass")?;
         check_len("sketch_mass", mass.len(), 1)?;
         let mass = f64::from_bits(mass[0]);
         let mut restored =
-            Self { config: self.config, buckets: self.buckets.clone(), slots: Vec::new(), mass };
+            Self { config: self.config, slots: Vec::with_capacity(self.slots.len()), mass };
         for words in words.chunks_exact(3) {
             restored.slots.push(Slot {
                 id_low: words[0],
@@ -392,37 +368,20 @@ impl HotSketch {
     }
 
     fn check(&self) -> Result<(), StateError> {
-        let damaged = |why: String| Err(StateError::Damaged { name: "sketch_slots", why });
         if !(self.mass >= 0.0 && self.mass.is_finite()) {
             return Err(StateError::Damaged {
                 name: "sketch_mass",
                 why: format!("mass {}", self.mass),
             });
         }
-        for (at, slot) in self.slots.iter().enumerate() {
-            if !(slot.score >= 0.0 && slot.score.is_finite()) {
-                return damaged(format!("slot {at} has score {}", slot.score));
-            }
-            let bucket = at - at % self.config.slots;
-            if slot.is_vacant() {
-                if slot.score != 0.0 {
-                    return damaged(format!("slot {at} is vacant and has a score"));
-                }
-            } else if !self.buckets.knows(slot.id())
-                || self.bucket_idx(slot.id()) * self.config.slots != bucket
-            {
-                return damaged(format!("slot {at} holds {}, which belongs elsewhere", slot.id()));
-            } else if self.slots[bucket..at].iter().any(|other| other.holds(slot.id())) {
-                return damaged(format!("slot {at} holds {} a second time", slot.id()));
-            }
-        }
-        Ok(())
+        let bucket_of = |id| self.bucket_idx(id);
+        check_slots("sketch_slots", &self.slots, self.config.slots, bucket_of)
     }
 
     /// The bucket of `id`.
     #[inline]
     pub(crate) fn bucket_idx(&self, id: FeatureId) -> usize {
-        self.buckets.of(id)
+        reduce(mix64(id.raw(), self.config.seed), self.config.n_buckets)
     }
 
     /// Starts to load a bucket.
@@ -444,23 +403,24 @@ impl HotSketch {
     }
 }
 
-/// What chance decides, a function of the stream so far: the same calls give the same sketch.
+/// Randomness that is a function of the stream so far: the same calls give the same sketch.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Luck {
+pub(crate) struct StreamRng {
     /// All weight observed, with the observation in question.
     mass: f64,
     seed: u64,
 }
 
-impl Luck {
+impl StreamRng {
     /// 64 mixed bits.
     #[inline]
     fn bits(self, id: FeatureId) -> u64 {
+        // Another seed than that of the buckets, so that a bucket says nothing of the outcome.
         mix64(self.mass.to_bits() ^ id.raw(), self.seed ^ 0x1ad_c4a2ce)
     }
 
-    /// Whether a newcomer takes over a slot of this score: with the chance that is its share of the
-    /// new score.
+    /// Whether a newcomer takes over a slot of this score: with its share of the new score as the
+    /// probability.
     #[inline]
     fn admits(self, id: FeatureId, weight: f32, score: f32) -> bool {
         admits(self.bits(id), weight, score)
@@ -472,18 +432,20 @@ fn admits(bits: u64, weight: f32, score: f32) -> bool {
     unit_f64(bits) * (f64::from(score) + f64::from(weight)) <= f64::from(weight)
 }
 
-/// [`place`], compiled apart for each policy and for four slots, whose loop is unrolled then.
+/// [`find_slot`], compiled apart for each policy and for four slots, whose loop is unrolled then.
 #[inline]
-fn found_place(bucket: &[Slot], id: FeatureId, policy: VictimPolicy) -> Option<Place> {
+fn slot_for(bucket: &[Slot], id: FeatureId, policy: VictimPolicy) -> Option<SlotIndex> {
     match (policy, <&[Slot; 4]>::try_from(bucket)) {
-        (VictimPolicy::LightestCold, Ok(bucket)) => place(bucket, id, VictimPolicy::LightestCold),
-        (VictimPolicy::Lightest, Ok(bucket)) => place(bucket, id, VictimPolicy::Lightest),
-        (VictimPolicy::ByChance, Ok(bucket)) => place(bucket, id, VictimPolicy::ByChance),
-        _ => place_anywhere(bucket, id, policy),
+        (VictimPolicy::LightestCold, Ok(bucket)) => {
+            find_slot(bucket, id, VictimPolicy::LightestCold)
+        }
+        (VictimPolicy::Lightest, Ok(bucket)) => find_slot(bucket, id, VictimPolicy::Lightest),
+        (VictimPolicy::ByChance, Ok(bucket)) => find_slot(bucket, id, VictimPolicy::ByChance),
+        _ => find_slot_in_any(bucket, id, policy),
     }
 }
 
 #[inline(never)]
-fn place_anywhere(bucket: &[Slot], id: FeatureId, policy: VictimPolicy) -> Option<Place> {
-    place(bucket, id, policy)
+fn find_slot_in_any(bucket: &[Slot], id: FeatureId, policy: VictimPolicy) -> Option<SlotIndex> {
+    find_slot(bucket, id, policy)
 }

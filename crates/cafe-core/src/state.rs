@@ -79,7 +79,7 @@ macro_rules! any_kind {
 
 impl StateView<'_> {
     /// The elements `range`; the array has them.
-    pub(crate) fn part(&self, range: std::ops::Range<usize>) -> StateView<'_> {
+    pub(crate) fn range(&self, range: std::ops::Range<usize>) -> StateView<'_> {
         any_kind!(self, array => Cow::Borrowed(&array[range]))
     }
 
@@ -108,8 +108,9 @@ impl StateView<'_> {
     }
 }
 
-/// Why a state can't be taken over.
+/// Why a state is refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum StateError {
     /// An array is not there.
     #[error("the state has no array `{name}`")]
@@ -127,7 +128,8 @@ pub enum StateError {
     },
     /// An array has another length.
     #[error(
-        "the state's array `{name}` has {got} elements, expected {expected}: it belongs to another configuration"
+        "the state's array `{name}` has {got} elements, expected {expected}: \
+         it belongs to another configuration"
     )]
     Length {
         /// Its name.
@@ -150,71 +152,58 @@ pub enum StateError {
 /// The arrays that [`crate::Embedding::restore`] reads from, by name.
 pub type StateMap<'a> = BTreeMap<&'a str, StateView<'a>>;
 
-pub(crate) fn f32s<'a>(
-    state: &'a StateMap<'_>,
+/// An element of a state's arrays.
+pub(crate) trait Element: Copy {
+    /// As an error names it.
+    const NAME: &'static str;
+
+    /// The array of a view, if it is of this kind.
+    fn array<'v>(view: &'v StateView<'_>) -> Option<&'v [Self]>;
+
+    /// The array of a view, if it is of this kind.
+    fn into_vec(view: StateView<'_>) -> Option<Vec<Self>>;
+}
+
+macro_rules! element {
+    ($type:ident, $kind:ident) => {
+        impl Element for $type {
+            const NAME: &'static str = stringify!($type);
+
+            fn array<'v>(view: &'v StateView<'_>) -> Option<&'v [Self]> {
+                if let StateView::$kind(array) = view { Some(array) } else { None }
+            }
+
+            fn into_vec(view: StateView<'_>) -> Option<Vec<Self>> {
+                if let StateView::$kind(array) = view { Some(array.into_owned()) } else { None }
+            }
+        }
+    };
+}
+
+element!(f32, F32);
+element!(u16, U16);
+element!(i8, I8);
+element!(u8, U8);
+element!(u32, U32);
+element!(u64, U64);
+
+/// An array of the state.
+pub(crate) fn array<'s, T: Element>(
+    state: &'s StateMap<'_>,
     name: &'static str,
-) -> Result<&'a [f32], StateError> {
-    match state.get(name).ok_or(StateError::Missing { name })? {
-        StateView::F32(a) => Ok(a),
-        _ => Err(StateError::Kind { name, expected: "f32" }),
-    }
-}
-
-pub(crate) fn u16s<'a>(
-    state: &'a StateMap<'_>,
-    name: &'static str,
-) -> Result<&'a [u16], StateError> {
-    match state.get(name).ok_or(StateError::Missing { name })? {
-        StateView::U16(a) => Ok(a),
-        _ => Err(StateError::Kind { name, expected: "u16" }),
-    }
-}
-
-pub(crate) fn i8s<'a>(state: &'a StateMap<'_>, name: &'static str) -> Result<&'a [i8], StateError> {
-    match state.get(name).ok_or(StateError::Missing { name })? {
-        StateView::I8(a) => Ok(a),
-        _ => Err(StateError::Kind { name, expected: "i8" }),
-    }
-}
-
-pub(crate) fn u8s<'a>(state: &'a StateMap<'_>, name: &'static str) -> Result<&'a [u8], StateError> {
-    match state.get(name).ok_or(StateError::Missing { name })? {
-        StateView::U8(a) => Ok(a),
-        _ => Err(StateError::Kind { name, expected: "u8" }),
-    }
-}
-
-pub(crate) fn u32s<'a>(
-    state: &'a StateMap<'_>,
-    name: &'static str,
-) -> Result<&'a [u32], StateError> {
-    match state.get(name).ok_or(StateError::Missing { name })? {
-        StateView::U32(a) => Ok(a),
-        _ => Err(StateError::Kind { name, expected: "u32" }),
-    }
-}
-
-pub(crate) fn u64s<'a>(
-    state: &'a StateMap<'_>,
-    name: &'static str,
-) -> Result<&'a [u64], StateError> {
-    match state.get(name).ok_or(StateError::Missing { name })? {
-        StateView::U64(a) => Ok(a),
-        _ => Err(StateError::Kind { name, expected: "u64" }),
-    }
+) -> Result<&'s [T], StateError> {
+    let view = state.get(name).ok_or(StateError::Missing { name })?;
+    T::array(view).ok_or(StateError::Kind { name, expected: T::NAME })
 }
 
 /// An array of the state, taken out of it.
-macro_rules! take {
-    ($state:expr, $name:expr, $borrowed:ident, $kind:ident) => {{
-        $crate::state::$borrowed($state, $name)?;
-        match $state.remove($name) {
-            Some($crate::state::StateView::$kind(array)) => array.into_owned(),
-            _ => unreachable!("it was just there"),
-        }
-    }};
+pub(crate) fn take_array<T: Element>(
+    state: &mut StateMap<'_>,
+    name: &'static str,
+) -> Result<Vec<T>, StateError> {
+    let view = state.remove(name).ok_or(StateError::Missing { name })?;
+    T::into_vec(view).ok_or(StateError::Kind { name, expected: T::NAME })
 }
-pub(crate) use take;
 
 /// One `f64` by its bits.
 pub(crate) fn f64_bits<'a>(value: f64) -> StateView<'a> {
@@ -230,7 +219,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn values_that_are_not_finite_are_found_in_every_form() {
+    fn non_finite_values_are_found_in_every_kind() {
         let finite = [
             StateView::F32(Cow::Borrowed(&[0.0, -f32::MAX, f32::MIN_POSITIVE])),
             StateView::U16(Cow::Borrowed(&[0, 0x7bff, 0xfbff])),

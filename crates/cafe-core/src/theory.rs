@@ -1,7 +1,7 @@
 //! What the CAFE paper proves about HotSketch and about training with it, as a calculator.
 //!
 //! Notation: `w` buckets, `c` slots a bucket, a feature with more than the share `gamma` of all
-//! score mass. The bounds hold for [`crate::VictimPolicy::Lightest`] without decay.
+//! observed weight. The bounds hold for [`crate::VictimPolicy::Lightest`] without decay.
 
 /// Lower bound on the probability that a feature of share `gamma` is held, whatever the
 /// distribution of the rest: `1 - (1 - gamma) / ((c - 1) gamma w)`; at least 0.
@@ -17,8 +17,9 @@ pub fn hold_probability(gamma: f64, w: usize, c: usize) -> f64 {
     (1.0 - (1.0 - gamma) / ((c - 1) as f64 * gamma * w as f64)).max(0.0)
 }
 
-/// The same where the rest follows a Zipf distribution of exponent `z > 1`: `sup over eta > 0 of
-/// 3^-eta (1 - eta / ((c - 1) gamma (eta w)^z))`, proven for `w >= 6`; at least 0.
+/// Lower bound on the probability that a feature of share `gamma` is held where the rest follows a
+/// Zipf distribution of exponent `z > 1`: `sup over eta > 0 of 3^-eta (1 - eta / ((c - 1) gamma
+/// (eta w)^z))`, proven for `w >= 6`; at least 0.
 ///
 /// # Panics
 /// If `gamma` is not in `(0, 1]`, `z <= 1`, `w < 6` or `c` is 0.
@@ -48,7 +49,7 @@ pub fn best_slots(z: f64) -> f64 {
     1.0 + 1.0 / (z - 1.0)
 }
 
-/// What stands in the bound on SGD with gradients that deviate, as those of shared rows do.
+/// The quantities in the bound on SGD with gradients that deviate, as those of shared rows do.
 #[derive(Clone, Copy, Debug)]
 pub struct SgdBound {
     /// Steps, `T`.

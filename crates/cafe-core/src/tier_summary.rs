@@ -1,4 +1,4 @@
-//! What an embedding says of the features that own rows, for whoever inspects a trained model.
+//! What an embedding reports of the features that own rows, for the inspection of a trained model.
 
 use crate::feature::FeatureId;
 
@@ -7,18 +7,18 @@ use crate::feature::FeatureId;
 pub struct HotFeature {
     /// The feature.
     pub id: FeatureId,
-    /// Its score now; `None` where nobody keeps scores.
+    /// Its score now; `None` where a method keeps no scores.
     pub score: Option<f32>,
 }
 
-/// How far the rows of a method with tiers are given out.
+/// How many rows of a method with tiers have owners, and by which scores.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct TierSummary {
     /// Rows that important features can own.
     pub max_hot_rows: u64,
     /// Those that are owned.
     pub hot_rows: u64,
-    /// Owned rows of each field; empty where slots don't tell fields apart.
+    /// Owned rows of each field; empty where they are not known.
     pub hot_rows_by_field: Vec<u64>,
     /// Whether features are known by their ids, so that
     /// [`Embedding::hot_features`](crate::Embedding::hot_features) names them all.
@@ -27,17 +27,15 @@ pub struct TierSummary {
     pub slots: u64,
     /// Those that are in use.
     pub slots_in_use: u64,
-    /// The score from which a feature is hot: one for all fields, one for each of them, or none
-    /// where there is no such score.
+    /// The score from which a feature is hot, for all fields; empty where there is no such score.
     pub thresholds: Vec<f32>,
     /// How many slots in use have a score `s` with `2^e <= s < 2^(e + 1)`, as `(e, count)` in
-    /// ascending order of `e`; only what occurs, so it is empty where nobody keeps scores. A score
-    /// of zero is left out, and so is one below the least normal `f32`, which is what a compact
-    /// slot has for zero.
+    /// ascending order of `e`; only what occurs, so it is empty where a method keeps no
+    /// scores. Scores of zero and below the least normal `f32` are left out.
     pub score_counts: Vec<(i32, u64)>,
-    /// All score mass that was ever observed, where it is counted.
+    /// The total score that was ever observed, where it is counted.
     pub mass: Option<f64>,
-    /// The part of it that came in since the last decay.
+    /// The part of it since the last decay.
     pub mass_since_decay: Option<f64>,
     /// How often scores have decayed so far, where that is known.
     pub n_decays: Option<u64>,

@@ -1,17 +1,22 @@
 //! AdaEmbed's own promises: after new owners were chosen, exactly the most important features own
 //! rows.
 
+use cafe_core::methods::{AdaConfig, AdaEmbedding};
 use cafe_core::{
-    AdaConfig, AdaEmbedding, BudgetError, Embedding, FeatureId, RowFormat, RowOptimizer, mix64,
+    Budget, BudgetError, Embedding, FeatureId, RowFormat, RowOptimizer, Sizing, mix64,
 };
 use proptest::prelude::*;
 
 const DIM: usize = 4;
 
+fn sizing(features: &[u64], budget: Budget) -> Sizing<'_> {
+    Sizing { features, dim: DIM, budget, format: RowFormat::default(), seed: 5 }
+}
+
 /// Checks never come unless a test asks for them.
-fn config(features: &[u64], n_rows: usize) -> AdaConfig {
-    let within = AdaConfig::within(features, DIM, 1 << 21, RowFormat::default(), 5).expect("fits");
-    AdaConfig { n_rows, check_every: u64::MAX, decay_every: u64::MAX, ..within }
+fn config(features: &[u64], n_hot: usize) -> AdaConfig {
+    let within = AdaConfig::within(&sizing(features, Budget::Bytes(1 << 21))).expect("fits");
+    AdaConfig { n_hot, check_every: u64::MAX, decay_every: u64::MAX, ..within }
 }
 
 fn vector(embedding: &dyn Embedding, id: FeatureId) -> Vec<f32> {
@@ -25,7 +30,7 @@ fn heed(embedding: &mut AdaEmbedding, id: FeatureId, importance: f32) -> cafe_co
     embedding.update(&[id], &[importance, 0.0, 0.0, 0.0], 0.0)
 }
 
-/// Tokens of field 0 that meet nobody in their entries: so few in so many.
+/// Tokens of field 0 that have their entries alone: few tokens in many entries.
 fn tokens(embedding: &AdaEmbedding, n: u32) -> Vec<FeatureId> {
     let ids: Vec<_> = (0..n).map(|token| FeatureId::new(0, token)).collect();
     let mut probe = embedding.clone();
@@ -40,8 +45,8 @@ fn tokens(embedding: &AdaEmbedding, n: u32) -> Vec<FeatureId> {
 }
 
 #[test]
-fn rows_go_first_come_first_served_and_the_rest_is_zero() {
-    let mut embedding = AdaEmbedding::new(config(&[100_000], 2));
+fn rows_are_assigned_in_order_of_first_updates() {
+    let mut embedding = AdaEmbedding::new(&config(&[100_000], 2));
     let ids = tokens(&embedding, 4);
     let initial: Vec<_> = ids.iter().map(|&id| vector(&embedding, id)).collect();
     assert!(
@@ -59,10 +64,10 @@ fn rows_go_first_come_first_served_and_the_rest_is_zero() {
 }
 
 #[test]
-fn new_owners_start_from_their_initial_rows_and_old_ones_keep_theirs() {
+fn new_owners_start_from_initial_rows() {
     let settings =
         AdaConfig { format: RowOptimizer::row_wise_adagrad(0.0).into(), ..config(&[100_000], 2) };
-    let mut embedding = AdaEmbedding::new(AdaConfig { check_every: 4, ..settings });
+    let mut embedding = AdaEmbedding::new(&AdaConfig { check_every: 4, ..settings });
     let ids = tokens(&embedding, 3);
     let initial: Vec<_> = ids.iter().map(|&id| vector(&embedding, id)).collect();
     embedding.update(&[ids[0]], &[1.0; DIM], 0.5);
@@ -91,8 +96,11 @@ fn new_owners_start_from_their_initial_rows_and_old_ones_keep_theirs() {
 
 #[test]
 fn importances_are_sums_of_norms_and_decay() {
-    let mut embedding =
-        AdaEmbedding::new(AdaConfig { decay_every: 2, decay_factor: 0.5, ..config(&[100_000], 1) });
+    let mut embedding = AdaEmbedding::new(&AdaConfig {
+        decay_every: 2,
+        decay_factor: 0.5,
+        ..config(&[100_000], 1)
+    });
     let id = FeatureId::new(0, 9);
     embedding.update(&[id, id], &[3.0, 4.0, 0.0, 0.0, 0.0, 0.0, -2.0, 0.0], 0.1);
     assert_eq!(embedding.importance(id), 7.0);
@@ -104,7 +112,7 @@ fn importances_are_sums_of_norms_and_decay() {
 #[test]
 fn fields_are_made_comparable() {
     let settings = AdaConfig { check_every: 40, ..config(&[100_000, 100_000], 4) };
-    let mut embedding = AdaEmbedding::new(settings);
+    let mut embedding = AdaEmbedding::new(&settings);
     for n in 1..=20_u8 {
         for (field, scale) in [(0, 1000.0), (1, 1.0)] {
             heed(&mut embedding, FeatureId::new(field, u32::from(n)), scale * f32::from(n));
@@ -121,7 +129,8 @@ fn fields_are_made_comparable() {
 #[test]
 fn rows_move_only_if_enough_of_the_top_changed() {
     for n_changed in [1, 2] {
-        let mut embedding = AdaEmbedding::new(AdaConfig { check_every: 101, ..config(&[100], 20) });
+        let mut embedding =
+            AdaEmbedding::new(&AdaConfig { check_every: 101, ..config(&[100], 20) });
         let mut by_entry = std::collections::BTreeMap::new();
         for token in 0..10_000 {
             let mut probe = embedding.clone();
@@ -156,53 +165,61 @@ fn rows_move_only_if_enough_of_the_top_changed() {
 #[test]
 fn a_ratio_out_of_reach_names_the_limit() {
     // 1000 features: 64,000 B the full table, 8000 B of statistics, 64 B a row.
-    let within = |bytes| AdaConfig::within(&[600, 400], 16, bytes, RowFormat::default(), 1);
+    let within =
+        |bytes| AdaConfig::within(&Sizing { dim: 16, ..sizing(&[600, 400], Budget::Bytes(bytes)) });
     let error = within(8063).unwrap_err();
     let BudgetError::RatioTooHigh { method: "ada", limit, asked } = error else {
         panic!("{error:?}")
     };
     // 64,000 / 8064 = 7.936..., as far as the message shows it.
     assert_eq!((limit, asked), (7.9, 64_000.0 / 8063.0));
-    assert_eq!(within(8064).map(|config| (config.n_rows, config.embedding_bytes())), Ok((1, 8064)));
+    assert_eq!(within(8064).map(|config| (config.n_hot, config.embedding_bytes())), Ok((1, 8064)));
     assert_eq!(
-        within(1 << 30).map(|config| config.n_rows),
+        within(1 << 30).map(|config| config.n_hot),
         Ok(1000),
-        "nobody needs more rows than features"
+        "more rows than features would stay unused"
     );
 }
 
 #[test]
 #[should_panic(expected = "a gradient is not finite")]
 fn nan_is_refused() {
-    heed(&mut AdaEmbedding::new(config(&[10], 1)), FeatureId::new(0, 1), f32::NAN);
+    heed(&mut AdaEmbedding::new(&config(&[10], 1)), FeatureId::new(0, 1), f32::NAN);
 }
 
 proptest! {
     #[test]
     fn within_never_overspends(
-        features in prop::collection::vec(1_u64..20_000, 1..30), dim in 1_usize..40, ratio in 1.0_f64..30.0,
+        features in prop::collection::vec(1_u64..20_000, 1..30), dim in 1_usize..40,
+        ratio in 1.0_f64..30.0,
     ) {
         let full: u64 = features.iter().sum::<u64>() * 4 * dim as u64;
         let budget = (full as f64 / ratio) as u64;
-        if let Ok(config) = AdaConfig::within(&features, dim, budget, RowFormat::default(), 1) {
-            let memory = AdaEmbedding::new(config.clone()).memory();
+        if let Ok(config) = AdaConfig::within(&Sizing { dim,
+            ..sizing(&features, Budget::Bytes(budget)) }) {
+            let memory = AdaEmbedding::new(&config).memory();
             prop_assert_eq!(memory.embedding_bytes(), config.embedding_bytes());
             prop_assert_eq!(memory.sketch_bytes, config.statistics_bytes());
             prop_assert!(config.embedding_bytes() <= budget);
-            prop_assert!(budget - config.embedding_bytes() < 4 * dim as u64 || config.n_rows as u64 == config.n_features());
+            prop_assert!(budget - config.embedding_bytes() < 4 * dim as u64
+                || config.n_hot as u64 == config.n_features());
         }
     }
 
     /// Against a sorted list of (importance over its field's 95th percentile, entry).
     #[test]
-    fn the_owners_are_those_of_a_sorted_list(seed: u64, n_rows in 1_usize..60, n_sampled in prop_oneof![Just(1_usize << 16), Just(200)]) {
+    fn the_owners_are_those_of_a_sorted_list(seed: u64, n_rows in 1_usize..60,
+        n_sampled in prop_oneof![Just(1_usize << 16), Just(200)]) {
         let n_steps = 60;
-        let settings = AdaConfig { check_every: n_steps, changed_share: 0.0, n_sampled, seed, ..config(&[50, 300], n_rows) };
-        let mut embedding = AdaEmbedding::new(settings);
+        let settings = AdaConfig { check_every: n_steps, changed_share: 0.0, n_sampled, seed,
+            ..config(&[50, 300], n_rows) };
+        let mut embedding = AdaEmbedding::new(&settings);
         let mut last = 0;
         for step in 0..n_steps {
-            let tokens = (0..30).map(|i| mix64(i, step ^ seed) as u32 % 400).map(|token| token * token / 400);
-            let ids: Vec<_> = tokens.enumerate().map(|(i, token)| FeatureId::new(i % 2, token)).collect();
+            let tokens = (0..30).map(|i| mix64(i, step ^ seed) as u32 % 400)
+                .map(|token| token * token / 400);
+            let ids: Vec<_> = tokens.enumerate().map(|(i, token)| FeatureId::new(i % 2, token))
+                .collect();
             let grads: Vec<_> = (0..30 * DIM as u64).map(|i| (mix64(i, step) % 8) as f32).collect();
             last = embedding.update(&ids, &grads, 0.1).promoted;
         }
@@ -217,7 +234,9 @@ proptest! {
             ranked.extend(importances.iter().enumerate().map(|(at, &v)| (v / norm, start + at)));
         }
         ranked.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
-        let mut expected: Vec<_> = ranked[..n_rows].iter().filter(|(score, _)| *score > 0.0).map(|&(_, at)| at as u32).collect();
+        let mut expected: Vec<_> =
+            ranked[..n_rows].iter().filter(|(score, _)| *score > 0.0).map(|&(_, at)| at as u32)
+                .collect();
         let mut got: Vec<_> = owners.iter().copied().filter(|&owner| owner != u32::MAX).collect();
         expected.sort_unstable();
         got.sort_unstable();
@@ -226,7 +245,8 @@ proptest! {
         if last > 0 {
             prop_assert_eq!(got, expected);
         } else {
-            prop_assert!(n_sampled == 200 || ranked[..n_rows].iter().all(|&(_, at)| owners.contains(&(at as u32))));
+            prop_assert!(n_sampled == 200
+                || ranked[..n_rows].iter().all(|&(_, at)| owners.contains(&(at as u32))));
         }
     }
 }

@@ -1,42 +1,34 @@
 //! CAFE's own promises: continuity of every promotion, tiers by score, protection by policy.
 
-use cafe_core::{
-    Budget, CafeConfig, CafeEmbedding, CafeSettings, Cold, Decay, Embedding, FeatureId, FieldKind,
-    FieldRows, HotRows, HotRule, HotSketch, Importance, Medium, RowFormat, RowOptimizer,
-    SlotLayout, Tier, VictimPolicy,
+use cafe_core::methods::{
+    CafeConfig, CafeEmbedding, CafeSettings, Decay, Middle, Promotion, Shared, Tier,
 };
+use cafe_core::table::{FieldKind, FieldRows};
+use cafe_core::{Budget, Embedding, FeatureId, RowFormat, RowOptimizer, Sizing};
 use proptest::prelude::*;
 
 const DIM: usize = 3;
 
-fn config(medium: bool) -> CafeConfig {
+/// Hot from a score of 10; a score of 15 from one decay to the next, where a test asks for decay.
+fn config(with_middle: bool) -> CafeConfig {
     let field =
         |first, second| FieldRows { n_features: 1000, kind: FieldKind::Shared { first, second } };
     CafeConfig {
         dim: DIM,
         n_hot: 4,
         n_buckets: 8,
-        slots: 4,
-        victim: VictimPolicy::LightestCold,
-        importance: Importance::GradientNorm,
-        threshold: 10.0,
-        rule: HotRule::Threshold,
-        decay: None,
-        hot: HotRows::Exclusive,
-        write_back: None,
-        medium: medium.then(Medium::default),
-        layout: SlotLayout::Full,
-        field_buckets: Vec::new(),
-        cold: Cold::PerField,
-        n_unified: 0,
+        n_shared_table_rows: 0,
         fields: vec![field(2, 2), field(3, 1), FieldRows { n_features: 2, kind: FieldKind::Own }],
+        decay_interval: 15.0,
         format: RowFormat::default(),
         seed: 11,
+        settings: CafeSettings {
+            promotion: Promotion::Threshold(10.0),
+            decay: None,
+            shared: Shared::PerField { middle: with_middle.then(Middle::default) },
+            ..CafeSettings::default()
+        },
     }
-}
-
-fn sketch(embedding: &CafeEmbedding) -> &HotSketch {
-    embedding.sketch().expect("full slots")
 }
 
 fn vector(embedding: &CafeEmbedding, id: FeatureId) -> Vec<f32> {
@@ -49,7 +41,7 @@ fn vector(embedding: &CafeEmbedding, id: FeatureId) -> Vec<f32> {
 #[test]
 fn tiers_follow_the_score() {
     let id = FeatureId::new(0, 42);
-    let mut embedding = CafeEmbedding::new(config(true));
+    let mut embedding = CafeEmbedding::new(&config(true));
     let mut tiers = Vec::new();
     for _ in 0..12 {
         tiers.push(embedding.tier(id));
@@ -63,7 +55,7 @@ fn tiers_follow_the_score() {
 
 #[test]
 fn scores_have_mean_one_per_field_and_batch() {
-    let mut embedding = CafeEmbedding::new(config(false));
+    let mut embedding = CafeEmbedding::new(&config(false));
     let ids =
         [FeatureId::new(0, 1), FeatureId::new(1, 1), FeatureId::new(0, 2), FeatureId::new(1, 2)];
     // Field 0 has norms 3 and 1, field 1 has norms 0.5 and 0.
@@ -74,16 +66,16 @@ fn scores_have_mean_one_per_field_and_batch() {
 }
 
 #[test]
-fn hot_features_are_told_by_score() {
-    let mut embedding = CafeEmbedding::new(config(false));
+fn hot_features_are_listed_by_score() {
+    let mut embedding = CafeEmbedding::new(&config(false));
     for (token, n_times) in [(1, 11), (2, 9), (3, 12)] {
         for _ in 0..n_times {
             embedding.update(&[FeatureId::new(0, token)], &[0.1, 0.0, 0.0], 0.0);
         }
     }
-    let told: Vec<_> =
+    let reported: Vec<_> =
         embedding.hot_features().iter().map(|hot| (hot.id.token(), hot.score)).collect();
-    assert_eq!(told, [(Some(3), Some(12.0)), (Some(1), Some(11.0))]);
+    assert_eq!(reported, [(Some(3), Some(12.0)), (Some(1), Some(11.0))]);
     let tiers = embedding.tiers().expect("CAFE has tiers");
     assert_eq!(
         (tiers.hot_rows_by_field, tiers.max_hot_rows, tiers.slots_in_use),
@@ -94,20 +86,20 @@ fn hot_features_are_told_by_score() {
 
 #[test]
 fn gradients_that_are_all_zero_add_nothing() {
-    let mut embedding = CafeEmbedding::new(config(false));
+    let mut embedding = CafeEmbedding::new(&config(false));
     embedding.update(&[FeatureId::new(0, 1); 4], &[0.0; 4 * DIM], 0.1);
     assert!(
-        sketch(&embedding).mass().abs() < f64::EPSILON
-            && sketch(&embedding).iter().next().is_none()
+        embedding.sketch().mass().abs() < f64::EPSILON
+            && embedding.sketch().iter().next().is_none()
     );
     embedding.update(&[FeatureId::new(0, 1)], &[1.0, 0.0, 0.0], 0.1);
-    assert!((sketch(&embedding).mass() - 1.0).abs() < 1e-6, "and it still observes afterwards");
+    assert!((embedding.sketch().mass() - 1.0).abs() < 1e-6, "and it still observes afterwards");
 }
 
 #[test]
 fn a_hot_row_learns_alone() {
     let hot = FeatureId::new(0, 42);
-    let mut embedding = CafeEmbedding::new(config(false));
+    let mut embedding = CafeEmbedding::new(&config(false));
     for _ in 0..10 {
         embedding.update(&[hot], &[1.0, 0.0, 0.0], 0.0);
     }
@@ -119,16 +111,16 @@ fn a_hot_row_learns_alone() {
     assert_eq!(others.iter().map(|&id| vector(&embedding, id)).collect::<Vec<_>>(), before);
 }
 
-/// A row that had an owner before starts anew: a step of the accumulator's first gradient moves it
+/// A row that had an owner before starts again: a step of the accumulator's first gradient moves it
 /// by the rate.
 #[test]
 fn a_promoted_row_forgets_the_optimizer_of_its_last_owner() {
     let mut settings = config(false);
     settings.format = RowOptimizer::row_wise_adagrad(0.0).into();
-    settings.decay = Some(Decay { factor: 0.5, every: 15.0 });
+    settings.settings.decay = Some(Decay::new(0.5, None).expect("in range"));
     settings.n_hot = 1;
     let (first, second) = (FeatureId::new(0, 42), FeatureId::new(1, 7));
-    let mut embedding = CafeEmbedding::new(settings);
+    let mut embedding = CafeEmbedding::new(&settings);
     for id in [first, second] {
         let grad = [100.0, 0.0, 0.0];
         while embedding.tier(id) != Tier::Hot {
@@ -145,9 +137,9 @@ fn a_promoted_row_forgets_the_optimizer_of_its_last_owner() {
 #[test]
 fn decay_demotes_to_the_shared_row() {
     let mut settings = config(false);
-    settings.decay = Some(Decay { factor: 0.5, every: 15.0 });
+    settings.settings.decay = Some(Decay::new(0.5, None).expect("in range"));
     let (id, filler) = (FeatureId::new(0, 42), FeatureId::new(1, 7));
-    let mut embedding = CafeEmbedding::new(settings);
+    let mut embedding = CafeEmbedding::new(&settings);
     let shared = vector(&embedding, id);
     for _ in 0..10 {
         embedding.update(&[id], &[1.0, 0.0, 0.0], 0.0);
@@ -164,7 +156,7 @@ fn decay_demotes_to_the_shared_row() {
     }
     assert!(
         (embedding.score(id) - 5.5).abs() < 1e-5,
-        "the next decay is due past a mass of 15 more"
+        "the next decay is due past a total score of 15 more"
     );
     embedding.update(&[filler], &[1.0, 0.0, 0.0], 0.0);
     assert!((embedding.score(id) - 2.75).abs() < 1e-5);
@@ -172,7 +164,7 @@ fn decay_demotes_to_the_shared_row() {
 
 #[test]
 fn surplus_features_of_a_small_field_share_its_rows() {
-    let mut embedding = CafeEmbedding::new(config(false));
+    let mut embedding = CafeEmbedding::new(&config(false));
     let ids: Vec<_> = (0..3).map(|token| FeatureId::new(2, token)).collect();
     embedding.update(&ids, &[0.1; 3 * DIM], 0.1);
     assert_eq!(
@@ -189,38 +181,48 @@ proptest! {
     /// second table which others have trained, moves.
     #[test]
     fn promotions_are_continuous(
-        medium: bool, optimizer in prop_oneof![Just(RowOptimizer::Sgd), Just(RowOptimizer::row_wise_adagrad(1e-8))],
-        steps in prop::collection::vec(prop::collection::vec((0_usize..3, 0_u32..12, -3_i8..4), 1..12), 1..60),
+        medium: bool, optimizer in prop_oneof![Just(RowOptimizer::Sgd),
+            Just(RowOptimizer::row_wise_adagrad(1e-8))],
+        steps in prop::collection::vec(prop::collection::vec((0_usize..3, 0_u32..12, -3_i8..4),
+            1..12), 1..60),
     ) {
         let mut settings = config(medium);
         settings.format = optimizer.into();
-        let mut embedding = CafeEmbedding::new(settings);
+        let mut embedding = CafeEmbedding::new(&settings);
         for (step, samples) in steps.into_iter().enumerate() {
-            let ids: Vec<_> = samples.iter().map(|&(field, token, _)| FeatureId::new(field, token)).collect();
-            let grads: Vec<_> = samples.iter().flat_map(|&(_, _, g)| [f32::from(g), 0.5, 0.0]).collect();
+            let ids: Vec<_> = samples.iter()
+                .map(|&(field, token, _)| FeatureId::new(field, token)).collect();
+            let grads: Vec<_> = samples.iter().flat_map(|&(_, _, g)| [f32::from(g), 0.5, 0.0])
+                .collect();
             if step % 2 == 0 {
                 embedding.update(&ids, &grads, 0.1);
                 continue;
             }
             let watched: Vec<_> = (0..36).map(|i| FeatureId::new(i % 3, i as u32 / 3)).collect();
-            let before: Vec<_> = watched.iter().map(|&id| (embedding.tier(id), vector(&embedding, id))).collect();
+            let before: Vec<_> = watched.iter()
+                .map(|&id| (embedding.tier(id), vector(&embedding, id))).collect();
             embedding.update(&ids, &grads, 0.0);
             for (&id, (tier, before)) in watched.iter().zip(&before) {
                 let now = embedding.tier(id);
-                let moves = matches!((tier, now), (Tier::Cold, Tier::Medium) | (Tier::Own, Tier::Cold)) || (*tier == Tier::Hot && now != Tier::Hot);
-                prop_assert!(moves || &vector(&embedding, id) == before, "{}: {:?} -> {:?}", id, tier, now);
+                let moves = matches!((tier, now),
+                    (Tier::Cold, Tier::Medium) | (Tier::Own, Tier::Cold))
+                        || (*tier == Tier::Hot && now != Tier::Hot);
+                prop_assert!(moves || &vector(&embedding, id) == before, "{}: {:?} -> {:?}", id,
+                    tier, now);
             }
         }
     }
 }
 
 /// Buffers that a batch leaves behind say nothing about the next one: an embedding that has seen
-/// the same, in a state of its own, goes on the same.
+/// the same, in a state of its own, continues the same.
 #[test]
 fn a_smaller_batch_steps_no_row_of_the_one_before() {
-    let features = [4000, 5];
-    let settings = CafeSettings { threshold: 4.0, ..CafeSettings::paper(10.0) };
-    let config = CafeConfig::within(&features, 4, Budget::Bytes(12_000), &settings).expect("fits");
+    let (budget, format) = (Budget::Bytes(12_000), RowFormat::default());
+    let sizing = Sizing { features: &[4000, 5], dim: 4, budget, format, seed: 0 };
+    let settings =
+        CafeSettings { promotion: Promotion::Threshold(4.0), ..CafeSettings::paper(10.0) };
+    let config = CafeConfig::within(&sizing, &settings).expect("fits");
     assert!(!config.fields[0].is_own() && config.fields[1].is_own());
     let batch = |n_samples: u32| {
         let ids: Vec<_> = (0..n_samples)
@@ -229,13 +231,13 @@ fn a_smaller_batch_steps_no_row_of_the_one_before() {
         let grads: Vec<f32> = (0..ids.len() * 4).map(|k| (k % 7) as f32 - 2.0).collect();
         (ids, grads)
     };
-    let mut running = CafeEmbedding::new(config.clone());
+    let mut running = CafeEmbedding::new(&config);
     let (ids, grads) = batch(32);
     for _ in 0..8 {
         running.update(&ids, &grads, 0.1);
     }
     assert_eq!(running.tier(ids[0]), Tier::Hot);
-    let mut restored = CafeEmbedding::new(config);
+    let mut restored = CafeEmbedding::new(&config);
     restored.restore(&mut running.state().into_iter().collect()).expect("its own state");
     let (ids, grads) = batch(9);
     running.update(&ids, &grads, 0.1);

@@ -1,23 +1,33 @@
-//! CAFE+'s own promises: a threshold that finds itself, a past that fades, continuity of every
-//! promotion.
+//! CAFE+'s own promises: an adaptive threshold, forward decay, continuity of every promotion.
 
+use cafe_core::methods::{CafePlusConfig, CafePlusEmbedding, CafePlusSettings, Tier};
+use cafe_core::table::{FieldKind, FieldRows};
 use cafe_core::{
-    Budget, BudgetError, CafePlusConfig, CafePlusEmbedding, CafePlusSettings, Embedding, FeatureId,
-    FieldKind, FieldRows, RowFormat, RowOptimizer, RowPrecision, Tier, UpdateStats, mix64,
+    Budget, BudgetError, Embedding, FeatureId, RowFormat, RowOptimizer, RowPrecision, Sizing,
+    UpdateStats, mix64,
 };
 use proptest::prelude::*;
 
 const DIM: usize = 3;
 
 fn settings() -> CafePlusSettings {
-    CafePlusSettings { growth: 1.0, seed: 11, ..CafePlusSettings::paper(100.0) }
+    CafePlusSettings { growth: 1.0, ..CafePlusSettings::paper(100.0) }
 }
 
 fn config(n_hot: usize, settings: CafePlusSettings) -> CafePlusConfig {
     let field =
         |first| FieldRows { n_features: 1000, kind: FieldKind::Shared { first, second: 0 } };
     let fields = vec![field(2), field(3), FieldRows { n_features: 2, kind: FieldKind::Own }];
-    CafePlusConfig { dim: DIM, n_hot, n_main_buckets: 64, n_filter_buckets: 8, fields, settings }
+    CafePlusConfig {
+        dim: DIM,
+        n_hot,
+        n_main_buckets: 64,
+        n_filter_buckets: 8,
+        fields,
+        format: RowFormat::default(),
+        seed: 11,
+        settings,
+    }
 }
 
 fn vector(embedding: &CafePlusEmbedding, id: FeatureId) -> Vec<f32> {
@@ -44,7 +54,7 @@ fn owners(embedding: &CafePlusEmbedding) -> Vec<u32> {
 
 #[test]
 fn the_threshold_rises_when_too_many_are_above_it() {
-    let mut embedding = CafePlusEmbedding::new(config(5, settings()));
+    let mut embedding = CafePlusEmbedding::new(&config(5, settings()));
     let mut demoted = 0;
     // Six features of 1 to 6 occurrences reach a threshold of 1: 1.2 H, which is not too many. A
     // seventh is.
@@ -64,7 +74,7 @@ fn the_threshold_rises_when_too_many_are_above_it() {
 #[test]
 fn the_threshold_falls_when_rows_stay_free() {
     let start = CafePlusSettings { initial_threshold: 500.0, check_every: 10, ..settings() };
-    let mut embedding = CafePlusEmbedding::new(config(4, start));
+    let mut embedding = CafePlusEmbedding::new(&config(4, start));
     let stats: Vec<_> = (0..20).map(|step| occur(&mut embedding, step % 8 % 5)).collect();
     // After two looks; the 4th largest of the scores 5 5 5 3 2 is 3, and the top 3 own rows.
     assert!(stats[..19].iter().all(|stats| stats.promoted == 0));
@@ -80,7 +90,7 @@ fn it_does_not_fall_below_its_minimum() {
         check_every: 5,
         ..settings()
     };
-    let mut embedding = CafePlusEmbedding::new(config(4, start));
+    let mut embedding = CafePlusEmbedding::new(&config(4, start));
     occur_each(&mut embedding, (0..10).map(|step| step % 5));
     assert_eq!((embedding.threshold(), owners(&embedding)), (3.0, vec![]));
     occur(&mut embedding, 1);
@@ -93,7 +103,7 @@ fn it_does_not_fall_below_its_minimum() {
 fn with_forward_decay_the_present_counts() {
     for (growth, expected) in [(1.0, 0..10), (1.01, 10..20)] {
         let mut embedding =
-            CafePlusEmbedding::new(config(10, CafePlusSettings { growth, ..settings() }));
+            CafePlusEmbedding::new(&config(10, CafePlusSettings { growth, ..settings() }));
         for (tokens, n) in [(0..10, 60), (10..20, 40)] {
             (0..n).for_each(|_| occur_each(&mut embedding, tokens.clone()));
         }
@@ -111,7 +121,7 @@ fn with_forward_decay_the_present_counts() {
 fn old_scores_fade_by_the_same_factor_through_all_epochs() {
     let growth = 2.0_f64.powf(0.25); // for each of two hashed fields
     let mut embedding =
-        CafePlusEmbedding::new(config(10, CafePlusSettings { growth, ..settings() }));
+        CafePlusEmbedding::new(&config(10, CafePlusSettings { growth, ..settings() }));
     occur(&mut embedding, 5);
     for step in 1..200 {
         let score = embedding.score(FeatureId::new(0, 5));
@@ -143,7 +153,7 @@ fn the_head_of_a_skewed_stream_owns_the_rows() {
         fields,
         ..config(1, settings())
     };
-    let mut embedding = CafePlusEmbedding::new(sizes);
+    let mut embedding = CafePlusEmbedding::new(&sizes);
     let mut last = UpdateStats::default();
     for step in 0..2000_u64 {
         let token = |i| {
@@ -162,7 +172,7 @@ fn the_head_of_a_skewed_stream_owns_the_rows() {
 
 #[test]
 fn gradients_that_are_all_zero_add_nothing() {
-    let mut embedding = CafePlusEmbedding::new(config(4, settings()));
+    let mut embedding = CafePlusEmbedding::new(&config(4, settings()));
     let ids = [FeatureId::new(0, 1), FeatureId::new(1, 1)];
     embedding.update(&ids, &[0.0, 0.0, 0.0, 0.0, 1.0, 0.0], 0.1);
     assert_eq!(ids.map(|id| embedding.score(id)), [0.0, 1.0]);
@@ -172,7 +182,7 @@ fn gradients_that_are_all_zero_add_nothing() {
 
 #[test]
 fn surplus_features_of_a_small_field_share_its_rows() {
-    let mut embedding = CafePlusEmbedding::new(config(4, settings()));
+    let mut embedding = CafePlusEmbedding::new(&config(4, settings()));
     let ids: Vec<_> = (0..3).map(|token| FeatureId::new(2, token)).collect();
     embedding.update(&ids, &[0.1; 3 * DIM], 0.1);
     assert_eq!(
@@ -187,7 +197,7 @@ fn surplus_features_of_a_small_field_share_its_rows() {
 #[test]
 #[should_panic(expected = "finite and not negative")]
 fn nan_is_refused() {
-    CafePlusEmbedding::new(config(4, settings())).update(
+    CafePlusEmbedding::new(&config(4, settings())).update(
         &[FeatureId::new(0, 1)],
         &[f32::NAN, 0.0, 0.0],
         0.1,
@@ -198,20 +208,21 @@ fn nan_is_refused() {
 /// B.
 #[test]
 fn every_byte_of_the_sketch_is_counted() {
-    let within = |bytes, settings: &CafePlusSettings| {
-        CafePlusConfig::within(&[50_000], 16, Budget::Bytes(bytes), settings)
+    let within_in = |bytes, settings: &CafePlusSettings, precision| {
+        let format = RowFormat { precision, ..RowFormat::default() };
+        let budget = Budget::Bytes(bytes);
+        let sizing = Sizing { features: &[50_000], dim: 16, budget, format, seed: 11 };
+        CafePlusConfig::within(&sizing, settings)
     };
+    let within = |bytes, settings: &CafePlusSettings| within_in(bytes, settings, RowPrecision::F32);
     let fixed = CafePlusSettings { shared_share: 0.0, ..settings() }; // the field's one row
     let bytes = 64 + 100 * 64 + 90 * 52 + 10 * 68;
     let config = within(bytes, &fixed).expect("fits");
     assert_eq!((config.n_hot, config.n_main_buckets, config.n_filter_buckets), (100, 90, 10));
     assert_eq!((config.sketch_bytes(), config.embedding_bytes()), (90 * 52 + 10 * 68, bytes));
     assert_eq!(within(bytes - 1, &fixed).expect("fits").n_hot, 99);
-    let half = CafePlusSettings {
-        format: RowFormat { precision: RowPrecision::F16, ..fixed.format },
-        ..fixed
-    };
-    assert_eq!(within(32 + 100 * 32 + 90 * 52 + 10 * 68, &half).expect("fits").n_hot, 100);
+    let half = within_in(32 + 100 * 32 + 90 * 52 + 10 * 68, &fixed, RowPrecision::F16);
+    assert_eq!(half.expect("fits").n_hot, 100);
     let Err(BudgetError::TooSmall { needed, .. }) = within(100, &settings()) else {
         panic!("one row of each is 128 B")
     };
@@ -222,41 +233,52 @@ fn every_byte_of_the_sketch_is_counted() {
 proptest! {
     #[test]
     fn within_never_overspends(
-        features in prop::collection::vec(1_u64..200_000, 1..30), dim in 1_usize..40, ratio in 1.1_f64..5000.0,
+        features in prop::collection::vec(1_u64..200_000, 1..30), dim in 1_usize..40,
+        ratio in 1.1_f64..5000.0,
         slots in 1_usize..9, filter_share in 0.0_f64..0.6,
     ) {
         let settings = CafePlusSettings { slots, filter_share, ..CafePlusSettings::paper(ratio) };
         let budget = Budget::Compression(ratio);
-        if let Ok(config) = CafePlusConfig::within(&features, dim, budget, &settings) {
-            let memory = CafePlusEmbedding::new(config.clone()).memory();
+        if let Ok(config) = CafePlusConfig::within(&Sizing { features: &features, dim, budget,
+            format: RowFormat::default(), seed: 0 }, &settings) {
+            let memory = CafePlusEmbedding::new(&config).memory();
             prop_assert_eq!(memory.embedding_bytes(), config.embedding_bytes());
             prop_assert_eq!(memory.sketch_bytes, config.sketch_bytes());
-            prop_assert!(memory.embedding_bytes() + memory.index_bytes <= budget.bytes(&features, dim));
+            prop_assert!(memory.embedding_bytes() + memory.index_bytes <= budget
+                .bytes(&features, dim));
         }
     }
 
-    /// With a learning rate of zero nothing but tiers change, and no vector may: whoever gains a
-    /// row gains a copy of what lookup returned. Only a feature that loses its row moves.
+    /// With a learning rate of zero nothing but tiers change, and no vector may: a feature that
+    /// gains a row gains a copy of what lookup returned. Only a feature that loses its row moves.
     #[test]
     fn promotions_are_continuous(
-        optimizer in prop_oneof![Just(RowOptimizer::Sgd), Just(RowOptimizer::row_wise_adagrad(1e-8))],
-        steps in prop::collection::vec(prop::collection::vec((0_usize..3, 0_u32..12, -3_i8..4), 1..12), 1..60),
+        optimizer in prop_oneof![Just(RowOptimizer::Sgd),
+            Just(RowOptimizer::row_wise_adagrad(1e-8))],
+        steps in prop::collection::vec(prop::collection::vec((0_usize..3, 0_u32..12, -3_i8..4),
+            1..12), 1..60),
     ) {
-        let lively = CafePlusSettings { growth: 1.2, check_every: 3, format: optimizer.into(), ..settings() };
-        let mut embedding = CafePlusEmbedding::new(config(4, lively));
+        let lively = CafePlusSettings { growth: 1.2, check_every: 3, ..settings() };
+        let lively = CafePlusConfig { format: optimizer.into(), ..config(4, lively) };
+        let mut embedding = CafePlusEmbedding::new(&lively);
         for (step, samples) in steps.into_iter().enumerate() {
-            let ids: Vec<_> = samples.iter().map(|&(field, token, _)| FeatureId::new(field, token)).collect();
-            let grads: Vec<_> = samples.iter().flat_map(|&(_, _, g)| [f32::from(g), 0.5, 0.0]).collect();
+            let ids: Vec<_> = samples.iter()
+                .map(|&(field, token, _)| FeatureId::new(field, token)).collect();
+            let grads: Vec<_> = samples.iter().flat_map(|&(_, _, g)| [f32::from(g), 0.5, 0.0])
+                .collect();
             let watched: Vec<_> = (0..36).map(|i| FeatureId::new(i % 3, i as u32 / 3)).collect();
-            let before: Vec<_> = watched.iter().map(|&id| (embedding.tier(id), vector(&embedding, id))).collect();
+            let before: Vec<_> = watched.iter()
+                .map(|&id| (embedding.tier(id), vector(&embedding, id))).collect();
             let hot = before.iter().filter(|(tier, _)| *tier == Tier::Hot).count() as u64;
             let learning_rate = if step % 2 == 0 { 0.1 } else { 0.0 };
             let stats = embedding.update(&ids, &grads, learning_rate);
             prop_assert_eq!(hot + stats.promoted - stats.demoted, stats.hot_rows);
             for (&id, (tier, before)) in watched.iter().zip(&before).filter(|_| step % 2 == 1) {
                 let now = embedding.tier(id);
-                let moves = (*tier == Tier::Hot && now != Tier::Hot) || (*tier, now) == (Tier::Own, Tier::Cold);
-                prop_assert!(moves || &vector(&embedding, id) == before, "{}: {:?} -> {:?}", id, tier, now);
+                let moves = (*tier == Tier::Hot && now != Tier::Hot)
+                    || (*tier, now) == (Tier::Own, Tier::Cold);
+                prop_assert!(moves || &vector(&embedding, id) == before, "{}: {:?} -> {:?}", id,
+                    tier, now);
             }
         }
     }
@@ -266,7 +288,7 @@ proptest! {
 #[test]
 fn hot_features_have_the_scores_of_the_present() {
     let mut embedding =
-        CafePlusEmbedding::new(config(5, CafePlusSettings { growth: 1.5, ..settings() }));
+        CafePlusEmbedding::new(&config(5, CafePlusSettings { growth: 1.5, ..settings() }));
     occur_each(&mut embedding, (0..3).chain([3; 60]));
     let features = embedding.hot_features();
     assert!(features.len() > 1);

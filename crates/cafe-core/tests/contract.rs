@@ -4,17 +4,20 @@ mod common;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use cafe_core::frequency::{FrequencyConfig, FrequencyEmbedding};
+use cafe_core::methods::{
+    AdaConfig, AdaEmbedding, CafeConfig, CafeEmbedding, CafePlusConfig, CafePlusEmbedding,
+    CafePlusSettings, CafeSettings, Decay, FeatureCounts, FullConfig, FullEmbedding, HashedConfig,
+    HashedEmbedding, Importance, MdeConfig, MdeEmbedding, Middle, OfflineConfig, OfflineEmbedding,
+    Promotion, QrConfig, QrEmbedding, Shared, Tier, UnifiedConfig, UnifiedEmbedding,
+};
+use cafe_core::table::{Hashes, Signs, UnifiedSettings};
 use cafe_core::{
-    Accumulator, AdaConfig, AdaEmbedding, Budget, CafeConfig, CafeEmbedding, CafePlusConfig,
-    CafePlusEmbedding, CafePlusSettings, CafeSettings, Cold, Embedding, FeatureCounts, FeatureId,
-    FrequencyConfig, FrequencyEmbedding, FullEmbedding, Hash2Config, Hash2Embedding, HashedConfig,
-    HashedEmbedding, HotFeature, HotRows, HotRule, Importance, MdeConfig, MdeEmbedding, Medium,
-    OfflineConfig, OfflineEmbedding, QrConfig, QrEmbedding, RowFormat, RowOptimizer, RowPrecision,
-    Signs, Sketches, SlotLayout, StateError, StateView, Tier, UnifiedConfig, UnifiedEmbedding,
-    UnifiedSettings, UpdateStats, VictimPolicy, mix64,
+    Accumulator, Embedding, FeatureId, HotFeature, RowFormat, RowOptimizer, RowPrecision, Sizing,
+    StateError, StateView, UpdateStats, VictimPolicy, mix64,
 };
 
-use common::compact_quota;
+use common::{quota, quota_coded};
 
 const FEATURES: [u64; 4] = [5, 300, 4000, 40];
 const DIM: usize = 6;
@@ -53,19 +56,52 @@ const fn sgd(precision: RowPrecision) -> RowFormat {
     RowFormat::new(precision, RowOptimizer::Sgd)
 }
 
+fn sizing(bytes: u64, format: RowFormat) -> Sizing<'static> {
+    common::sizing(&FEATURES, DIM, bytes, format)
+}
+
 /// Settings under which promotions, demotions and decays all happen within a few steps.
 fn lively() -> CafeSettings {
-    CafeSettings { threshold: 8.0, decay_factor: Some(0.9), ..CafeSettings::paper(10.0) }
+    CafeSettings {
+        promotion: Promotion::Threshold(8.0),
+        decay: Some(Decay::new(0.9, None).expect("in range")),
+        ..CafeSettings::paper(10.0)
+    }
+}
+
+fn cafe_config(settings: &CafeSettings, format: RowFormat) -> CafeConfig {
+    let sizing = Sizing { seed: 0, ..sizing(BUDGET, format) };
+    CafeConfig::within(&sizing, settings).expect("fits")
+}
+
+fn cafe_in(settings: &CafeSettings, format: RowFormat) -> Box<dyn Embedding> {
+    Box::new(CafeEmbedding::new(&cafe_config(settings, format)))
 }
 
 fn cafe(settings: &CafeSettings) -> Box<dyn Embedding> {
-    Box::new(CafeEmbedding::new(
-        CafeConfig::within(&FEATURES, DIM, Budget::Bytes(BUDGET), settings).expect("fits"),
-    ))
+    cafe_in(settings, RowFormat::default())
+}
+
+fn full(format: RowFormat) -> Box<dyn Embedding> {
+    let features = FEATURES.to_vec();
+    Box::new(FullEmbedding::new(&FullConfig { dim: DIM, features, format, seed: 3 }))
+}
+
+fn hashed(format: RowFormat) -> Box<dyn Embedding> {
+    let config = HashedConfig::within(&sizing(BUDGET, format)).expect("fits");
+    Box::new(HashedEmbedding::new(&config))
+}
+
+fn qr(format: RowFormat) -> Box<dyn Embedding> {
+    Box::new(QrEmbedding::new(&QrConfig::within(&sizing(BUDGET, format)).expect("fits")))
+}
+
+fn mde(format: RowFormat) -> Box<dyn Embedding> {
+    Box::new(MdeEmbedding::new(&MdeConfig::within(&sizing(MDE_BUDGET, format)).expect("fits")))
 }
 
 fn unified(settings: UnifiedSettings, format: RowFormat) -> Box<dyn Embedding> {
-    let config = UnifiedConfig::within(&FEATURES, DIM, BUDGET, settings, format, 3).expect("fits");
+    let config = UnifiedConfig::within(&sizing(BUDGET, format), settings).expect("fits");
     Box::new(UnifiedEmbedding::new(&config))
 }
 
@@ -75,192 +111,128 @@ fn own_budget(format: RowFormat) -> u64 {
 }
 
 fn coded_with_own(format: RowFormat) -> Box<dyn Embedding> {
-    let config = UnifiedConfig::coded(&FEATURES, DIM, own_budget(format), format, 3).expect("fits");
+    let config = UnifiedConfig::coded(&sizing(own_budget(format), format)).expect("fits");
     assert!(config.own_rows.is_some_and(|own| own.width == 4), "{config:?}");
     assert!(config.embedding_bytes() > own_budget(format) * 99 / 100, "{config:?}");
     Box::new(UnifiedEmbedding::new(&config))
 }
 
 /// Rows change hands and units change epochs within a few steps.
-fn cafe_plus(settings: &CafePlusSettings) -> Box<dyn Embedding> {
+fn cafe_plus(settings: &CafePlusSettings, format: RowFormat) -> Box<dyn Embedding> {
     let settings = CafePlusSettings { growth: 1.01, check_every: 8, ..settings.clone() };
-    let config =
-        CafePlusConfig::within(&FEATURES, DIM, Budget::Bytes(BUDGET), &settings).expect("fits");
-    Box::new(CafePlusEmbedding::new(config))
+    let sizing = Sizing { seed: 0, ..sizing(BUDGET, format) };
+    let config = CafePlusConfig::within(&sizing, &settings).expect("fits");
+    Box::new(CafePlusEmbedding::new(&config))
 }
 
 /// New owners and decays within a few steps.
 fn ada(format: RowFormat) -> Box<dyn Embedding> {
-    let config = AdaConfig::within(&FEATURES, DIM, ADA_BUDGET, format, 3).expect("fits");
-    Box::new(AdaEmbedding::new(AdaConfig { check_every: 7, decay_every: 9, ..config }))
+    let config = AdaConfig::within(&sizing(ADA_BUDGET, format)).expect("fits");
+    Box::new(AdaEmbedding::new(&AdaConfig { check_every: 7, decay_every: 9, ..config }))
 }
 
-/// Who is hot is counted in the batches that [`train`] will bring.
+/// Which features are hot is counted in the batches that [`train`] will bring.
 fn offline(format: RowFormat) -> Box<dyn Embedding> {
-    let config =
-        OfflineConfig::within(&FEATURES, DIM, Budget::Bytes(BUDGET), 0.3, format, 3).expect("fits");
+    let config = OfflineConfig::within(&sizing(BUDGET, format), 0.3).expect("fits");
     let mut counts = FeatureCounts::default();
     (0..40).for_each(|step| counts.add_all(&batch(step, 32).0));
     let hot = config.hot_features(&counts);
     assert!(hot.len() > 100 && config.n_own_rows() > 0, "{config:?}");
     Box::new(OfflineEmbedding::new(&config, &hot))
 }
-/// CAFE's levers, alone and together.
-fn levers() -> Vec<(&'static str, Box<dyn Embedding>)> {
-    let rule = HotRule::Quota { hysteresis: 1.25 };
-    let layout = SlotLayout::Compact { rows_per_bucket: 2 };
-    let cold = Cold::Unified(UnifiedSettings::default());
-    let quota = || CafeSettings { rule, threshold: 2.0, ..lively() };
-    let compact = || CafeSettings { layout, slots: COMPACT_SLOTS, ..lively() };
-    let residual = || CafeSettings { hot: HotRows::Residual, ..lively() };
+
+/// CAFE's options, alone and together.
+fn options() -> Vec<(&'static str, Box<dyn Embedding>)> {
+    let shared = Shared::Table(UnifiedSettings::default());
+    let coded = Shared::Table(UnifiedSettings::CODED);
+    let with_quota = || CafeSettings { promotion: quota(2.0), ..lively() };
     vec![
         ("cafe, by chance", cafe(&CafeSettings { victim: VictimPolicy::ByChance, ..lively() })),
-        ("cafe, quota", cafe(&quota())),
-        (
-            "cafe, quota, multi-level",
-            cafe(&CafeSettings { medium: Some(Medium::default()), ..quota() }),
-        ),
-        ("cafe, residual", cafe(&residual())),
-        ("cafe, write-back", cafe(&CafeSettings { write_back: Some(0.5), ..lively() })),
-        ("cafe, sketches", cafe(&CafeSettings { sketches: Sketches::PerField, ..quota() })),
-        ("cafe, unified", cafe(&CafeSettings { cold, ..lively() })),
-        (
-            "cafe, unified, residual, adagrad",
-            cafe(&CafeSettings { cold, format: ADAGRAD.into(), ..residual() }),
-        ),
-        (
-            "cafe, coded, write-back",
-            cafe(&CafeSettings {
-                cold: Cold::Unified(UnifiedSettings::CODED),
-                write_back: Some(0.5),
-                rule,
-                ..lively()
-            }),
-        ),
-        (
-            "cafe, unified, write-back",
-            cafe(&CafeSettings { cold, write_back: Some(0.5), rule, ..residual() }),
-        ),
-        ("cafe, compact", cafe(&compact())),
-        (
-            "cafe, compact, quota",
-            cafe(&CafeSettings { rule, sketches: Sketches::PerField, ..compact() }),
-        ),
-        (
-            "cafe, compact, quota, coded",
-            cafe(&CafeSettings { slots: COMPACT_SLOTS, ..compact_quota(10.0) }),
-        ),
+        ("cafe, quota", cafe(&with_quota())),
+        ("cafe, quota, multi-level", cafe(&CafeSettings { shared: MULTI_LEVEL, ..with_quota() })),
+        ("cafe, unified", cafe(&CafeSettings { shared, ..lively() })),
+        ("cafe, unified, adagrad", cafe_in(&CafeSettings { shared, ..lively() }, ADAGRAD.into())),
+        ("cafe, quota, unified", cafe(&CafeSettings { shared, ..with_quota() })),
+        ("cafe, quota, coded", cafe(&CafeSettings { shared: coded, ..with_quota() })),
+        ("cafe, all options", cafe(&CafeSettings { shared_share: 0.3, ..quota_coded(10.0) })),
     ]
 }
 
-/// An even number: slots 2n and 2n + 1 are of one bucket.
-const COMPACT_SLOTS: usize = 8;
+/// The paper's middle tier.
+const MULTI_LEVEL: Shared =
+    Shared::PerField { middle: Some(Middle { threshold_ratio: 0.2, second_share: 0.3 }) };
 
 fn all() -> Vec<(&'static str, Box<dyn Embedding>)> {
+    let f32 = RowFormat::default();
     let plus = CafePlusSettings::paper(10.0);
-    let hashed = |format| {
-        Box::new(HashedEmbedding::new(
-            &HashedConfig::within(&FEATURES, DIM, BUDGET, format, 3).expect("fits"),
-        ))
-    };
-    let hash2 = |format| {
-        Box::new(Hash2Embedding::new(
-            &Hash2Config::within(&FEATURES, DIM, BUDGET, format, 3).expect("fits"),
-        ))
-    };
-    let qr = |format| {
-        Box::new(QrEmbedding::new(
-            &QrConfig::within(&FEATURES, DIM, BUDGET, format, 3).expect("fits"),
-        ))
-    };
-    let mde = |format| {
-        Box::new(MdeEmbedding::new(
-            &MdeConfig::within(&FEATURES, DIM, MDE_BUDGET, format, 3).expect("fits"),
-        ))
-    };
+    let one_row = UnifiedSettings { hashes: Hashes::One, signs: Signs::None, field_rows: false };
+    let two_rows = UnifiedSettings { hashes: Hashes::Two, ..UnifiedSettings::CODED };
+    let by_frequency = Importance::Frequency;
     let mut all: Vec<(_, Box<dyn Embedding>)> = vec![
-        ("full", Box::new(FullEmbedding::new(&FEATURES, DIM, RowFormat::default(), 3))),
-        ("full, adagrad", Box::new(FullEmbedding::new(&FEATURES, DIM, ADAGRAD.into(), 3))),
-        ("hash", hashed(RowFormat::default())),
+        ("full", full(f32)),
+        ("full, adagrad", full(ADAGRAD.into())),
+        ("hash", hashed(f32)),
         ("hash, adagrad", hashed(ADAGRAD.into())),
-        ("hash2", hash2(RowFormat::default())),
-        ("hash2, adagrad", hash2(ADAGRAD.into())),
-        ("qr", qr(RowFormat::default())),
+        ("qr", qr(f32)),
         ("qr, adagrad", qr(ADAGRAD.into())),
-        ("mde", mde(RowFormat::default())),
+        ("mde", mde(f32)),
         ("mde, adagrad", mde(ADAGRAD.into())),
-        ("unified", unified(UnifiedSettings::default(), RowFormat::default())),
+        ("unified", unified(UnifiedSettings::default(), f32)),
         ("unified, adagrad", unified(UnifiedSettings::default(), ADAGRAD.into())),
-        (
-            "unified, one row",
-            unified(
-                UnifiedSettings { n_hashes: 1, signs: Signs::None, field_rows: false },
-                RowFormat::default(),
-            ),
-        ),
-        ("coded", unified(UnifiedSettings::CODED, RowFormat::default())),
+        ("unified, one row", unified(one_row, f32)),
+        ("coded", unified(UnifiedSettings::CODED, f32)),
         ("coded, adagrad", unified(UnifiedSettings::CODED, ADAGRAD.into())),
-        ("coded, own rows", coded_with_own(RowFormat::default())),
+        ("coded, own rows", coded_with_own(f32)),
         ("coded, own rows, adagrad", coded_with_own(ADAGRAD.into())),
-        (
-            "coded, two rows",
-            unified(UnifiedSettings { n_hashes: 2, ..UnifiedSettings::CODED }, ADAGRAD.into()),
-        ),
-        ("offline", offline(RowFormat::default())),
+        ("coded, two rows", unified(two_rows, ADAGRAD.into())),
+        ("offline", offline(f32)),
         ("offline, adagrad", offline(ADAGRAD.into())),
-        ("ada", ada(RowFormat::default())),
+        ("ada", ada(f32)),
         ("ada, adagrad", ada(ADAGRAD.into())),
         ("cafe", cafe(&lively())),
-        ("cafe, adagrad", cafe(&CafeSettings { format: ADAGRAD.into(), ..lively() })),
-        ("cafe, multi-level", cafe(&CafeSettings { medium: Some(Medium::default()), ..lively() })),
+        ("cafe, adagrad", cafe_in(&lively(), ADAGRAD.into())),
+        ("cafe, multi-level", cafe(&CafeSettings { shared: MULTI_LEVEL, ..lively() })),
         ("cafe, no row spared", cafe(&CafeSettings { victim: VictimPolicy::Lightest, ..lively() })),
         ("cafe, last slot", cafe(&CafeSettings { victim: VictimPolicy::LastSlot, ..lively() })),
-        ("cafe plus", cafe_plus(&plus)),
-        (
-            "cafe plus, adagrad",
-            cafe_plus(&CafePlusSettings { format: ADAGRAD.into(), ..plus.clone() }),
-        ),
+        ("cafe plus", cafe_plus(&plus, f32)),
+        ("cafe plus, adagrad", cafe_plus(&plus, ADAGRAD.into())),
         (
             "cafe plus, frequency",
-            cafe_plus(&CafePlusSettings { importance: Importance::Frequency, ..plus }),
+            cafe_plus(&CafePlusSettings { importance: by_frequency, ..plus.clone() }, f32),
         ),
-        ("cafe, frequency", cafe(&CafeSettings { importance: Importance::Frequency, ..lively() })),
+        ("cafe, frequency", cafe(&CafeSettings { importance: by_frequency, ..lively() })),
     ];
     for (name, format) in FORMATS {
-        let cold = Cold::Unified(UnifiedSettings::default());
-        let coded = Cold::Unified(UnifiedSettings::CODED);
-        let methods: [(&str, Box<dyn Embedding>); 14] = [
-            ("full", Box::new(FullEmbedding::new(&FEATURES, DIM, format, 3))),
+        let table = |settings| CafeSettings { shared: Shared::Table(settings), ..lively() };
+        let methods: [(&str, Box<dyn Embedding>); 13] = [
+            ("full", full(format)),
             ("hash", hashed(format)),
-            ("hash2", hash2(format)),
             ("qr", qr(format)),
             ("mde", mde(format)),
             ("unified", unified(UnifiedSettings::default(), format)),
             ("offline", offline(format)),
             ("ada", ada(format)),
-            ("cafe", cafe(&CafeSettings { format, ..lively() })),
-            (
-                "cafe, unified",
-                cafe(&CafeSettings { format, cold, hot: HotRows::Residual, ..lively() }),
-            ),
-            ("cafe, coded", cafe(&CafeSettings { format, cold: coded, ..lively() })),
+            ("cafe", cafe_in(&lively(), format)),
+            ("cafe, unified", cafe_in(&table(UnifiedSettings::default()), format)),
+            ("cafe, coded", cafe_in(&table(UnifiedSettings::CODED), format)),
             ("coded", unified(UnifiedSettings::CODED, format)),
             ("coded, own rows", coded_with_own(format)),
-            ("cafe plus", cafe_plus(&CafePlusSettings { format, ..CafePlusSettings::paper(10.0) })),
+            ("cafe plus", cafe_plus(&plus, format)),
         ];
         // Names live as long as the tests: each is made once a process and few bytes long.
         all.extend(
             methods.map(|(method, embedding)| (&*format!("{method}, {name}").leak(), embedding)),
         );
     }
-    all.extend(levers());
+    all.extend(options());
     all.extend(with_frequencies());
     all
 }
 
 /// Buckets fill and features push each other out within a few steps.
 fn with_frequencies() -> [(&'static str, Box<dyn Embedding>); 2] {
-    let config = FrequencyConfig::within(&FEATURES, FREQUENCY_BYTES, 3).expect("fits");
+    let config =
+        FrequencyConfig::within(&sizing(FREQUENCY_BYTES, RowFormat::default())).expect("fits");
     let coded = unified(UnifiedSettings::CODED, ADAGRAD.into());
     [("coded, frequencies", coded), ("cafe, frequencies", cafe(&lively()))].map(|(name, inner)| {
         (name, Box::new(FrequencyEmbedding::new(inner, &config)) as Box<dyn Embedding>)
@@ -416,7 +388,7 @@ fn memory_stays_within_the_budget_and_fixed() {
 }
 
 #[test]
-fn a_restored_embedding_goes_on_as_if_never_interrupted() {
+fn a_restored_embedding_continues_bit_identically() {
     for ((name, mut original), (_, mut restored)) in all().into_iter().zip(all()) {
         train(&mut *original, 0..40);
         train(&mut *restored, 500..510); // something else, to be overwritten
@@ -429,7 +401,7 @@ fn a_restored_embedding_goes_on_as_if_never_interrupted() {
 }
 
 #[test]
-fn what_is_said_of_tiers_is_what_updates_said() {
+fn tier_summaries_agree_with_update_stats() {
     for ((name, mut embedding), (_, mut restored)) in all().into_iter().zip(all()) {
         let mut stats = UpdateStats::default();
         for step in 0..60 {
@@ -476,7 +448,7 @@ fn what_is_said_of_tiers_is_what_updates_said() {
 }
 
 #[test]
-fn the_hot_lookups_of_a_batch_are_those_of_owners() {
+fn n_hot_counts_lookups_of_owners() {
     for (name, mut embedding) in all() {
         let (ids, _) = batch(77, 16);
         let at_first = embedding.n_hot(&ids);
@@ -502,44 +474,32 @@ fn the_hot_lookups_of_a_batch_are_those_of_owners() {
 
 /// Where ids are not known, too.
 #[test]
-fn the_hot_lookups_of_a_batch_are_those_that_the_methods_call_hot() {
+fn n_hot_agrees_with_tiers() {
     let (ids, _) = batch(77, 16);
-    let cafe = |settings: &CafeSettings| {
-        let config =
-            CafeConfig::within(&FEATURES, DIM, Budget::Bytes(BUDGET), settings).expect("fits");
-        let mut embedding = CafeEmbedding::new(config);
-        train(&mut embedding, 0..60);
-        (
-            embedding.n_hot(&ids),
-            ids.iter().filter(|&&id| embedding.tier(id) == Tier::Hot).count() as u64,
-        )
-    };
-    let layout = SlotLayout::Compact { rows_per_bucket: 2 };
-    for settings in [lively(), CafeSettings { layout, slots: COMPACT_SLOTS, ..lively() }] {
-        let (n_hot, of_tier) = cafe(&settings);
-        assert_eq!(n_hot, Some(of_tier), "{settings:?}");
-    }
+    let given = |bytes| Sizing { seed: 0, ..sizing(bytes, RowFormat::default()) };
+    let mut cafe = CafeEmbedding::new(&cafe_config(&lively(), RowFormat::default()));
+    train(&mut cafe, 0..60);
+    let is_hot = |id: &&FeatureId| cafe.tier(**id) == Tier::Hot;
+    assert_eq!(cafe.n_hot(&ids), Some(ids.iter().filter(is_hot).count() as u64));
     let settings = CafePlusSettings::paper(10.0);
-    let config =
-        CafePlusConfig::within(&FEATURES, DIM, Budget::Bytes(BUDGET), &settings).expect("fits");
-    let mut plus = CafePlusEmbedding::new(config);
+    let config = CafePlusConfig::within(&given(BUDGET), &settings).expect("fits");
+    let mut plus = CafePlusEmbedding::new(&config);
     train(&mut plus, 0..60);
     assert_eq!(
         plus.n_hot(&ids),
         Some(ids.iter().filter(|&&id| plus.tier(id) == Tier::Hot).count() as u64)
     );
-    let config =
-        AdaConfig::within(&FEATURES, DIM, ADA_BUDGET, RowFormat::default(), 3).expect("fits");
-    let mut ada = AdaEmbedding::new(config);
+    let config = AdaConfig::within(&sizing(ADA_BUDGET, RowFormat::default())).expect("fits");
+    let mut ada = AdaEmbedding::new(&config);
     train(&mut ada, 0..60);
     assert_eq!(ada.n_hot(&ids), Some(ids.iter().filter(|&&id| ada.owns_row(id)).count() as u64));
 }
 
 #[test]
-fn what_is_said_of_scores_are_powers_of_two_of_slots_in_use() {
+fn score_counts_are_of_slots_in_use() {
     for (name, mut embedding) in all() {
         let Some(before) = embedding.tiers() else { continue };
-        assert_eq!(before.score_counts, [], "{name}: nobody has a score yet");
+        assert_eq!(before.score_counts, [], "{name}: no feature has a score yet");
         train(&mut *embedding, 0..60);
         let tiers = embedding.tiers().expect("it has tiers");
         let (counts, total) =
@@ -665,18 +625,6 @@ fn damages(array: &str, view: &StateView<'static>) -> Vec<StateView<'static>> {
         }
         StateView::U64(_) => vec![StateView::U64(vec![nan].into()), StateView::U64(vec![].into())],
         StateView::U32(a) if a.is_empty() => vec![StateView::U32(vec![7].into())],
-        StateView::U32(a) if array == "compact_slots" => {
-            // Two slots of one fingerprint, and one of none.
-            let used = a.iter().position(|&slot| slot != 0).expect("a slot in use");
-            let (mut twice, mut nobody) = (a.to_vec(), a.to_vec());
-            twice[used ^ 1] = a[used];
-            nobody[used] &= !0xffff;
-            vec![
-                StateView::U32(twice.into()),
-                StateView::U32(nobody.into()),
-                StateView::U32(a[1..].to_vec().into()),
-            ]
-        }
         StateView::U32(a) => {
             // Two owners of a row, or two slots of an id: the first entry twice. And a row that
             // isn't there.
@@ -705,7 +653,7 @@ fn damages(array: &str, view: &StateView<'static>) -> Vec<StateView<'static>> {
 }
 
 #[test]
-fn settings_make_promotions_demotions_and_decays_happen() {
+fn promotions_and_demotions_happen() {
     for (name, mut embedding) in all() {
         let (promoted, demoted) = train(&mut *embedding, 0..200);
         if name.starts_with("cafe") || name.starts_with("ada") {

@@ -6,16 +6,17 @@ mod common;
 #[path = "common/counting_allocator.rs"]
 mod counting_allocator;
 
-use cafe_core::{
-    AdaConfig, AdaEmbedding, Budget, CafeConfig, CafeEmbedding, CafePlusConfig, CafePlusEmbedding,
-    CafePlusSettings, CafeSettings, Cold, Embedding, FeatureId, FrequencyConfig,
-    FrequencyEmbedding, Hash2Config, Hash2Embedding, HashedConfig, HashedEmbedding, HotRows,
-    HotRule, MdeConfig, MdeEmbedding, Medium, OfflineConfig, OfflineEmbedding, QrConfig,
-    QrEmbedding, RowFormat, RowOptimizer, RowPrecision, UnifiedConfig, UnifiedEmbedding,
-    UnifiedSettings, mix64,
+use cafe_core::frequency::{FrequencyConfig, FrequencyEmbedding};
+use cafe_core::methods::{
+    AdaConfig, AdaEmbedding, CafeConfig, CafeEmbedding, CafePlusConfig, CafePlusEmbedding,
+    CafePlusSettings, CafeSettings, HashedConfig, HashedEmbedding, MdeConfig, MdeEmbedding, Middle,
+    OfflineConfig, OfflineEmbedding, Promotion, QrConfig, QrEmbedding, Shared, UnifiedConfig,
+    UnifiedEmbedding,
 };
+use cafe_core::table::UnifiedSettings;
+use cafe_core::{Embedding, FeatureId, RowFormat, RowOptimizer, RowPrecision, mix64};
 
-use common::compact_quota;
+use common::{quota, quota_coded, sizing};
 use counting_allocator::allocations;
 
 const FEATURES: [u64; 3] = [8, 1000, 50_000];
@@ -54,66 +55,52 @@ fn formats() -> impl Iterator<Item = RowFormat> {
 }
 
 fn all(format: RowFormat) -> Vec<(&'static str, Box<dyn Embedding>)> {
+    let within = |bytes| sizing(&FEATURES, DIM, bytes, format);
+    let given = within(20_000);
     let settings = CafeSettings {
-        threshold: 10.0,
-        medium: Some(Medium::default()),
-        format,
+        promotion: Promotion::Threshold(10.0),
+        shared: Shared::PerField { middle: Some(Middle::default()) },
         ..CafeSettings::paper(100.0)
     };
-    let cafe = CafeConfig::within(&FEATURES, DIM, Budget::Bytes(20_000), &settings).expect("fits");
+    let cafe = CafeConfig::within(&given, &settings).expect("fits");
     let quota = CafeSettings {
-        rule: HotRule::Quota { hysteresis: 1.25 },
-        hot: HotRows::Residual,
-        cold: Cold::Unified(UnifiedSettings::default()),
-        write_back: Some(0.5),
-        medium: None,
+        promotion: quota(10.0),
+        shared: Shared::Table(UnifiedSettings::default()),
         ..settings
     };
-    let quota = CafeConfig::within(&FEATURES, DIM, Budget::Bytes(20_000), &quota).expect("fits");
-    let best = CafeConfig::within(
-        &FEATURES,
-        DIM,
-        Budget::Bytes(20_000),
-        &CafeSettings { format, ..compact_quota(100.0) },
-    )
-    .expect("fits");
-    let hashed = HashedConfig::within(&FEATURES, DIM, 20_000, format, 1).expect("fits");
-    let hash2 = Hash2Config::within(&FEATURES, DIM, 20_000, format, 1).expect("fits");
-    let qr = QrConfig::within(&FEATURES, DIM, 20_000, format, 1).expect("fits");
-    let mde = MdeConfig::within(&FEATURES, DIM, 400_000, format, 1).expect("fits");
-    let unified =
-        UnifiedConfig::within(&FEATURES, DIM, 20_000, UnifiedSettings::default(), format, 1)
-            .expect("fits");
+    let quota = CafeConfig::within(&given, &quota).expect("fits");
+    let coded = CafeConfig::within(&given, &quota_coded(100.0)).expect("fits");
+    let hashed = HashedConfig::within(&given).expect("fits");
+    let qr = QrConfig::within(&given).expect("fits");
+    let mde = MdeConfig::within(&within(400_000)).expect("fits");
+    let unified = UnifiedConfig::within(&given, UnifiedSettings::default()).expect("fits");
     let own_budget = FEATURES.iter().sum::<u64>() * (format.row_bytes(4) + 1);
-    let own = UnifiedConfig::coded(&FEATURES, DIM, own_budget, format, 1).expect("fits");
+    let own = UnifiedConfig::coded(&within(own_budget)).expect("fits");
     assert!(own.own_rows.is_some(), "{own:?}");
-    let offline =
-        OfflineConfig::within(&FEATURES, DIM, Budget::Bytes(20_000), 0.2, format, 1).expect("fits");
+    let offline = OfflineConfig::within(&given, 0.2).expect("fits");
     let hot: Vec<_> =
         (0..offline.n_hot.min(200)).map(|i| FeatureId::new(1 + i % 2, i as u32 / 2)).collect();
     // Its statistics are checked every 4096 steps only, with scratch of their own: this is a run
     // between two checks.
-    let ada = AdaConfig::within(&FEATURES, DIM, 600_000, format, 1).expect("fits");
+    let ada = AdaConfig::within(&within(600_000)).expect("fits");
     // It looks at its threshold every few steps: that allocates nothing, either.
     let settings =
-        CafePlusSettings { growth: 1.01, check_every: 8, format, ..CafePlusSettings::paper(100.0) };
-    let plus =
-        CafePlusConfig::within(&FEATURES, DIM, Budget::Bytes(20_000), &settings).expect("fits");
+        CafePlusSettings { growth: 1.01, check_every: 8, ..CafePlusSettings::paper(100.0) };
+    let plus = CafePlusConfig::within(&given, &settings).expect("fits");
     let counted = FrequencyEmbedding::new(
         Box::new(HashedEmbedding::new(&hashed)),
-        &FrequencyConfig::within(&FEATURES, 4000, 1).expect("fits"),
+        &FrequencyConfig::within(&within(4000)).expect("fits"),
     );
     vec![
         ("hash, frequencies", Box::new(counted) as Box<dyn Embedding>),
         ("coded, own rows", Box::new(UnifiedEmbedding::new(&own))),
-        ("cafe plus", Box::new(CafePlusEmbedding::new(plus))),
-        ("ada", Box::new(AdaEmbedding::new(AdaConfig { decay_every: 16, ..ada }))),
+        ("cafe plus", Box::new(CafePlusEmbedding::new(&plus))),
+        ("ada", Box::new(AdaEmbedding::new(&AdaConfig { decay_every: 16, ..ada }))),
         ("offline", Box::new(OfflineEmbedding::new(&offline, &hot))),
-        ("cafe", Box::new(CafeEmbedding::new(cafe))),
-        ("cafe, quota", Box::new(CafeEmbedding::new(quota))),
-        ("cafe, compact, quota, coded", Box::new(CafeEmbedding::new(best))),
+        ("cafe", Box::new(CafeEmbedding::new(&cafe))),
+        ("cafe, quota", Box::new(CafeEmbedding::new(&quota))),
+        ("cafe, quota, coded", Box::new(CafeEmbedding::new(&coded))),
         ("hash", Box::new(HashedEmbedding::new(&hashed))),
-        ("hash2", Box::new(Hash2Embedding::new(&hash2))),
         ("qr", Box::new(QrEmbedding::new(&qr))),
         ("mde", Box::new(MdeEmbedding::new(&mde))),
         ("unified", Box::new(UnifiedEmbedding::new(&unified))),

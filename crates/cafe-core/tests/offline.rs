@@ -1,25 +1,27 @@
-//! Offline separation's own promises: who is hot is said beforehand, owns a row, and starts where
-//! it would have anyway.
+//! Offline separation's own promises: hot features are chosen beforehand, own a row, and start
+//! where they would have anyway.
 
+use cafe_core::methods::{
+    CafeConfig, CafeSettings, FeatureCounts, FullConfig, FullEmbedding, OfflineConfig,
+    OfflineEmbedding,
+};
+use cafe_core::table::{FieldKind, FieldRows};
 use cafe_core::{
-    Budget, BudgetError, CafeConfig, CafeSettings, Embedding, FeatureCounts, FeatureId, FieldRows,
-    FullEmbedding, OfflineConfig, OfflineEmbedding, RowFormat, RowPrecision, StateError, StateView,
+    Budget, BudgetError, Embedding, FeatureId, RowFormat, RowPrecision, Sizing, StateError,
+    StateView,
 };
 use proptest::prelude::*;
 
 const FEATURES: [u64; 3] = [3, 500, 9000];
 const DIM: usize = 4;
 
+fn sizing(bytes: u64) -> Sizing<'static> {
+    let (budget, format) = (Budget::Bytes(bytes), RowFormat::default());
+    Sizing { features: &FEATURES, dim: DIM, budget, format, seed: 5 }
+}
+
 fn config(budget_bytes: u64) -> OfflineConfig {
-    OfflineConfig::within(
-        &FEATURES,
-        DIM,
-        Budget::Bytes(budget_bytes),
-        0.25,
-        RowFormat::default(),
-        5,
-    )
-    .expect("fits")
+    OfflineConfig::within(&sizing(budget_bytes), 0.25).expect("fits")
 }
 
 fn vector(embedding: &dyn Embedding, id: FeatureId) -> Vec<f32> {
@@ -53,7 +55,7 @@ fn a_hot_row_learns_alone_and_others_go_together() {
     let stats = embedding.update(&hot, &[1.0; 2 * DIM], 0.5);
     assert_eq!((stats.hot_rows, stats.promoted, stats.demoted), (2, 0, 0));
     assert_eq!(others.iter().map(|&id| vector(&embedding, id)).collect::<Vec<_>>(), before);
-    // 193 features in fewer rows: whoever shares the row of the first moves with it.
+    // 193 features in fewer rows: those that share the row of the first move with it.
     embedding.update(&others[..1], &[1.0; DIM], 0.5);
     let moved = others
         .iter()
@@ -63,22 +65,19 @@ fn a_hot_row_learns_alone_and_others_go_together() {
     assert!((2..100).contains(&moved), "{moved}");
 }
 
-/// Everybody hot and nobody cold is the full table, but for where rows start.
+/// With all features hot and none cold it is the full table, but for where rows start.
 #[test]
-fn with_everybody_hot_it_is_the_full_table() {
+fn with_all_features_hot_it_equals_the_full_table() {
     let (features, ids) =
         ([40_u64; 2], (0..80).map(|i| FeatureId::new(i % 2, i as u32 / 2)).collect::<Vec<_>>());
-    let fields = vec![
-        FieldRows {
-            n_features: 40,
-            kind: cafe_core::FieldKind::Shared { first: 1, second: 0 }
-        };
-        2
-    ];
+    let fields =
+        vec![FieldRows { n_features: 40, kind: FieldKind::Shared { first: 1, second: 0 } }; 2];
     let config =
         OfflineConfig { dim: DIM, n_hot: 80, fields, format: RowFormat::default(), seed: 1 };
     let mut offline = OfflineEmbedding::new(&config, &ids);
-    let mut full = FullEmbedding::new(&features, DIM, RowFormat::default(), 1);
+    let features = features.to_vec();
+    let full = FullConfig { dim: DIM, features, format: RowFormat::default(), seed: 1 };
+    let mut full = FullEmbedding::new(&full);
     let start =
         |embedding: &dyn Embedding| ids.iter().map(|&id| vector(embedding, id)).collect::<Vec<_>>();
     let (offline_start, full_start) = (start(&offline), start(&full));
@@ -98,7 +97,7 @@ fn with_everybody_hot_it_is_the_full_table() {
 }
 
 #[test]
-fn an_embedding_of_nobody_takes_over_who_is_hot() {
+fn restore_takes_over_hot_features() {
     let config = config(4000);
     let hot: Vec<_> = (0..50).map(|token| FeatureId::new(2, token)).collect();
     let mut original = OfflineEmbedding::new(&config, &hot);
@@ -161,7 +160,7 @@ fn sizes_are_those_of_cafe_without_the_sketch() {
     assert!((54..=58).contains(&cold), "{cold}");
     assert_eq!(config.n_hot as u64, (4000 - 4 * 17) / 16 - cold);
     let settings = CafeSettings { shared_share: 0.25, ..CafeSettings::paper(38.0) };
-    let cafe = CafeConfig::within(&FEATURES, DIM, Budget::Bytes(4000), &settings).expect("fits");
+    let cafe = CafeConfig::within(&sizing(4000), &settings).expect("fits");
     assert_eq!(config.fields, cafe.fields);
 }
 
@@ -178,10 +177,8 @@ fn the_most_frequent_of_the_shared_fields_are_hot() {
 }
 
 #[test]
-fn a_hopeless_budget_says_what_is_needed() {
-    let within = |bytes| {
-        OfflineConfig::within(&FEATURES, DIM, Budget::Bytes(bytes), 0.2, RowFormat::default(), 5)
-    };
+fn too_small_a_budget_names_the_bytes_needed() {
+    let within = |bytes| OfflineConfig::within(&sizing(bytes), 0.2);
     assert!(matches!(within(47), Err(BudgetError::TooSmall { budget: 47, .. })));
     assert!(matches!(within(63), Err(BudgetError::TooSmall { budget: 63, needed: 64, .. })));
     assert_eq!(
@@ -198,10 +195,13 @@ proptest! {
         ratio in 1.1_f64..5000.0, share in 0.0_f64..1.0, is_half: bool,
     ) {
         let precision = if is_half { RowPrecision::F16 } else { RowPrecision::F32 };
-        let (format, budget) = (RowFormat { precision, ..RowFormat::default() }, Budget::Compression(ratio));
+        let (format, budget) =
+            (RowFormat { precision, ..RowFormat::default() }, Budget::Compression(ratio));
         let budget_bytes = budget.bytes(&features, dim);
-        if let Ok(config) = OfflineConfig::within(&features, dim, budget, share, format, 1) {
-            let own_maps = config.index_bytes() - OfflineConfig { fields: vec![], ..config.clone() }.index_bytes();
+        let sizing = Sizing { features: &features, dim, budget, format, seed: 1 };
+        if let Ok(config) = OfflineConfig::within(&sizing, share) {
+            let own_maps = config
+                .index_bytes() - OfflineConfig { fields: vec![], ..config.clone() }.index_bytes();
             prop_assert!(config.embedding_bytes() + own_maps <= budget_bytes);
             if precision == RowPrecision::F32 {
                 let memory = OfflineEmbedding::new(&config, &[]).memory();

@@ -3,12 +3,13 @@
 pub mod memory;
 mod sizes;
 
-use anyhow::{Context, Result, anyhow};
-use cafe_core::{
-    AdaConfig, Budget, BudgetError, CafeConfig, CafePlusConfig, Embedding, FeatureCounts,
-    Hash2Config, HashedConfig, MdeConfig, OfflineConfig, QrConfig, RowFormat, UnifiedConfig,
-    UnifiedSettings, full_bytes, mix64,
+use anyhow::{Result, anyhow};
+use cafe_core::methods::{
+    AdaConfig, CafeConfig, CafePlusConfig, FeatureCounts, FullConfig, HashedConfig, MdeConfig,
+    OfflineConfig, QrConfig, UnifiedConfig,
 };
+use cafe_core::table::UnifiedSettings;
+use cafe_core::{Budget, BudgetError, Embedding, RowFormat, Sizing, full_bytes, mix64};
 use dlrm_model::{DeviceSpec, EngineKind, Model, ModelOptions, OptimizerKind, Precision};
 
 use crate::config::budget::{
@@ -17,7 +18,7 @@ use crate::config::budget::{
 };
 use crate::config::dialect::schema;
 use crate::config::models::{model_config, n_frequency_inputs};
-use crate::config::{Config, Method, Named, Optimizer, Sizing, cafe};
+use crate::config::{CafeSizing, Config, Method, Named, Optimizer, cafe};
 use crate::data::DataSet;
 
 pub use sizes::{FrequencySizes, FullSizes, Sizes};
@@ -73,31 +74,38 @@ pub fn plan_embedding(config: &Config) -> Result<EmbeddingPlan> {
     let budget = budget_of(&config.embedding).unwrap_or(Budget::Bytes(full_bytes));
     let budget_bytes = budget.bytes(&features, dim);
     let format = row_format(config);
-    let sizes = sizes(config, &features, budget, format).map_err(|error| match error {
-        BudgetError::TooSmall { what, .. } => {
-            too_small(config, &features, budget, what).unwrap_or(error)
-        }
+    let seed = embedding_seed(config);
+    let sizing = Sizing { features: &features, dim, budget, format, seed };
+    let sizes = sizes(config, &sizing).map_err(|error| match error {
+        BudgetError::TooSmall { what, .. } => too_small(config, &sizing, what).unwrap_or(error),
         _ => error,
     });
-    let sizes = sizes
-        .with_context(|| format!("embedding.method = \"{}\"", config.embedding.method.name()))?;
+    let sizes = sizes.map_err(|error| {
+        let context = in_terms_of_keys(config, &error);
+        anyhow::Error::new(error).context(context)
+    })?;
     Ok(EmbeddingPlan { features, dim, format, full_bytes, budget_bytes, sizes })
+}
+
+/// The keys that an error of the embedding's sizes is about; the error's own message follows.
+fn in_terms_of_keys(config: &Config, error: &BudgetError) -> String {
+    let method = format!("embedding.method = \"{}\"", config.embedding.method.name());
+    match error {
+        BudgetError::RatioTooHigh { .. } => format!("{method}: n/a"),
+        BudgetError::TooManyHotRows { .. } => format!("{method}, embedding.cafe.shared_share"),
+        BudgetError::NotPublished => format!("{method}, embedding.cafe.sizing = \"paper\""),
+        _ => method,
+    }
 }
 
 /// The error of a method whose budget is too small: with a ratio that it does reach, or the bytes,
 /// as it was asked. Found by trying, because rows, buckets and maps grow in steps of their own, and
 /// presets follow the ratio. `None` if there is no such ratio.
-fn too_small(
-    config: &Config,
-    features: &[u64],
-    budget: Budget,
-    what: &'static str,
-) -> Option<BudgetError> {
-    let dim = config.model.dim;
-    let asked = budget.compression(features, dim);
+fn too_small(config: &Config, sizing: &Sizing<'_>, what: &'static str) -> Option<BudgetError> {
+    let asked = sizing.compression();
     // In tenths, as the message has it.
-    let at = |tenths: u64| Budget::Compression(tenths as f64 / 10.0);
-    let fits = |tenths: u64| sizes(config, features, at(tenths), row_format(config)).is_ok();
+    let at = |tenths: u64| Sizing { budget: Budget::Compression(tenths as f64 / 10.0), ..*sizing };
+    let fits = |tenths: u64| sizes(config, &at(tenths)).is_ok();
     let mut high = (asked * 10.0).ceil() as u64;
     // Not from the lowest ratio on: there a sketch may have more rows than it can number.
     let mut low = loop {
@@ -112,9 +120,9 @@ fn too_small(
         let middle = u64::midpoint(low, high);
         if fits(middle) { low = middle } else { high = middle }
     }
-    Some(match budget {
+    Some(match sizing.budget {
         Budget::Bytes(bytes) => {
-            BudgetError::TooSmall { budget: bytes, needed: at(low).bytes(features, dim), what }
+            BudgetError::TooSmall { budget: bytes, needed: at(low).budget_bytes(), what }
         }
         Budget::Compression(_) => BudgetError::RatioTooHigh {
             method: config.embedding.method.name(),
@@ -125,74 +133,51 @@ fn too_small(
 }
 
 /// The sizes of the method, and of the sketch of frequencies beside it.
-fn sizes(
-    config: &Config,
-    features: &[u64],
-    budget: Budget,
-    format: RowFormat,
-) -> Result<Box<dyn Sizes>, BudgetError> {
-    let Some((frequencies, rest)) = split_budget(config, features, budget)? else {
-        return method_sizes(config, features, budget, format);
+fn sizes(config: &Config, sizing: &Sizing<'_>) -> Result<Box<dyn Sizes>, BudgetError> {
+    let Some((frequencies, rest)) = split_budget(config, sizing)? else {
+        return method_sizes(config, sizing);
     };
-    let method = method_sizes(config, features, rest, format)?;
+    let method = method_sizes(config, &Sizing { budget: rest, ..*sizing })?;
     Ok(Box::new(FrequencySizes { method, frequencies }))
 }
 
 /// One arm a method.
-fn method_sizes(
-    config: &Config,
-    features: &[u64],
-    budget: Budget,
-    format: RowFormat,
-) -> Result<Box<dyn Sizes>, BudgetError> {
-    let (dim, seed, embedding) = (config.model.dim, embedding_seed(config), &config.embedding);
-    let (bytes, ratio) = (budget.bytes(features, dim), budget.compression(features, dim));
+fn method_sizes(config: &Config, sizing: &Sizing<'_>) -> Result<Box<dyn Sizes>, BudgetError> {
+    let embedding = &config.embedding;
+    let ratio = sizing.compression();
     let paper = cafe::paper(&config.data.format, ratio);
     Ok(match embedding.method {
         Method::Full => {
-            let needed = features.iter().sum::<u64>() * format.row_bytes(dim);
-            if bytes < needed {
-                return Err(BudgetError::TooSmall {
-                    budget: bytes,
-                    needed,
-                    what: "a row for each feature",
-                });
-            }
-            Box::new(FullSizes {
-                features: features.to_vec(),
-                dim,
-                format,
-                seed,
-                max_rows: known_rows(config),
-            })
+            let table = FullConfig::within(sizing)?;
+            Box::new(FullSizes { table, max_rows: known_rows(config) })
         }
-        Method::Hash => Box::new(HashedConfig::within(features, dim, bytes, format, seed)?),
-        Method::Hash2 => Box::new(Hash2Config::within(features, dim, bytes, format, seed)?),
-        Method::Qr => Box::new(QrConfig::within(features, dim, bytes, format, seed)?),
-        Method::Mde => Box::new(MdeConfig::within(features, dim, bytes, format, seed)?),
-        Method::Ada => Box::new(AdaConfig::within(features, dim, bytes, format, seed)?),
+        Method::Hash => Box::new(HashedConfig::within(sizing)?),
+        Method::Qr => Box::new(QrConfig::within(sizing)?),
+        Method::Mde => Box::new(MdeConfig::within(sizing)?),
+        Method::Ada => Box::new(AdaConfig::within(sizing)?),
         Method::Offline => {
             let share = embedding.offline.shared_share.unwrap_or(paper.shared_share);
-            Box::new(OfflineConfig::within(features, dim, budget, share, format, seed)?)
+            Box::new(OfflineConfig::within(sizing, share)?)
         }
         Method::Coded => Box::new(if embedding.coded.own_rows {
-            UnifiedConfig::coded(features, dim, bytes, format, seed)?
+            UnifiedConfig::coded(sizing)?
         } else {
-            UnifiedConfig::within(features, dim, bytes, UnifiedSettings::CODED, format, seed)?
+            UnifiedConfig::within(sizing, UnifiedSettings::CODED)?
         }),
         Method::Unified => {
             let settings = cafe::unified_settings(embedding.unified);
-            Box::new(UnifiedConfig::within(features, dim, bytes, settings, format, seed)?)
+            Box::new(UnifiedConfig::within(sizing, settings)?)
         }
         Method::CafePlus => {
-            let settings = cafe::plus_settings(&embedding.cafe_plus, (&paper, ratio), format, seed);
-            Box::new(CafePlusConfig::within(features, dim, budget, &settings)?)
+            let settings = cafe::plus_settings(&embedding.cafe_plus, &paper, ratio);
+            Box::new(CafePlusConfig::within(sizing, &settings)?)
         }
         Method::Cafe => {
-            let settings = cafe::settings(embedding, paper, format, seed);
+            let settings = cafe::settings(embedding, paper)
+                .expect("a checked configuration has settings in range");
             Box::new(match embedding.cafe.sizing {
-                Sizing::Paper => CafeConfig::paper(features, dim, ratio, &settings)?,
-                Sizing::Within => CafeConfig::within(features, dim, budget, &settings)?,
+                CafeSizing::Paper => CafeConfig::paper(sizing, &settings)?,
+                CafeSizing::Within => CafeConfig::within(sizing, &settings)?,
             })
         }
     })

@@ -26,9 +26,8 @@ use serde::{Deserialize, Serialize};
 pub use checkpoint::{CheckpointConfig, Every};
 pub use data::{BadRowPolicy, DataConfig, Paths, SplitKind, SyntheticConfig};
 pub use embedding::{
-    AccumulatorPrecision, CafePlusTable, CafeTable, CodedTable, Cold, EmbeddingConfig, HotRows,
-    HotRule, Importance, OfflineTable, RowPrecision, Signs, Sizing, Sketches, SlotLayout,
-    UnifiedTable, Victim,
+    CafePlusTable, CafeSizing, CafeTable, CodedTable, Cold, EmbeddingConfig, HotRule, OfflineTable,
+    UnifiedTable,
 };
 pub use file::ConfigError;
 pub use methods::Method;

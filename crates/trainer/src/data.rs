@@ -6,7 +6,8 @@ pub mod names;
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
-use cafe_core::{FeatureCounts, FeatureId};
+use cafe_core::FeatureId;
+use cafe_core::methods::FeatureCounts;
 use criteo_io::{
     BadRowCounts, BadRows, Batch, Cache, Dialect, FileStamp, Part, PartRows, Prefetch,
     PrefetchConfig, ReadError, Reader, RecordSource, Split, StreamPosition, Synth, SynthConfig,

@@ -1,8 +1,9 @@
 //! A batch cut up by field: parts that share no feature and no row but hot ones, so that threads
 //! can take one each.
 
+use crate::batch::Batch;
 use crate::batch::cache_hint::prefetch;
-use crate::batch::coalesce::{FILL, NOTHING, Positions, add};
+use crate::batch::coalesce::{FILL, KeyIndex, NOTHING, add};
 use crate::feature::FeatureId;
 
 /// Occurrences by field, and the distinct keys of each field with their summed gradients. Refilled
@@ -95,10 +96,10 @@ impl ByField {
             FieldPart {
                 field,
                 occurrences,
-                keys: take(&mut keys, n),
+                keys: cut(&mut keys, n),
                 n_keys,
-                firsts: take(&mut firsts, n),
-                sums: take(&mut sums, n * dim),
+                firsts: cut(&mut firsts, n),
+                sums: cut(&mut sums, n * dim),
             }
         })
     }
@@ -152,16 +153,17 @@ impl ByField {
 }
 
 impl FieldPart<'_> {
-    /// Sums the gradients by key; `added` is told of each occurrence, by number within the field,
-    /// and its key's position.
+    /// Sums the gradients by key; `added` is called for each occurrence with its number within
+    /// the field and the position of its key.
     pub(crate) fn coalesce(
         &mut self,
-        positions: &mut Positions,
-        (ids, grads, dim): (&[FeatureId], &[f32], usize),
+        index: &mut KeyIndex,
+        batch: Batch<'_>,
         key: impl Fn(FeatureId) -> u64,
         mut added: impl FnMut(usize, usize),
     ) {
-        positions.clear(self.occurrences.len());
+        let Batch { ids, grads, dim } = batch;
+        index.clear(self.occurrences.len());
         let (n_sums, mut n_filled) = (self.occurrences.len(), 0);
         for (number, &occurrence) in self.occurrences.iter().enumerate() {
             let at = occurrence as usize;
@@ -169,13 +171,13 @@ impl FieldPart<'_> {
             if let Some(&ahead) = self.occurrences.get(number + 16) {
                 prefetch(grads, ahead as usize * dim, dim);
             }
-            let n_before = positions.n_keys();
+            let n_before = index.n_keys();
             if n_before == n_filled {
                 n_filled = n_sums.min(n_filled + FILL);
                 self.sums[n_before * dim..n_filled * dim].fill(NOTHING);
             }
             let key = key(ids[at]);
-            let position = positions.of(key);
+            let position = index.index_of(key);
             // Written again where it is known: cheaper than to ask.
             self.keys[position] = key;
             // An occurrence that is not a first one writes past the keys, where the next first one
@@ -187,7 +189,7 @@ impl FieldPart<'_> {
             );
             added(number, position);
         }
-        *self.n_keys = positions.n_keys();
+        *self.n_keys = index.n_keys();
     }
 
     /// The distinct keys with their summed gradients.
@@ -197,11 +199,12 @@ impl FieldPart<'_> {
 }
 
 /// Cuts the first `n` elements off.
+///
+/// # Panics
+/// If there are fewer.
 #[allow(clippy::mut_mut, reason = "the slice itself gets shorter")]
-pub(crate) fn take<'a, T>(slice: &mut &'a mut [T], n: usize) -> &'a mut [T] {
-    let (part, rest) = std::mem::take(slice).split_at_mut(n);
-    *slice = rest;
-    part
+pub(crate) fn cut<'a, T>(slice: &mut &'a mut [T], n: usize) -> &'a mut [T] {
+    slice.split_off_mut(..n).expect("a slice is cut within its length")
 }
 
 /// Whether sample after sample names every field once, in order: as batches of samples do.
@@ -224,7 +227,8 @@ mod tests {
     proptest! {
         #[test]
         fn both_sorts_agree(n_samples in 0_usize..20, n_fields in 1_usize..8) {
-            let ids: Vec<_> = (0..n_samples * n_fields).map(|i| FeatureId::new(i % n_fields, i as u32 / 3)).collect();
+            let ids: Vec<_> = (0..n_samples * n_fields)
+                .map(|i| FeatureId::new(i % n_fields, i as u32 / 3)).collect();
             let mut sorted = ByField::new(n_fields, 1);
             sorted.sort(&ids);
             let mut counted = sorted.clone();
@@ -234,13 +238,15 @@ mod tests {
         }
 
         #[test]
-        fn parts_hold_what_the_batch_holds(batch in prop::collection::vec((0_usize..4, 0_u32..6), 0..80)) {
-            let ids: Vec<_> = batch.iter().map(|&(field, token)| FeatureId::new(field, token)).collect();
+        fn parts_hold_what_the_batch_holds(batch in prop::collection::vec((0_usize..4, 0_u32..6),
+            0..80)) {
+            let ids: Vec<_> = batch.iter().map(|&(field, token)| FeatureId::new(field, token))
+                .collect();
             let grads: Vec<_> = (0..ids.len()).map(|i| i as f32).collect();
-            let (mut by_field, mut positions) = (ByField::new(4, 1), Positions::default());
+            let (mut by_field, mut index) = (ByField::new(4, 1), KeyIndex::default());
             by_field.sort(&ids);
             for mut part in by_field.parts() {
-                part.coalesce(&mut positions, (&ids, &grads, 1), FeatureId::raw, |_, _| ());
+                part.coalesce(&mut index, Batch::new(&ids, &grads, 1), FeatureId::raw, |_, _| ());
             }
             by_field.order();
             let mut expected: Vec<(u64, f32)> = Vec::new();
@@ -250,7 +256,8 @@ mod tests {
                     None => expected.push((id.raw(), *grad)),
                 }
             }
-            let got = by_field.in_order().iter().map(|&at| (by_field.key(at as usize), by_field.sum(at as usize)[0]));
+            let got = by_field.in_order().iter()
+                .map(|&at| (by_field.key(at as usize), by_field.sum(at as usize)[0]));
             prop_assert_eq!(got.collect::<Vec<_>>(), expected);
         }
     }

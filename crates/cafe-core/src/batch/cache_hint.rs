@@ -1,7 +1,7 @@
 //! The hint that memory will be needed soon: the one place of this crate with unsafe code.
 #![allow(unsafe_code)]
 
-/// Places that are being loaded while earlier ones are worked on.
+/// Places that are being loaded while earlier ones are worked on. Results do not depend on it.
 pub(crate) const AHEAD: usize = 64;
 
 /// Starts to load the cache lines of `slice[at .. at + n]`; nothing happens where that is out of
@@ -34,6 +34,7 @@ pub(crate) fn prefetch<T>(slice: &[T], at: usize, n: usize) {
     let _ = (slice, at, n);
 }
 
+/// Of every x86-64 processor.
 #[cfg(target_arch = "x86_64")]
 const LINE_BYTES: usize = 64;
 

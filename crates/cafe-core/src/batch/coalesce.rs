@@ -3,9 +3,9 @@
 use std::hint::select_unpredictable;
 
 /// Positions of keys by first appearance: an open-addressed table at most half full. A generation
-/// stamp per cell makes [`Positions::clear`] O(1). Positions are reproducible, whatever the hash.
+/// stamp per cell makes [`KeyIndex::clear`] O(1). Positions are reproducible, whatever the hash.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Positions {
+pub(crate) struct KeyIndex {
     generation: u32,
     cells: Vec<Cell>,
     /// Cells in use: a power of two, for few keys a small part that stays in the nearest cache.
@@ -22,8 +22,8 @@ struct Cell {
     stamp: u64,
 }
 
-impl Positions {
-    /// Forgets everything and allocates as much as [`Positions::clear`] for `n_keys` keys needs.
+impl KeyIndex {
+    /// Forgets everything and allocates as much as [`KeyIndex::clear`] for `n_keys` keys needs.
     pub(crate) fn reserve(&mut self, n_keys: usize) {
         if self.cells.len() < (2 * n_keys).next_power_of_two() {
             self.clear(n_keys);
@@ -32,6 +32,7 @@ impl Positions {
 
     /// Forgets everything and makes room for `n_keys` different keys.
     pub(crate) fn clear(&mut self, n_keys: usize) {
+        // At most half full, so that probes stay short; no fewer than two cache lines' worth.
         self.n_cells = (2 * n_keys).next_power_of_two().max(16);
         if self.cells.len() < self.n_cells || self.generation == u32::MAX {
             self.cells = vec![Cell::default(); self.n_cells.max(self.cells.len())];
@@ -45,16 +46,16 @@ impl Positions {
     /// The position of `key`, the next one if it is new.
     #[inline]
     #[allow(clippy::needless_bitwise_bool, reason = "a lazy operator would be a branch")]
-    pub(crate) fn of(&mut self, key: u64) -> usize {
+    pub(crate) fn index_of(&mut self, key: u64) -> usize {
         let cells = &mut self.cells[..self.n_cells];
         let mask = cells.len() - 1;
-        // Fibonacci hashing: the product's upper bits depend on all bits of the key.
+        // Fibonacci hashing, by 2^64 over the golden ratio: the product's upper bits depend on all bits of the key.
         let mut at = (key.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> self.shift) as usize;
         loop {
             let cell = &mut cells[at & mask];
             let is_new = cell.stamp >> 32 != u64::from(self.generation);
             if is_new | (cell.key == key) {
-                // Whether a key is new can't be foretold, so nothing branches on it.
+                // Whether a key is new is unpredictable, so nothing branches on it.
                 let next = (u64::from(self.generation) << 32) | u64::from(self.n_keys);
                 let stamp = select_unpredictable(is_new, next, cell.stamp);
                 *cell = Cell { key, stamp };
@@ -95,7 +96,7 @@ pub(crate) fn add(sum: &mut [f32], grad: &[f32]) {
 /// Sums of gradients by row, refilled for each field without allocating.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct RowSums {
-    positions: Positions,
+    positions: KeyIndex,
     rows: Vec<u32>,
     sums: Vec<f32>,
 }
@@ -128,7 +129,7 @@ impl RowSums {
     /// The sum of a row so far, to be added to.
     #[inline]
     pub(crate) fn sum(&mut self, row_idx: u32, dim: usize) -> &mut [f32] {
-        let position = self.positions.of(u64::from(row_idx));
+        let position = self.positions.index_of(u64::from(row_idx));
         self.rows[position] = row_idx;
         let (start, end) = (position * dim, (position + 1) * dim);
         if end > self.sums.len() {
@@ -180,13 +181,13 @@ mod tests {
         #[test]
         fn positions_count_up_by_first_appearance(batches in prop::collection::vec(
             prop::collection::vec(0_u64..90, 0..200), 1..5)) {
-            let mut positions = Positions::default();
+            let mut positions = KeyIndex::default();
             for batch in batches {
                 positions.clear(batch.len());
                 let mut seen = Vec::new();
                 for key in batch {
                     // Keys that share their low bits make the table probe.
-                    let position = positions.of(key << 34);
+                    let position = positions.index_of(key << 34);
                     if position == seen.len() {
                         seen.push(key);
                     }

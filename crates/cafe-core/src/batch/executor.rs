@@ -1,36 +1,38 @@
-//! Who works on a batch: the caller alone, or threads that the caller has.
+//! Sharing the work on a batch among the threads that the caller lends.
 
 use std::fmt;
 use std::sync::{Mutex, PoisonError};
 
-use crate::embedding::{Alone, Workers};
+use crate::embedding::{Executor, Inline};
 use crate::feature::FeatureId;
 
-/// Ids of a batch from which on it is worth while to wake other threads.
+/// Ids of a batch from which on it pays to wake other threads. Results do not depend on it.
 pub(crate) const MIN_SHARED: usize = 1024;
-/// Ids that one task of a lookup takes.
+/// Ids that one task of a lookup takes. Results do not depend on it.
 const LOOKUP_TASK: usize = 512;
 
-/// `workers`, or nobody where a batch of `n_ids` is too small to share.
-pub(crate) fn for_batch(workers: &dyn Workers, n_ids: usize) -> &dyn Workers {
-    if n_ids < MIN_SHARED { &Alone } else { workers }
+/// `executor`, or the calling thread where a batch of `n_ids` is too small to share.
+pub(crate) fn for_batch(executor: &dyn Executor, n_ids: usize) -> &dyn Executor {
+    if n_ids < MIN_SHARED { &Inline } else { executor }
 }
 
 /// Calls `lookup` for parts of `ids` and of `out`, which holds `dim` values for each id.
 pub(crate) fn lookup_parts(
-    (ids, out, dim): (&[FeatureId], &mut [f32], usize),
-    workers: &dyn Workers,
+    ids: &[FeatureId],
+    out: &mut [f32],
+    dim: usize,
+    executor: &dyn Executor,
     lookup: impl Fn(&[FeatureId], &mut [f32]) + Sync,
 ) {
     assert_eq!(out.len(), ids.len() * dim, "lookup writes dim values for each id");
     let parts = ids.chunks(LOOKUP_TASK).zip(out.chunks_mut(LOOKUP_TASK * dim));
-    for_each(for_batch(workers, ids.len()), parts, |(ids, out)| lookup(ids, out));
+    for_each(for_batch(executor, ids.len()), parts, |(ids, out)| lookup(ids, out));
 }
 
-/// Applies `task` to every item; who does which is chance, so a task writes only to what its item
-/// borrows.
+/// Applies `task` to every item. Which thread gets which item is not determined, so a task writes
+/// only to what its item borrows.
 pub(crate) fn for_each<I: Iterator + Send>(
-    workers: &dyn Workers,
+    executor: &dyn Executor,
     items: I,
     task: impl Fn(I::Item) + Sync,
 ) {
@@ -42,8 +44,8 @@ pub(crate) fn for_each<I: Iterator + Send>(
             task(item);
         }
     };
-    workers.run(&work);
-    // Nothing is left undone, whatever `workers` did.
+    executor.run(&work);
+    // Nothing is left undone, whatever `executor` did.
     work();
 }
 
@@ -51,7 +53,7 @@ pub(crate) fn for_each<I: Iterator + Send>(
 pub(crate) struct Buffers<T>(Mutex<Vec<T>>);
 
 impl<T: Default> Buffers<T> {
-    /// Lends `work` a buffer that nobody else has meanwhile.
+    /// Lends `work` a buffer that no other thread has meanwhile.
     pub(crate) fn with<R>(&self, work: impl FnOnce(&mut T) -> R) -> R {
         let lock = || self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let mut buffer = lock().pop().unwrap_or_default();
@@ -87,15 +89,15 @@ mod tests {
     /// Calls nothing.
     struct Idle;
 
-    impl Workers for Idle {
+    impl Executor for Idle {
         fn run(&self, _work: &(dyn Fn() + Sync)) {}
     }
 
     #[test]
     fn every_item_is_done_once() {
-        for workers in [&Alone as &dyn Workers, &Idle] {
+        for executor in [&Inline as &dyn Executor, &Idle] {
             let mut items = [0; 10];
-            for_each(workers, items.iter_mut().enumerate(), |(idx, item)| *item += idx);
+            for_each(executor, items.iter_mut().enumerate(), |(idx, item)| *item += idx);
             assert_eq!(items, [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]);
         }
     }

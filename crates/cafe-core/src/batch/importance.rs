@@ -81,10 +81,12 @@ mod tests {
         #[test]
         fn ranks_are_those_of_a_sorted_list(
             values in prop::collection::vec(
-                prop_oneof![0.0_f32..4.0, Just(0.0), Just(1.5), 1.5_f32..1.500_01, 1e-40_f32..1e38], 0..200),
+                prop_oneof![0.0_f32..4.0, Just(0.0), Just(1.5), 1.5_f32..1.500_01,
+                    1e-40_f32..1e38], 0..200),
             n in 0_u64..220,
         ) {
-            let mut sorted: Vec<f32> = values.iter().copied().filter(|&value| value > 0.0).collect();
+            let mut sorted: Vec<f32> =
+                values.iter().copied().filter(|&value| value > 0.0).collect();
             sorted.sort_by(|a, b| b.total_cmp(a));
             let expected = (n as usize).checked_sub(1).and_then(|at| sorted.get(at).copied());
             prop_assert_eq!(nth_largest(|| values.iter().copied(), n), expected);

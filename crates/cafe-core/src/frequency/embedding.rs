@@ -1,7 +1,7 @@
 //! An embedding of any method, beside a sketch of its features' frequencies.
 
 use super::{FrequencyConfig, FrequencySketch};
-use crate::embedding::{Embedding, Memory, UpdateStats, Workers};
+use crate::embedding::{Embedding, Executor, MemoryUsage, UpdateStats};
 use crate::feature::FeatureId;
 use crate::state::{StateError, StateMap, StateView};
 use crate::tier_summary::{HotFeature, TierSummary};
@@ -28,8 +28,8 @@ impl Embedding for FrequencyEmbedding {
         self.inner.dim()
     }
 
-    fn lookup_on(&self, ids: &[FeatureId], out: &mut [f32], workers: &dyn Workers) {
-        self.inner.lookup_on(ids, out, workers);
+    fn lookup_on(&self, ids: &[FeatureId], out: &mut [f32], executor: &dyn Executor) {
+        self.inner.lookup_on(ids, out, executor);
     }
 
     /// The batch is counted after the step: its own lookups knew nothing of it.
@@ -38,9 +38,9 @@ impl Embedding for FrequencyEmbedding {
         ids: &[FeatureId],
         grads: &[f32],
         learning_rate: f32,
-        workers: &dyn Workers,
+        executor: &dyn Executor,
     ) -> UpdateStats {
-        let stats = self.inner.update_on(ids, grads, learning_rate, workers);
+        let stats = self.inner.update_on(ids, grads, learning_rate, executor);
         self.frequencies.observe(ids);
         stats
     }
@@ -51,8 +51,8 @@ impl Embedding for FrequencyEmbedding {
         true
     }
 
-    fn memory(&self) -> Memory {
-        Memory { sketch_bytes: self.frequencies.bytes(), ..Memory::default() }
+    fn memory(&self) -> MemoryUsage {
+        MemoryUsage { sketch_bytes: self.frequencies.bytes(), ..MemoryUsage::default() }
             .plus(self.inner.memory())
     }
 

@@ -5,15 +5,17 @@ mod rebuild;
 
 use std::borrow::Cow;
 
-use crate::batch::by_field::{ByField, FieldPart, take};
+use crate::batch::Batch;
+use crate::batch::by_field::{ByField, FieldPart, cut};
 use crate::batch::cache_hint::{AHEAD, prefetch};
-use crate::batch::coalesce::Positions;
+use crate::batch::coalesce::KeyIndex;
 use crate::batch::executor::{Buffers, for_batch, for_each, lookup_parts};
 use crate::batch::importance::norms;
-use crate::embedding::{Embedding, Memory, UpdateStats, Workers};
+use crate::embedding::{Embedding, Executor, MemoryUsage, UpdateStats};
 use crate::feature::FeatureId;
 use crate::hash::{mix64, reduce};
-use crate::state::{StateError, StateMap, StateView, check_len, f32s, u32s, u64s};
+use crate::state::{StateError, StateMap, StateView, array, check_len};
+use crate::table::free_rows::FreeRows;
 use crate::table::rows::{RowTable, init_bound};
 use crate::tier_summary::{TierSummary, count_by_exponent};
 
@@ -37,10 +39,11 @@ pub use config::AdaConfig;
 /// 3. every `decay_every` steps, multiplies all importances by `decay_factor`;
 /// 4. every `check_every` steps, looks at a seeded sample of the statistics. Importances are
 ///    divided by their field's 95th percentile, so that fields are comparable. If more than
-///    `changed_share` of the most important `H/n` of the sample own no row, rows are given out
-///    anew: exactly the `H` most important features own rows afterwards. One that gains a row
-///    starts from its initial row, one that loses it is the zero vector again, who stays keeps what
-///    it has learned, and importances don't change (of equal ones the earlier entry comes first).
+///    `changed_share` of the most important `H/n` of the sample own no row, rows are
+///    reassigned: exactly the `H` most important features own rows afterwards. One that gains a row
+///    starts from its initial row, one that loses it is the zero vector again, one that stays keeps
+///    what it has learned, and importances don't change (of equal ones the earlier entry comes
+///    first).
 ///
 /// # Costs
 /// Two reads of memory for each id, its statistics and its row. 8 bytes a feature are within the
@@ -50,17 +53,21 @@ pub use config::AdaConfig;
 ///
 /// # Example
 /// ```
-/// use cafe_core::{AdaConfig, AdaEmbedding, Embedding, FeatureId, RowFormat};
+/// use cafe_core::methods::{AdaConfig, AdaEmbedding};
+/// use cafe_core::{Budget, Embedding, FeatureId, RowFormat, Sizing};
 ///
-/// let (features, dim) = ([4000, 1000], 16); // a full table has 320 kB
-/// let config = AdaConfig::within(&features, dim, 80_000, RowFormat::default(), 1)?;
-/// assert_eq!(config.n_rows, (80_000 - 8 * 5000) / 64);
-/// let mut embedding = AdaEmbedding::new(config);
+/// let (budget, format) = (Budget::Bytes(80_000), RowFormat::default());
+/// // A full table has 320 kB.
+/// let sizing = Sizing { features: &[4000, 1000], dim: 16, budget, format, seed: 1 };
+/// let config = AdaConfig::within(&sizing)?;
+/// assert_eq!(config.n_hot, (80_000 - 8 * 5000) / 64);
+/// let mut embedding = AdaEmbedding::new(&config);
 /// let stats = embedding.update(&[FeatureId::new(0, 7)], &[0.5; 16], 0.1);
 /// assert_eq!(stats.hot_rows, 1);
 ///
-/// let refused = AdaConfig::within(&features, dim, 32_000, RowFormat::default(), 1).unwrap_err();
-/// assert!(refused.to_string().starts_with("n/a: ada needs CR <= 7.9, asked for 10.0"));
+/// let tenth = Sizing { budget: Budget::Bytes(32_000), ..sizing };
+/// let refused = AdaConfig::within(&tenth).unwrap_err();
+/// assert!(refused.to_string().starts_with("ada needs CR <= 7.9, asked for 10.0"));
 /// # Ok::<(), cafe_core::BudgetError>(())
 /// ```
 ///
@@ -73,8 +80,8 @@ pub struct AdaEmbedding {
     starts: Vec<u32>,
     statistics: Vec<Statistics>,
     rows: RowTable,
-    /// Rows that nobody owns; the last is given out next.
-    free: Vec<u32>,
+    /// Rows that no feature owns.
+    free: FreeRows,
     steps: u64,
     batch: ByField,
     /// The row of each distinct feature, at its place in `batch`.
@@ -98,19 +105,19 @@ const MAX_STEPS: u64 = 1 << 62;
 /// What a thread needs for one field at a time.
 #[derive(Debug, Default)]
 struct FieldBuffers {
-    positions: Positions,
+    keys: KeyIndex,
     norms: Vec<f64>,
     importance: Vec<f64>,
 }
 
 impl AdaEmbedding {
-    /// An embedding in which nobody owns a row yet.
+    /// An embedding in which no feature owns a row yet.
     ///
     /// # Panics
     /// If the sizes or settings make no embedding: a field without features, no row, more rows than
     /// features, 2^32 features, a period of no steps, a share or factor out of range.
     #[must_use]
-    pub fn new(config: AdaConfig) -> Self {
+    pub fn new(config: &AdaConfig) -> Self {
         config.check();
         let ends = config.features.iter().scan(0, |end, &n_f| {
             *end += n_f as u32;
@@ -120,13 +127,13 @@ impl AdaEmbedding {
         Self {
             starts: [0].into_iter().chain(ends).collect(),
             statistics: vec![unknown; config.n_features() as usize],
-            rows: RowTable::new(config.n_rows, config.dim, config.format),
-            free: (0..config.n_rows as u32).rev().collect(),
+            rows: RowTable::new(config.n_hot, config.dim, config.format),
+            free: FreeRows::new(config.n_hot),
             steps: 0,
             batch: ByField::new(config.features.len(), config.dim),
             routes: Vec::new(),
             buffers: Buffers::default(),
-            config,
+            config: config.clone(),
         }
     }
 
@@ -190,23 +197,23 @@ impl AdaEmbedding {
         }
     }
 
-    /// Sums gradients, adds importance, and notes who owns which row; field by field.
-    fn gather(&mut self, (ids, grads): (&[FeatureId], &[f32]), workers: &dyn Workers) {
+    /// Sums gradients, adds importance, and notes which feature owns which row; field by field.
+    fn gather(&mut self, given: Batch<'_>, executor: &dyn Executor) {
         let Self { config, starts, statistics, batch, routes, buffers, .. } = self;
-        routes.resize(ids.len(), NO_ROW);
+        routes.resize(given.ids.len(), NO_ROW);
         let (mut statistics, mut routes) = (statistics.as_mut_slice(), routes.as_mut_slice());
         let (config, starts, buffers) = (&*config, &*starts, &*buffers);
         let steps = batch.parts().map(|part| FieldStep {
             config,
             start: starts[part.field],
-            statistics: take(&mut statistics, config.features[part.field] as usize),
-            routes: take(&mut routes, part.occurrences.len()),
+            statistics: cut(&mut statistics, config.features[part.field] as usize),
+            routes: cut(&mut routes, part.occurrences.len()),
             part,
         });
-        for_each(workers, steps, |mut step| buffers.with(|buffers| step.run(buffers, ids, grads)));
+        for_each(executor, steps, |mut step| buffers.with(|buffers| step.run(buffers, given)));
     }
 
-    /// One step for each row; rows that are free go to whom the batch names first.
+    /// One step for each row; rows that are free go to the features that the batch names first.
     fn step_rows(&mut self, learning_rate: f32, stats: &mut UpdateStats) {
         let mut batch = std::mem::take(&mut self.batch);
         batch.order();
@@ -218,7 +225,7 @@ impl AdaEmbedding {
                     self.rows.prefetch(*row);
                 } else if let Some(free) = self.free.pop() {
                     *row = free;
-                    self.give(free, batch.key(place as usize) as usize);
+                    self.assign(free, batch.key(place as usize) as usize);
                     stats.promoted += 1;
                 }
             }
@@ -232,7 +239,7 @@ impl AdaEmbedding {
     }
 
     /// Makes a row that of an entry: its initial one.
-    fn give(&mut self, row: u32, entry: usize) {
+    fn assign(&mut self, row: u32, entry: usize) {
         let bound = init_bound(self.config.features[self.field_of(entry)]);
         self.rows.init(row, entry as u64, self.config.seed, bound);
         self.rows.reset_optimizer(row);
@@ -243,12 +250,12 @@ impl AdaEmbedding {
         self.starts.partition_point(|&start| start as usize <= entry) - 1
     }
 
-    /// Who owns which row, and what is important, from a state.
+    /// Owners of rows and importances, from a state.
     fn restored_statistics(
         &self,
         state: &StateMap<'_>,
-    ) -> Result<(Vec<Statistics>, Vec<u32>), StateError> {
-        let importance = f32s(state, "importance")?;
+    ) -> Result<(Vec<Statistics>, FreeRows), StateError> {
+        let importance = array::<f32>(state, "importance")?;
         check_len("importance", importance.len(), self.statistics.len())?;
         if let Some(value) = importance.iter().find(|value| !(**value >= 0.0 && value.is_finite()))
         {
@@ -257,8 +264,8 @@ impl AdaEmbedding {
                 why: format!("it holds {value}"),
             });
         }
-        let owners = u32s(state, "row_owners")?;
-        check_len("row_owners", owners.len(), self.config.n_rows)?;
+        let owners = array::<u32>(state, "row_owners")?;
+        check_len("row_owners", owners.len(), self.config.n_hot)?;
         let mut statistics: Vec<_> =
             importance.iter().map(|&importance| Statistics { importance, row: NO_ROW }).collect();
         let damaged = |why: String| StateError::Damaged { name: "row_owners", why };
@@ -268,17 +275,8 @@ impl AdaEmbedding {
                 .ok_or_else(|| damaged(format!("entry {owner} is out of range or owns two rows")))?
                 .row = row;
         }
-        let mut free = Vec::with_capacity(self.config.n_rows);
-        free.extend_from_slice(u32s(state, "free_rows")?);
-        let mut is_free: Vec<_> = owners.iter().map(|&owner| owner == NO_ROW).collect();
-        for &row in &free {
-            let slot = is_free.get_mut(row as usize).filter(|slot| **slot);
-            let why = || format!("row {row} is out of range, owned or free twice");
-            *slot.ok_or_else(|| StateError::Damaged { name: "free_rows", why: why() })? = false;
-        }
-        if is_free.contains(&true) {
-            return Err(damaged("a row is neither free nor owned".into()));
-        }
+        let owned = owners.iter().zip(0..).filter(|&(&owner, _)| owner != NO_ROW);
+        let free = self.free.restored(state, owned.map(|(_, row)| row))?;
         Ok((statistics, free))
     }
 }
@@ -301,16 +299,16 @@ struct FieldStep<'a> {
 }
 
 impl FieldStep<'_> {
-    fn run(&mut self, buffers: &mut FieldBuffers, ids: &[FeatureId], grads: &[f32]) {
-        let FieldBuffers { positions, norms: occurrence_norms, importance } = buffers;
-        let AdaConfig { dim, ref features, seed, .. } = *self.config;
+    fn run(&mut self, buffers: &mut FieldBuffers, given: Batch<'_>) {
+        let FieldBuffers { keys, norms: occurrence_norms, importance } = buffers;
+        let AdaConfig { ref features, seed, .. } = *self.config;
         let n_features = features[self.part.field];
-        norms(self.part.occurrences, grads, dim, occurrence_norms);
+        norms(self.part.occurrences, given.grads, given.dim, occurrence_norms);
         importance.clear();
         importance.resize(self.part.occurrences.len(), 0.0);
         // Numbered through all fields, so that the batch can be ordered.
         let key = |id: FeatureId| u64::from(self.start) + local_entry(id, n_features, seed) as u64;
-        self.part.coalesce(positions, (ids, grads, dim), key, |number, position| {
+        self.part.coalesce(keys, given, key, |number, position| {
             importance[position] += occurrence_norms[number];
         });
         let keys = &self.part.keys[..*self.part.n_keys];
@@ -338,8 +336,8 @@ impl AdaEmbedding {
         let used =
             self.statistics.iter().filter(|entry| entry.importance > 0.0 || entry.row != NO_ROW);
         TierSummary {
-            max_hot_rows: self.config.n_rows as u64,
-            hot_rows: (self.config.n_rows - self.free.len()) as u64,
+            max_hot_rows: self.config.n_hot as u64,
+            hot_rows: self.free.n_owned() as u64,
             hot_rows_by_field: by_field.collect(),
             slots: self.statistics.len() as u64,
             slots_in_use: used.count() as u64,
@@ -355,8 +353,8 @@ impl Embedding for AdaEmbedding {
         self.config.dim
     }
 
-    fn lookup_on(&self, ids: &[FeatureId], out: &mut [f32], workers: &dyn Workers) {
-        lookup_parts((ids, out, self.config.dim), workers, |ids, out| self.read_each(ids, out));
+    fn lookup_on(&self, ids: &[FeatureId], out: &mut [f32], executor: &dyn Executor) {
+        lookup_parts(ids, out, self.config.dim, executor, |ids, out| self.read_each(ids, out));
     }
 
     fn update_on(
@@ -364,16 +362,12 @@ impl Embedding for AdaEmbedding {
         ids: &[FeatureId],
         grads: &[f32],
         learning_rate: f32,
-        workers: &dyn Workers,
+        executor: &dyn Executor,
     ) -> UpdateStats {
-        assert_eq!(
-            grads.len(),
-            ids.len() * self.config.dim,
-            "update takes dim gradients for each id"
-        );
+        let given = Batch::new(ids, grads, self.config.dim);
         let mut stats = UpdateStats::default();
         self.batch.sort(ids);
-        self.gather((ids, grads), for_batch(workers, ids.len()));
+        self.gather(given, for_batch(executor, ids.len()));
         self.step_rows(learning_rate, &mut stats);
         self.steps += 1;
         if self.steps.is_multiple_of(self.config.decay_every) {
@@ -384,14 +378,14 @@ impl Embedding for AdaEmbedding {
         if self.steps.is_multiple_of(self.config.check_every) {
             self.rebuild_if_changed(&mut stats);
         }
-        stats.hot_rows = (self.config.n_rows - self.free.len()) as u64;
+        stats.hot_rows = self.free.n_owned() as u64;
         stats
     }
 
-    fn memory(&self) -> Memory {
-        Memory {
+    fn memory(&self) -> MemoryUsage {
+        MemoryUsage {
             sketch_bytes: size_of_val(self.statistics.as_slice()) as u64,
-            free_list_bytes: (self.config.n_rows * size_of::<u32>()) as u64,
+            free_list_bytes: self.free.bytes(),
             ..self.rows.memory()
         }
     }
@@ -406,7 +400,7 @@ impl Embedding for AdaEmbedding {
 
     fn state(&self) -> Vec<(&'static str, StateView<'_>)> {
         let importance = self.statistics.iter().map(|entry| entry.importance).collect();
-        let mut owners = vec![NO_ROW; self.config.n_rows];
+        let mut owners = vec![NO_ROW; self.config.n_hot];
         for (entry, statistics) in (0_u32..).zip(&self.statistics) {
             if statistics.row != NO_ROW {
                 owners[statistics.row as usize] = entry;
@@ -415,7 +409,7 @@ impl Embedding for AdaEmbedding {
         let mut state = self.rows.state();
         state.push(("importance", StateView::F32(Cow::Owned(importance))));
         state.push(("row_owners", StateView::U32(Cow::Owned(owners))));
-        state.push(("free_rows", StateView::U32(Cow::Borrowed(&self.free))));
+        state.push(self.free.state());
         state.push(("steps", StateView::U64(Cow::Owned(vec![self.steps]))));
         state
     }
@@ -423,7 +417,7 @@ impl Embedding for AdaEmbedding {
     fn restore(&mut self, state: &mut StateMap<'_>) -> Result<(), StateError> {
         let rows = self.rows.restored(self.rows.n_rows(), state)?;
         let (statistics, free) = self.restored_statistics(state)?;
-        let steps = u64s(state, "steps")?;
+        let steps = array::<u64>(state, "steps")?;
         check_len("steps", steps.len(), 1)?;
         if steps[0] > MAX_STEPS {
             return Err(StateError::Damaged { name: "steps", why: format!("{} steps", steps[0]) });

@@ -2,34 +2,33 @@
 
 mod config;
 mod field_step;
-mod levers;
-mod pools;
+mod promotion;
 mod restore;
 mod route;
 mod sizes;
 mod tiers;
-mod tracker;
 mod update;
 
+use crate::batch::Batch;
 use crate::batch::executor::{for_batch, lookup_parts};
-use crate::embedding::{Embedding, Memory, UpdateStats, Workers};
+use crate::embedding::{Embedding, Executor, MemoryUsage, UpdateStats};
 use crate::feature::FeatureId;
-use crate::sketch::HotSketch;
+use crate::sketch::{Entry, HotSketch, SketchConfig};
 use crate::state::{StateError, StateMap, StateView, f64_bits};
 use crate::table::cold::{FieldKind, FieldRows};
 use crate::table::own_rows::OwnRows;
 use crate::table::rows::{RowTable, init_bound};
-use crate::table::signed_table::SignedTable;
+use crate::table::signed_table::{SignedTable, TableSizes};
 use crate::tier_summary::{HotFeature, TierSummary, by_score, count_by_exponent, count_by_field};
 
-use pools::Pools;
+use promotion::HotRows;
 use route::{Route, SharedRows};
 use tiers::Tiers;
-use tracker::Sketch;
 use update::Scratch;
 
-pub use config::{CafeConfig, CafeSettings, Decay, Importance, Medium, PaperData};
-pub use levers::{Cold, HotRows, HotRule, Sketches, SlotLayout};
+pub use config::{
+    CafeConfig, CafeSettings, Decay, Hysteresis, Middle, OutOfRange, PaperData, Promotion, Shared,
+};
 
 /// Where a feature's vector comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,19 +55,17 @@ pub enum Tier {
 /// 2. adds each feature's importance to the sketch: its gradient norms, scaled so that the mean
 ///    over the field's occurrences in the batch is one (a batch whose gradients are all zero adds
 ///    nothing). A victim that owned a row loses it;
-/// 3. if enough mass has come in, decays all scores; whoever falls below the threshold loses its
-///    row;
+/// 3. if a large enough total score has come in, decays all scores; features whose score falls
+///    below the threshold lose their row;
 /// 4. gives the features of the batch whose score has reached the threshold a free row, if there is
 ///    one. The row starts as a copy of the feature's shared vector, so nothing jumps (but for
 ///    rounding, where rows are stored in few bits and the vector is a sum of two).
 ///
 /// Fields so small that hashing would save nothing have a row for every feature from the start.
 ///
-/// That is the paper's CAFE. What else there is, each by itself or together: a threshold that
-/// follows the hot rows in use ([`HotRule::Quota`]), hot rows that are added to the shared vector
-/// ([`HotRows::Residual`]), one cold table for all fields ([`Cold::Unified`]), slots of a third of
-/// the bytes ([`SlotLayout::Compact`]), a sketch for each field ([`Sketches::PerField`]), demoted
-/// rows folded back into the shared ones ([`CafeSettings::write_back`]).
+/// That is the paper's CAFE. Two options go beyond it, alone or together: a threshold that follows
+/// the hot rows in use ([`Promotion::Quota`]), and one table of shared rows for all fields
+/// ([`Shared::Table`]).
 ///
 /// # Costs
 /// One probe of a 48-byte bucket for each id in `lookup`, two for each distinct id in `update`;
@@ -79,11 +76,13 @@ pub enum Tier {
 /// Two fields, 16 KB instead of 3.2 MB; slices in, slices out.
 ///
 /// ```
-/// use cafe_core::{Budget, CafeConfig, CafeEmbedding, CafeSettings, Embedding, FeatureId};
+/// use cafe_core::methods::{CafeConfig, CafeEmbedding, CafeSettings};
+/// use cafe_core::{Budget, Embedding, FeatureId, RowFormat, Sizing};
 ///
-/// let (features, dim) = ([40_000, 10_000], 16);
-/// let config = CafeConfig::within(&features, dim, Budget::Bytes(16_000), &CafeSettings::paper(200.0))?;
-/// let mut embedding = CafeEmbedding::new(config);
+/// let (dim, budget, format) = (16, Budget::Bytes(16_000), RowFormat::default());
+/// let sizing = Sizing { features: &[40_000, 10_000], dim, budget, format, seed: 1 };
+/// let config = CafeConfig::within(&sizing, &CafeSettings::paper(200.0))?;
+/// let mut embedding = CafeEmbedding::new(&config);
 ///
 /// let ids = [FeatureId::new(0, 0x68fd_1e64), FeatureId::new(1, 7), FeatureId::missing(0)];
 /// let mut rows = vec![0.0; ids.len() * dim];
@@ -104,15 +103,16 @@ pub enum Tier {
 pub struct CafeEmbedding {
     config: CafeConfig,
     layout: Vec<FieldLayout>,
-    sketch: Sketch,
+    sketch: HotSketch,
     /// Hot rows first, then field by field: first table, second table.
     rows: RowTable,
     /// The rows that all fields share, if they do.
     cold: Option<SignedTable>,
     own: OwnRows,
-    pools: Pools,
+    hot: HotRows,
+    /// The total score observed when scores last decayed.
     mass_at_decay: f64,
-    /// When the thresholds of a quota were last adapted.
+    /// The total score observed when the threshold of a quota was last adapted.
     mass_at_scan: f64,
     scratch: Scratch,
 }
@@ -130,21 +130,19 @@ impl CafeEmbedding {
     ///
     /// # Panics
     /// If the sizes make no embedding: no hot row, more than the sketch can number, a field without
-    /// rows, 2^32 rows; or the settings contradict each other.
+    /// rows, rows of fields where all share one table, 2^32 rows.
     #[must_use]
-    pub fn new(config: CafeConfig) -> Self {
-        let CafeConfig { dim, n_hot, format, seed, .. } = config;
+    pub fn new(config: &CafeConfig) -> Self {
+        let CafeConfig { dim, n_hot, n_buckets, format, seed, .. } = *config;
         assert!((1..=HotSketch::MAX_ROWS).contains(&n_hot), "{n_hot} hot rows");
         assert!(u32::try_from(config.n_rows()).is_ok(), "a table has fewer than 2^32 rows");
-        assert_eq!(config.contradiction(), None, "the settings contradict each other");
-        let mut rows = RowTable::new((config.n_rows() - config.n_unified) as usize, dim, format);
+        let n_rows = (config.n_rows() - config.n_shared_table_rows) as usize;
+        let mut rows = RowTable::new(n_rows, dim, format);
         let mut layout = Vec::with_capacity(config.fields.len());
         let mut start = n_hot as u32;
         for field in &config.fields {
-            layout.push(field_layout(&config, field, start));
-            if let FieldLayout::Shared(SharedRows { first_start, first_n, .. }) =
-                layout[layout.len() - 1]
-            {
+            let of_field = FieldLayout::new(config, field, start);
+            if let FieldLayout::Shared(SharedRows { first_start, first_n, .. }) = of_field {
                 assert!(first_n > 0, "every field needs a row");
                 // The second table stays at zero, so that a feature's step from cold to medium
                 // begins where it was.
@@ -152,27 +150,23 @@ impl CafeEmbedding {
                     rows.init(row_idx, u64::from(row_idx), seed, init_bound(field.n_features));
                 }
             }
+            layout.push(of_field);
             start += field.n_rows() as u32;
         }
-        let cold = match config.cold {
-            Cold::PerField => None,
-            Cold::Unified(settings) => {
-                let features: Vec<u64> =
-                    config.fields.iter().map(|field| field.n_features).collect();
-                Some(SignedTable::new(&settings, &features, config.n_unified, dim, format, seed))
-            }
-        };
+        let CafeSettings { slots, victim, .. } = config.settings;
+        let sketch =
+            SketchConfig { n_buckets, slots, victim, seed: SketchSeeds::new(seed).buckets };
         Self {
             layout,
-            sketch: Sketch::new(&config, SketchSeeds::of(seed).buckets),
+            sketch: HotSketch::new(sketch),
             rows,
-            cold,
+            cold: shared_table(config),
             own: OwnRows::with_capacity(config.n_own_rows() as usize),
-            pools: Pools::new(&config),
+            hot: HotRows::new(config),
             mass_at_decay: 0.0,
             mass_at_scan: 0.0,
-            scratch: Scratch::new(&config),
-            config,
+            scratch: Scratch::new(config),
+            config: config.clone(),
         }
     }
 
@@ -182,23 +176,22 @@ impl CafeEmbedding {
         &self.config
     }
 
-    /// The sketch: which features are held, their scores, their rows; `None` with
-    /// [`SlotLayout::Compact`], whose slots don't know their features.
+    /// The sketch: which features are held, their scores, their rows.
     #[must_use]
-    pub fn sketch(&self) -> Option<&HotSketch> {
-        match &self.sketch {
-            Sketch::Full(sketch) => Some(sketch),
-            Sketch::Compact(_) => None,
-        }
+    pub fn sketch(&self) -> &HotSketch {
+        &self.sketch
     }
 
-    /// The score of `id` in the sketch, zero if it isn't held.
+    /// The score of `id` in the sketch, zero if it is not held.
     #[must_use]
     pub fn score(&self, id: FeatureId) -> f32 {
-        self.sketch.row_and_score(id).1
+        self.sketch.estimate(id)
     }
 
     /// The tier that a lookup of `id` would be served from now.
+    ///
+    /// # Panics
+    /// If `id` is of a field that the embedding lacks.
     #[must_use]
     pub fn tier(&self, id: FeatureId) -> Tier {
         match self.route(id) {
@@ -210,53 +203,34 @@ impl CafeEmbedding {
         }
     }
 
-    fn hot_rows(&self) -> u64 {
-        match &self.sketch {
-            Sketch::Full(_) => (self.config.n_hot - self.pools.n_free()) as u64,
-            Sketch::Compact(sketch) => sketch.n_owners() as u64,
-        }
+    /// The sketch, and everything that a change of a hot row's owner touches.
+    fn tiers(&mut self) -> (&mut HotSketch, Tiers<'_>) {
+        let Self { config, layout, sketch, rows, cold, hot, .. } = self;
+        (sketch, Tiers { config, layout, rows, cold: cold.as_ref(), hot })
     }
 
-    /// The sketch, and everything that hot rows are given and taken in.
-    fn tiers(&mut self) -> (&mut Sketch, Tiers<'_>) {
-        let Self { config, layout, sketch, rows, cold, pools, scratch: _, .. } = self;
-        (sketch, Tiers { config, layout, rows, cold: cold.as_mut(), pools })
-    }
-}
-
-impl CafeEmbedding {
     fn owners(&self) -> Vec<HotFeature> {
-        // Compact slots don't know their features.
-        let held = self.sketch().into_iter().flat_map(HotSketch::iter);
-        let owners = held.filter(|held| held.row.is_some());
-        by_score(owners.map(|held| HotFeature { id: held.id, score: Some(held.score) }).collect())
+        let owners = self.sketch.iter().filter(|entry| entry.row.is_some());
+        let feature = |entry: Entry| HotFeature { id: entry.id, score: Some(entry.score) };
+        by_score(owners.map(feature).collect())
     }
 
     fn summary(&self) -> TierSummary {
-        let (n_slots_in_use, hot_rows_by_field, score_counts) = match &self.sketch {
-            Sketch::Full(sketch) => {
-                let owners = sketch.iter().filter(|held| held.row.is_some()).map(|held| held.id);
-                let scores = sketch.iter().map(|held| held.score);
-                let by_field = count_by_field(owners, self.config.fields.len());
-                (sketch.iter().count(), by_field, count_by_exponent(scores))
-            }
-            Sketch::Compact(sketch) => {
-                (sketch.n_in_use(), Vec::new(), count_by_exponent(sketch.scores()))
-            }
-        };
+        let owners = self.sketch.iter().filter(|entry| entry.row.is_some()).map(|entry| entry.id);
         let mass = self.sketch.mass();
+        let decay = self.config.settings.decay;
         TierSummary {
             max_hot_rows: self.config.n_hot as u64,
-            hot_rows: self.hot_rows(),
-            hot_rows_by_field,
-            knows_features: matches!(self.sketch, Sketch::Full(_)),
-            slots: (self.config.n_buckets * self.config.slots) as u64,
-            slots_in_use: n_slots_in_use as u64,
-            thresholds: (0..self.pools.n()).map(|pool| self.pools.part(pool).1).collect(),
-            score_counts,
+            hot_rows: self.hot.free.n_owned() as u64,
+            hot_rows_by_field: count_by_field(owners, self.config.fields.len()),
+            knows_features: true,
+            slots: (self.config.n_buckets * self.config.settings.slots) as u64,
+            slots_in_use: self.sketch.iter().count() as u64,
+            thresholds: vec![self.hot.threshold()],
+            score_counts: count_by_exponent(self.sketch.iter().map(|entry| entry.score)),
             mass: Some(mass),
-            mass_since_decay: self.config.decay.map(|_| mass - self.mass_at_decay),
-            n_decays: if self.config.decay.is_none() { Some(0) } else { None },
+            mass_since_decay: decay.map(|_| mass - self.mass_at_decay),
+            n_decays: if decay.is_none() { Some(0) } else { None },
         }
     }
 }
@@ -266,11 +240,8 @@ impl Embedding for CafeEmbedding {
         self.config.dim
     }
 
-    fn lookup_on(&self, ids: &[FeatureId], out: &mut [f32], workers: &dyn Workers) {
-        lookup_parts((ids, out, self.config.dim), workers, |ids, out| match &self.sketch {
-            Sketch::Full(sketch) => self.read_each(sketch, ids, out),
-            Sketch::Compact(sketch) => self.read_each(sketch, ids, out),
-        });
+    fn lookup_on(&self, ids: &[FeatureId], out: &mut [f32], executor: &dyn Executor) {
+        lookup_parts(ids, out, self.config.dim, executor, |ids, out| self.read_each(ids, out));
     }
 
     fn update_on(
@@ -278,37 +249,33 @@ impl Embedding for CafeEmbedding {
         ids: &[FeatureId],
         grads: &[f32],
         learning_rate: f32,
-        workers: &dyn Workers,
+        executor: &dyn Executor,
     ) -> UpdateStats {
-        assert_eq!(
-            grads.len(),
-            ids.len() * self.config.dim,
-            "update takes dim gradients for each id"
-        );
+        let batch = Batch::new(ids, grads, self.config.dim);
         let mut scratch = std::mem::take(&mut self.scratch);
         scratch.sort(ids);
         let mut stats = UpdateStats::default();
-        let workers = for_batch(workers, ids.len());
-        self.step_fields(&mut scratch, (ids, grads, learning_rate), workers);
+        let executor = for_batch(executor, ids.len());
+        self.step_fields(&mut scratch, batch, learning_rate, executor);
         if let Some(cold) = &mut self.cold {
-            scratch.step_unified(cold, learning_rate, workers);
+            scratch.step_unified(cold, learning_rate, executor);
         }
         self.step_own_fields(&mut scratch, learning_rate);
         self.observe(&mut scratch, learning_rate, &mut stats);
-        self.decay_if_due(&mut scratch, &mut stats);
-        self.follow_if_due(&mut scratch, &mut stats);
+        self.decay_if_due(&mut stats);
+        self.follow_if_due(&mut stats);
         self.promote(&mut scratch, &mut stats);
         self.scratch = scratch;
-        stats.hot_rows = self.hot_rows();
+        stats.hot_rows = self.hot.free.n_owned() as u64;
         stats
     }
 
-    fn memory(&self) -> Memory {
-        let cold = self.cold.as_ref().map_or_else(Memory::default, SignedTable::memory);
-        Memory {
+    fn memory(&self) -> MemoryUsage {
+        let cold = self.cold.as_ref().map_or_else(MemoryUsage::default, SignedTable::memory);
+        MemoryUsage {
             sketch_bytes: self.sketch.bytes(),
             index_bytes: self.own.bytes(),
-            free_list_bytes: self.pools.bytes(),
+            free_list_bytes: self.hot.free.bytes(),
             ..self.rows.memory().plus(cold)
         }
     }
@@ -329,9 +296,9 @@ impl Embedding for CafeEmbedding {
         let mut state = self.rows.state();
         state.extend(self.sketch.state());
         state.extend(self.own.state());
-        state.extend(self.pools.state());
+        state.extend(self.hot.state());
         state.push(("mass_at_decay", f64_bits(self.mass_at_decay)));
-        if self.scans() {
+        if self.config.settings.promotion.is_quota() {
             state.push(("mass_at_scan", f64_bits(self.mass_at_scan)));
         }
         if let Some(cold) = &self.cold {
@@ -347,7 +314,8 @@ impl Embedding for CafeEmbedding {
     }
 }
 
-/// The seeds of the three hashes, drawn from the embedding's.
+/// The seeds of the three hashes, derived from the embedding's. The constants are arbitrary, but
+/// saved states depend on them; `table::cold` has the second one for the same purpose.
 struct SketchSeeds {
     buckets: u64,
     first: u64,
@@ -356,26 +324,39 @@ struct SketchSeeds {
 
 impl SketchSeeds {
     #[inline]
-    fn of(seed: u64) -> Self {
+    fn new(seed: u64) -> Self {
         Self { buckets: seed ^ 0xb0c4_e750, first: seed ^ 0xf125_7000, second: seed ^ 0x5ec0_0d00 }
     }
 }
 
-fn field_layout(config: &CafeConfig, field: &FieldRows, start: u32) -> FieldLayout {
-    match field.kind {
-        FieldKind::Own => FieldLayout::Own {
-            start,
-            n: field.n_features as usize,
-            used: 0,
-            bound: init_bound(field.n_features),
-        },
-        FieldKind::Shared { first, second } => FieldLayout::Shared(SharedRows {
-            first_start: start,
-            first_n: first as usize,
-            second_start: start + first as u32,
-            second_n: second as usize,
-            medium_from: config.medium_from(config.threshold),
-        }),
-        FieldKind::Unified => FieldLayout::Unified,
+impl FieldLayout {
+    /// The layout of a field whose rows begin at `start`.
+    fn new(config: &CafeConfig, field: &FieldRows, start: u32) -> Self {
+        match field.kind {
+            FieldKind::Own => Self::Own {
+                start,
+                n: field.n_features as usize,
+                used: 0,
+                bound: init_bound(field.n_features),
+            },
+            FieldKind::Shared { first, second } => Self::Shared(SharedRows {
+                first_start: start,
+                first_n: first as usize,
+                second_start: start + first as u32,
+                second_n: second as usize,
+                medium_from: config.medium_from(config.settings.promotion.threshold()),
+            }),
+            FieldKind::Unified => Self::Unified,
+        }
     }
+}
+
+/// The table that all fields share, if they do.
+fn shared_table(config: &CafeConfig) -> Option<SignedTable> {
+    let Shared::Table(settings) = config.settings.shared else { return None };
+    let has_rows = config.fields.iter().any(|field| field.kind != FieldKind::Unified);
+    assert!(!has_rows, "where all fields share a table none has rows of its own");
+    let features: Vec<u64> = config.fields.iter().map(|field| field.n_features).collect();
+    let sizes = TableSizes { features: &features, n_rows: config.n_shared_table_rows };
+    Some(SignedTable::new(settings, sizes, config.dim, config.format, config.seed))
 }

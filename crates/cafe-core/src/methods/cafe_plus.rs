@@ -1,29 +1,31 @@
-//! CAFE+: an admission filter in front of the sketch, a threshold that finds itself, a past that
-//! fades without a sweep.
+//! CAFE+: an admission filter in front of the sketch, an adaptive threshold, and
+//! forward decay (no pass over the slots).
 
+mod admission_sketch;
 mod config;
 mod field_step;
 mod progress;
 mod reassign;
-mod sketch;
 mod slot;
 #[cfg(test)]
 mod tests;
 mod update;
 
+use crate::batch::Batch;
 use crate::batch::cache_hint::AHEAD;
 use crate::batch::executor::{for_batch, lookup_parts};
-use crate::embedding::{Embedding, Memory, UpdateStats, Workers};
+use crate::embedding::{Embedding, Executor, MemoryUsage, UpdateStats};
 use crate::feature::FeatureId;
 use crate::methods::cafe::Tier;
-use crate::state::{StateError, StateMap, StateView, u32s};
+use crate::sketch::slot::Slot;
+use crate::state::{StateError, StateMap, StateView};
 use crate::table::cold::{ColdFields, FieldRows};
+use crate::table::free_rows::FreeRows;
 use crate::table::rows::RowTable;
 use crate::tier_summary::{HotFeature, TierSummary, by_score, count_by_exponent, count_by_field};
 
+use admission_sketch::{AdmissionSketch, BucketPair};
 use progress::Progress;
-use sketch::{Buckets, Sketch};
-use slot::Slot;
 use update::Scratch;
 
 pub use config::{CafePlusConfig, CafePlusSettings};
@@ -31,7 +33,8 @@ pub use config::{CafePlusConfig, CafePlusSettings};
 /// CAFE+: CAFE with an admission filter, an adaptive threshold and forward decay.
 ///
 /// # How it works
-/// As in [`crate::CafeEmbedding`] features that matter own rows, the others of a field share rows
+/// As in [`CafeEmbedding`](super::CafeEmbedding) features that matter own rows, the others of a
+/// field share rows
 /// by hash, small fields have a row for every feature, and a score measures what matters: gradient
 /// norms, with a mean of one over a field's occurrences in a batch. Three things differ.
 ///
@@ -45,7 +48,7 @@ pub use config::{CafePlusConfig, CafePlusSettings};
 ///
 /// *Threshold.* `K` starts at 1. When more than `1.2 H` features reach it or own a row, it becomes
 /// the `H`-th largest score, and the features of the `H - 1` largest own the rows. When rows stay
-/// free it is lowered in the same way. In between nobody loses a row (but a feature that is
+/// free it is lowered in the same way. In between no feature loses a row (but a feature that is
 /// dropped), and a feature that reaches `K` gets one while any is free.
 ///
 /// *Forward decay.* Instead of making old scores smaller, newer ones weigh more: by `α` from one
@@ -56,8 +59,8 @@ pub use config::{CafePlusConfig, CafePlusSettings};
 /// sweeps through the sketch, nothing overflows, and a bucket that is not touched for many epochs
 /// misses none.
 ///
-/// A row starts as a copy of its feature's shared vector. Where rows are given out anew the same
-/// holds.
+/// A row starts as a copy of its feature's shared vector. So it does where rows are
+/// reassigned.
 ///
 /// # Costs
 /// Two probes for each id in `lookup`, of a bucket of the main part and of the filter. A slot has
@@ -68,15 +71,18 @@ pub use config::{CafePlusConfig, CafePlusSettings};
 ///
 /// # Example
 /// ```
-/// use cafe_core::{Budget, CafePlusConfig, CafePlusEmbedding, CafePlusSettings, Embedding, FeatureId, Tier};
+/// use cafe_core::methods::{CafePlusConfig, CafePlusEmbedding, CafePlusSettings, Tier};
+/// use cafe_core::{Budget, Embedding, FeatureId, RowFormat, Sizing};
 ///
-/// let (features, dim) = ([40_000, 10_000], 16);
-/// let config = CafePlusConfig::within(&features, dim, Budget::Bytes(16_000), &CafePlusSettings::paper(200.0))?;
-/// let mut embedding = CafePlusEmbedding::new(config);
+/// let (budget, format) = (Budget::Bytes(16_000), RowFormat::default());
+/// let sizing = Sizing { features: &[40_000, 10_000], dim: 16, budget, format, seed: 1 };
+/// let config = CafePlusConfig::within(&sizing, &CafePlusSettings::paper(200.0))?;
+/// let mut embedding = CafePlusEmbedding::new(&config);
 /// let id = FeatureId::new(0, 0x68fd_1e64);
 /// assert_eq!(embedding.tier(id), Tier::Cold);
 /// embedding.update(&[id], &[0.5; 16], 0.1);
-/// assert_eq!((embedding.tier(id), embedding.threshold()), (Tier::Hot, 1.0)); // until rows get scarce
+/// assert_eq!(embedding.tier(id), Tier::Hot);
+/// assert_eq!(embedding.threshold(), 1.0); // until rows get scarce
 /// assert!((embedding.score(id) - 1.0).abs() < 1e-5); // one average occurrence, a step ago
 /// assert!(embedding.memory().embedding_bytes() <= 16_000);
 /// # Ok::<(), cafe_core::BudgetError>(())
@@ -87,15 +93,15 @@ pub use config::{CafePlusConfig, CafePlusSettings};
 #[derive(Clone, Debug)]
 pub struct CafePlusEmbedding {
     config: CafePlusConfig,
-    sketch: Sketch,
+    sketch: AdmissionSketch,
     progress: Progress,
     /// What weights grow by in a step.
     growth: f64,
     /// Hot rows first, then field by field.
     rows: RowTable,
     cold: ColdFields,
-    /// Hot rows that nobody owns; the last is given out next.
-    free: Vec<u32>,
+    /// Hot rows that no feature owns.
+    free: FreeRows,
     scratch: Scratch,
 }
 
@@ -107,33 +113,34 @@ impl CafePlusEmbedding {
     /// field without rows, a part of the sketch without buckets, 2^32 rows, a threshold or growth
     /// out of range.
     #[must_use]
-    pub fn new(config: CafePlusConfig) -> Self {
+    pub fn new(config: &CafePlusConfig) -> Self {
         config.check();
-        let (seed, n_hot) = (config.settings.seed, config.n_hot as u32);
+        let (seed, n_hot) = (config.seed, config.n_hot as u32);
         let starts = config.fields.iter().scan(n_hot, |next, field| {
             let start = *next;
             *next += field.n_rows() as u32;
             Some(start)
         });
         let cold = ColdFields::new(&config.fields, starts, seed);
-        let mut rows = RowTable::new(config.n_rows() as usize, config.dim, config.settings.format);
+        let mut rows = RowTable::new(config.n_rows() as usize, config.dim, config.format);
         cold.init(&mut rows);
         let slots = config.settings.slots;
         let n_hashed = config.fields.iter().filter(|field| !field.is_own()).count();
         Self {
-            sketch: Sketch::new(
+            sketch: AdmissionSketch::new(
                 config.n_main_buckets,
                 config.n_filter_buckets,
                 slots,
+                // The seed of the buckets, as in CAFE.
                 seed ^ 0xb0c4_e750,
             ),
-            progress: Progress::new(&config),
+            progress: Progress::new(config),
             growth: (0..n_hashed).fold(1.0, |growth, _| growth * config.settings.growth),
             rows,
             cold,
-            free: (0..n_hot).rev().collect(),
-            scratch: Scratch::new(&config),
-            config,
+            free: FreeRows::new(config.n_hot),
+            scratch: Scratch::new(config),
+            config: config.clone(),
         }
     }
 
@@ -170,7 +177,7 @@ impl CafePlusEmbedding {
 
     fn read_each(&self, ids: &[FeatureId], out: &mut [f32]) {
         let dim = self.config.dim;
-        let (mut buckets, mut rows) = ([Buckets::default(); AHEAD], [None; AHEAD]);
+        let (mut buckets, mut rows) = ([BucketPair::default(); AHEAD], [None; AHEAD]);
         for (ids, out) in ids.chunks(AHEAD).zip(out.chunks_mut(AHEAD * dim)) {
             for (buckets, &id) in buckets.iter_mut().zip(ids) {
                 *buckets = self.sketch.buckets(id);
@@ -191,29 +198,17 @@ impl CafePlusEmbedding {
         }
     }
 
-    /// Every hot row is free or owned, once.
-    fn restored_free(&self, sketch: &Sketch, state: &StateMap<'_>) -> Result<Vec<u32>, StateError> {
+    /// The sketch is of features that compete for hot rows.
+    fn check_sketched(&self, sketch: &AdmissionSketch) -> Result<(), StateError> {
         let is_stray =
             |id: FeatureId| self.config.fields.get(id.field()).is_none_or(FieldRows::is_own);
-        if let Some(stray) = sketch.iter().map(Slot::id).find(|&id| is_stray(id)) {
-            let why = format!("it holds {stray}, of a field whose features it does not see");
-            return Err(StateError::Damaged { name: "sketch_slots", why });
+        match sketch.iter().map(Slot::id).find(|&id| is_stray(id)) {
+            Some(stray) => Err(StateError::Damaged {
+                name: "sketch_slots",
+                why: format!("it holds {stray}, of a field whose features it does not see"),
+            }),
+            None => Ok(()),
         }
-        let damaged = |why: String| StateError::Damaged { name: "free_rows", why };
-        let mut free = Vec::with_capacity(self.config.n_hot);
-        let mut seen = vec![false; self.config.n_hot];
-        let given = u32s(state, "free_rows")?;
-        for row_idx in given.iter().copied().chain(sketch.iter().filter_map(Slot::row)) {
-            let slot = seen.get_mut(row_idx as usize).filter(|seen| !**seen);
-            *slot.ok_or_else(|| {
-                damaged(format!("row {row_idx} is out of range or has two owners"))
-            })? = true;
-        }
-        if seen.contains(&false) {
-            return Err(damaged("a hot row is neither free nor owned".into()));
-        }
-        free.extend_from_slice(given);
-        Ok(free)
     }
 }
 
@@ -232,7 +227,7 @@ impl CafePlusEmbedding {
         let scores = self.sketch.iter_rebased().map(|slot| self.progress.present(slot.score));
         TierSummary {
             max_hot_rows: self.config.n_hot as u64,
-            hot_rows: (self.config.n_hot - self.free.len()) as u64,
+            hot_rows: self.free.n_owned() as u64,
             hot_rows_by_field: count_by_field(owners, self.config.fields.len()),
             knows_features: true,
             slots: ((self.config.n_main_buckets + self.config.n_filter_buckets)
@@ -252,8 +247,8 @@ impl Embedding for CafePlusEmbedding {
         self.config.dim
     }
 
-    fn lookup_on(&self, ids: &[FeatureId], out: &mut [f32], workers: &dyn Workers) {
-        lookup_parts((ids, out, self.config.dim), workers, |ids, out| self.read_each(ids, out));
+    fn lookup_on(&self, ids: &[FeatureId], out: &mut [f32], executor: &dyn Executor) {
+        lookup_parts(ids, out, self.config.dim, executor, |ids, out| self.read_each(ids, out));
     }
 
     fn update_on(
@@ -261,17 +256,14 @@ impl Embedding for CafePlusEmbedding {
         ids: &[FeatureId],
         grads: &[f32],
         learning_rate: f32,
-        workers: &dyn Workers,
+        executor: &dyn Executor,
     ) -> UpdateStats {
-        assert_eq!(
-            grads.len(),
-            ids.len() * self.config.dim,
-            "update takes dim gradients for each id"
-        );
+        let given = Batch::new(ids, grads, self.config.dim);
         let mut scratch = std::mem::take(&mut self.scratch);
         scratch.sort(ids);
         let mut stats = UpdateStats::default();
-        self.step_fields(&mut scratch, (ids, grads, learning_rate), for_batch(workers, ids.len()));
+        let executor = for_batch(executor, ids.len());
+        self.step_fields(&mut scratch, given, learning_rate, executor);
         self.cold.step_own(&scratch.batch, &mut self.rows, &mut scratch.own_sums, learning_rate);
         self.observe(&mut scratch, learning_rate, &mut stats);
         self.reassign_if_due(&mut scratch.vector, &mut stats);
@@ -279,15 +271,15 @@ impl Embedding for CafePlusEmbedding {
         self.progress.advance(self.growth);
         self.sketch.set_epoch(self.progress.epoch);
         self.scratch = scratch;
-        stats.hot_rows = (self.config.n_hot - self.free.len()) as u64;
+        stats.hot_rows = self.free.n_owned() as u64;
         stats
     }
 
-    fn memory(&self) -> Memory {
-        Memory {
+    fn memory(&self) -> MemoryUsage {
+        MemoryUsage {
             sketch_bytes: self.sketch.bytes(),
             index_bytes: self.cold.map_bytes(),
-            free_list_bytes: (self.config.n_hot * size_of::<u32>()) as u64,
+            free_list_bytes: self.free.bytes(),
             ..self.rows.memory()
         }
     }
@@ -311,7 +303,7 @@ impl Embedding for CafePlusEmbedding {
         let mut state = self.rows.state();
         state.extend(self.sketch.state());
         state.extend(self.cold.state());
-        state.push(("free_rows", StateView::U32((&self.free).into())));
+        state.push(self.free.state());
         state.push(self.progress.state(self.sketch.now()));
         state
     }
@@ -321,7 +313,8 @@ impl Embedding for CafePlusEmbedding {
         let (progress, now) = Progress::restored(&self.config, state)?;
         let sketch = self.sketch.restored(state, progress.epoch, now)?;
         let cold = self.cold.restored(state)?;
-        let free = self.restored_free(&sketch, state)?;
+        self.check_sketched(&sketch)?;
+        let free = self.free.restored(state, sketch.iter().filter_map(Slot::row))?;
         (self.rows, self.progress, self.sketch, self.cold, self.free) =
             (rows, progress, sketch, cold, free);
         Ok(())

@@ -14,7 +14,8 @@ use crate::feature::FeatureId;
 /// fixed.
 ///
 /// ```
-/// use cafe_core::{FeatureCounts, FeatureId};
+/// use cafe_core::FeatureId;
+/// use cafe_core::methods::FeatureCounts;
 ///
 /// let [a, b, c] = [1, 2, 3].map(|token| FeatureId::new(0, token));
 /// let mut counts = FeatureCounts::default();
@@ -91,8 +92,10 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_top_is_that_of_a_sorted_list(tokens in prop::collection::vec(0_u32..30, 0..200), n in 0_usize..40) {
-            let ids: Vec<_> = tokens.iter().map(|&token| FeatureId::new(token as usize % 2, token)).collect();
+        fn the_top_is_that_of_a_sorted_list(tokens in prop::collection::vec(0_u32..30, 0..200),
+            n in 0_usize..40) {
+            let ids: Vec<_> = tokens.iter()
+                .map(|&token| FeatureId::new(token as usize % 2, token)).collect();
             let mut counts = FeatureCounts::default();
             ids.chunks(7).for_each(|ids| counts.add_all(ids));
             let mut plain = BTreeMap::<FeatureId, u64>::new();

@@ -1,15 +1,17 @@
-//! Plain hashing: the features of a field share its few rows, whoever they are.
+//! Plain hashing: the features of a field share its few rows, whatever their importance.
 
+use crate::batch::Batch;
 use crate::batch::by_field::ByField;
 use crate::batch::cache_hint::AHEAD;
-use crate::batch::coalesce::Positions;
+use crate::batch::coalesce::KeyIndex;
 use crate::batch::executor::{Buffers, for_batch, for_each, lookup_parts};
 use crate::budget::{BudgetError, proportional_rows};
-use crate::embedding::{Embedding, Memory, UpdateStats, Workers};
+use crate::embedding::{Embedding, Executor, MemoryUsage, UpdateStats};
 use crate::feature::FeatureId;
 use crate::hash::{mix64, reduce};
 use crate::state::{StateError, StateMap, StateView};
 use crate::table::rows::{RowFormat, RowTable, init_bound};
+use crate::table::sizing::Sizing;
 
 /// Sizes and settings of a [`HashedEmbedding`].
 #[derive(Clone, Debug, PartialEq)]
@@ -19,7 +21,7 @@ pub struct HashedConfig {
     /// Features of each field; they set the initial rows' scale.
     pub features: Vec<u64>,
     /// Rows of each field.
-    pub n_rows: Vec<u64>,
+    pub field_rows: Vec<u64>,
     /// How rows are stored, and how they follow their gradients.
     pub format: RowFormat,
     /// Seeds the hash and the initial rows.
@@ -27,26 +29,28 @@ pub struct HashedConfig {
 }
 
 impl HashedConfig {
-    /// Rows in proportion to the fields' features, as many as `budget_bytes` holds.
+    /// Rows in proportion to the fields' features, as many as the budget holds.
     ///
     /// # Errors
     /// If the budget can't hold a row for each field.
-    pub fn within(
-        features: &[u64],
-        dim: usize,
-        budget_bytes: u64,
-        format: RowFormat,
-        seed: u64,
-    ) -> Result<Self, BudgetError> {
-        let max_rows = budget_bytes / format.row_bytes(dim);
-        let n_rows = proportional_rows(features, format.row_bytes(dim), max_rows)?;
-        Ok(Self { dim, features: features.to_vec(), n_rows, format, seed })
+    pub fn within(sizing: &Sizing<'_>) -> Result<Self, BudgetError> {
+        let Sizing { features, dim, format, seed, .. } = *sizing;
+        let row_bytes = sizing.row_bytes();
+        let max_rows = sizing.budget_bytes() / row_bytes;
+        let field_rows = proportional_rows(features, row_bytes, max_rows)?;
+        Ok(Self { dim, features: features.to_vec(), field_rows, format, seed })
+    }
+
+    /// Rows of all fields.
+    #[must_use]
+    pub fn n_rows(&self) -> u64 {
+        self.field_rows.iter().sum()
     }
 
     /// Bytes of all rows.
     #[must_use]
     pub fn embedding_bytes(&self) -> u64 {
-        self.n_rows.iter().sum::<u64>() * self.format.row_bytes(self.dim)
+        self.n_rows() * self.format.row_bytes(self.dim)
     }
 }
 
@@ -61,25 +65,25 @@ pub struct HashedEmbedding {
     fields: Vec<(u32, usize)>,
     rows: RowTable,
     batch: ByField,
-    buffers: Buffers<Positions>,
+    buffers: Buffers<KeyIndex>,
 }
 
 impl HashedEmbedding {
     /// A table of freshly initialised rows.
     ///
     /// # Panics
-    /// If `features` and `n_rows` are not of equal length, a field has no row, or there are 2^32
-    /// rows.
+    /// If `features` and `field_rows` are not of equal length, a field has no row, or there are
+    /// 2^32 rows.
     #[must_use]
     pub fn new(config: &HashedConfig) -> Self {
-        let HashedConfig { dim, features, n_rows, format, seed } = config;
-        assert_eq!(features.len(), n_rows.len(), "features and rows are given for every field");
-        let total = n_rows.iter().sum::<u64>();
+        let HashedConfig { dim, features, field_rows, format, seed } = config;
+        assert_eq!(features.len(), field_rows.len(), "features and rows are given for every field");
+        let total = config.n_rows();
         assert!(u32::try_from(total).is_ok(), "a table has fewer than 2^32 rows");
         let mut rows = RowTable::new(total as usize, *dim, *format);
         let mut fields = Vec::with_capacity(features.len());
         let mut start = 0_u32;
-        for (&n_features, &n) in features.iter().zip(n_rows) {
+        for (&n_features, &n) in features.iter().zip(field_rows) {
             assert!(n > 0, "every field needs a row");
             fields.push((start, n as usize));
             for row_idx in start..start + n as u32 {
@@ -108,9 +112,9 @@ impl Embedding for HashedEmbedding {
         self.rows.dim()
     }
 
-    fn lookup_on(&self, ids: &[FeatureId], out: &mut [f32], workers: &dyn Workers) {
+    fn lookup_on(&self, ids: &[FeatureId], out: &mut [f32], executor: &dyn Executor) {
         let dim = self.dim();
-        lookup_parts((ids, out, dim), workers, |ids, out| {
+        lookup_parts(ids, out, dim, executor, |ids, out| {
             let mut row_idxs = [0; AHEAD];
             for (ids, out) in ids.chunks(AHEAD).zip(out.chunks_mut(AHEAD * dim)) {
                 for (row_idx, &id) in row_idxs.iter_mut().zip(ids) {
@@ -129,20 +133,20 @@ impl Embedding for HashedEmbedding {
         ids: &[FeatureId],
         grads: &[f32],
         learning_rate: f32,
-        workers: &dyn Workers,
+        executor: &dyn Executor,
     ) -> UpdateStats {
         let dim = self.dim();
-        assert_eq!(grads.len(), ids.len() * dim, "update takes dim gradients for each id");
+        let given = Batch::new(ids, grads, dim);
         let Self { seed, fields, rows, batch, buffers } = self;
         batch.sort(ids);
         let mut rest = rows.all_mut();
         let parts = batch.parts().map(|part| {
             let n_rows = fields[part.field].1;
-            (part, n_rows, rest.take(n_rows))
+            (part, n_rows, rest.cut(n_rows))
         });
-        for_each(for_batch(workers, ids.len()), parts, |(mut part, n_rows, mut rows)| {
+        for_each(for_batch(executor, ids.len()), parts, |(mut part, n_rows, mut rows)| {
             let row = |id: FeatureId| reduce(mix64(id.raw(), *seed), n_rows) as u64;
-            buffers.with(|positions| part.coalesce(positions, (ids, grads, dim), row, |_, _| ()));
+            buffers.with(|keys| part.coalesce(keys, given, row, |_, _| ()));
             for (row_idx, grad) in part.iter(dim) {
                 rows.step(row_idx as u32, grad, learning_rate);
             }
@@ -150,7 +154,7 @@ impl Embedding for HashedEmbedding {
         UpdateStats::default()
     }
 
-    fn memory(&self) -> Memory {
+    fn memory(&self) -> MemoryUsage {
         self.rows.memory()
     }
 

@@ -8,16 +8,17 @@ mod tests;
 
 use std::collections::BTreeMap;
 
+use crate::batch::Batch;
 use crate::batch::by_field::ByField;
 use crate::batch::cache_hint::AHEAD;
 use crate::batch::executor::{Buffers, for_batch, for_each, lookup_parts};
-use crate::embedding::{Embedding, Memory, UpdateStats, Workers};
+use crate::embedding::{Embedding, Executor, MemoryUsage, UpdateStats};
 use crate::feature::FeatureId;
 use crate::state::{StateError, StateMap, StateView, check_len};
 use crate::table::rows::{RowFormat, RowPrecision, RowTable};
 
 pub use config::MdeConfig;
-use field::{Field, FieldBuffers, add_scaled};
+use field::{Field, FieldBuffers, Projection, add_scaled};
 
 /// A row for every feature, the shorter the more features its field has: `e(id) = v P_f`, v of
 /// `d_f` values and `P_f` a matrix of `d_f` rows of d values that the field learns.
@@ -92,7 +93,7 @@ impl MdeEmbedding {
         }
     }
 
-    /// Writes what a row of a field stands for; `scratch` has room for two vectors.
+    /// Writes the projected vector of a row of a field; `scratch` has room for two vectors.
     fn project(&self, field_idx: usize, row_idx: u32, scratch: &mut [f32], out: &mut [f32]) {
         let (field, table) = (&self.fields[field_idx], &self.tables[field_idx]);
         if field.n_projected() == 0 {
@@ -114,9 +115,9 @@ impl Embedding for MdeEmbedding {
         self.dim
     }
 
-    fn lookup_on(&self, ids: &[FeatureId], out: &mut [f32], workers: &dyn Workers) {
+    fn lookup_on(&self, ids: &[FeatureId], out: &mut [f32], executor: &dyn Executor) {
         let dim = self.dim;
-        lookup_parts((ids, out, dim), workers, |ids, out| {
+        lookup_parts(ids, out, dim, executor, |ids, out| {
             self.buffers.with(|buffers| {
                 let scratch = buffers.scratch(2 * dim);
                 let mut rows = [0; AHEAD];
@@ -139,10 +140,10 @@ impl Embedding for MdeEmbedding {
         ids: &[FeatureId],
         grads: &[f32],
         learning_rate: f32,
-        workers: &dyn Workers,
+        executor: &dyn Executor,
     ) -> UpdateStats {
         let dim = self.dim;
-        assert_eq!(grads.len(), ids.len() * dim, "update takes dim gradients for each id");
+        let given = Batch::new(ids, grads, dim);
         let Self { fields, tables, projections, batch, read, buffers, .. } = self;
         batch.sort(ids);
         read.resize(projections.n_rows() * dim, 0.0);
@@ -153,34 +154,26 @@ impl Embedding for MdeEmbedding {
         let parts = batch.parts().zip(&*fields).zip(tables).map(|((part, field), table)| {
             let (projection, after) = read.split_at(field.n_projected() * dim);
             read = after;
-            (part, field, table, projection, rest.take(field.n_projected()))
+            (part, field, table, projection, rest.cut(field.n_projected()))
         });
         for_each(
-            for_batch(workers, ids.len()),
+            for_batch(executor, ids.len()),
             parts,
             |(mut part, field, table, projection, mut projection_rows)| {
                 buffers.with(|buffers| {
-                    part.coalesce(
-                        &mut buffers.positions,
-                        (ids, grads, dim),
-                        |id| u64::from(field.row_idx(id)),
-                        |_, _| (),
-                    );
-                    field.step(
-                        &part,
-                        table,
-                        (projection, &mut projection_rows),
-                        buffers,
-                        learning_rate,
-                    );
+                    let key = |id| u64::from(field.row_idx(id));
+                    part.coalesce(&mut buffers.keys, given, key, |_, _| ());
+                    let projection =
+                        &mut Projection { values: projection, rows: &mut projection_rows };
+                    field.step(&part, table, projection, buffers, learning_rate);
                 });
             },
         );
         UpdateStats::default()
     }
 
-    fn memory(&self) -> Memory {
-        self.tables.iter().map(RowTable::memory).fold(self.projections.memory(), Memory::plus)
+    fn memory(&self) -> MemoryUsage {
+        self.tables.iter().map(RowTable::memory).fold(self.projections.memory(), MemoryUsage::plus)
     }
 
     /// The tables' arrays, field after field under one name, and those of all projections.
@@ -209,7 +202,7 @@ impl Embedding for MdeEmbedding {
             let mut part = StateMap::new();
             for (name, view) in table.state() {
                 let start = starts.entry(name).or_default();
-                part.insert(name, state[name].part(*start..*start + view.len()));
+                part.insert(name, state[name].range(*start..*start + view.len()));
                 *start += view.len();
             }
             tables.push(table.restored(table.n_rows(), &mut part)?);
@@ -218,7 +211,7 @@ impl Embedding for MdeEmbedding {
         for (name, _) in self.projections.state() {
             let saved = projection_name(name);
             let view = state.get(saved).ok_or(StateError::Missing { name: saved })?;
-            part.insert(name, view.part(0..view.len()));
+            part.insert(name, view.range(0..view.len()));
         }
         let projections = self.projections.restored(self.projections.n_rows(), &mut part)?;
         (self.tables, self.projections) = (tables, projections);

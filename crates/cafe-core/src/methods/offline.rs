@@ -1,19 +1,21 @@
-//! Offline separation: an oracle says beforehand who is hot, and its answer is final.
+//! Offline separation: an oracle decides beforehand which features are hot, for the whole training.
 
 use std::borrow::Cow;
 
+use crate::batch::Batch;
 use crate::batch::by_field::ByField;
 use crate::batch::cache_hint::AHEAD;
-use crate::batch::coalesce::{Positions, RowSums};
+use crate::batch::coalesce::{KeyIndex, RowSums};
 use crate::batch::executor::{Buffers, for_batch, for_each, lookup_parts};
-use crate::budget::{Budget, BudgetError};
-use crate::embedding::{Embedding, Memory, UpdateStats, Workers};
+use crate::budget::BudgetError;
+use crate::embedding::{Embedding, Executor, MemoryUsage, UpdateStats};
 use crate::feature::FeatureId;
 use crate::methods::counts::FeatureCounts;
-use crate::state::{StateError, StateMap, StateView, check_len, u64s};
-use crate::table::cold::{ColdFields, ColdSizes, FieldRows};
+use crate::state::{StateError, StateMap, StateView, array, check_len};
+use crate::table::cold::{ColdFields, ColdSizes, FieldRows, OwnerMaps};
 use crate::table::own_rows::OwnRows;
 use crate::table::rows::{RowFormat, RowTable};
+use crate::table::sizing::Sizing;
 use crate::tier_summary::{HotFeature, TierSummary, count_by_field};
 
 /// Sizes and settings of an [`OfflineEmbedding`].
@@ -32,24 +34,19 @@ pub struct OfflineConfig {
 }
 
 impl OfflineConfig {
-    /// The sizes of a [`crate::CafeConfig`] that needs no sketch: `shared_share` of the budget for
-    /// shared rows in proportion to the fields' features, the rest for hot rows. The map from
-    /// features to hot rows is not counted, as in the literature; [`Memory::total_bytes`] has it.
+    /// The sizes of a [`CafeConfig`](super::CafeConfig) that needs no sketch: `shared_share` of the
+    /// budget for shared rows in proportion to the fields' features, the rest for hot rows. The map
+    /// from features to hot rows is not counted, as in the literature; [`MemoryUsage::total_bytes`]
+    /// has it.
     ///
     /// # Errors
     /// If the budget can't hold a row for each field and one hot row.
-    pub fn within(
-        features: &[u64],
-        dim: usize,
-        budget: Budget,
-        shared_share: f64,
-        format: RowFormat,
-        seed: u64,
-    ) -> Result<Self, BudgetError> {
-        let (row_bytes, budget_bytes) = (format.row_bytes(dim), budget.bytes(features, dim));
+    pub fn within(sizing: &Sizing<'_>, shared_share: f64) -> Result<Self, BudgetError> {
+        let Sizing { dim, format, seed, .. } = *sizing;
+        let (row_bytes, budget_bytes) = (sizing.row_bytes(), sizing.budget_bytes());
         let ColdSizes { fields, bytes } =
-            ColdSizes::within(features, dim, budget, shared_share, row_bytes)?;
-        // Nobody needs more hot rows than there are features without a row of their own.
+            ColdSizes::within(sizing, shared_share, 0.0, OwnerMaps::PerField)?;
+        // More hot rows than features without a row of their own would stay unused.
         let max_hot = fields
             .iter()
             .filter(|field| !field.is_own())
@@ -64,7 +61,7 @@ impl OfflineConfig {
         Ok(Self { dim, n_hot, fields, format, seed })
     }
 
-    /// Bytes of all rows: what [`Memory::embedding_bytes`] will be.
+    /// Bytes of all rows: what [`MemoryUsage::embedding_bytes`] will be.
     #[must_use]
     pub fn embedding_bytes(&self) -> u64 {
         self.n_rows() * self.format.row_bytes(self.dim)
@@ -91,7 +88,8 @@ impl OfflineConfig {
         self.fields.iter().filter(|field| field.is_own()).map(FieldRows::n_rows).sum()
     }
 
-    /// Whom to give the hot rows: the most frequent features of the fields whose rows are shared.
+    /// The features that get the hot rows: the most frequent features of the fields whose rows are
+    /// shared.
     #[must_use]
     pub fn hot_features(&self, counts: &FeatureCounts) -> Vec<FeatureId> {
         counts.top_where(self.n_hot, |id| {
@@ -100,8 +98,8 @@ impl OfflineConfig {
     }
 }
 
-/// The oracle that CAFE is held against: who is frequent is counted before training, and those
-/// features own rows.
+/// The oracle that CAFE is compared with: frequencies are counted before training, and the most
+/// frequent features own rows.
 ///
 /// # How it works
 /// A first pass over the training rows counts features ([`FeatureCounts`]); the `H` most frequent
@@ -115,19 +113,22 @@ impl OfflineConfig {
 ///
 /// # Costs
 /// One look into a hash map for each id. The map takes 17 bytes a cell, 19 to 39 a hot row: not
-/// part of the published figure and not of the budget, but of [`Memory::total_bytes`]. Rows lie
-/// field by field, so threads share a batch.
+/// part of the published figure and not of the budget, but of [`MemoryUsage::total_bytes`]. Rows
+/// lie field by field, so threads share a batch.
 ///
 /// # Example
 /// ```
-/// use cafe_core::{Budget, Embedding, FeatureCounts, FeatureId, OfflineConfig, OfflineEmbedding, RowFormat};
+/// use cafe_core::methods::{FeatureCounts, OfflineConfig, OfflineEmbedding};
+/// use cafe_core::{Budget, Embedding, FeatureId, RowFormat, Sizing};
 ///
-/// let (features, dim) = ([40_000, 10_000], 16);
-/// let config = OfflineConfig::within(&features, dim, Budget::Bytes(16_000), 0.2, RowFormat::default(), 1)?;
+/// let (budget, format) = (Budget::Bytes(16_000), RowFormat::default());
+/// let sizing = Sizing { features: &[40_000, 10_000], dim: 16, budget, format, seed: 1 };
+/// let config = OfflineConfig::within(&sizing, 0.2)?;
 /// let mut counts = FeatureCounts::default();
 /// counts.add_all(&[FeatureId::new(0, 7), FeatureId::new(1, 7), FeatureId::new(0, 7)]);
 /// let embedding = OfflineEmbedding::new(&config, &config.hot_features(&counts));
-/// assert_eq!((embedding.memory().embedding_bytes(), embedding.n_hot()), (config.embedding_bytes(), 2));
+/// assert_eq!(embedding.n_hot(), 2);
+/// assert_eq!(embedding.memory().embedding_bytes(), config.embedding_bytes());
 /// # Ok::<(), cafe_core::BudgetError>(())
 /// ```
 ///
@@ -138,14 +139,14 @@ pub struct OfflineEmbedding {
     config: OfflineConfig,
     /// Ascending, so field by field.
     hot: Vec<FeatureId>,
-    /// The same with their rows.
+    /// The rows of the hot features.
     hot_rows: OwnRows,
-    /// Of each field the hot rows and then the cold ones; rows that nobody was chosen for come
+    /// Of each field the hot rows and then the cold ones; unassigned rows
     /// last.
     rows: RowTable,
     cold: ColdFields,
     batch: ByField,
-    buffers: Buffers<Positions>,
+    buffers: Buffers<KeyIndex>,
     own_sums: RowSums,
 }
 
@@ -219,8 +220,8 @@ impl Embedding for OfflineEmbedding {
         self.config.dim
     }
 
-    fn lookup_on(&self, ids: &[FeatureId], out: &mut [f32], workers: &dyn Workers) {
-        lookup_parts((ids, out, self.config.dim), workers, |ids, out| self.read_each(ids, out));
+    fn lookup_on(&self, ids: &[FeatureId], out: &mut [f32], executor: &dyn Executor) {
+        lookup_parts(ids, out, self.config.dim, executor, |ids, out| self.read_each(ids, out));
     }
 
     fn update_on(
@@ -228,10 +229,10 @@ impl Embedding for OfflineEmbedding {
         ids: &[FeatureId],
         grads: &[f32],
         learning_rate: f32,
-        workers: &dyn Workers,
+        executor: &dyn Executor,
     ) -> UpdateStats {
         let dim = self.config.dim;
-        assert_eq!(grads.len(), ids.len() * dim, "update takes dim gradients for each id");
+        let given = Batch::new(ids, grads, dim);
         let Self { hot, hot_rows, rows, cold, batch, buffers, own_sums, .. } = self;
         batch.sort(ids);
         let (mut rest, mut start, mut hot_left) = (rows.all_mut(), 0, &hot[..]);
@@ -241,15 +242,15 @@ impl Embedding for OfflineEmbedding {
             hot_left = &hot_left[n_hot..];
             let (first, n_rows) = (start, n_hot + cold_fields.n_rows(part.field));
             start += n_rows as u32;
-            (part, first, rest.take(n_rows))
+            (part, first, rest.cut(n_rows))
         });
-        for_each(for_batch(workers, ids.len()), parts, |(mut part, first, mut rows)| {
+        for_each(for_batch(executor, ids.len()), parts, |(mut part, first, mut rows)| {
             let is_own = cold_fields.is_own(part.field);
             let row = |id: FeatureId| {
                 hot_rows.get(id).unwrap_or_else(|| cold_fields.shared_row(id)) - first
             };
             let key = |id: FeatureId| if is_own { id.raw() } else { u64::from(row(id)) };
-            buffers.with(|positions| part.coalesce(positions, (ids, grads, dim), key, |_, _| ()));
+            buffers.with(|keys| part.coalesce(keys, given, key, |_, _| ()));
             if !is_own {
                 for (row_idx, grad) in part.iter(dim) {
                     rows.step(row_idx as u32, grad, learning_rate);
@@ -260,8 +261,11 @@ impl Embedding for OfflineEmbedding {
         UpdateStats { hot_rows: hot.len() as u64, ..UpdateStats::default() }
     }
 
-    fn memory(&self) -> Memory {
-        Memory { index_bytes: self.hot_rows.bytes() + self.cold.map_bytes(), ..self.rows.memory() }
+    fn memory(&self) -> MemoryUsage {
+        MemoryUsage {
+            index_bytes: self.hot_rows.bytes() + self.cold.map_bytes(),
+            ..self.rows.memory()
+        }
     }
 
     /// By id: the counts that chose them are not kept.
@@ -285,7 +289,7 @@ impl Embedding for OfflineEmbedding {
 
     fn state(&self) -> Vec<(&'static str, StateView<'_>)> {
         let mut hot: Vec<u64> = self.hot.iter().map(|id| id.raw()).collect();
-        hot.resize(self.config.n_hot, NOBODY);
+        hot.resize(self.config.n_hot, NO_FEATURE);
         let mut state = self.rows.state();
         state.extend(self.cold.state());
         state.push(("hot_ids", StateView::U64(Cow::Owned(hot))));
@@ -295,13 +299,13 @@ impl Embedding for OfflineEmbedding {
     /// The hot features are part of the state: an embedding made with none takes them over.
     fn restore(&mut self, state: &mut StateMap<'_>) -> Result<(), StateError> {
         let rows = self.rows.restored(self.rows.n_rows(), state)?;
-        let raw = u64s(state, "hot_ids")?;
+        let raw = array::<u64>(state, "hot_ids")?;
         check_len("hot_ids", raw.len(), self.config.n_hot)?;
         let damaged = |why| StateError::Damaged { name: "hot_ids", why };
-        let n_used = raw.iter().position(|&raw| raw == NOBODY).unwrap_or(raw.len());
+        let n_used = raw.iter().position(|&raw| raw == NO_FEATURE).unwrap_or(raw.len());
         let (used, unused) = raw.split_at(n_used);
         let odd = used.iter().filter(|&raw| raw >> FeatureId::BITS != 0);
-        if let Some(raw) = odd.chain(unused.iter().filter(|&&raw| raw != NOBODY)).next() {
+        if let Some(raw) = odd.chain(unused.iter().filter(|&&raw| raw != NO_FEATURE)).next() {
             return Err(damaged(format!("{raw:#x} is no feature id or out of place")));
         }
         let hot = used.iter().copied().map(FeatureId::from_raw).collect();
@@ -312,8 +316,8 @@ impl Embedding for OfflineEmbedding {
     }
 }
 
-/// Stands in a state for the owner of a row that nobody was chosen for.
-const NOBODY: u64 = u64::MAX;
+/// In a state, the owner of a row that no feature was chosen for.
+const NO_FEATURE: u64 = u64::MAX;
 
 /// Where everything lies in the table.
 struct Layout {

@@ -1,13 +1,13 @@
-//! Rows of each field's own, a feature the sum of one or two of them: what double hashing and
-//! quotient-remainder share.
+//! Rows of each field's own, of which a feature is the sum of one or two.
 
 use std::fmt::Debug;
 
+use crate::batch::Batch;
 use crate::batch::by_field::ByField;
 use crate::batch::cache_hint::AHEAD;
-use crate::batch::coalesce::{Positions, RowSums};
+use crate::batch::coalesce::{KeyIndex, RowSums};
 use crate::batch::executor::{Buffers, for_batch, for_each, lookup_parts};
-use crate::embedding::{Memory, Workers};
+use crate::embedding::{Executor, MemoryUsage};
 use crate::feature::FeatureId;
 use crate::state::{StateError, StateMap, StateView};
 use crate::table::rows::{RowFormat, RowTable, init_bound};
@@ -38,7 +38,7 @@ pub(super) struct PairTable<P> {
 /// What a thread needs for one field at a time.
 #[derive(Debug, Default)]
 struct PairBuffers {
-    positions: Positions,
+    keys: KeyIndex,
     sums: RowSums,
 }
 
@@ -78,9 +78,9 @@ impl<P: Pairing> PairTable<P> {
         self.rows.dim()
     }
 
-    pub(super) fn lookup(&self, ids: &[FeatureId], out: &mut [f32], workers: &dyn Workers) {
+    pub(super) fn lookup(&self, ids: &[FeatureId], out: &mut [f32], executor: &dyn Executor) {
         let dim = self.dim();
-        lookup_parts((ids, out, dim), workers, |ids, out| {
+        lookup_parts(ids, out, dim, executor, |ids, out| {
             let mut pairs = [(0, None); AHEAD];
             for (ids, out) in ids.chunks(AHEAD).zip(out.chunks_mut(AHEAD * dim)) {
                 for (pair, &id) in pairs.iter_mut().zip(ids) {
@@ -107,20 +107,20 @@ impl<P: Pairing> PairTable<P> {
         ids: &[FeatureId],
         grads: &[f32],
         learning_rate: f32,
-        workers: &dyn Workers,
+        executor: &dyn Executor,
     ) {
         let dim = self.dim();
-        assert_eq!(grads.len(), ids.len() * dim, "update takes dim gradients for each id");
+        let given = Batch::new(ids, grads, dim);
         let Self { fields, rows, batch, buffers } = self;
         batch.sort(ids);
         let mut rest = rows.all_mut();
         let parts = batch.parts().zip(&*fields).map(|(part, (_, pairing))| {
-            let rows = rest.take(pairing.n_rows());
+            let rows = rest.cut(pairing.n_rows());
             (part, pairing, rows)
         });
-        for_each(for_batch(workers, ids.len()), parts, |(mut part, pairing, mut rows)| {
-            buffers.with(|PairBuffers { positions, sums }| {
-                part.coalesce(positions, (ids, grads, dim), FeatureId::raw, |_, _| ());
+        for_each(for_batch(executor, ids.len()), parts, |(mut part, pairing, mut rows)| {
+            buffers.with(|PairBuffers { keys, sums }| {
+                part.coalesce(keys, given, FeatureId::raw, |_, _| ());
                 let n_sums =
                     |n_features: usize| (n_features * pairing.n_terms()).min(pairing.n_rows());
                 // Room for the worst batch of this size: later ones then allocate nothing.
@@ -140,7 +140,7 @@ impl<P: Pairing> PairTable<P> {
         });
     }
 
-    pub(super) fn memory(&self) -> Memory {
+    pub(super) fn memory(&self) -> MemoryUsage {
         self.rows.memory()
     }
 
@@ -153,64 +153,3 @@ impl<P: Pairing> PairTable<P> {
         Ok(())
     }
 }
-
-#[cfg(test)]
-impl<P> PairTable<P> {
-    pub(super) fn fields(&self) -> &[(u32, P)] {
-        &self.fields
-    }
-
-    pub(super) fn row(&self, row_idx: u32) -> Vec<f32> {
-        let mut row = vec![0.0; self.rows.dim()];
-        self.rows.read(row_idx, &mut row);
-        row
-    }
-}
-
-/// The [`Embedding`](crate::Embedding) of a struct that has a [`PairTable`] in `table`.
-macro_rules! embedding_of_pair_table {
-    ($name:ty) => {
-        impl $crate::Embedding for $name {
-            fn dim(&self) -> usize {
-                self.table.dim()
-            }
-
-            fn lookup_on(
-                &self,
-                ids: &[$crate::FeatureId],
-                out: &mut [f32],
-                workers: &dyn $crate::Workers,
-            ) {
-                self.table.lookup(ids, out, workers);
-            }
-
-            fn update_on(
-                &mut self,
-                ids: &[$crate::FeatureId],
-                grads: &[f32],
-                learning_rate: f32,
-                workers: &dyn $crate::Workers,
-            ) -> $crate::UpdateStats {
-                self.table.update(ids, grads, learning_rate, workers);
-                $crate::UpdateStats::default()
-            }
-
-            fn memory(&self) -> $crate::Memory {
-                self.table.memory()
-            }
-
-            fn state(&self) -> Vec<(&'static str, $crate::state::StateView<'_>)> {
-                self.table.state()
-            }
-
-            fn restore(
-                &mut self,
-                state: &mut $crate::StateMap<'_>,
-            ) -> Result<(), $crate::StateError> {
-                self.table.restore(state)
-            }
-        }
-    };
-}
-
-pub(super) use embedding_of_pair_table;

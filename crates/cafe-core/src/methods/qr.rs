@@ -1,11 +1,14 @@
 //! Quotient-remainder: two small tables a field, and every feature has a pair of rows that no other
 //! one has.
 
-use super::pair_table::{PairTable, Pairing, embedding_of_pair_table};
-use crate::budget::{BudgetError, full_bytes, ratio_too_high};
+use super::pair_table::{PairTable, Pairing};
+use crate::budget::{BudgetError, bisect, bisect_whole, ratio_too_high};
+use crate::embedding::{Embedding, Executor, MemoryUsage, UpdateStats};
 use crate::feature::FeatureId;
 use crate::hash::{mix64, reduce};
+use crate::state::{StateError, StateMap, StateView};
 use crate::table::rows::RowFormat;
+use crate::table::sizing::Sizing;
 
 /// Sizes and settings of a [`QrEmbedding`].
 #[derive(Clone, Debug, PartialEq)]
@@ -24,20 +27,15 @@ pub struct QrConfig {
 }
 
 impl QrConfig {
-    /// Rows in proportion to the fields' features, as many as `budget_bytes` holds for all fields
+    /// Rows in proportion to the fields' features, as many as the budget holds for all fields
     /// together, but in no field fewer than about `2 sqrt(n)`, which is as far as two tables can
     /// go.
     ///
     /// # Errors
     /// If the smallest tables don't fit.
-    pub fn within(
-        features: &[u64],
-        dim: usize,
-        budget_bytes: u64,
-        format: RowFormat,
-        seed: u64,
-    ) -> Result<Self, BudgetError> {
-        let row_bytes = format.row_bytes(dim);
+    pub fn within(sizing: &Sizing<'_>) -> Result<Self, BudgetError> {
+        let Sizing { features, dim, format, seed, .. } = *sizing;
+        let (budget_bytes, row_bytes) = (sizing.budget_bytes(), sizing.row_bytes());
         let max_rows = budget_bytes / row_bytes;
         let moduli = |scale: f64| -> Vec<u64> {
             features.iter().map(|&n| modulus(n, (n as f64 * scale).ceil() as u64)).collect()
@@ -46,18 +44,12 @@ impl QrConfig {
             |moduli: &[u64]| features.iter().zip(moduli).map(|(&n, &m)| rows(n, m)).sum::<u64>();
         let least = total(&moduli(0.0));
         if least > max_rows {
-            let (full, needed) = (full_bytes(features, dim), least * row_bytes);
+            let (full, needed) = (sizing.full_bytes(), least * row_bytes);
             return Err(ratio_too_high("quotient-remainder", full, needed, budget_bytes));
         }
-        let (mut low, mut high) = (0.0, 1.0);
-        if total(&moduli(high)) <= max_rows {
-            low = high;
-        }
-        for _ in 0..64 {
-            let middle = f64::midpoint(low, high);
-            if total(&moduli(middle)) <= max_rows { low = middle } else { high = middle }
-        }
-        Ok(Self { dim, features: features.to_vec(), moduli: moduli(low), format, seed })
+        let fits = |scale: f64| total(&moduli(scale)) <= max_rows;
+        let scale = if fits(1.0) { 1.0 } else { bisect(0.0..1.0, fits).start };
+        Ok(Self { dim, features: features.to_vec(), moduli: moduli(scale), format, seed })
     }
 
     /// Rows of both tables of a field.
@@ -69,11 +61,16 @@ impl QrConfig {
         rows(self.features[field], self.moduli[field])
     }
 
+    /// Rows of both tables of all fields.
+    #[must_use]
+    pub fn n_rows(&self) -> u64 {
+        (0..self.features.len()).map(|field| self.field_rows(field)).sum()
+    }
+
     /// Bytes of all rows.
     #[must_use]
     pub fn embedding_bytes(&self) -> u64 {
-        let n_rows = (0..self.features.len()).map(|field| self.field_rows(field)).sum::<u64>();
-        n_rows * self.format.row_bytes(self.dim)
+        self.n_rows() * self.format.row_bytes(self.dim)
     }
 }
 
@@ -92,17 +89,14 @@ fn modulus(n_features: u64, max_rows: u64) -> u64 {
     // With q quotients `q + ceil(n / q)` rows will do. That falls up to q = ceil(sqrt(n)), where it
     // is least.
     let root = n_features.isqrt();
-    let (mut low, mut high) = (1, root + u64::from(root * root < n_features));
+    let most = root + u64::from(root * root < n_features);
     let n_rows = |n_quotients: u64| n_quotients + n_features.div_ceil(n_quotients);
-    if n_rows(high) > max_rows {
+    if n_rows(most) > max_rows {
         // In the smallest fields two tables save nothing.
-        return if n_rows(high) >= n_features { n_features } else { high };
+        return if n_rows(most) >= n_features { n_features } else { most };
     }
-    while low < high {
-        let middle = u64::midpoint(low, high);
-        if n_rows(middle) <= max_rows { high = middle } else { low = middle + 1 }
-    }
-    max_rows - low
+    let too_few = bisect_whole(0..most, |n_quotients| n_rows(n_quotients) > max_rows);
+    max_rows - (too_few + 1)
 }
 
 /// Two tables a field: `e(id) = R[i mod m] + Q[i div m]`, i the number of the feature in its field.
@@ -115,7 +109,7 @@ fn modulus(n_features: u64, max_rows: u64) -> u64 {
 /// common with another one.
 ///
 /// The moduli are chosen for all fields together so that the sum fits the budget, with as many
-/// remainders as it allows: more rows for remainders keep features apart, and a few quotients tell
+/// remainders as it allows: more rows for remainders keep features apart, and a few quotients keep
 /// those apart that share a remainder. Fields where two tables would save nothing have one full
 /// table. Remainder and quotient are added; the paper also multiplies them.
 ///
@@ -155,7 +149,38 @@ impl QrEmbedding {
     }
 }
 
-embedding_of_pair_table!(QrEmbedding);
+impl Embedding for QrEmbedding {
+    fn dim(&self) -> usize {
+        self.table.dim()
+    }
+
+    fn lookup_on(&self, ids: &[FeatureId], out: &mut [f32], executor: &dyn Executor) {
+        self.table.lookup(ids, out, executor);
+    }
+
+    fn update_on(
+        &mut self,
+        ids: &[FeatureId],
+        grads: &[f32],
+        learning_rate: f32,
+        executor: &dyn Executor,
+    ) -> UpdateStats {
+        self.table.update(ids, grads, learning_rate, executor);
+        UpdateStats::default()
+    }
+
+    fn memory(&self) -> MemoryUsage {
+        self.table.memory()
+    }
+
+    fn state(&self) -> Vec<(&'static str, StateView<'_>)> {
+        self.table.state()
+    }
+
+    fn restore(&mut self, state: &mut StateMap<'_>) -> Result<(), StateError> {
+        self.table.restore(state)
+    }
+}
 
 #[derive(Clone, Debug)]
 struct QuotientRemainder {
@@ -200,12 +225,7 @@ mod tests {
 
     use super::*;
     use crate::budget::Budget;
-    use crate::embedding::Embedding;
-
-    const KAGGLE: [u64; 26] = [
-        1460, 583, 10_131_227, 2_202_608, 305, 24, 12_517, 633, 3, 93_145, 5683, 8_351_593, 3194,
-        27, 14_992, 5_461_306, 10, 5652, 2173, 4, 7_046_547, 18, 15, 286_181, 105, 142_572,
-    ];
+    use crate::kaggle::KAGGLE;
 
     /// Against all moduli: the largest within the rows, and the fewest rows there can be.
     #[test]
@@ -242,14 +262,15 @@ mod tests {
     #[test]
     fn a_ratio_past_the_limit_is_named_and_the_limit_holds() {
         let within = |ratio: f64| {
-            let bytes = Budget::Compression(ratio).bytes(&KAGGLE, 16);
-            QrConfig::within(&KAGGLE, 16, bytes, RowFormat::default(), 1)
+            let (budget, format) = (Budget::Compression(ratio), RowFormat::default());
+            QrConfig::within(&Sizing { features: &KAGGLE, dim: 16, budget, format, seed: 1 })
         };
         // 28,800 rows at least, where the full table has 33,762,577.
         let error = within(10_000.0).unwrap_err().to_string();
         assert_eq!(
             error,
-            "n/a: quotient-remainder needs CR <= 1172.3, asked for 10000.0; choose a lower compression ratio or another method"
+            "quotient-remainder needs CR <= 1172.3, asked for 10000.0; \
+             choose a lower compression ratio or another method"
         );
         let config = within(1172.3).expect("the limit itself fits");
         assert!(config.embedding_bytes() <= Budget::Compression(1172.3).bytes(&KAGGLE, 16));
@@ -259,24 +280,27 @@ mod tests {
     proptest! {
         #[test]
         fn within_fits_and_leaves_little(
-            features in prop::collection::vec(1_u64..100_000, 1..30), dim in 1_usize..40, ratio in 1.0_f64..200.0,
+            features in prop::collection::vec(1_u64..100_000, 1..30), dim in 1_usize..40,
+            ratio in 1.0_f64..200.0,
         ) {
-            let budget = Budget::Compression(ratio).bytes(&features, dim);
-            let row_bytes = RowFormat::default().row_bytes(dim);
-            match QrConfig::within(&features, dim, budget, RowFormat::default(), 1) {
+            let sizing = |ratio: f64| {
+                let (budget, format) = (Budget::Compression(ratio), RowFormat::default());
+                Sizing { features: &features, dim, budget, format, seed: 1 }
+            };
+            let (budget, row_bytes) = (sizing(ratio).budget_bytes(), sizing(ratio).row_bytes());
+            match QrConfig::within(&sizing(ratio)) {
                 Ok(config) => {
                     let bytes = config.embedding_bytes();
                     prop_assert!(bytes <= budget);
                     // One step of the scale adds at most a few rows to each field.
                     let spare = (features.len() as u64 * 2 + 1) * row_bytes;
-                    let full = full_bytes(&features, dim);
+                    let full = sizing(ratio).full_bytes();
                     prop_assert!(bytes + spare > budget.min(full), "{bytes} of {budget}");
                     prop_assert_eq!(QrEmbedding::new(&config).memory().total_bytes(), bytes);
                 }
                 Err(BudgetError::RatioTooHigh { limit, .. }) => {
                     prop_assert!(limit < ratio);
-                    let bytes = Budget::Compression(limit).bytes(&features, dim);
-                    prop_assert!(QrConfig::within(&features, dim, bytes, RowFormat::default(), 1).is_ok());
+                    prop_assert!(QrConfig::within(&sizing(limit)).is_ok());
                 }
                 Err(error) => return Err(TestCaseError::fail(error.to_string())),
             }

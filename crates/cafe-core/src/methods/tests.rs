@@ -4,19 +4,17 @@ use proptest::prelude::*;
 
 use crate::budget::{Budget, full_bytes};
 use crate::embedding::Embedding;
-use crate::methods::OfflineConfig;
-use crate::methods::cafe::{
-    CafeConfig, CafeEmbedding, CafeSettings, Cold, Medium, PaperData, Sketches, SlotLayout,
+use crate::kaggle::KAGGLE;
+use crate::methods::{
+    CafeConfig, CafeEmbedding, CafePlusConfig, CafePlusSettings, CafeSettings, Middle,
+    OfflineConfig, PaperData, Promotion, Shared,
 };
-use crate::methods::cafe_plus::{CafePlusConfig, CafePlusSettings};
-use crate::table::cold::FieldRows;
-use crate::table::rows::{RowFormat, RowOptimizer, RowPrecision};
-use crate::table::signed_table::UnifiedSettings;
+use crate::table::{FieldRows, RowFormat, RowOptimizer, RowPrecision, Sizing, UnifiedSettings};
 
-const KAGGLE: [u64; 26] = [
-    1460, 583, 10_131_227, 2_202_608, 305, 24, 12_517, 633, 3, 93_145, 5683, 8_351_593, 3194, 27,
-    14_992, 5_461_306, 10, 5652, 2173, 4, 7_046_547, 18, 15, 286_181, 105, 142_572,
-];
+/// Rows of 16 values in `f32`.
+fn sizing(features: &[u64], budget: Budget) -> Sizing<'_> {
+    Sizing { features, dim: 16, budget, format: RowFormat::default(), seed: 1 }
+}
 
 /// The table of the paper's sizes on Criteo Kaggle at d = 16.
 #[test]
@@ -40,8 +38,9 @@ fn paper_sizes_of_criteo_kaggle() {
         (10_000.0, 0.1, 500.0, 1736, 359, 0, 83_328, 111_104, 22_976, 217_408),
     ] {
         let settings = CafeSettings::paper(ratio);
-        assert_eq!((settings.shared_share, settings.threshold), (h, k));
-        let config = CafeConfig::paper(&KAGGLE, 16, ratio, &settings).expect("fits");
+        assert_eq!((settings.shared_share, settings.promotion), (h, Promotion::Threshold(k)));
+        let config = CafeConfig::paper(&sizing(&KAGGLE, Budget::Compression(ratio)), &settings)
+            .expect("fits");
         assert_eq!((config.n_hot, config.n_buckets), (n_hot, n_hot));
         let own_rows = config.n_own_rows();
         assert_eq!((config.n_rows() - n_hot as u64 - own_rows, own_rows), (shared, own));
@@ -56,9 +55,10 @@ fn paper_sizes_of_criteo_kaggle() {
 fn small_fields_are_the_same_within_and_on_paper() {
     for ratio in [10.0, 100.0, 200.0, 500.0, 1000.0] {
         let settings = CafeSettings::paper(ratio);
-        let within =
-            CafeConfig::within(&KAGGLE, 16, Budget::Compression(ratio), &settings).expect("fits");
-        let paper = CafeConfig::paper(&KAGGLE, 16, ratio, &settings).expect("fits");
+        let within = CafeConfig::within(&sizing(&KAGGLE, Budget::Compression(ratio)), &settings)
+            .expect("fits");
+        let paper = CafeConfig::paper(&sizing(&KAGGLE, Budget::Compression(ratio)), &settings)
+            .expect("fits");
         assert_eq!(within.n_own_rows(), paper.n_own_rows(), "CR {ratio}");
     }
 }
@@ -91,13 +91,11 @@ fn settings_are_those_of_the_nearest_listed_ratio() {
 fn fields_are_small_as_far_as_the_budget_goes() {
     for features in [vec![150; 3], vec![7, 60, 5], vec![2, 1990, 3, 900]] {
         let fits = |ratio: f64| {
-            let (settings, budget) = (CafeSettings::paper(ratio), Budget::Compression(ratio));
-            let cafe = CafeConfig::within(&features, 16, budget, &settings);
-            let plus =
-                CafePlusConfig::within(&features, 16, budget, &CafePlusSettings::paper(ratio));
-            let format = RowFormat::default();
-            let offline =
-                OfflineConfig::within(&features, 16, budget, settings.shared_share, format, 1);
+            let sizing = sizing(&features, Budget::Compression(ratio));
+            let settings = CafeSettings::paper(ratio);
+            let cafe = CafeConfig::within(&sizing, &settings);
+            let plus = CafePlusConfig::within(&sizing, &CafePlusSettings::paper(ratio));
+            let offline = OfflineConfig::within(&sizing, settings.shared_share);
             [cafe.is_ok(), plus.is_ok(), offline.is_ok()]
         };
         let ratios = [1.0, 1.5, 2.0, 3.0, 5.0, 8.0, 10.0, 14.0, 20.0, 50.0];
@@ -116,8 +114,8 @@ fn fields_are_small_as_far_as_the_budget_goes() {
     }
     // The smallest first.
     let budget = Budget::Compression(1.0);
-    let sizes =
-        CafeConfig::within(&[150, 7, 150, 9], 16, budget, &CafeSettings::paper(1.0)).expect("fits");
+    let few = sizing(&[150, 7, 150, 9], budget);
+    let sizes = CafeConfig::within(&few, &CafeSettings::paper(1.0)).expect("fits");
     assert_eq!(
         sizes.fields.iter().map(FieldRows::is_own).collect::<Vec<_>>(),
         [false, true, false, true]
@@ -125,12 +123,13 @@ fn fields_are_small_as_far_as_the_budget_goes() {
 }
 
 #[test]
-fn a_hopeless_budget_says_what_is_needed() {
-    let error = CafeConfig::within(&KAGGLE, 16, Budget::Bytes(26 * 64), &CafeSettings::paper(1e4))
-        .unwrap_err();
+fn too_small_a_budget_names_the_bytes_needed() {
+    let sizing = sizing(&KAGGLE, Budget::Bytes(26 * 64));
+    let error = CafeConfig::within(&sizing, &CafeSettings::paper(1e4)).unwrap_err();
     assert_eq!(
         error.to_string(),
-        "a budget of 1664 bytes is too small: a row for each field and one hot row needs at least 1776 bytes"
+        "a budget of 1664 bytes is too small: a row for each field and one hot row \
+         needs at least 1776 bytes"
     );
 }
 
@@ -147,29 +146,23 @@ proptest! {
     #[test]
     fn within_never_overspends(
         features in prop::collection::vec(1_u64..200_000, 1..30), dim in 1_usize..40,
-        ratio in 1.1_f64..5000.0, medium: bool, unified: bool, per_field: bool, rows_per_bucket in 0_usize..4,
-        precision in precisions(),
+        ratio in 1.1_f64..5000.0, middle: bool, table: bool, precision in precisions(),
     ) {
         let budget = Budget::Compression(ratio).bytes(&features, dim);
         let mut settings = CafeSettings::paper(ratio);
-        settings.medium = (medium && !unified).then(Medium::default);
-        if unified {
-            settings.cold = Cold::Unified(UnifiedSettings::default());
-        }
-        if per_field {
-            settings.sketches = Sketches::PerField;
-        }
-        if rows_per_bucket > 0 {
-            settings.layout = SlotLayout::Compact { rows_per_bucket };
-        }
+        settings.shared = if table {
+            Shared::Table(UnifiedSettings::default())
+        } else {
+            Shared::PerField { middle: middle.then(Middle::default) }
+        };
         let optimizer = RowOptimizer::Adam { beta1: 0.9, beta2: 0.999, epsilon: 1e-8 };
-        settings.format = RowFormat::new(precision, optimizer);
-        if let Ok(config) = CafeConfig::within(&features, dim, Budget::Bytes(budget), &settings) {
+        let format = RowFormat::new(precision, optimizer);
+        let sizing = Sizing { dim, format, ..sizing(&features, Budget::Bytes(budget)) };
+        if let Ok(config) = CafeConfig::within(&sizing, &settings) {
             prop_assert!(config.embedding_bytes() <= budget);
-            let unit = config.layout.rows_per_bucket() as u64 * 4 * dim as u64 + 48;
-            let memory = CafeEmbedding::new(config.clone()).memory();
-            // Fields' buckets may be as many as their features, and no more.
-            prop_assert!(per_field || memory.embedding_bytes() + memory.index_bytes + unit > budget);
+            let unit = 4 * dim as u64 + 48;
+            let memory = CafeEmbedding::new(&config).memory();
+            prop_assert!(memory.embedding_bytes() + memory.index_bytes + unit > budget);
             prop_assert_eq!(memory.embedding_bytes(), config.embedding_bytes());
             prop_assert_eq!(memory.sketch_bytes, config.sketch_bytes());
             prop_assert_eq!(memory.optimizer_bytes, config.n_rows() * optimizer.state_bytes(dim));

@@ -1,18 +1,21 @@
 //! One table for all fields: every feature is a signed sum of its rows.
 
+use crate::batch::Batch;
 use crate::batch::by_field::ByField;
 use crate::batch::cache_hint::AHEAD;
-use crate::batch::coalesce::Positions;
+use crate::batch::coalesce::KeyIndex;
 use crate::batch::executor::{Buffers, for_batch, for_each, lookup_parts};
-use crate::budget::BudgetError;
-use crate::embedding::{Embedding, Memory, UpdateStats, Workers};
+use crate::budget::{Budget, BudgetError};
+use crate::embedding::{Embedding, Executor, MemoryUsage, UpdateStats};
 use crate::feature::FeatureId;
 use crate::state::{StateError, StateMap, StateView};
 use crate::table::claimed::{ClaimedRows, OwnRowSizes};
 use crate::table::rows::RowFormat;
+use crate::table::signed_table::contributions::Contributions;
 use crate::table::signed_table::{
-    Contributions, FeatureRows, MAX_ROWS, SignedTable, Signs, UnifiedSettings,
+    FeatureRows, MAX_ROWS, SignedTable, Signs, TableSizes, UnifiedSettings,
 };
+use crate::table::sizing::Sizing;
 
 /// Sizes and settings of a [`UnifiedEmbedding`].
 #[derive(Clone, Debug, PartialEq)]
@@ -21,8 +24,8 @@ pub struct UnifiedConfig {
     pub dim: usize,
     /// Features of each field; they set the scale that the fields' rows start with.
     pub features: Vec<u64>,
-    /// Rows in all, those of the fields among them.
-    pub n_rows: u64,
+    /// Rows that features share, those of the fields among them.
+    pub n_shared: u64,
     /// Which rows a feature is the sum of.
     pub settings: UnifiedSettings,
     /// Narrow rows that features claim at first sight; `None` where all values are shared.
@@ -33,30 +36,25 @@ pub struct UnifiedConfig {
     pub seed: u64,
 }
 
-/// Of a coded table whose budget has room for more rows than features.
+/// Rows for each feature of a coded table at most, where the budget has room for more.
 const MAX_ROWS_PER_FEATURE: u64 = 4;
 
 impl UnifiedConfig {
-    /// As many rows as `budget_bytes` holds, the rows of the fields among them, but no more than
+    /// As many rows as the budget holds, the rows of the fields among them, but no more than
     /// there are features; with a sign for each value four times as many, since fewer features
     /// collide then.
     ///
     /// # Errors
     /// If the budget can't hold a row for each field that has one and one for each hash.
-    pub fn within(
-        features: &[u64],
-        dim: usize,
-        budget_bytes: u64,
-        settings: UnifiedSettings,
-        format: RowFormat,
-        seed: u64,
-    ) -> Result<Self, BudgetError> {
-        let (row_bytes, min_rows) = (format.row_bytes(dim), settings.min_rows(features.len()));
+    pub fn within(sizing: &Sizing<'_>, settings: UnifiedSettings) -> Result<Self, BudgetError> {
+        let Sizing { features, dim, format, seed, .. } = *sizing;
+        let (row_bytes, budget_bytes) = (sizing.row_bytes(), sizing.budget_bytes());
+        let min_rows = settings.min_rows(features.len());
         let per_feature =
             if settings.signs == Signs::Coordinate { MAX_ROWS_PER_FEATURE } else { 1 };
-        let max_rows = (per_feature * features.iter().sum::<u64>() + min_rows).min(MAX_ROWS);
-        let n_rows = max_rows.min(budget_bytes / row_bytes);
-        if n_rows < min_rows {
+        let max_rows = (per_feature * sizing.n_features() + min_rows).min(MAX_ROWS);
+        let n_shared = max_rows.min(budget_bytes / row_bytes);
+        if n_shared < min_rows {
             let needed = min_rows * row_bytes;
             let what = if settings.field_rows {
                 "a row for each field and each hash"
@@ -68,7 +66,7 @@ impl UnifiedConfig {
         Ok(Self {
             dim,
             features: features.to_vec(),
-            n_rows,
+            n_shared,
             settings,
             own_rows: None,
             format,
@@ -77,32 +75,34 @@ impl UnifiedConfig {
     }
 
     /// The coded table ([`UnifiedSettings::CODED`]), with rows of their own for all features where
-    /// the budget has a few bytes for each ([`OwnRowSizes::within`]); these then take nine tenths
-    /// of it.
+    /// the budget has a few bytes for each ([`OwnRowSizes`]); these then take nine tenths of it.
     ///
     /// # Errors
-    /// As [`UnifiedConfig::within`].
-    pub fn coded(
-        features: &[u64],
-        dim: usize,
-        budget_bytes: u64,
-        format: RowFormat,
-        seed: u64,
-    ) -> Result<Self, BudgetError> {
-        let coded =
-            |bytes| Self::within(features, dim, bytes, UnifiedSettings::CODED, format, seed);
+    /// If the budget can't hold a row for each field and one for a hash.
+    pub fn coded(sizing: &Sizing<'_>) -> Result<Self, BudgetError> {
+        let (budget_bytes, format) = (sizing.budget_bytes(), sizing.format);
+        let coded = |bytes| {
+            let sizing = Sizing { budget: Budget::Bytes(bytes), ..*sizing };
+            Self::within(&sizing, UnifiedSettings::CODED)
+        };
         let with_own = |own: OwnRowSizes| {
             let shared = coded(budget_bytes - own.bytes(format)).ok()?;
             Some(Self { own_rows: Some(own), ..shared })
         };
-        let own = OwnRowSizes::within(features.iter().sum(), dim, budget_bytes, format);
+        let own = OwnRowSizes::within(sizing.n_features(), sizing.dim, budget_bytes, format);
         own.and_then(with_own).map_or_else(|| coded(budget_bytes), Ok)
+    }
+
+    /// Rows of all kinds, narrow ones among them.
+    #[must_use]
+    pub fn n_rows(&self) -> u64 {
+        self.n_shared + self.own_rows.map_or(0, |own| own.n_slots())
     }
 
     /// Bytes of all rows as the budget counts them, with the fingerprints of own rows.
     #[must_use]
     pub fn embedding_bytes(&self) -> u64 {
-        self.n_rows * self.format.row_bytes(self.dim)
+        self.n_shared * self.format.row_bytes(self.dim)
             + self.own_rows.map_or(0, |own| own.bytes(self.format))
     }
 }
@@ -113,12 +113,13 @@ impl UnifiedConfig {
 ///
 /// Sizing a table for each field in proportion to its features leaves a field of a few hundred
 /// features with one row at high ratios, and gives millions of rows' worth of bytes to features
-/// that are seen once. Here nobody decides who gets the rows: a frequent feature moves its rows far
-/// and often, a rare one hardly, so what a row holds is mostly its most frequent feature. Two rows
-/// a feature make it unlikely that two frequent ones share everything, and signs make the rare
-/// ones' contributions cancel. The row of the field takes up what its features have in common. A
-/// sign for each value makes a second row unnecessary: two features of one row read it through
-/// different reflections, so that d values hold about d numbers of several features ([`Signs`]).
+/// that are seen once. Here nothing decides which features get the rows: a frequent feature moves
+/// its rows far and often, a rare one hardly, so what a row holds is mostly its most frequent
+/// feature. Two rows a feature make it unlikely that two frequent ones share everything, and signs
+/// make the rare ones' contributions cancel. The row of the field takes up what its features have
+/// in common. A sign for each value makes a second row unnecessary: two features of one row read it
+/// through different reflections, so that d values hold about d numbers of several features
+/// ([`Signs`]).
 ///
 /// Where a budget has some bytes for each feature, features also claim narrow rows of their own
 /// ([`UnifiedConfig::coded`]).
@@ -127,7 +128,7 @@ impl UnifiedConfig {
 /// is stored beside the rows but the fingerprints of own ones. Every ratio can be reached down to a
 /// row for each field and hash.
 ///
-/// [`Signs`]: crate::Signs
+/// [`Signs`]: crate::table::Signs
 ///
 /// Sources: Weinberger et al. 2009 for signed hashing into one space ("Feature Hashing for Large
 /// Scale Multitask Learning"), Svenstrup et al. 2017 for several rows from one pool ("Hash
@@ -140,7 +141,7 @@ pub struct UnifiedEmbedding {
     batch: ByField,
     scratch: Scratch,
     contributions: Contributions,
-    buffers: Buffers<Positions>,
+    buffers: Buffers<KeyIndex>,
 }
 
 /// Buffers of an update that steps own rows.
@@ -157,13 +158,14 @@ impl UnifiedEmbedding {
     /// k.
     ///
     /// # Panics
-    /// If there are neither one nor two hashes, too few rows for them and the fields, or 2^31 rows.
+    /// If there are too few rows for the hashes and the fields, or 2^31 rows.
     #[must_use]
     pub fn new(config: &UnifiedConfig) -> Self {
-        let UnifiedConfig { dim, features, n_rows, settings, own_rows, format, seed } = config;
+        let UnifiedConfig { dim, features, n_shared, settings, own_rows, format, seed } = config;
+        let sizes = TableSizes { features, n_rows: *n_shared };
         Self {
             n_fields: features.len(),
-            table: SignedTable::new(settings, features, *n_rows, *dim, *format, *seed),
+            table: SignedTable::new(*settings, sizes, *dim, *format, *seed),
             own: own_rows.map(|sizes| ClaimedRows::new(sizes, *format, *seed)),
             batch: ByField::new(features.len(), *dim),
             scratch: Scratch::default(),
@@ -178,12 +180,12 @@ impl Embedding for UnifiedEmbedding {
         self.table.dim()
     }
 
-    fn lookup_on(&self, ids: &[FeatureId], out: &mut [f32], workers: &dyn Workers) {
+    fn lookup_on(&self, ids: &[FeatureId], out: &mut [f32], executor: &dyn Executor) {
         assert!(
             ids.iter().all(|id| id.field() < self.n_fields),
             "an id is of a field that there isn't"
         );
-        lookup_parts((ids, out, self.dim()), workers, |ids, out| match &self.own {
+        lookup_parts(ids, out, self.dim(), executor, |ids, out| match &self.own {
             Some(own) => read_with_own(&self.table, own, ids, out),
             None => self.table.read(ids, out),
         });
@@ -194,20 +196,20 @@ impl Embedding for UnifiedEmbedding {
         ids: &[FeatureId],
         grads: &[f32],
         learning_rate: f32,
-        workers: &dyn Workers,
+        executor: &dyn Executor,
     ) -> UpdateStats {
         let dim = self.dim();
-        assert_eq!(grads.len(), ids.len() * dim, "update takes dim gradients for each id");
+        let given = Batch::new(ids, grads, dim);
         let Self { n_fields, table, own, batch, scratch, contributions, buffers } = self;
         batch.sort(ids);
         let mut rest = contributions.start(table.hashes(), *n_fields, dim, ids.len());
         let parts = batch.parts().map(|part| {
-            let contributions = rest.take(part.occurrences.len());
+            let contributions = rest.cut(part.occurrences.len());
             (part, contributions)
         });
-        for_each(for_batch(workers, ids.len()), parts, |(mut part, mut contributions)| {
-            buffers.with(|positions| {
-                part.coalesce(positions, (ids, grads, dim), FeatureId::raw, |_, _| ())
+        for_each(for_batch(executor, ids.len()), parts, |(mut part, mut contributions)| {
+            buffers.with(|keys| {
+                part.coalesce(keys, given, FeatureId::raw, |_, _| ());
             });
             for (position, (raw, grad)) in part.iter(dim).enumerate() {
                 contributions.add(position, FeatureId::from_raw(raw), grad);
@@ -217,14 +219,14 @@ impl Embedding for UnifiedEmbedding {
         if let Some(own) = own {
             step_own(table, own, batch, scratch, learning_rate);
         }
-        table.step(batch, contributions, learning_rate, workers);
+        table.step(batch, contributions, learning_rate, executor);
         UpdateStats::default()
     }
 
-    fn memory(&self) -> Memory {
+    fn memory(&self) -> MemoryUsage {
         self.own
             .as_ref()
-            .map_or_else(Memory::default, ClaimedRows::memory)
+            .map_or_else(MemoryUsage::default, ClaimedRows::memory)
             .plus(self.table.memory())
     }
 
@@ -315,17 +317,22 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::budget::Budget;
+    use crate::hash::mix64;
     use crate::table::rows::{Accumulator, RowOptimizer, RowPrecision};
+    use crate::table::signed_table::Hashes;
+
+    fn sizing(features: &[u64], dim: usize, bytes: u64) -> Sizing<'_> {
+        let (budget, format) = (Budget::Bytes(bytes), RowFormat::default());
+        Sizing { features, dim, budget, format, seed: 1 }
+    }
 
     /// 2,000 features on 200 rows: more than rows, far fewer than signed pairs of rows.
     #[test]
     fn features_start_distinct_and_small() {
         let settings = UnifiedSettings { field_rows: false, ..UnifiedSettings::default() };
         let config =
-            UnifiedConfig::within(&[1000, 9000], 8, 200 * 32, settings, RowFormat::default(), 1)
-                .expect("fits");
-        assert_eq!(config.n_rows, 200);
+            UnifiedConfig::within(&sizing(&[1000, 9000], 8, 200 * 32), settings).expect("fits");
+        assert_eq!(config.n_rows(), 200);
         let embedding = UnifiedEmbedding::new(&config);
         let ids: Vec<_> = (0..2000).map(|at| FeatureId::new(at % 2, at as u32 / 2)).collect();
         let mut rows = vec![0.0_f32; ids.len() * 8];
@@ -338,7 +345,7 @@ mod tests {
         // give or take 15.
         assert!(distinct.len() >= 2000 - 40, "{}", distinct.len());
         let variance = rows.iter().map(|value| value * value).sum::<f32>() / rows.len() as f32;
-        // 1 / (3 n); the 1,600 values drawn leave 5 % to chance.
+        // 1 / (3 n); the 1,600 values drawn deviate by 5 %.
         assert!((variance * 600.0 - 1.0).abs() < 0.15, "{variance}");
     }
 
@@ -349,9 +356,9 @@ mod tests {
         const DIM: usize = 8;
         let format = RowFormat::default();
         let features = [40, 60];
-        let config =
-            UnifiedConfig::coded(&features, DIM, 100 * (format.row_bytes(4) + 1), format, 5)
-                .expect("fits");
+        let budget = Budget::Bytes(100 * (format.row_bytes(4) + 1));
+        let sizing = Sizing { features: &features, dim: DIM, budget, format, seed: 5 };
+        let config = UnifiedConfig::coded(&sizing).expect("fits");
         let plain = UnifiedConfig { own_rows: None, ..config.clone() };
         let (mut embedding, mut hashed, mut fields) = (
             UnifiedEmbedding::new(&config),
@@ -372,11 +379,10 @@ mod tests {
         let id = |k: u64| FeatureId::new((k % 2) as usize, (k / 2) as u32);
         let mut own = BTreeMap::<FeatureId, Vec<f32>>::new();
         for step in 0..60_u64 {
-            let first = crate::hash::mix64(step, 1) % 14;
+            let first = mix64(step, 1) % 14;
             let ids = [id(first), id((first + 1) % 14), id((first + 5) % 14)];
-            let grads: Vec<f32> = (0..3 * DIM as u64)
-                .map(|k| (crate::hash::mix64(k, step) % 9) as f32 / 64.0 - 0.0625)
-                .collect();
+            let grads: Vec<f32> =
+                (0..3 * DIM as u64).map(|k| (mix64(k, step) % 9) as f32 / 64.0 - 0.0625).collect();
             for (&id, grad) in ids.iter().zip(grads.chunks_exact(DIM)) {
                 let row = own.entry(id).or_insert_with(|| shared(&hashed, id)[..width].to_vec());
                 row.iter_mut().zip(grad).for_each(|(value, g)| *value -= 0.5 * g);
@@ -407,21 +413,15 @@ mod tests {
     }
 
     #[test]
-    fn a_hopeless_budget_says_what_is_needed() {
+    fn too_small_a_budget_names_the_bytes_needed() {
         let within = |bytes| {
-            UnifiedConfig::within(
-                &[10, 20, 30],
-                4,
-                bytes,
-                UnifiedSettings::default(),
-                RowFormat::default(),
-                1,
-            )
+            UnifiedConfig::within(&sizing(&[10, 20, 30], 4, bytes), UnifiedSettings::default())
         };
         let error = within(79).unwrap_err();
         assert_eq!(
             error.to_string(),
-            "a budget of 79 bytes is too small: a row for each field and each hash needs at least 80 bytes"
+            "a budget of 79 bytes is too small: a row for each field and each hash \
+             needs at least 80 bytes"
         );
         assert!(within(80).is_ok());
     }
@@ -429,27 +429,34 @@ mod tests {
     proptest! {
         #[test]
         fn within_spends_all_but_a_row(
-            features in prop::collection::vec(1_u64..100_000, 1..30), dim in 1_usize..40, ratio in 1.0_f64..5000.0,
-            n_hashes in 1_usize..3, field_rows: bool, count_optimizer: bool,
+            features in prop::collection::vec(1_u64..100_000, 1..30), dim in 1_usize..40,
+            ratio in 1.0_f64..5000.0,
+            two_hashes: bool, field_rows: bool, count_optimizer: bool,
             signs in prop::sample::select(vec![Signs::None, Signs::Row, Signs::Coordinate]),
         ) {
-            let budget = Budget::Compression(ratio).bytes(&features, dim);
-            let settings = UnifiedSettings { n_hashes, signs, field_rows };
-            let optimizer = RowOptimizer::RowWiseAdagrad { epsilon: 1e-10, accumulator: Accumulator::Byte };
+            let hashes = if two_hashes { Hashes::Two } else { Hashes::One };
+            let settings = UnifiedSettings { hashes, signs, field_rows };
+            let optimizer = RowOptimizer::RowWiseAdagrad { epsilon: 1e-10,
+                accumulator: Accumulator::Byte };
             let format = RowFormat { precision: RowPrecision::I8, optimizer, count_optimizer };
             let row_bytes = dim as u64 + 1 + u64::from(count_optimizer);
-            match UnifiedConfig::within(&features, dim, budget, settings, format, 1) {
+            let budget = Budget::Compression(ratio);
+            let sizing = Sizing { features: &features, dim, budget, format, seed: 1 };
+            let budget = sizing.budget_bytes();
+            match UnifiedConfig::within(&sizing, settings) {
                 Ok(config) => {
                     prop_assert!(config.embedding_bytes() <= budget);
-                    let is_capped = signs != Signs::Coordinate && config.n_rows >= features.iter().sum::<u64>();
+                    let is_capped = signs != Signs::Coordinate
+                        && config.n_shared >= features.iter().sum::<u64>();
                     prop_assert!(config.embedding_bytes() + row_bytes > budget || is_capped);
                     let memory = UnifiedEmbedding::new(&config).memory();
                     prop_assert_eq!(memory.embedding_bytes(), config.embedding_bytes());
-                    prop_assert_eq!(memory.total_bytes(), config.n_rows * (dim as u64 + 2));
+                    prop_assert_eq!(memory.total_bytes(), config.n_rows() * (dim as u64 + 2));
                 }
                 Err(error) => {
                     let needed = settings.min_rows(features.len()) * row_bytes;
-                    prop_assert!(budget < needed && error.to_string().contains(&needed.to_string()), "{error}");
+                    prop_assert!(budget < needed
+                        && error.to_string().contains(&needed.to_string()), "{error}");
                 }
             }
         }

@@ -5,28 +5,35 @@
 
 use std::hint::select_unpredictable;
 
-use super::{Held, VictimPolicy};
+use super::{Entry, VictimPolicy};
 use crate::feature::FeatureId;
+use crate::state::StateError;
 
 /// 12 bytes: `id_low`, then 8 bits of id over 24 bits of row number or marker, then the score.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Slot {
-    pub(super) id_low: u32,
-    pub(super) id_high_row: u32,
-    pub(super) score: f32,
+pub(crate) struct Slot {
+    pub(crate) id_low: u32,
+    pub(crate) id_high_row: u32,
+    pub(crate) score: f32,
 }
 
 const ROW_BITS: u32 = 24;
-const ROW_MASK: u32 = (1 << ROW_BITS) - 1;
+/// The part of `id_high_row` that is a row number or a marker.
+pub(crate) const ROW_MASK: u32 = (1 << ROW_BITS) - 1;
 /// The marker of a slot whose feature owns no row.
-pub(super) const NO_ROW: u32 = ROW_MASK;
+pub(crate) const NO_ROW: u32 = ROW_MASK;
 /// The marker of a slot without a feature; row numbers are below it.
-pub(super) const EMPTY: u32 = ROW_MASK - 1;
+pub(crate) const EMPTY: u32 = ROW_MASK - 1;
 
 impl Slot {
-    pub(super) const VACANT: Self = Self { id_low: 0, id_high_row: EMPTY, score: 0.0 };
+    pub(crate) const VACANT: Self = Self { id_low: 0, id_high_row: EMPTY, score: 0.0 };
 
-    pub(super) fn is_vacant(self) -> bool {
+    /// A slot of a feature that owns no row.
+    pub(crate) fn new(id: FeatureId, score: f32) -> Self {
+        Self { id_low: id.raw() as u32, id_high_row: Self::high_bits(id) | NO_ROW, score }
+    }
+
+    pub(crate) fn is_vacant(self) -> bool {
         self.id_high_row & ROW_MASK == EMPTY
     }
 
@@ -37,29 +44,29 @@ impl Slot {
     }
 
     #[inline]
-    pub(super) fn holds(self, id: FeatureId) -> bool {
+    pub(crate) fn holds(self, id: FeatureId) -> bool {
         let row_if_equal = self.id_high_row ^ Self::high_bits(id);
         (self.id_low == id.raw() as u32) & (row_if_equal <= ROW_MASK) & (row_if_equal != EMPTY)
     }
 
-    pub(super) fn id(self) -> FeatureId {
+    pub(crate) fn id(self) -> FeatureId {
         FeatureId::from_raw(
             (u64::from(self.id_high_row >> ROW_BITS) << 32) | u64::from(self.id_low),
         )
     }
 
     #[inline]
-    pub(super) fn row(self) -> Option<u32> {
+    pub(crate) fn row(self) -> Option<u32> {
         let row_idx = self.id_high_row & ROW_MASK;
         (row_idx < EMPTY).then_some(row_idx)
     }
 
-    pub(super) fn set_row(&mut self, row_idx: Option<u32>) {
+    pub(crate) fn set_row(&mut self, row_idx: Option<u32>) {
         self.id_high_row = (self.id_high_row & !ROW_MASK) | row_idx.unwrap_or(NO_ROW);
     }
 
-    pub(super) fn held(self) -> Held {
-        Held { id: self.id(), score: self.score, row: self.row() }
+    pub(super) fn entry(self) -> Entry {
+        Entry { id: self.id(), score: self.score, row: self.row() }
     }
 
     /// The order in which slots are taken for `id`: its own, then a vacant one, then victims by
@@ -82,8 +89,8 @@ const HELD: i32 = i32::MIN;
 const VACANT: i32 = i32::MIN + 1;
 const NEVER: i32 = i32::MAX;
 
-/// What [`place`] found for a feature.
-pub(super) struct Place {
+/// What [`find_slot`] found for a feature.
+pub(super) struct SlotIndex {
     pub(super) at: usize,
     pub(super) is_held: bool,
 }
@@ -92,7 +99,7 @@ pub(super) struct Place {
 /// slot's loses.
 #[inline(always)]
 #[allow(clippy::inline_always, reason = "compiled apart for each policy")]
-pub(super) fn place(bucket: &[Slot], id: FeatureId, policy: VictimPolicy) -> Option<Place> {
+pub(super) fn find_slot(bucket: &[Slot], id: FeatureId, policy: VictimPolicy) -> Option<SlotIndex> {
     let spares_owners = policy != VictimPolicy::Lightest;
     // Order and number in one integer: their minimum needs no branch.
     let mut least = i64::MAX;
@@ -104,10 +111,10 @@ pub(super) fn place(bucket: &[Slot], id: FeatureId, policy: VictimPolicy) -> Opt
         least = least.min((i64::from(order) << 32) | at as i64);
     }
     let order = (least >> 32) as i32;
-    (order != NEVER).then_some(Place { at: least as u32 as usize, is_held: order == HELD })
+    (order != NEVER).then_some(SlotIndex { at: least as u32 as usize, is_held: order == HELD })
 }
 
-/// Puts `id` where [`place`] said; returns the slot as it was and as it is.
+/// Puts `id` where [`find_slot`] said; returns the slot as it was and as it is.
 #[inline]
 pub(super) fn put(slot: &mut Slot, id: FeatureId, is_held: bool, weight: f32) -> (Slot, Slot) {
     let before = *slot;
@@ -128,4 +135,48 @@ pub(super) fn probe(bucket: &[Slot], id: FeatureId) -> (u32, f32) {
         score_bits |= slot.score.to_bits() & mask;
     }
     (row_idx, f32::from_bits(score_bits))
+}
+
+/// Checks restored slots, `n_slots` for each bucket: every feature is in its bucket, once, with a
+/// score that a sketch can have.
+pub(crate) fn check_slots(
+    name: &'static str,
+    slots: &[Slot],
+    n_slots: usize,
+    bucket_of: impl Fn(FeatureId) -> usize,
+) -> Result<(), StateError> {
+    let damaged = |why: String| Err(StateError::Damaged { name, why });
+    for (at, slot) in slots.iter().enumerate() {
+        let first = at - at % n_slots;
+        if !(slot.score >= 0.0 && slot.score.is_finite()) {
+            return damaged(format!("slot {at} has score {}", slot.score));
+        }
+        if slot.is_vacant() {
+            if *slot != Slot::VACANT {
+                return damaged(format!("slot {at} is vacant and has a score or id"));
+            }
+        } else if bucket_of(slot.id()) * n_slots != first {
+            return damaged(format!("slot {at} holds {}, which belongs elsewhere", slot.id()));
+        } else if slots[first..at].iter().any(|other| other.holds(slot.id())) {
+            return damaged(format!("slot {at} holds {} a second time", slot.id()));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slot_has_twelve_bytes() {
+        assert_eq!(size_of::<Slot>(), 12);
+        let mut slot = Slot::new(FeatureId::missing(127), 2.0);
+        slot.set_row(Some(EMPTY - 1));
+        assert_eq!(
+            (slot.id(), slot.row(), slot.is_vacant()),
+            (FeatureId::missing(127), Some(EMPTY - 1), false)
+        );
+        assert!(!Slot::VACANT.holds(FeatureId::from_raw(0)) && Slot::VACANT.is_vacant());
+    }
 }

@@ -8,21 +8,22 @@
 //! meets, have the shared vector.
 //!
 //! ```text
-//! bucket   8 fingerprints of a byte, 0 where a slot is free; its hash chooses a feature's bucket and fingerprint
+//! bucket   8 fingerprints of a byte, 0 where a slot is free; a feature's hash chooses its bucket
+//!          and its fingerprint
 //! row      `width` values a slot, with what the optimizer remembers of them
 //! ```
 //!
-//! A feature is taken for another one of its bucket where their fingerprints agree: a chance of 1
+//! A feature is taken for another one of its bucket where their fingerprints agree: a probability of 1
 //! in 255 for each slot in use, some 3 in 100 for a full bucket. The two then share the row. No
-//! slot is ever given back: who comes first keeps it, and frequent features come first.
+//! slot is ever released: the first feature keeps it, and frequent features come first.
 
 use std::borrow::Cow;
 
 use crate::batch::cache_hint::prefetch;
-use crate::embedding::Memory;
+use crate::embedding::MemoryUsage;
 use crate::feature::FeatureId;
 use crate::hash::{mix64, reduce};
-use crate::state::{StateError, StateMap, StateView, check_len, take};
+use crate::state::{StateError, StateMap, StateView, check_len, take_array};
 use crate::table::rows::{RowFormat, RowTable, RowsMut};
 
 /// Slots of a bucket: their fingerprints are the bytes of a word.
@@ -56,8 +57,7 @@ impl OwnRowSizes {
     /// Nine tenths of a budget in rows for `n_features` features: the widest at which all can have
     /// one, up to `dim` values. Where that is fewer than four values, rows of four for those that
     /// come first; `None` where these are fewer than three quarters of all.
-    #[must_use]
-    pub fn within(
+    pub(crate) fn within(
         n_features: u64,
         dim: usize,
         budget_bytes: u64,
@@ -109,6 +109,7 @@ impl ClaimedRows {
     pub(crate) fn new(sizes: OwnRowSizes, format: RowFormat, seed: u64) -> Self {
         Self {
             width: sizes.width,
+            // The shared table's hashes have the seeds 1 and 2.
             seed: mix64(3, seed),
             buckets: vec![0; sizes.n_buckets as usize],
             rows: RowTable::new(sizes.n_slots() as usize, sizes.width, format),
@@ -120,7 +121,7 @@ impl ClaimedRows {
     }
 
     #[inline]
-    fn place(&self, id: FeatureId) -> (usize, u8) {
+    fn bucket_and_fingerprint(&self, id: FeatureId) -> (usize, u8) {
         let hash = mix64(id.raw(), self.seed);
         // The upper half chooses the bucket, the lower one of 255 fingerprints.
         let fingerprint = (((hash & u64::from(u32::MAX)) * 255) >> 32) as u8 + 1;
@@ -130,7 +131,7 @@ impl ClaimedRows {
     /// Starts to load the bucket of a feature.
     #[inline]
     pub(crate) fn prefetch_bucket(&self, id: FeatureId) {
-        prefetch(&self.buckets, self.place(id).0, 1);
+        prefetch(&self.buckets, self.bucket_and_fingerprint(id).0, 1);
     }
 
     /// Starts to load a row.
@@ -142,7 +143,7 @@ impl ClaimedRows {
     /// The slot of a feature that has claimed one, or of its double.
     #[inline]
     pub(crate) fn find(&self, id: FeatureId) -> Option<u32> {
-        let (bucket_idx, fingerprint) = self.place(id);
+        let (bucket_idx, fingerprint) = self.bucket_and_fingerprint(id);
         slot_of(self.buckets[bucket_idx], fingerprint)
             .map(|slot| bucket_idx as u32 * SLOTS as u32 + slot)
     }
@@ -150,7 +151,7 @@ impl ClaimedRows {
     /// A free slot for a feature that has none, whose row starts as `values`; `None` where its
     /// bucket is full.
     pub(crate) fn claim(&mut self, id: FeatureId, values: &[f32]) -> Option<u32> {
-        let (bucket_idx, fingerprint) = self.place(id);
+        let (bucket_idx, fingerprint) = self.bucket_and_fingerprint(id);
         let free = slot_of(self.buckets[bucket_idx], 0)?;
         self.buckets[bucket_idx] |= u64::from(fingerprint) << (8 * free);
         let slot = bucket_idx as u32 * SLOTS as u32 + free;
@@ -170,9 +171,9 @@ impl ClaimedRows {
     }
 
     /// Rows, their optimizer's state, and the fingerprints with the rows.
-    pub(crate) fn memory(&self) -> Memory {
+    pub(crate) fn memory(&self) -> MemoryUsage {
         let memory = self.rows.memory();
-        Memory { rows_bytes: memory.rows_bytes + size_of_val(&*self.buckets) as u64, ..memory }
+        MemoryUsage { rows_bytes: memory.rows_bytes + size_of_val(&*self.buckets) as u64, ..memory }
     }
 
     pub(crate) fn state(&self) -> Vec<(&'static str, StateView<'_>)> {
@@ -183,7 +184,7 @@ impl ClaimedRows {
 
     /// The rows that [`ClaimedRows::state`] described, with the sizes of `self`.
     pub(crate) fn restored(&self, state: &mut StateMap<'_>) -> Result<Self, StateError> {
-        let buckets = take!(state, SLOTS_NAME, u64s, U64);
+        let buckets = take_array(state, SLOTS_NAME)?;
         check_len(SLOTS_NAME, buckets.len(), self.buckets.len())?;
         let mut rows = StateMap::new();
         for (name, _) in self.rows.state() {
@@ -236,7 +237,7 @@ mod tests {
 
     /// 16 values in f32 are 64 bytes: at a tenth of that a feature has 6.4.
     #[test]
-    fn rows_are_as_wide_as_all_features_can_have_them() {
+    fn own_rows_are_as_wide_as_all_features_can_have() {
         let width = |ratio: f64| {
             OwnRowSizes::within(10_000, 16, (640_000.0 / ratio) as u64, BYTES).map(|it| it.width)
         };
@@ -276,14 +277,16 @@ mod tests {
 
         /// The twin is a list of fingerprints for each bucket.
         #[test]
-        fn a_slot_stays_with_who_claimed_it(tokens in prop::collection::vec(0_u32..400, 1..300), seed: u64) {
+        fn a_slot_stays_with_its_first_feature(tokens in prop::collection::vec(0_u32..400, 1..300),
+            seed: u64) {
             let mut claimed = ClaimedRows::new(OwnRowSizes { n_buckets: 9, width: 2 }, BYTES, seed);
             let mut twin = BTreeMap::<usize, Vec<u8>>::new();
             for token in tokens {
                 let id = FeatureId::new(token as usize % 3, token);
-                let (bucket, fingerprint) = claimed.place(id);
+                let (bucket, fingerprint) = claimed.bucket_and_fingerprint(id);
                 let slots = twin.entry(bucket).or_default();
-                let at = |slots: &[u8]| slots.iter().position(|&it| it == fingerprint).map(|at| (8 * bucket + at) as u32);
+                let at = |slots: &[u8]| slots.iter().position(|&it| it == fingerprint)
+                    .map(|at| (8 * bucket + at) as u32);
                 prop_assert!(fingerprint > 0);
                 prop_assert_eq!(claimed.find(id), at(slots));
                 if claimed.find(id).is_none() {

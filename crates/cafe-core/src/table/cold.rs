@@ -5,19 +5,20 @@ use std::borrow::Cow;
 
 use crate::batch::by_field::ByField;
 use crate::batch::coalesce::RowSums;
-use crate::budget::{Budget, BudgetError, by_owning, owners, proportional_rows};
+use crate::budget::{BudgetError, OwnLimits, by_owning, owners, proportional_rows};
 use crate::feature::FeatureId;
 use crate::hash::{mix64, reduce};
-use crate::state::{StateError, StateMap, StateView, check_len, u32s, u64s};
+use crate::state::{StateError, StateMap, StateView, array, check_len};
 use crate::table::own_rows::OwnRows;
 use crate::table::rows::{RowTable, init_bound};
+use crate::table::sizing::Sizing;
 
 /// The rows of one field beside the hot ones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FieldRows {
     /// Features of the field; they set the initial rows' scale.
     pub n_features: u64,
-    /// Who uses the rows.
+    /// Which features use the rows.
     pub kind: FieldKind,
 }
 
@@ -65,6 +66,25 @@ impl FieldRows {
     }
 }
 
+/// How a method maps the features of small fields to their rows.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum OwnerMaps {
+    /// One map for all fields.
+    One,
+    /// A map for each field.
+    PerField,
+}
+
+impl OwnerMaps {
+    /// Bytes of the maps for fields of these features.
+    fn bytes(self, features: &[u64]) -> u64 {
+        match self {
+            Self::One => OwnRows::bytes_for(features.iter().sum::<u64>() as usize),
+            Self::PerField => features.iter().map(|&n| OwnRows::bytes_for(n as usize)).sum(),
+        }
+    }
+}
+
 /// What the fields get of a budget.
 pub(crate) struct ColdSizes {
     pub(crate) fields: Vec<FieldRows>,
@@ -73,35 +93,38 @@ pub(crate) struct ColdSizes {
 }
 
 impl ColdSizes {
-    /// `shared_share` of the budget in proportion to the fields' features, at least a row each; a
-    /// row for every feature of a small field, as far as that share holds them.
+    /// `shared_share` of the budget in proportion to the fields' features, at least a row each, of
+    /// which second tables get `second_share`; a row for every feature of a small field, as far as
+    /// that share of the budget holds them.
+    ///
+    /// # Errors
+    /// If the budget can't hold a row for each field.
     pub(crate) fn within(
-        features: &[u64],
-        dim: usize,
-        budget: Budget,
+        sizing: &Sizing<'_>,
         shared_share: f64,
-        row_bytes: u64,
+        second_share: f64,
+        maps: OwnerMaps,
     ) -> Result<Self, BudgetError> {
-        let compression = budget.compression(features, dim);
-        let own_bytes = |sizes: &[u64]| {
-            sizes.iter().map(|&n_f| n_f * row_bytes + OwnRows::bytes_for(n_f as usize)).sum::<u64>()
-        };
-        let shared_bytes = (budget.bytes(features, dim) as f64 * shared_share) as u64;
-        let owns = owners(features, compression, (shared_bytes, row_bytes), own_bytes);
+        let (features, row_bytes) = (sizing.features, sizing.row_bytes());
+        let own_bytes = |sizes: &[u64]| sizes.iter().sum::<u64>() * row_bytes + maps.bytes(sizes);
+        let shared_bytes = (sizing.budget_bytes() as f64 * shared_share) as u64;
+        let limits = OwnLimits { compression: sizing.compression(), shared_bytes, row_bytes };
+        let owns = owners(features, &limits, own_bytes);
         let (small, large) = by_owning(features, &owns);
         let own_bytes = own_bytes(&small);
+        // Every field needs a row, however small its share of the budget.
         let max_rows = (shared_bytes.saturating_sub(own_bytes) / row_bytes).max(large.len() as u64);
         let shared = proportional_rows(&large, row_bytes, max_rows)?;
         let mut sizes = shared.iter();
-        let field = |(&n_features, owns): (&u64, &bool)| {
-            let kind = if *owns {
-                FieldKind::Own
+        let fields = features.iter().zip(&owns).map(|(&n_features, &owns)| {
+            if owns {
+                FieldRows::own(n_features)
             } else {
-                FieldKind::Shared { first: sizes.next().copied().unwrap_or(1), second: 0 }
-            };
-            FieldRows { n_features, kind }
-        };
-        let fields = features.iter().zip(&owns).map(field).collect();
+                let n_rows = sizes.next().copied().unwrap_or(1);
+                FieldRows::shared(n_features, n_rows, second_share)
+            }
+        });
+        let fields = fields.collect();
         Ok(Self { fields, bytes: own_bytes + shared.iter().sum::<u64>() * row_bytes })
     }
 }
@@ -119,7 +142,7 @@ struct ColdField {
     n_rows: usize,
     /// Rows are initialised from U(±bound).
     bound: f32,
-    /// Who owns which row; `None` where a hash decides.
+    /// Which feature owns which row; `None` where a hash decides.
     own: Option<OwnRows>,
 }
 
@@ -166,6 +189,7 @@ impl ColdFields {
     #[inline]
     pub(crate) fn shared_row(&self, id: FeatureId) -> u32 {
         let ColdField { start, n_rows, .. } = self.fields[id.field()];
+        // Keeps the choice of rows independent of the sketch's of buckets; saved states depend on it.
         start + reduce(mix64(id.raw(), self.seed ^ 0xf125_7000), n_rows) as u32
     }
 
@@ -239,7 +263,7 @@ impl ColdFields {
         self.fields.iter().filter_map(|field| field.own.as_ref()).map(OwnRows::bytes).sum()
     }
 
-    /// Who owns which row of the small fields.
+    /// Which feature owns which row of the small fields.
     pub(crate) fn state(&self) -> [(&'static str, StateView<'_>); 2] {
         let owners = self
             .fields
@@ -255,19 +279,19 @@ impl ColdFields {
 
     /// The owners that [`ColdFields::state`] described, in rows that lie as those of `self`.
     pub(crate) fn restored(&self, state: &StateMap<'_>) -> Result<Self, StateError> {
-        let (ids, rows) = (u64s(state, "own_ids")?, u32s(state, "own_rows")?);
+        let (ids, rows) = (array::<u64>(state, "own_ids")?, array::<u32>(state, "own_rows")?);
         check_len("own_rows", rows.len(), ids.len())?;
         let mut restored = self.clone();
         for field in &mut restored.fields {
             field.own = field.own.as_ref().map(|_| OwnRows::with_capacity(field.n_rows));
         }
         for (&raw, &row_idx) in ids.iter().zip(rows) {
-            restored.give(raw, row_idx)?;
+            restored.restore_owner(raw, row_idx)?;
         }
         Ok(restored)
     }
 
-    fn give(&mut self, raw: u64, row_idx: u32) -> Result<(), StateError> {
+    fn restore_owner(&mut self, raw: u64, row_idx: u32) -> Result<(), StateError> {
         let damaged = |why: String| Err(StateError::Damaged { name: "own_rows", why });
         if raw >> FeatureId::BITS != 0 {
             return damaged(format!("{raw:#x} is no feature id"));

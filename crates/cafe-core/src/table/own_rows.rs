@@ -1,4 +1,4 @@
-//! Which row a feature owns, given out at first sight: for the full table and for small fields.
+//! Which row a feature owns, assigned at first sight: for the full table and for small fields.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use ahash::RandomState;
 
 use crate::feature::FeatureId;
-use crate::state::{StateError, StateMap, StateView, check_len, u32s, u64s};
+use crate::state::{StateError, StateMap, StateView, array, check_len};
 
 /// A map from features to the rows that they own.
 #[derive(Clone, Debug)]
@@ -73,7 +73,7 @@ impl OwnRows {
 
     /// The map that [`OwnRows::state`] described.
     pub(crate) fn restored(capacity: usize, state: &StateMap<'_>) -> Result<Self, StateError> {
-        let (ids, rows) = (u64s(state, "own_ids")?, u32s(state, "own_rows")?);
+        let (ids, rows) = (array::<u64>(state, "own_ids")?, array::<u32>(state, "own_rows")?);
         check_len("own_rows", rows.len(), ids.len())?;
         let mut restored = Self::with_capacity(capacity.max(ids.len()));
         for (&raw, &row_idx) in ids.iter().zip(rows) {

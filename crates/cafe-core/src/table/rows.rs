@@ -11,12 +11,12 @@ mod tests;
 mod values;
 
 use noise::Clock;
-use optimizer::{Memories, MemoriesMut, Scaled};
+use optimizer::{Betas, OptimizerState, OptimizerStateMut, Scaled, StepSize};
 use values::{LentMut, Owned, copy, descend, row_of, row_of_mut};
 
 use crate::batch::cache_hint::prefetch;
 use crate::batch::coalesce::add;
-use crate::embedding::Memory;
+use crate::embedding::MemoryUsage;
 use crate::hash::{mix64, unit_f64};
 
 pub use format::{Accumulator, RowFormat, RowOptimizer, RowPrecision};
@@ -27,8 +27,8 @@ pub(crate) struct RowTable {
     dim: usize,
     format: RowFormat,
     values: Owned,
-    memories: Memories,
-    /// Stands still where nothing is rounded.
+    optimizer_state: OptimizerState,
+    /// Not advanced where nothing is rounded.
     clock: Clock,
 }
 
@@ -40,8 +40,8 @@ impl RowTable {
             dim,
             format,
             values: Owned::zeros(format.precision, n_rows, dim),
-            memories: Memories::new(format.optimizer, n_rows, dim),
-            clock: Clock::at(0),
+            optimizer_state: OptimizerState::new(format.optimizer, n_rows, dim),
+            clock: Clock::after(0),
         }
     }
 
@@ -93,17 +93,21 @@ impl RowTable {
     pub(crate) fn push_row(&mut self) -> u32 {
         let row_idx = u32::try_from(self.n_rows()).expect("a table has fewer than 2^32 rows");
         self.values.push_row(self.dim);
-        self.memories.push_row(self.format.optimizer.widths(self.dim));
+        self.optimizer_state.push_row(self.format.optimizer.widths(self.dim));
         row_idx
     }
 
     /// One optimizer step of one row, as an update of its own.
     #[inline]
     pub(crate) fn step(&mut self, row_idx: u32, grad: &[f32], learning_rate: f32) {
-        let Self { dim, format, values, memories, .. } = self;
+        let Self { dim, format, values, optimizer_state, .. } = self;
         if let Owned::F32(values) = values
-            && let Some(scale) =
-                memories.as_mut().scale(format.optimizer, row_idx as usize, grad, learning_rate)
+            && let Some(scale) = optimizer_state.as_mut().scale(
+                format.optimizer,
+                row_idx as usize,
+                grad,
+                learning_rate,
+            )
         {
             return descend(row_of_mut(values, row_idx as usize, *dim), scale, grad);
         }
@@ -116,14 +120,14 @@ impl RowTable {
         if self.format.rounds() {
             self.clock.tick();
         }
-        let Self { dim, format, values, memories, clock } = self;
+        let Self { dim, format, values, optimizer_state, clock } = self;
         RowsMut {
             dim: *dim,
             optimizer: format.optimizer,
             first_row: 0,
             clock: *clock,
             values: values.lent_mut(),
-            memories: memories.as_mut(),
+            optimizer_state: optimizer_state.as_mut(),
         }
     }
 
@@ -136,26 +140,18 @@ impl RowTable {
         }
     }
 
-    /// Adds `scale * delta` to a row, rounded by chance as a step is: small parts count in every
-    /// precision. What the optimizer remembers stays.
-    pub(crate) fn move_by(&mut self, row_idx: u32, scale: f32, delta: &[f32]) {
-        let RowsMut { dim, first_row, clock, mut values, .. } = self.all_mut();
-        let noise = || clock.row(first_row + row_idx);
-        values.step(row_idx as usize, dim, noise, &Scaled { scale: -scale, grad: delta });
-    }
-
     /// Forgets what the optimizer knew of a row: it changes hands.
     pub(crate) fn reset_optimizer(&mut self, row_idx: u32) {
-        self.memories.reset(row_idx as usize, self.format.optimizer.widths(self.dim));
+        self.optimizer_state.reset(row_idx as usize, self.format.optimizer.widths(self.dim));
     }
 
     /// The rows and what the optimizer remembers of them.
-    pub(crate) fn memory(&self) -> Memory {
-        Memory {
+    pub(crate) fn memory(&self) -> MemoryUsage {
+        MemoryUsage {
             rows_bytes: self.values.lent().bytes(),
-            optimizer_bytes: self.memories.bytes(),
+            optimizer_bytes: self.optimizer_state.bytes(),
             optimizer_is_counted: self.format.count_optimizer,
-            ..Memory::default()
+            ..MemoryUsage::default()
         }
     }
 }
@@ -169,18 +165,18 @@ pub(crate) struct RowsMut<'a> {
     first_row: u32,
     clock: Clock,
     values: LentMut<'a>,
-    memories: MemoriesMut<'a>,
+    optimizer_state: OptimizerStateMut<'a>,
 }
 
 impl<'a> RowsMut<'a> {
     /// Cuts the first `n_rows` rows off.
-    pub(crate) fn take(&mut self, n_rows: usize) -> RowsMut<'a> {
+    pub(crate) fn cut(&mut self, n_rows: usize) -> RowsMut<'a> {
         let widths = self.optimizer.widths(self.dim);
-        let (values, memories) =
-            (self.values.take(n_rows, self.dim), self.memories.take(n_rows, widths));
+        let (values, optimizer_state) =
+            (self.values.cut(n_rows, self.dim), self.optimizer_state.cut(n_rows, widths));
         let first_row = self.first_row;
         self.first_row += n_rows as u32;
-        RowsMut { first_row, values, memories, ..*self }
+        RowsMut { first_row, values, optimizer_state, ..*self }
     }
 
     /// One optimizer step of one row.
@@ -188,7 +184,7 @@ impl<'a> RowsMut<'a> {
     pub(crate) fn step(&mut self, row_idx: u32, grad: &[f32], learning_rate: f32) {
         if let LentMut::F32(values) = &mut self.values
             && let Some(scale) =
-                self.memories.scale(self.optimizer, row_idx as usize, grad, learning_rate)
+                self.optimizer_state.scale(self.optimizer, row_idx as usize, grad, learning_rate)
         {
             return descend(row_of_mut(values, row_idx as usize, self.dim), scale, grad);
         }
@@ -199,29 +195,27 @@ impl<'a> RowsMut<'a> {
     /// that one is.
     #[inline(never)]
     fn step_any(&mut self, row_idx: u32, grad: &[f32], learning_rate: f32) {
-        let Self { dim, optimizer, first_row, clock, values, memories } = self;
+        let Self { dim, optimizer, first_row, clock, values, optimizer_state } = self;
         let (row, dim) = (row_idx as usize, *dim);
         let noise = || clock.row(*first_row + row_idx);
         match *optimizer {
             RowOptimizer::RowWiseAdagrad { epsilon, accumulator: Accumulator::Byte } => {
-                let scale = memories.byte_scale(row, grad, learning_rate, epsilon, noise());
+                let scale = optimizer_state.byte_scale(row, grad, learning_rate, epsilon, noise());
                 values.step(row, dim, noise, &Scaled { scale, grad });
             }
             RowOptimizer::Sgd | RowOptimizer::RowWiseAdagrad { .. } => {
-                let scale =
-                    memories.scale(*optimizer, row, grad, learning_rate).unwrap_or(learning_rate);
+                let scale = optimizer_state
+                    .scale(*optimizer, row, grad, learning_rate)
+                    .unwrap_or(learning_rate);
                 values.step(row, dim, noise, &Scaled { scale, grad });
             }
             RowOptimizer::Adagrad { epsilon } => {
-                values.step(
-                    row,
-                    dim,
-                    noise,
-                    &memories.adagrad(row, grad, (learning_rate, epsilon)),
-                );
+                let size = StepSize { rate: learning_rate, epsilon };
+                values.step(row, dim, noise, &optimizer_state.adagrad(row, grad, size));
             }
             RowOptimizer::Adam { beta1, beta2, epsilon } => {
-                let descent = memories.adam(row, grad, (learning_rate, epsilon), (beta1, beta2));
+                let size = StepSize { rate: learning_rate, epsilon };
+                let descent = optimizer_state.adam(row, grad, size, Betas { beta1, beta2 });
                 values.step(row, dim, noise, &descent);
             }
         }
@@ -242,6 +236,8 @@ fn init_row(row: &mut [f32], key: u64, seed: u64, bound: f32) {
 
 /// Values from U(±bound) without an end.
 fn initial_values(key: u64, seed: u64, bound: f32) -> impl Iterator<Item = f32> + Clone {
+    // Keeps initial values independent of the hashes that choose rows by the same seed. Saved runs
+    // depend on the constant.
     let mut hash = mix64(key, seed ^ 0x1517_6a5e_0000_0001);
     std::iter::repeat_with(move || {
         hash = mix64(hash, seed);

@@ -71,17 +71,40 @@ pub(crate) use contributions::Contributions;
 use crate::batch::by_field::ByField;
 use crate::batch::cache_hint::AHEAD;
 use crate::batch::executor::{for_batch, for_each};
-use crate::embedding::{Memory, Workers};
+use crate::embedding::{Executor, MemoryUsage};
 use crate::feature::FeatureId;
 use crate::hash::{mix64, reduce};
 use crate::state::{StateError, StateMap, StateView};
 use crate::table::rows::{RowFormat, RowTable, init_bound};
 
 /// The most rows that hashes choose for a feature.
-pub(crate) const MAX_HASHES: usize = 2;
+const MAX_HASHES: usize = 2;
+
+/// How many rows hashes choose for a feature.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Hashes {
+    /// One row.
+    One,
+    /// The sum of two rows.
+    #[default]
+    Two,
+}
+
+impl Hashes {
+    /// The number.
+    #[must_use]
+    pub const fn count(self) -> usize {
+        match self {
+            Self::One => 1,
+            Self::Two => MAX_HASHES,
+        }
+    }
+}
 
 /// The signs with which a feature reads and writes a shared row.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "kebab-case"))]
 pub enum Signs {
     /// All rows count as they are.
     None,
@@ -96,8 +119,8 @@ pub enum Signs {
 /// Which rows a feature is the sum of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct UnifiedSettings {
-    /// Rows chosen by hashes, 1 or 2.
-    pub n_hashes: usize,
+    /// Rows chosen by hashes.
+    pub hashes: Hashes,
     /// The signs with which they count.
     pub signs: Signs,
     /// Whether every field has a row that all of its features add.
@@ -107,23 +130,32 @@ pub struct UnifiedSettings {
 /// Two rows with a sign each, and one for the field.
 impl Default for UnifiedSettings {
     fn default() -> Self {
-        Self { n_hashes: MAX_HASHES, signs: Signs::Row, field_rows: true }
+        Self { hashes: Hashes::Two, signs: Signs::Row, field_rows: true }
     }
 }
 
 impl UnifiedSettings {
     /// The coded table: one row with a sign for each of its values, and one for the field.
-    pub const CODED: Self = Self { n_hashes: 1, signs: Signs::Coordinate, field_rows: true };
+    pub const CODED: Self =
+        Self { hashes: Hashes::One, signs: Signs::Coordinate, field_rows: true };
 
     /// Rows that a table of `n_fields` fields needs at least: a row for each hash to choose, and
     /// the fields' rows.
-    pub(crate) fn min_rows(&self, n_fields: usize) -> u64 {
-        (self.n_hashes + self.n_field_rows(n_fields)) as u64
+    pub(crate) fn min_rows(self, n_fields: usize) -> u64 {
+        (self.hashes.count() + self.n_field_rows(n_fields)) as u64
     }
 
-    fn n_field_rows(&self, n_fields: usize) -> usize {
+    fn n_field_rows(self, n_fields: usize) -> usize {
         if self.field_rows { n_fields } else { 0 }
     }
+}
+
+/// The fields of a table, and its rows.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct TableSizes<'a> {
+    /// Features of each field; they set the scale of the fields' rows.
+    pub(crate) features: &'a [u64],
+    pub(crate) n_rows: u64,
 }
 
 /// A row and the signs with which its values count for a feature.
@@ -281,22 +313,18 @@ impl SignedTable {
     /// constant.
     ///
     /// # Panics
-    /// If there are neither one nor two hashes, fewer rows than [`UnifiedSettings::min_rows`], or
+    /// If there are fewer rows than [`UnifiedSettings::min_rows`], or
     /// 2^31 of them.
     pub(crate) fn new(
-        settings: &UnifiedSettings,
-        features: &[u64],
-        n_rows: u64,
+        settings: UnifiedSettings,
+        sizes: TableSizes<'_>,
         dim: usize,
         format: RowFormat,
         seed: u64,
     ) -> Self {
-        let UnifiedSettings { n_hashes, signs, field_rows } = *settings;
-        let n_fields = features.len();
-        assert!(
-            (1..=MAX_HASHES).contains(&n_hashes),
-            "a feature has one or two hashed rows, got {n_hashes}"
-        );
+        let UnifiedSettings { hashes, signs, field_rows } = settings;
+        let TableSizes { features, n_rows } = sizes;
+        let (n_hashes, n_fields) = (hashes.count(), features.len());
         assert!(
             n_rows >= settings.min_rows(n_fields),
             "{n_rows} rows are fewer than the fields and hashes need"
@@ -320,6 +348,7 @@ impl SignedTable {
             signs,
             first_hashed: n_field_rows as u32,
             n_hashed,
+            // Independent of each other, of the rows' seed, and of `claimed`, which has 3.
             seeds: [mix64(1, seed), mix64(2, seed)],
         };
         let start_weight = |&n: &u64| init_bound(n) / 3.0_f32.sqrt();
@@ -403,19 +432,6 @@ impl SignedTable {
         }
     }
 
-    /// Moves the vector of a feature by `delta`, each of its hashed rows by its part. `delta` is as
-    /// before afterwards.
-    pub(crate) fn add_one(&mut self, id: FeatureId, delta: &mut [f32]) {
-        let rows = self.rows_of(id);
-        let share = 1.0 / self.hashes.n_hashes as f32;
-        for &row in &rows[..self.hashes.n_hashes] {
-            let signs = self.hashes.signs_of(row);
-            signs.apply(delta);
-            self.rows.move_by(row.row, share, delta);
-            signs.apply(delta);
-        }
-    }
-
     /// One optimizer step for each row that `contributions` hit, with the signed sum of the
     /// gradients in `batch`.
     pub(crate) fn step(
@@ -423,19 +439,19 @@ impl SignedTable {
         batch: &ByField,
         contributions: &Contributions,
         learning_rate: f32,
-        workers: &dyn Workers,
+        executor: &dyn Executor,
     ) {
         let dim = self.rows.dim();
         let n_field_rows = self.hashes.first_hashed as usize;
         let mut rest = self.rows.all_mut();
-        let mut field_rows = rest.take(n_field_rows);
+        let mut field_rows = rest.cut(n_field_rows);
         for field in 0..n_field_rows {
             if let Some(grad) = contributions.field_sum(field) {
                 field_rows.step(field as u32, grad, learning_rate);
             }
         }
-        let ranges = contributions.ranges().map(|rows| rest.take(rows.len())).enumerate();
-        for_each(for_batch(workers, contributions.n_ids()), ranges, |(range, mut rows)| {
+        let ranges = contributions.ranges().map(|rows| rest.cut(rows.len())).enumerate();
+        for_each(for_batch(executor, contributions.n_ids()), ranges, |(range, mut rows)| {
             contributions.sum_range(range, batch, |sums| {
                 for (row_idx, grad) in sums.iter(dim) {
                     rows.step(row_idx, grad, learning_rate);
@@ -444,7 +460,7 @@ impl SignedTable {
         });
     }
 
-    pub(crate) fn memory(&self) -> Memory {
+    pub(crate) fn memory(&self) -> MemoryUsage {
         self.rows.memory()
     }
 

@@ -2,13 +2,15 @@
 
 use std::fmt::Debug;
 
-use cafe_core::{
+use cafe_core::frequency::{FrequencyConfig, FrequencyEmbedding};
+use cafe_core::methods::{
     AdaConfig, AdaEmbedding, CafeConfig, CafeEmbedding, CafePlusConfig, CafePlusEmbedding,
-    Embedding, FeatureCounts, FieldKind, FieldRows, FrequencyConfig, FrequencyEmbedding,
-    FullEmbedding, Hash2Config, Hash2Embedding, HashedConfig, HashedEmbedding, HotRule, MdeConfig,
-    MdeEmbedding, OfflineConfig, OfflineEmbedding, QrConfig, QrEmbedding, RowFormat, RowOptimizer,
-    Signs, UnifiedConfig, UnifiedEmbedding, UnifiedSettings,
+    FeatureCounts, FullConfig, FullEmbedding, HashedConfig, HashedEmbedding, MdeConfig,
+    MdeEmbedding, OfflineConfig, OfflineEmbedding, Promotion, QrConfig, QrEmbedding, UnifiedConfig,
+    UnifiedEmbedding,
 };
+use cafe_core::table::{FieldKind, FieldRows, Hashes, Signs, UnifiedSettings};
+use cafe_core::{Embedding, RowOptimizer};
 
 use crate::text::{bytes, grouped};
 
@@ -64,14 +66,8 @@ fn rows_line(n_rows: u64, row_bytes: u64) -> String {
 /// A row for every feature seen.
 #[derive(Clone, Debug)]
 pub struct FullSizes {
-    /// Features of each field.
-    pub features: Vec<u64>,
-    /// Values a row.
-    pub dim: usize,
-    /// How rows are stored.
-    pub format: RowFormat,
-    /// Seeds the initial rows.
-    pub seed: u64,
+    /// The table when it has grown to its full size.
+    pub table: FullConfig,
     /// Rows of data that there will be, if that is known: no field shows more features.
     pub max_rows: Option<u64>,
 }
@@ -81,11 +77,11 @@ const MAP_ENTRY_BYTES: u64 = 40;
 
 impl Sizes for FullSizes {
     fn embedding_bytes(&self) -> u64 {
-        self.features.iter().sum::<u64>() * self.format.row_bytes(self.dim)
+        self.table.embedding_bytes()
     }
 
     fn expected_bytes(&self) -> u64 {
-        self.n_rows() * self.format.row_bytes(self.dim)
+        self.n_rows() * self.table.format.row_bytes(self.table.dim)
     }
 
     fn beside_bytes(&self) -> u64 {
@@ -94,7 +90,7 @@ impl Sizes for FullSizes {
 
     fn n_rows(&self) -> u64 {
         let limit = self.max_rows.unwrap_or(u64::MAX);
-        self.features.iter().map(|&n| n.min(limit)).sum()
+        self.table.features.iter().map(|&n| n.min(limit)).sum()
     }
 
     fn lines(&self) -> Vec<(&'static str, String)> {
@@ -102,11 +98,11 @@ impl Sizes for FullSizes {
     }
 
     fn field_rows(&self, field: usize) -> (u64, String) {
-        (self.features[field], format!("up to {}", grouped(self.features[field])))
+        (self.table.features[field], format!("up to {}", grouped(self.table.features[field])))
     }
 
     fn build(&self, _: &FeatureCounts) -> Box<dyn Embedding> {
-        Box::new(FullEmbedding::new(&self.features, self.dim, self.format, self.seed))
+        Box::new(FullEmbedding::new(&self.table))
     }
 }
 
@@ -172,44 +168,19 @@ impl Sizes for HashedConfig {
     }
 
     fn n_rows(&self) -> u64 {
-        self.n_rows.iter().sum()
+        self.n_rows()
     }
 
     fn lines(&self) -> Vec<(&'static str, String)> {
-        vec![("hash rows", rows_line(Sizes::n_rows(self), self.format.row_bytes(self.dim)))]
+        vec![("hash rows", rows_line(self.n_rows(), self.format.row_bytes(self.dim)))]
     }
 
     fn field_rows(&self, field: usize) -> (u64, String) {
-        (self.n_rows[field], grouped(self.n_rows[field]))
+        (self.field_rows[field], grouped(self.field_rows[field]))
     }
 
     fn build(&self, _: &FeatureCounts) -> Box<dyn Embedding> {
         Box::new(HashedEmbedding::new(self))
-    }
-}
-
-impl Sizes for Hash2Config {
-    fn embedding_bytes(&self) -> u64 {
-        self.embedding_bytes()
-    }
-
-    fn n_rows(&self) -> u64 {
-        self.n_rows.iter().sum()
-    }
-
-    fn lines(&self) -> Vec<(&'static str, String)> {
-        vec![(
-            "hash rows",
-            rows_line(Sizes::n_rows(self), self.format.row_bytes(self.dim)) + ", two a feature",
-        )]
-    }
-
-    fn field_rows(&self, field: usize) -> (u64, String) {
-        (self.n_rows[field], grouped(self.n_rows[field]))
-    }
-
-    fn build(&self, _: &FeatureCounts) -> Box<dyn Embedding> {
-        Box::new(Hash2Embedding::new(self))
     }
 }
 
@@ -219,13 +190,13 @@ impl Sizes for QrConfig {
     }
 
     fn n_rows(&self) -> u64 {
-        (0..self.features.len()).map(|field| QrConfig::field_rows(self, field)).sum()
+        self.n_rows()
     }
 
     fn lines(&self) -> Vec<(&'static str, String)> {
         vec![(
             "rows",
-            rows_line(Sizes::n_rows(self), self.format.row_bytes(self.dim))
+            rows_line(self.n_rows(), self.format.row_bytes(self.dim))
                 + ", of remainders + quotients",
         )]
     }
@@ -246,9 +217,8 @@ impl Sizes for MdeConfig {
         self.embedding_bytes()
     }
 
-    /// In full rows: the optimizer's state is as much smaller as the rows are, and so about right.
     fn n_rows(&self) -> u64 {
-        self.embedding_bytes() / self.format.row_bytes(self.dim)
+        self.n_rows()
     }
 
     fn lines(&self) -> Vec<(&'static str, String)> {
@@ -289,26 +259,21 @@ impl Sizes for AdaConfig {
     }
 
     fn beside_bytes(&self) -> u64 {
-        4 * self.n_rows as u64
+        4 * self.n_rows()
     }
 
     fn n_rows(&self) -> u64 {
-        self.n_rows as u64
+        self.n_rows()
     }
 
     fn lines(&self) -> Vec<(&'static str, String)> {
         vec![
             (
                 "rows",
-                rows_line(self.n_rows as u64, self.format.row_bytes(self.dim))
+                rows_line(self.n_rows(), self.format.row_bytes(self.dim))
                     + ", for features of any field",
             ),
-            (
-                "statistics",
-                bytes(
-                    self.embedding_bytes() - self.n_rows as u64 * self.format.row_bytes(self.dim),
-                ),
-            ),
+            ("statistics", bytes(self.statistics_bytes())),
         ]
     }
 
@@ -317,7 +282,7 @@ impl Sizes for AdaConfig {
     }
 
     fn build(&self, _: &FeatureCounts) -> Box<dyn Embedding> {
-        Box::new(AdaEmbedding::new(self.clone()))
+        Box::new(AdaEmbedding::new(self))
     }
 }
 
@@ -358,28 +323,31 @@ impl Sizes for UnifiedConfig {
     }
 
     fn n_rows(&self) -> u64 {
-        self.n_rows + self.own_rows.map_or(0, |own| own.n_slots())
+        self.n_rows()
     }
 
     fn optimizer_bytes(&self, optimizer: RowOptimizer, dim: usize) -> u64 {
         let own = self.own_rows.map_or(0, |own| own.n_slots() * optimizer.state_bytes(own.width));
-        self.n_rows * optimizer.state_bytes(dim) + own
+        self.n_shared * optimizer.state_bytes(dim) + own
     }
 
     fn lines(&self) -> Vec<(&'static str, String)> {
-        let UnifiedSettings { n_hashes, signs, field_rows } = self.settings;
+        let UnifiedSettings { hashes, signs, field_rows } = self.settings;
         let signs = match signs {
             Signs::None => "",
             Signs::Row => ", with a sign each",
             Signs::Coordinate => ", with a sign for each value",
         };
-        let hashed =
-            if n_hashes == 1 { "one".to_owned() } else { format!("the sum of {n_hashes}") };
+        let hashed = match hashes {
+            Hashes::One => "one",
+            Hashes::Two => "the sum of 2",
+        };
         let fields = if field_rows { ", plus the row of its field" } else { "" };
         let mut lines = vec![
             (
                 "rows",
-                rows_line(self.n_rows, self.format.row_bytes(self.dim)) + ", shared by all fields",
+                rows_line(self.n_shared, self.format.row_bytes(self.dim))
+                    + ", shared by all fields",
             ),
             ("a feature is", format!("{hashed} of them{signs}{fields}")),
         ];
@@ -423,7 +391,7 @@ impl Sizes for CafePlusConfig {
             "{main} buckets, a filter of {filter}, {slots} slots each, {}",
             bytes(self.sketch_bytes())
         );
-        let row_bytes = self.settings.format.row_bytes(self.dim);
+        let row_bytes = self.format.row_bytes(self.dim);
         let mut lines = vec![("sketch", sketch)];
         lines.extend(tier_lines(self.n_hot as u64, self.n_rows(), self.n_own_rows(), row_bytes));
         lines.push((
@@ -441,7 +409,7 @@ impl Sizes for CafePlusConfig {
     }
 
     fn build(&self, _: &FeatureCounts) -> Box<dyn Embedding> {
-        Box::new(CafePlusEmbedding::new(self.clone()))
+        Box::new(CafePlusEmbedding::new(self))
     }
 }
 
@@ -461,24 +429,27 @@ impl Sizes for CafeConfig {
     fn lines(&self) -> Vec<(&'static str, String)> {
         let row_bytes = self.format.row_bytes(self.dim);
         let n_buckets = grouped(self.n_buckets as u64);
-        let decay = self.decay.map_or_else(
+        let decay = self.settings.decay.map_or_else(
             || "they never decay".to_owned(),
-            |decay| format!("all scores x {} every {:.3e} of mass", decay.factor, decay.every),
+            |decay| {
+                let (factor, interval) = (decay.factor(), self.decay_interval);
+                format!("all scores x {factor} every {interval:.3e} of mass")
+            },
         );
-        let from = match self.rule {
-            HotRule::Threshold => format!("score {}", self.threshold),
-            HotRule::Quota { .. } => {
-                format!("a score that uses all hot rows, at least {}", self.threshold)
+        let from = match self.settings.promotion {
+            Promotion::Threshold(threshold) => format!("score {threshold}"),
+            Promotion::Quota { least, .. } => {
+                format!("a score that uses all hot rows, at least {least}")
             }
         };
-        let sketch =
-            format!("{n_buckets} buckets of {} slots, {}", self.slots, bytes(self.sketch_bytes()));
+        let (slots, sketch_bytes) = (self.settings.slots, bytes(self.sketch_bytes()));
+        let sketch = format!("{n_buckets} buckets of {slots} slots, {sketch_bytes}");
         let mut lines = vec![("sketch", sketch)];
         lines.extend(tier_lines(self.n_hot as u64, self.n_rows(), self.n_own_rows(), row_bytes));
-        if self.n_unified > 0 {
+        if self.n_shared_table_rows > 0 {
             lines.push((
                 "of these",
-                rows_line(self.n_unified, row_bytes) + ", shared by all fields",
+                rows_line(self.n_shared_table_rows, row_bytes) + ", shared by all fields",
             ));
         }
         lines.push(("hot from", format!("{from}; {decay}")));
@@ -490,7 +461,7 @@ impl Sizes for CafeConfig {
     }
 
     fn build(&self, _: &FeatureCounts) -> Box<dyn Embedding> {
-        Box::new(CafeEmbedding::new(self.clone()))
+        Box::new(CafeEmbedding::new(self))
     }
 }
 

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use anyhow::Result;
-use cafe_core::{FeatureId, HotFeature, Memory, TierSummary};
+use cafe_core::{FeatureId, HotFeature, MemoryUsage, TierSummary};
 use dlrm_model::TrainableModel;
 use serde::Serialize;
 
@@ -94,8 +94,13 @@ pub fn inspect(args: &InspectArgs) -> Result<String> {
 impl Findings {
     fn new(Trained { config, learner, state }: &Trained, fields: Vec<String>, top: usize) -> Self {
         let memory = learner.embedding.memory();
-        let Memory {
-            rows_bytes, sketch_bytes, index_bytes, free_list_bytes, optimizer_bytes, ..
+        let MemoryUsage {
+            rows_bytes,
+            sketch_bytes,
+            index_bytes,
+            free_list_bytes,
+            optimizer_bytes,
+            ..
         } = memory;
         let (counters, n_parameters) = (state.counters, learner.model.n_parameters() as u64);
         let tiers = learner.embedding.tiers().map(|summary| {
@@ -209,9 +214,6 @@ impl Findings {
 
 impl Tiers {
     fn field_table(&self) -> String {
-        if self.fields.is_empty() {
-            return "slots hold fingerprints, which tell neither fields nor features\n".to_owned();
-        }
         let width = self.fields.iter().map(|field| field.name.len()).max().unwrap_or(0).max(5);
         let mut text =
             format!("{:width$}  {:>9}  hot features with their scores\n", "field", "hot rows");

@@ -1,12 +1,9 @@
 //! What the embedding of a configuration may spend, and how its rows are stored and seeded.
 
-use cafe_core::{
-    Accumulator, Budget, BudgetError, FrequencyConfig, RowFormat, RowOptimizer, mix64,
-};
+use cafe_core::frequency::FrequencyConfig;
+use cafe_core::{Accumulator, Budget, BudgetError, RowFormat, RowOptimizer, Sizing, mix64};
 
-use crate::config::{
-    AccumulatorPrecision, Config, EmbeddingConfig, EmbeddingOptimizer, Method, RowPrecision,
-};
+use crate::config::{Config, EmbeddingConfig, EmbeddingOptimizer, Method};
 
 /// PyTorch's default for Adagrad.
 pub(crate) const ADAGRAD_EPSILON: f32 = 1e-10;
@@ -27,15 +24,16 @@ const FREQUENCY_SHARE: f64 = 0.05;
 /// method; `None` if it asks for none. A full table has no budget, and keeps all of its bytes.
 pub(crate) fn split_budget(
     config: &Config,
-    features: &[u64],
-    budget: Budget,
+    sizing: &Sizing<'_>,
 ) -> Result<Option<(FrequencyConfig, Budget)>, BudgetError> {
     if !config.embedding.frequency_inputs {
         return Ok(None);
     }
-    let bytes = budget.bytes(features, config.model.dim);
-    let share = (bytes as f64 * FREQUENCY_SHARE) as u64;
-    let frequencies = FrequencyConfig::within(features, share, mix64(config.seed, 0xf_4e9));
+    let bytes = sizing.budget_bytes();
+    let share = Budget::Bytes((bytes as f64 * FREQUENCY_SHARE) as u64);
+    // Different from the seed of the embedding, so that the two hash independently.
+    let seed = mix64(config.seed, 0xf_4e9);
+    let frequencies = FrequencyConfig::within(&Sizing { budget: share, seed, ..*sizing });
     let frequencies = frequencies.map_err(|error| match error {
         BudgetError::TooSmall { needed, what, .. } => BudgetError::TooSmall {
             budget: bytes,
@@ -45,21 +43,10 @@ pub(crate) fn split_budget(
         _ => error,
     })?;
     let rest = match config.embedding.method {
-        Method::Full => budget,
+        Method::Full => sizing.budget,
         _ => Budget::Bytes(bytes - frequencies.bytes()),
     };
     Ok(Some((frequencies, rest)))
-}
-
-/// How rows are stored, as `embedding.precision` says it.
-#[must_use]
-pub fn row_precision(format: RowFormat) -> RowPrecision {
-    match format.precision {
-        cafe_core::RowPrecision::F32 => RowPrecision::F32,
-        cafe_core::RowPrecision::F16 => RowPrecision::F16,
-        cafe_core::RowPrecision::Bf16 => RowPrecision::Bf16,
-        cafe_core::RowPrecision::I8 => RowPrecision::I8,
-    }
 }
 
 pub(crate) fn embedding_seed(config: &Config) -> u64 {
@@ -68,10 +55,7 @@ pub(crate) fn embedding_seed(config: &Config) -> u64 {
 
 pub(crate) fn row_format(config: &Config) -> RowFormat {
     let embedding = &config.embedding;
-    let accumulator = match embedding.accumulator {
-        Some(AccumulatorPrecision::U8) => Accumulator::Byte,
-        Some(AccumulatorPrecision::F32) | None => Accumulator::F32,
-    };
+    let accumulator = embedding.accumulator.unwrap_or(Accumulator::F32);
     let optimizer = match config.train.row_optimizer() {
         EmbeddingOptimizer::Sgd => RowOptimizer::Sgd,
         EmbeddingOptimizer::RowWiseAdagrad => {
@@ -82,12 +66,7 @@ pub(crate) fn row_format(config: &Config) -> RowFormat {
             RowOptimizer::Adam { beta1: BETA1 as f32, beta2: BETA2 as f32, epsilon: ADAM_EPSILON }
         }
     };
-    let precision = match embedding.precision {
-        None | Some(RowPrecision::F32) => cafe_core::RowPrecision::F32,
-        Some(RowPrecision::F16) => cafe_core::RowPrecision::F16,
-        Some(RowPrecision::Bf16) => cafe_core::RowPrecision::Bf16,
-        Some(RowPrecision::I8) => cafe_core::RowPrecision::I8,
-    };
+    let precision = embedding.precision.unwrap_or_default();
     // A full table has no budget that could pay for it.
     let count_optimizer =
         embedding.count_optimizer == Some(true) && embedding.method != Method::Full;

@@ -1,5 +1,8 @@
 //! `[embedding]`: the method, and what it may spend.
 
+use cafe_core::methods::Importance;
+use cafe_core::table::Signs;
+use cafe_core::{Accumulator, RowPrecision, VictimPolicy};
 use serde::de::Visitor;
 use serde::{Deserialize, Deserializer, Serialize};
 
@@ -28,7 +31,7 @@ pub struct EmbeddingConfig {
     /// How row-wise Adagrad stores the sum of a row: `f32`, or `u8`, a logarithm rounded randomly.
     /// By default `f32`, and `u8` for `coded`; absent with another optimizer of the rows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub accumulator: Option<AccumulatorPrecision>,
+    pub accumulator: Option<Accumulator>,
     /// Whether the budget pays for the state of the rows' optimizer, too. By default for `coded`
     /// alone: the literature's ratios leave it out. The full table, which has no budget, never
     /// counts it. A saved configuration without it is of an earlier version, and keeps the defaults
@@ -56,38 +59,14 @@ pub struct EmbeddingConfig {
     pub offline: OfflineTable,
 }
 
-/// [`cafe_core::RowPrecision`] by name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum RowPrecision {
-    /// 4 bytes a value.
-    F32,
-    /// 2 bytes a value.
-    F16,
-    /// 2 bytes a value.
-    Bf16,
-    /// A byte a value, and one a row.
-    I8,
-}
-
-/// How row-wise Adagrad stores the sum of a row.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum AccumulatorPrecision {
-    /// 4 bytes a row.
-    F32,
-    /// A byte a row.
-    U8,
-}
-
 impl EmbeddingConfig {
     /// Fills in what follows from the method, with rows that are stepped by `optimizer`.
     pub(crate) fn complete(&mut self, optimizer: EmbeddingOptimizer) {
         let counts_all = self.method.entry().counts_all_bytes;
         let (precision, accumulator) = if counts_all {
-            (RowPrecision::I8, AccumulatorPrecision::U8)
+            (RowPrecision::I8, Accumulator::Byte)
         } else {
-            (RowPrecision::F32, AccumulatorPrecision::F32)
+            (RowPrecision::F32, Accumulator::F32)
         };
         self.precision.get_or_insert(precision);
         if optimizer == EmbeddingOptimizer::RowWiseAdagrad {
@@ -120,7 +99,7 @@ pub struct CafeTable {
     /// `within`: never over the budget. `paper`: for `cafe`, the sizes of the published code, which
     /// round up.
     #[serde(default)]
-    pub sizing: Sizing,
+    pub sizing: CafeSizing,
     /// `h`: the share of the budget for shared rows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shared_share: Option<f64>,
@@ -136,19 +115,10 @@ pub struct CafeTable {
     /// Slots a bucket.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub slots: Option<usize>,
-    /// What a slot consists of: `full` (id, score, row: 12 bytes) or `compact` (fingerprint and
-    /// score: 4 bytes).
+    /// Which slot is evicted when a bucket is full: of `lightest`, `lightest-cold`, `last-slot` or
+    /// `by-chance`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub slot_layout: Option<SlotLayout>,
-    /// With compact slots: the hot rows that a bucket has.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub rows_per_bucket: Option<usize>,
-    /// `one` sketch for all fields, or one `per-field`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub sketches: Option<Sketches>,
-    /// Who makes room in a full bucket: `lightest`, `lightest-cold`, `last-slot` or `by-chance`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub victim: Option<Victim>,
+    pub victim: Option<VictimPolicy>,
     /// What a score measures: `gradient-norm` or `frequency`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub importance: Option<Importance>,
@@ -159,13 +129,6 @@ pub struct CafeTable {
     /// `10 H K`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub decay_every: Option<f64>,
-    /// `exclusive`: a hot row stands in place of the shared ones. `residual`: it is added to them.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub hot: Option<HotRows>,
-    /// The share of what a hot row knows that goes back into the shared rows when it is taken away;
-    /// 0 forgets it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub write_back: Option<f32>,
     /// Where cold features have their vectors: `per-field`; or in one table of all fields,
     /// `unified` or `coded` as the methods of these names.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -179,12 +142,68 @@ pub struct CafeTable {
     /// The second table's share of the shared rows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub medium_share: Option<f64>,
+    /// Earlier versions: `residual` added hot rows to the shared ones.
+    #[serde(default, skip_serializing, deserialize_with = "Removed::exclusive")]
+    pub hot: Removed,
+    /// Earlier versions: the share of a hot row that went back into the shared ones.
+    #[serde(default, skip_serializing, deserialize_with = "Removed::zero")]
+    pub write_back: Removed,
+    /// Earlier versions: `per-field` had a sketch for each field.
+    #[serde(default, skip_serializing, deserialize_with = "Removed::one")]
+    pub sketches: Removed,
+    /// Earlier versions: `compact` had slots of four bytes.
+    #[serde(default, skip_serializing, deserialize_with = "Removed::full")]
+    pub slot_layout: Removed,
+    /// Earlier versions: the hot rows of a bucket of compact slots.
+    #[serde(default, skip_serializing, deserialize_with = "Removed::always")]
+    pub rows_per_bucket: Removed,
+}
+
+/// A key that was removed. Its one value that says what is done anyway is read and forgotten, since
+/// earlier versions wrote it into reports; any other is refused, since to leave it out would be
+/// another method.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Removed;
+
+impl Removed {
+    fn exclusive<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Self::but(deserializer, &toml::Value::from("exclusive"))
+    }
+
+    fn zero<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Self::but(deserializer, &toml::Value::from(0.0))
+    }
+
+    fn one<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Self::but(deserializer, &toml::Value::from("one"))
+    }
+
+    fn full<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Self::but(deserializer, &toml::Value::from("full"))
+    }
+
+    fn always<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Self::but(deserializer, &toml::Value::Boolean(false))
+    }
+
+    /// Accepts `kept`, or no value at all.
+    fn but<'de, D: Deserializer<'de>>(
+        deserializer: D,
+        kept: &toml::Value,
+    ) -> Result<Self, D::Error> {
+        match Option::<toml::Value>::deserialize(deserializer)? {
+            Some(value) if value != *kept => Err(serde::de::Error::custom(
+                "was removed: measured gain in docs/figures.md; leave it out",
+            )),
+            _ => Ok(Self),
+        }
+    }
 }
 
 /// How the budget becomes sizes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Sizing {
+pub enum CafeSizing {
     /// Never over the budget.
     #[default]
     Within,
@@ -192,31 +211,7 @@ pub enum Sizing {
     Paper,
 }
 
-/// [`cafe_core::VictimPolicy`] by name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Victim {
-    /// The smallest score, as in the paper.
-    Lightest,
-    /// The smallest score without a row.
-    LightestCold,
-    /// The published code's.
-    LastSlot,
-    /// The smallest score without a row, by a chance in proportion to the newcomer's weight.
-    ByChance,
-}
-
-/// [`cafe_core::Importance`] by name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Importance {
-    /// Scaled gradient norms.
-    GradientNorm,
-    /// Occurrences.
-    Frequency,
-}
-
-/// [`cafe_core::HotRule`] by name.
+/// Which kind of [`cafe_core::methods::Promotion`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum HotRule {
@@ -226,37 +221,7 @@ pub enum HotRule {
     Quota,
 }
 
-/// [`cafe_core::SlotLayout`] by name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum SlotLayout {
-    /// Id, score and row.
-    Full,
-    /// Fingerprint and score.
-    Compact,
-}
-
-/// [`cafe_core::Sketches`] by name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Sketches {
-    /// One for all fields.
-    One,
-    /// One for each.
-    PerField,
-}
-
-/// [`cafe_core::HotRows`] by name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum HotRows {
-    /// In place of the shared rows.
-    Exclusive,
-    /// Added to the shared rows.
-    Residual,
-}
-
-/// [`cafe_core::Cold`] by name.
+/// Which kind of [`cafe_core::methods::Shared`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Cold {
@@ -298,53 +263,32 @@ pub struct UnifiedTable {
     pub hashes: usize,
     /// With which signs rows count that a hash chooses: `none`, one for each `row`, or one for each
     /// `coordinate`.
-    #[serde(default, alias = "signed")]
+    #[serde(default, alias = "signed", deserialize_with = "signs")]
     pub signs: Signs,
     /// Whether every field has a row that all of its features add.
     #[serde(default = "default_true")]
     pub field_rows: bool,
 }
 
-/// [`cafe_core::Signs`] by name.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Signs {
-    /// Rows count as they are.
-    None,
-    /// One sign a row.
-    #[default]
-    Row,
-    /// One sign a value.
-    Coordinate,
-}
+/// Reads a name, or what `signed` said in earlier versions: true for a sign a row, false for none.
+fn signs<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Signs, D::Error> {
+    struct SignsVisitor;
+    impl Visitor<'_> for SignsVisitor {
+        type Value = Signs;
 
-/// A name, or what `signed` said in earlier versions: true for a sign a row, false for none.
-impl<'de> Deserialize<'de> for Signs {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct OfSigns;
-        impl Visitor<'_> for OfSigns {
-            type Value = Signs;
-
-            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.write_str("`none`, `row` or `coordinate`")
-            }
-
-            fn visit_bool<E>(self, is_signed: bool) -> Result<Signs, E> {
-                Ok(if is_signed { Signs::Row } else { Signs::None })
-            }
-
-            fn visit_str<E: serde::de::Error>(self, name: &str) -> Result<Signs, E> {
-                const NAMES: [&str; 3] = ["none", "row", "coordinate"];
-                match name {
-                    "none" => Ok(Signs::None),
-                    "row" => Ok(Signs::Row),
-                    "coordinate" => Ok(Signs::Coordinate),
-                    _ => Err(E::unknown_variant(name, &NAMES)),
-                }
-            }
+        fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            f.write_str("`none`, `row` or `coordinate`")
         }
-        deserializer.deserialize_any(OfSigns)
+
+        fn visit_bool<E>(self, is_signed: bool) -> Result<Signs, E> {
+            Ok(if is_signed { Signs::Row } else { Signs::None })
+        }
+
+        fn visit_str<E: serde::de::Error>(self, name: &str) -> Result<Signs, E> {
+            Signs::deserialize(serde::de::value::StrDeserializer::new(name))
+        }
     }
+    deserializer.deserialize_any(SignsVisitor)
 }
 
 /// Settings of `offline`.

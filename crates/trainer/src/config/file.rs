@@ -275,9 +275,9 @@ fn deserialize(tree: &DeTable<'_>) -> Result<Config, toml::de::Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{
-        AccumulatorPrecision, ByteSize, EmbeddingOptimizer, Method, Optimizer, RowPrecision,
-    };
+    use cafe_core::{Accumulator, RowPrecision};
+
+    use crate::config::{ByteSize, EmbeddingOptimizer, Method, Optimizer};
 
     const SMALL: &str = "[data]\nsynthetic = { rows = 700 }\n[embedding]\ncompression = 100\n";
 
@@ -304,7 +304,7 @@ mod tests {
         );
         assert_eq!(
             (embedding.accumulator, embedding.count_optimizer),
-            (Some(AccumulatorPrecision::U8), Some(true))
+            (Some(Accumulator::Byte), Some(true))
         );
         assert!(config.threads > 0);
     }

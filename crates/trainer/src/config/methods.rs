@@ -22,8 +22,6 @@ pub enum Method {
     Unified,
     /// Shared rows, chosen by a hash.
     Hash,
-    /// The sum of two shared rows, chosen by two hashes.
-    Hash2,
     /// Quotient-remainder: the sum of a row for the quotient of a feature's number and one for the
     /// remainder.
     Qr,
@@ -77,7 +75,7 @@ const fn plain(method: Method, name: &'static str) -> MethodEntry {
 }
 
 /// Every method, in the order of lists and pictures: what compares first.
-pub static METHODS: [MethodEntry; 11] = [
+pub static METHODS: [MethodEntry; 10] = [
     MethodEntry { has_budget: false, ..plain(Method::Full, "full") },
     MethodEntry {
         sections: &[section("coded")],
@@ -98,7 +96,6 @@ pub static METHODS: [MethodEntry; 11] = [
     MethodEntry { sections: &[section("offline")], ..plain(Method::Offline, "offline") },
     MethodEntry { sections: &[section("unified")], ..plain(Method::Unified, "unified") },
     plain(Method::Hash, "hash"),
-    plain(Method::Hash2, "hash2"),
     plain(Method::Qr, "qr"),
     plain(Method::Mde, "mde"),
     plain(Method::Ada, "ada"),

@@ -39,11 +39,14 @@ pub(super) enum Kind {
 }
 
 /// Values that earlier versions knew, and what to do without them.
-const RETIRED: [(&str, &str); 1] = [(
-    "cafe_best",
-    "at equal bytes `coded`, the default, is level with it or better; a sketch in front of that table is `cafe` with \
+const RETIRED: [(&str, &str); 2] = [
+    ("hash2", "use `hash` or `unified`; it measured as `hash` does (docs/figures.md)"),
+    (
+        "cafe_best",
+        "at equal bytes `coded`, the default, is level with it or better; a sketch in front of that table is `cafe` with \
      embedding.cafe.cold = \"coded\" (docs/quality.md has what it buys)",
-)];
+    ),
+];
 
 /// Rewords a message of serde's about the value `got`, or about the key `name`.
 pub(super) fn reword(message: &str, name: &str, got: &str) -> Reworded {

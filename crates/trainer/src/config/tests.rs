@@ -3,7 +3,10 @@
 use crate::config::{Named, models};
 use std::path::Path;
 
-use super::{Config, EmbeddingOptimizer, RowPrecision, Signs};
+use cafe_core::RowPrecision;
+use cafe_core::table::Signs;
+
+use super::{Config, EmbeddingOptimizer};
 
 const DATA: &str = "[data]\nsynthetic = { rows = 700 }\n";
 const SMALL: &str = "[data]\nsynthetic = { rows = 700 }\n[embedding]\ncompression = 100\n";
@@ -78,7 +81,7 @@ fn keys_and_values_that_nobody_knows() {
         "",
         &["embedding.method=cafe-plus"],
         &[
-            "--set embedding.method=cafe-plus: embedding.method: expected one of `full`, `coded`, `cafe`, `cafe_plus`, `offline`, `unified`, `hash`, `hash2`, `qr`, `mde`, `ada`, got `cafe-plus`; did you mean `cafe_plus`?",
+            "--set embedding.method=cafe-plus: embedding.method: expected one of `full`, `coded`, `cafe`, `cafe_plus`, `offline`, `unified`, `hash`, `qr`, `mde`, `ada`, got `cafe-plus`; did you mean `cafe_plus`?",
         ],
     );
     golden(
@@ -297,8 +300,8 @@ fn numbers_out_of_range() {
             "a.toml:6: embedding.cafe.hysteresis: expected at least 1, got 0.5",
         ),
         (
-            "[embedding.cafe]\nwrite_back = -1\n",
-            "a.toml:6: embedding.cafe.write_back: expected a number from 0 to 1, got -1",
+            "[embedding.cafe]\nhysteresis = 0.5\n",
+            "a.toml:6: embedding.cafe.hysteresis: expected at least 1, got 0.5",
         ),
         (
             "[embedding.cafe]\nmedium_share = 0.5\n",
@@ -494,11 +497,50 @@ fn data_without_numbers() {
     }
 }
 
+/// What earlier versions knew: what it measured is in the documentation, and nothing does it now.
+#[test]
+fn removed_settings_are_refused_by_name() {
+    let removed = "was removed: measured gain in docs/figures.md; leave it out";
+    for (key, value) in [
+        ("hot", "\"residual\""),
+        ("write_back", "0.5"),
+        ("sketches", "\"per-field\""),
+        ("slot_layout", "\"compact\""),
+        ("rows_per_bucket", "4"),
+    ] {
+        let text = format!("{SMALL}[embedding.cafe]\n{key} = {value}\n");
+        let refused = [
+            Config::parse(&text, Path::new("a.toml"), &[]).err(),
+            Config::parse_saved(&text, Path::new("a.toml")).err(),
+        ];
+        for error in refused {
+            let message = error.expect("refused").to_string();
+            assert!(message.contains(&format!("embedding.cafe.{key}: {removed}")), "{message}");
+        }
+    }
+    let text = SMALL.to_owned() + "[embedding]\nmethod = \"hash2\"\ncompression = 10\n";
+    let message = Config::parse(&text, Path::new("a.toml"), &[]).expect_err("refused").to_string();
+    assert!(
+        message.contains("embedding.method: `hash2` is gone: use `hash` or `unified`"),
+        "{message}"
+    );
+}
+
+/// The values that earlier versions wrote out for what is done now anyway.
+#[test]
+fn settings_that_say_what_is_done_anyway_are_read_and_forgotten() {
+    let plain = format!("{SMALL}[embedding.cafe]\nslots = 4\n");
+    let in_full = format!(
+        "{plain}hot = \"exclusive\"\nwrite_back = 0.0\nsketches = \"one\"\nslot_layout = \"full\"\n"
+    );
+    let parse = |text: &str| Config::parse(text, Path::new("a.toml"), &[]).expect("valid");
+    assert_eq!(parse(&in_full).embedding.cafe, parse(&plain).embedding.cafe);
+}
+
 /// A report has the presets in full, so that the run can be repeated when they are others.
 #[test]
 fn a_preset_in_full_is_the_preset() {
     use crate::build::plan_embedding;
-    use crate::config::budget::row_precision;
     use crate::config::cafe::{cafe_in_full, cafe_settings};
     let parse =
         |text: &str| Config::parse(text, Path::new("a.toml"), &[]).expect("a configuration");
@@ -507,14 +549,14 @@ fn a_preset_in_full_is_the_preset() {
     let cases = [
         "",
         "[embedding.cafe]\nmulti_level = true\n",
-        "[embedding.cafe]\nrule = \"quota\"\nwrite_back = 0.5\n",
+        "[embedding.cafe]\nrule = \"quota\"\nhysteresis = 1.5\n",
         "[embedding.cafe]\nrule = \"quota\"\ncold = \"coded\"\n",
     ];
     let ratios = [2.0, 10.0, 316.0, 317.0, 10_000.0].into_iter();
     for (ratio, more) in ratios.flat_map(|ratio| cases.map(|more| (ratio, more))) {
         let preset = parse(&embedding("cafe", &format!("compression = {ratio}\n{more}")));
         let Ok(plan) = plan_embedding(&preset) else { continue };
-        let precision = serde_json::to_string(&row_precision(plan.format)).expect("JSON");
+        let precision = serde_json::to_string(&plan.format.precision).expect("JSON");
         let table = toml::to_string(&cafe_in_full(&preset)).expect("TOML");
         let full =
             format!("compression = {ratio}\nprecision = {precision}\n[embedding.cafe]\n{table}");

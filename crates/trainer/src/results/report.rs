@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use cafe_core::TierSummary;
+use cafe_core::{Accumulator, RowPrecision, TierSummary};
 use serde::{Deserialize, Serialize};
 
-use crate::config::{AccumulatorPrecision, CafeTable, Config, RowPrecision};
+use crate::config::{CafeTable, Config};
 use crate::results::phases::PhaseSeconds;
 use crate::results::warnings::{self, Warning};
 use crate::text::{bytes, grouped, table};
@@ -117,7 +117,7 @@ pub struct TrainingReport {
     /// Their learning rate.
     pub embedding_lr: f32,
     /// How row-wise Adagrad stores its sums; null with another optimizer of the rows.
-    pub accumulator: Option<AccumulatorPrecision>,
+    pub accumulator: Option<Accumulator>,
     /// Whether the budget counts the rows' optimizer state.
     pub counts_optimizer: bool,
     /// Whether the network's only number is the constant 1.
@@ -149,7 +149,7 @@ impl TrainingReport {
     pub fn line(&self) -> String {
         let Self { optimizer, lr, embedding_optimizer, embedding_lr, .. } = self;
         let accumulator = match self.accumulator {
-            Some(AccumulatorPrecision::U8) => " (a byte a row)",
+            Some(Accumulator::Byte) => " (a byte a row)",
             _ => "",
         };
         let constant = if self.constant_input { "; no numbers: constant input" } else { "" };

@@ -245,7 +245,11 @@ fn budget_error(error: &anyhow::Error) -> Option<&BudgetError> {
 }
 
 fn reason(error: &anyhow::Error) -> String {
-    budget_error(error).map_or_else(|| format!("{error:#}"), ToString::to_string)
+    match budget_error(error) {
+        Some(BudgetError::RatioTooHigh { .. }) => format!("n/a: {}", error.root_cause()),
+        Some(budget) => budget.to_string(),
+        None => format!("{error:#}"),
+    }
 }
 
 /// Directories below that of a sweep: whose they are, and which names are free.

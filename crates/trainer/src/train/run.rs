@@ -14,7 +14,7 @@ use dlrm_model::TrainableModel;
 use crate::build::memory::check_memory;
 use crate::build::{self, EmbeddingPlan};
 use crate::checkpoint::{Checkpoint, Disk, Store};
-use crate::config::{Config, Named, Paths, budget, cafe, dialect, models};
+use crate::config::{Config, Named, Paths, cafe, dialect, models};
 use crate::data::{self, DataSet, names};
 use crate::exit::ExitCode;
 use crate::memory::peak_rss_bytes;
@@ -299,7 +299,7 @@ impl<'a> Run<'a> {
         let mut start = Start::new(origin, config, &inputs)?;
         let embedding = match &start.arrays {
             // What a pass over the rows would find is in the checkpoint.
-            Some(_) => plan.sizes.build(&cafe_core::FeatureCounts::default()),
+            Some(_) => plan.sizes.build(&cafe_core::methods::FeatureCounts::default()),
             None => build::build_embedding(plan, config, &data)?,
         };
         let mut learner = Learner::new(embedding, model, config.threads)?;
@@ -391,7 +391,7 @@ impl<'a> Run<'a> {
             train_logloss: totals.epoch.mean(),
             bad_rows: self.bad_rows.clone(),
             best_possible_auc: evaluation.best_possible_auc,
-            row_precision: Some(budget::row_precision(plan.format)),
+            row_precision: Some(plan.format.precision),
             cafe: cafe::cafe_in_full(config),
             embedding_bytes: memory.embedding_bytes(),
             sketch_bytes: memory.sketch_bytes,

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use anyhow::{Context, Result};
-use cafe_core::{Embedding, UpdateStats, Workers};
+use cafe_core::{Embedding, Executor, UpdateStats};
 use criteo_io::Batch;
 use dlrm_model::{Inputs, Model, ModelError, StepOutputs, ThreadTeam, TrainableModel};
 
@@ -55,7 +55,7 @@ pub struct Learner {
 /// The model's threads for the embedding, which works while the model waits.
 struct Lent<'a>(&'a ThreadTeam);
 
-impl Workers for Lent<'_> {
+impl Executor for Lent<'_> {
     fn run(&self, work: &(dyn Fn() + Sync)) {
         self.0.run(work);
     }

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use cafe_core::FeatureCounts;
+use cafe_core::methods::FeatureCounts;
 use dlrm_model::{DeviceSpec, Model, ModelError, Precision, PrecisionError};
 
 use crate::build::memory::check_memory;

@@ -139,6 +139,19 @@ fn configurations_that_cannot_work_exit_with_78() {
             &["embedding.cafe.medium_share=0.5"],
             "embedding.cafe.multi_level: expected true with medium_share",
         ),
+        (&["embedding.method=hash2"], "embedding.method: `hash2` is gone: use `hash` or `unified`"),
+        (
+            &["embedding.cafe.hot=residual"],
+            "embedding.cafe.hot: was removed: measured gain in docs/figures.md; leave it out",
+        ),
+        (
+            &["embedding.cafe.write_back=0.5"],
+            "embedding.cafe.write_back: was removed: measured gain in docs/figures.md; leave it out",
+        ),
+        (
+            &["embedding.cafe.cold=unified", "embedding.cafe.multi_level=true"],
+            "embedding.cafe.multi_level: expected false with this embedding.cafe.cold, got true",
+        ),
         (
             &["embedding.method=cafe_best"],
             "embedding.method: `cafe_best` is gone: at equal bytes `coded`, the default, ",

@@ -9,10 +9,9 @@ use serde_json::Value;
 use crate::support::{Bench, failure, lasting, models};
 
 /// Method and a ratio that it reaches on Criteo Kaggle's features with rows of 8 values.
-pub(crate) const METHODS: [(&str, f64); 11] = [
+pub(crate) const METHODS: [(&str, f64); 10] = [
     ("full", 1.0),
     ("hash", 2000.0),
-    ("hash2", 2000.0),
     ("qr", 500.0),
     ("mde", 6.0),
     ("ada", 3.5),
@@ -182,7 +181,6 @@ fn settings_that_do_nothing_are_told() {
             "[embedding.cafe] does nothing with method",
         ),
         (&["embedding.cafe.hysteresis=2.0"], "hysteresis does nothing without rule = \"quota\""),
-        (&["embedding.cafe.rows_per_bucket=2"], "rows_per_bucket does nothing without slot_layout"),
         (
             &["embedding.unified.hashes=1"],
             "[embedding.unified] does nothing with method = \"cafe\" without cafe.cold",

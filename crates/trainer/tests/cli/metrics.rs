@@ -5,7 +5,7 @@ use std::fs;
 
 use serde_json::Value;
 
-use crate::support::{Bench, COMPACT, failure};
+use crate::support::{Bench, QUOTA_CODED, failure};
 
 /// Values by tag, each with its step, in the order of the file.
 type Scalars = BTreeMap<String, Vec<(u64, f32)>>;
@@ -317,7 +317,7 @@ fn a_report_says_who_owns_rows() {
     let bench = Bench::new();
     for (method, overrides) in [
         ("cafe", &[][..]),
-        ("compact", &COMPACT),
+        ("quota-coded", &QUOTA_CODED),
         ("cafe_plus", &["embedding.method=cafe_plus"]),
         ("offline", &["embedding.method=offline"]),
     ] {
@@ -333,14 +333,11 @@ fn a_report_says_who_owns_rows() {
         };
         let number = |key: &str| tiers[key].as_u64().expect("a number");
         let by_field = numbers("hot_rows_by_field");
-        // Compact slots don't know whose they are.
-        if method != "compact" {
-            assert_eq!(
-                (by_field.len(), Some(by_field.iter().sum())),
-                (26, report["hot_rows"].as_u64()),
-                "{report}"
-            );
-        }
+        assert_eq!(
+            (by_field.len(), Some(by_field.iter().sum())),
+            (26, report["hot_rows"].as_u64()),
+            "{report}"
+        );
         let names = tiers["field_names"].as_array().expect("a list");
         assert_eq!((names.len(), names[25].as_str()), (26, Some("C26")));
         assert!(report["hot_rows"].as_u64() <= Some(number("max_hot_rows")), "{tiers}");

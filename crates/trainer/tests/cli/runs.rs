@@ -262,8 +262,7 @@ fn every_configuration_in_the_repository_can_be_planned() {
     let configs = files("configs");
     assert!(configs.len() >= 6);
     for path in configs {
-        for method in ["coded", "cafe", "cafe_plus", "hash", "hash2", "offline", "unified", "full"]
-        {
+        for method in ["coded", "cafe", "cafe_plus", "hash", "offline", "unified", "full"] {
             let set = format!("embedding.method={method}");
             let config = path.to_str().expect("UTF-8");
             // The full table of Terabyte does not fit everywhere.

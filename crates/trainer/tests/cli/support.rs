@@ -90,17 +90,15 @@ pub(crate) fn models() -> impl Iterator<Item = (&'static str, Vec<String>)> {
     })
 }
 
-/// CAFE with all that its options have beside the published settings: slots without ids, a quota, a
-/// coded cold table.
-pub(crate) const COMPACT: [&str; 9] = [
+/// CAFE with all that its options have beside the published settings: a quota, randomised eviction,
+/// a coded shared table.
+pub(crate) const QUOTA_CODED: [&str; 7] = [
     "embedding.method=cafe",
     "embedding.precision=i8",
     "embedding.cafe.cold=coded",
     "embedding.cafe.shared_share=0.9",
     "embedding.cafe.rule=quota",
-    "embedding.cafe.slot_layout=compact",
     "embedding.cafe.slots=8",
-    "embedding.cafe.rows_per_bucket=4",
     "embedding.cafe.victim=by-chance",
 ];
 

@@ -86,7 +86,7 @@ fn a_sweep_runs_what_is_missing_and_says_what_cant_be() {
     // Nothing is left to do; then one run is lost, and a new value joins.
     assert!(sweep(&bench, &[]).contains("6 are there, 2 can't be, 0 to go"));
     fs::remove_dir_all(bench.path("sweep/m-2-hash")).expect("it is there");
-    fs::write(bench.path("sweep.toml"), SWEEP.replace("\"hash\", ", "\"hash\", \"hash2\", "))
+    fs::write(bench.path("sweep.toml"), SWEEP.replace("\"hash\", ", "\"hash\", \"unified\", "))
         .expect("written");
     assert!(sweep(&bench, &[]).contains("10 runs: 5 are there, 2 can't be, 3 to go"));
     let again = results(&bench);

@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
-use crate::support::{Bench, COMPACT, SMALL, failure, root, synth};
+use crate::support::{Bench, QUOTA_CODED, SMALL, failure, root, synth};
 
 /// A bench with the rows that `small.toml` trains on as text, and a run on them.
 fn trained(overrides: &[&str]) -> Bench {
@@ -198,7 +198,7 @@ fn inspect_knows_what_the_report_said() {
     for (method, overrides) in [
         ("cafe", &[][..]),
         ("cafe_plus", &["embedding.method=cafe_plus"]),
-        ("compact", &COMPACT),
+        ("quota-coded", &QUOTA_CODED),
         ("coded", &["embedding.method=coded"]),
         ("offline", &["embedding.method=offline"]),
         ("ada", &["embedding.method=ada", "embedding.compression=3", "data.rows=1400"]),
@@ -207,7 +207,7 @@ fn inspect_knows_what_the_report_said() {
         let bench = Bench::new();
         let (report, _) = bench.train("run", overrides);
         let found = json(&bench, &["inspect", "--run", "run", "--top", "3"]);
-        let name = if method == "compact" { "cafe" } else { method };
+        let name = if method == "quota-coded" { "cafe" } else { method };
         assert_eq!(
             (&found["method"], &found["rows_trained"]),
             (&Value::from(name), &report["train_rows"])
@@ -225,10 +225,6 @@ fn inspect_knows_what_the_report_said() {
             assert_eq!(tiers[figure], report[figure], "{method}: {figure}");
         }
         let fields = tiers["fields"].as_array().expect("a list");
-        if method == "compact" {
-            assert!(fields.is_empty() && text.contains("fingerprints"), "{text}");
-            continue;
-        }
         let sum: u64 =
             fields.iter().map(|field| field["hot_rows"].as_u64().expect("a number")).sum();
         assert_eq!((Some(sum), fields.len()), (report["hot_rows"].as_u64(), 26), "{method}");

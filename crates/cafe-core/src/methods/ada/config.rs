@@ -1,11 +1,13 @@
 //! Sizes and settings of AdaEmbed.
 
 use super::STATISTICS_BYTES;
-use crate::budget::{BudgetError, full_bytes, ratio_too_high};
+use crate::budget::{BudgetError, ratio_too_high};
 use crate::table::rows::RowFormat;
+use crate::table::sizing::Sizing;
 
-/// Sizes and settings of an [`crate::AdaEmbedding`]; [`AdaConfig::within`] makes them from a
-/// budget, with the paper's settings, which may be changed afterwards: no size depends on them.
+/// Sizes and settings of an [`AdaEmbedding`](super::AdaEmbedding); [`AdaConfig::within`] makes them
+/// from a budget, with the paper's settings, which may be changed afterwards: no size depends on
+/// them.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AdaConfig {
     /// Values a row.
@@ -14,10 +16,10 @@ pub struct AdaConfig {
     /// scale.
     pub features: Vec<u64>,
     /// `H`: rows.
-    pub n_rows: usize,
-    /// Steps from one check of who owns rows to the next.
+    pub n_hot: usize,
+    /// Steps from one check of the rows' owners to the next.
     pub check_every: u64,
-    /// Rows are given out anew if more than this share of the sampled top owns none.
+    /// Rows are reassigned if more than this share of the sampled top owns none.
     pub changed_share: f64,
     /// Statistics that a check samples; all of them where there are no more.
     pub n_sampled: usize,
@@ -34,32 +36,28 @@ pub struct AdaConfig {
 }
 
 impl AdaConfig {
-    /// As many rows as `budget_bytes` holds beside 8 bytes of statistics for every feature, and the
+    /// As many rows as the budget holds beside 8 bytes of statistics for every feature, and the
     /// paper's settings: a check every 4096 steps, of a sample; new owners if more than 5 % of its
     /// top changed; the 95th percentile; 0.8 times the importance every 16,384 steps.
     ///
     /// # Errors
     /// [`BudgetError::RatioTooHigh`] if the statistics alone fill the budget: at ratios from about
     /// `dim / 2` on.
-    pub fn within(
-        features: &[u64],
-        dim: usize,
-        budget_bytes: u64,
-        format: RowFormat,
-        seed: u64,
-    ) -> Result<Self, BudgetError> {
-        let (n_features, row_bytes) = (features.iter().sum::<u64>(), format.row_bytes(dim));
+    pub fn within(sizing: &Sizing<'_>) -> Result<Self, BudgetError> {
+        let Sizing { features, dim, format, seed, .. } = *sizing;
+        let budget_bytes = sizing.budget_bytes();
+        let (n_features, row_bytes) = (sizing.n_features(), sizing.row_bytes());
         let statistics_bytes = n_features * STATISTICS_BYTES;
-        let n_rows =
+        let n_hot =
             (budget_bytes.saturating_sub(statistics_bytes) / row_bytes).min(n_features) as usize;
-        if n_rows == 0 {
-            let full = full_bytes(features, dim);
-            return Err(ratio_too_high("ada", full, statistics_bytes + row_bytes, budget_bytes));
+        if n_hot == 0 {
+            let (full, needed) = (sizing.full_bytes(), statistics_bytes + row_bytes);
+            return Err(ratio_too_high("ada", full, needed, budget_bytes));
         }
         Ok(Self {
             dim,
             features: features.to_vec(),
-            n_rows,
+            n_hot,
             check_every: 4096,
             changed_share: 0.05,
             n_sampled: 1 << 16,
@@ -69,6 +67,12 @@ impl AdaConfig {
             format,
             seed,
         })
+    }
+
+    /// Rows.
+    #[must_use]
+    pub fn n_rows(&self) -> u64 {
+        self.n_hot as u64
     }
 
     /// Features of all fields.
@@ -83,10 +87,11 @@ impl AdaConfig {
         self.n_features() * STATISTICS_BYTES
     }
 
-    /// Bytes of statistics and rows: what [`crate::Memory::embedding_bytes`] will be.
+    /// Bytes of statistics and rows: what
+    /// [`MemoryUsage::embedding_bytes`](crate::MemoryUsage::embedding_bytes) will be.
     #[must_use]
     pub fn embedding_bytes(&self) -> u64 {
-        self.statistics_bytes() + self.n_rows as u64 * self.format.row_bytes(self.dim)
+        self.statistics_bytes() + self.n_hot as u64 * self.format.row_bytes(self.dim)
     }
 
     pub(super) fn check(&self) {
@@ -97,9 +102,9 @@ impl AdaConfig {
             "{n_features} features are past the limit of 2^32 - 2"
         );
         assert!(
-            (1..=n_features).contains(&(self.n_rows as u64)),
+            (1..=n_features).contains(&(self.n_hot as u64)),
             "{} rows for {n_features} features",
-            self.n_rows
+            self.n_hot
         );
         assert!(
             self.check_every > 0 && self.decay_every > 0 && self.n_sampled > 0,

@@ -1,4 +1,4 @@
-//! Who owns rows is decided anew, rarely: the only place that looks at all statistics.
+//! Which features own rows is decided again, rarely: the only place that looks at all statistics.
 
 use super::{AdaEmbedding, NO_ROW, Statistics};
 use crate::batch::importance::nth_largest;
@@ -32,7 +32,7 @@ impl AdaEmbedding {
             let entries = (0..self.config.n_sampled).map(|i| reduce(mix64(i as u64, seed), n));
             entries.map(|entry| self.sampled(entry, norms)).collect()
         };
-        let n_top = (sample.len() as f64 * self.config.n_rows as f64 / n as f64).ceil() as usize;
+        let n_top = (sample.len() as f64 * self.config.n_hot as f64 / n as f64).ceil() as usize;
         if n_top < sample.len() {
             // Of equal scores those with a row come first: they are as good as any.
             sample.select_nth_unstable_by(n_top, |a, b| b.0.total_cmp(&a.0).then(b.1.cmp(&a.1)));
@@ -49,15 +49,15 @@ impl AdaEmbedding {
         (statistics.score(norms[self.field_of(entry)]), statistics.row != NO_ROW)
     }
 
-    /// Takes the row from everyone who is not among the top, then gives rows to those of the top
-    /// who own none. Importances stay as they are.
+    /// Takes the row from every feature that is not among the top, then assigns rows to those of
+    /// the top that own none. Importances stay as they are.
     fn rebuild(&mut self, norms: &[f32], stats: &mut UpdateStats) {
         let scores = || {
             self.fields()
                 .zip(norms)
                 .flat_map(|(field, &norm)| field.iter().map(move |s| s.score(norm)))
         };
-        let n_rows = self.config.n_rows as u64;
+        let n_rows = self.config.n_hot as u64;
         let lowest = nth_largest(scores, n_rows).unwrap_or(0.0);
         let n_above = scores().filter(|&score| score > lowest).count() as u64;
         let top = Top { lowest, n_ties: n_rows - n_above };
@@ -75,7 +75,7 @@ impl AdaEmbedding {
             let statistics = self.statistics[entry];
             if members.admits(statistics.score(norms[field])) && statistics.row == NO_ROW {
                 let row = self.free.pop().expect("there are no more members than rows");
-                self.give(row, entry);
+                self.assign(row, entry);
                 stats.promoted += 1;
             }
         }
@@ -101,7 +101,7 @@ impl Statistics {
     }
 }
 
-/// Who is among the top: asked of every feature in order.
+/// Which features are among the top: asked of every feature in order.
 #[derive(Clone)]
 struct Top {
     lowest: f32,

@@ -1,21 +1,19 @@
-//! What one field does of a training step: alone, beside the other fields.
+//! What one field does in a training step: independent of the other fields.
 
-use super::tracker::Tracker;
-use super::{CafeConfig, HotRows, Importance, Route, SharedRows};
+use super::{CafeConfig, Route, SharedRows};
+use crate::batch::Batch;
 use crate::batch::by_field::FieldPart;
-use crate::batch::coalesce::{Positions, RowSums};
-use crate::batch::importance::norms;
+use crate::batch::coalesce::RowSums;
 use crate::feature::FeatureId;
+use crate::methods::importance::{FieldBuffers, Importance, NO_SCORE};
+use crate::sketch::HotSketch;
 use crate::table::rows::RowsMut;
 use crate::table::signed_table::contributions::FieldContributions;
 
-/// Stands for the score of a feature that adds nothing.
-pub(super) const NO_SCORE: f32 = -1.0;
-
 /// One field's part of the batch, and what it reads and writes.
-pub(super) struct FieldStep<'a, S> {
+pub(super) struct FieldStep<'a> {
     pub(super) config: &'a CafeConfig,
-    pub(super) sketch: &'a S,
+    pub(super) sketch: &'a HotSketch,
     pub(super) cold: ColdStep<'a>,
     pub(super) part: FieldPart<'a>,
     /// The field's rows.
@@ -32,57 +30,26 @@ pub(super) enum ColdStep<'a> {
     Own,
     /// To rows of the field.
     Shared(&'a SharedRows),
-    /// To rows of all fields; those step when it is known what all fields add to them.
+    /// To rows of all fields; those step once it is known what all fields add to them.
     Unified(FieldContributions<'a>),
 }
 
-/// What a thread needs for one field at a time.
-#[derive(Debug, Default)]
-pub(super) struct FieldBuffers {
-    positions: Positions,
-    importance: Vec<f64>,
-    row_sums: RowSums,
-}
-
-impl<S: Tracker> FieldStep<'_, S> {
-    pub(super) fn run(
-        mut self,
-        buffers: &mut FieldBuffers,
-        ids: &[FeatureId],
-        grads: &[f32],
-        learning_rate: f32,
-    ) {
-        let FieldBuffers { positions, importance, row_sums } = buffers;
+impl FieldStep<'_> {
+    pub(super) fn run(mut self, buffers: &mut FieldBuffers, batch: Batch<'_>, learning_rate: f32) {
         if matches!(self.cold, ColdStep::Own) {
-            self.part.coalesce(positions, (ids, grads, self.config.dim), FeatureId::raw, |_, _| ());
+            self.part.coalesce(&mut buffers.keys, batch, FeatureId::raw, |_, _| ());
             self.scores.fill(NO_SCORE);
             // What an earlier batch left here may name hot rows.
             self.routes.fill(Route::Unknown);
             return;
         }
-        match self.config.importance {
-            Importance::GradientNorm => {
-                norms(self.part.occurrences, grads, self.config.dim, importance)
-            }
-            Importance::Frequency => {
-                importance.clear();
-                importance.resize(self.part.occurrences.len(), 1.0);
-            }
-        }
-        self.importance.fill(0.0);
-        self.part.coalesce(
-            positions,
-            (ids, grads, self.config.dim),
-            FeatureId::raw,
-            |number, position| {
-                self.importance[position] += importance[number];
-            },
-        );
-        self.score(importance.iter().sum());
+        let measure = self.config.settings.importance;
+        let total = measure.coalesce(&mut self.part, batch, buffers, self.importance);
+        self.score(total);
         self.route();
         match self.cold {
             ColdStep::Own => {}
-            ColdStep::Shared(shared) => self.step(shared, row_sums, learning_rate),
+            ColdStep::Shared(shared) => self.step(shared, &mut buffers.row_sums, learning_rate),
             ColdStep::Unified(_) => self.contribute(),
         }
     }
@@ -93,7 +60,7 @@ impl<S: Tracker> FieldStep<'_, S> {
         for (score, &importance) in
             self.scores.iter_mut().zip(&self.importance[..*self.part.n_keys])
         {
-            *score = match self.config.importance {
+            *score = match self.config.settings.importance {
                 _ if importance == 0.0 => NO_SCORE,
                 Importance::Frequency => importance as f32,
                 Importance::GradientNorm => (importance * occurrences / total) as f32,
@@ -123,24 +90,19 @@ impl<S: Tracker> FieldStep<'_, S> {
     /// One step for each shared row.
     fn step(&mut self, shared: &SharedRows, row_sums: &mut RowSums, learning_rate: f32) {
         let dim = self.config.dim;
-        let rows_per_key = if self.config.medium.is_some() { 2 } else { 1 };
+        let rows_per_key = if self.config.settings.shared.middle().is_some() { 2 } else { 1 };
         // Room for the worst batch of this size: later ones then allocate nothing.
         row_sums.reserve((rows_per_key * self.part.occurrences.len()).min(shared.n_rows()), dim);
         row_sums.clear((rows_per_key * *self.part.n_keys).min(shared.n_rows()), dim);
         let start = shared.first_start;
-        for ((raw, grad), &route) in self.part.iter(dim).zip(&*self.routes) {
+        for ((_, grad), &route) in self.part.iter(dim).zip(&*self.routes) {
             match route {
                 Route::Cold(row) => row_sums.add(row - start, grad),
                 Route::Medium(first, second) => {
                     row_sums.add(first - start, grad);
                     row_sums.add(second - start, grad);
                 }
-                // The hot row's own step comes later.
-                Route::Hot(_) if self.config.hot == HotRows::Residual => {
-                    row_sums
-                        .add(shared.first_row(self.config, FeatureId::from_raw(raw)) - start, grad);
-                }
-                // Hot rows are not the field's.
+                // Hot rows are not the field's; their step comes later.
                 Route::Hot(_)
                 | Route::Unified
                 | Route::Own(_)
@@ -156,11 +118,10 @@ impl<S: Tracker> FieldStep<'_, S> {
     /// Notes what the rows that all fields share are to be stepped with.
     fn contribute(self) {
         let ColdStep::Unified(mut contributions) = self.cold else { return };
-        let is_residual = self.config.hot == HotRows::Residual;
         for (position, ((raw, grad), &route)) in
             self.part.iter(self.config.dim).zip(&*self.routes).enumerate()
         {
-            if is_residual || route == Route::Unified {
+            if route == Route::Unified {
                 contributions.add(position, FeatureId::from_raw(raw), grad);
             }
         }

@@ -1,8 +1,8 @@
-//! Taking over a saved state: nothing is believed before it is checked.
+//! Restoring a saved state: everything is checked before anything is replaced.
 
-use super::{CafeEmbedding, FieldLayout, Sketch};
+use super::{CafeEmbedding, FieldLayout};
 use crate::feature::FeatureId;
-use crate::state::{StateError, StateMap, check_len, u64s};
+use crate::state::{StateError, StateMap, array, check_len};
 use crate::table::own_rows::OwnRows;
 
 /// Arrays of the cold table that have the names of the hot rows' arrays, and what they are called
@@ -30,21 +30,16 @@ impl CafeEmbedding {
         let rows = self.rows.restored(self.rows.n_rows(), state)?;
         let sketch = self.sketch.restored(state)?;
         let own = OwnRows::restored(self.config.n_own_rows() as usize, state)?;
-        let mut layout = self.restored_layout(&own)?;
-        let full = match &sketch {
-            Sketch::Full(sketch) => Some(sketch),
-            Sketch::Compact(_) => None,
-        };
-        if let Some(stray) =
-            full.and_then(|sketch| sketch.iter().find(|held| !self.is_sketched(held.id)))
-        {
+        let layout = self.restored_layout(&own)?;
+        if let Some(stray) = sketch.iter().find(|entry| !self.is_sketched(entry.id)) {
             let why = format!("it holds {}, of a field whose features it does not see", stray.id);
             return Err(StateError::Damaged { name: "sketch_slots", why });
         }
-        let pools = self.pools.restored(state, full, self.config.threshold)?;
+        let hot = self.hot.restored(state, &sketch)?;
         let mass_at_decay = mass_before("mass_at_decay", state, sketch.mass())?;
+        let is_quota = self.config.settings.promotion.is_quota();
         let mass_at_scan =
-            if self.scans() { mass_before("mass_at_scan", state, sketch.mass())? } else { 0.0 };
+            if is_quota { mass_before("mass_at_scan", state, sketch.mass())? } else { 0.0 };
         let cold = match &self.cold {
             None => None,
             Some(cold) => {
@@ -54,14 +49,10 @@ impl CafeEmbedding {
                 Some(cold.restored(&mut names.collect()).map_err(renamed)?)
             }
         };
-        for (field, layout) in layout.iter_mut().enumerate() {
-            if let FieldLayout::Shared(rows) = layout {
-                rows.medium_from = self.config.medium_from(pools.wants(field).0);
-            }
-        }
-        (self.rows, self.sketch, self.own, self.layout, self.pools) =
-            (rows, sketch, own, layout, pools);
+        (self.rows, self.sketch, self.own, self.layout, self.hot) =
+            (rows, sketch, own, layout, hot);
         (self.mass_at_decay, self.mass_at_scan, self.cold) = (mass_at_decay, mass_at_scan, cold);
+        self.tiers().1.follow_medium();
         Ok(())
     }
 
@@ -70,7 +61,8 @@ impl CafeEmbedding {
         self.config.fields.get(id.field()).is_some_and(|field| !field.is_own())
     }
 
-    /// The layout with the use counts of small fields taken from who owns rows in them.
+    /// The layout with the use counts of small fields taken from the features that own rows in
+    /// them.
     fn restored_layout(&self, own: &OwnRows) -> Result<Vec<FieldLayout>, StateError> {
         let damaged = |why: String| StateError::Damaged { name: "own_rows", why };
         let mut layout = self.layout.clone();
@@ -93,19 +85,19 @@ impl CafeEmbedding {
     }
 }
 
-/// A point of the stream that lies before `mass`.
+/// A total score that was observed before that of `mass`.
 fn mass_before(name: &'static str, state: &StateMap<'_>, mass: f64) -> Result<f64, StateError> {
-    let bits = u64s(state, name)?;
+    let bits = array::<u64>(state, name)?;
     check_len(name, bits.len(), 1)?;
     let before = f64::from_bits(bits[0]);
     if (0.0..=mass).contains(&before) {
         Ok(before)
     } else {
-        Err(StateError::Damaged { name, why: format!("{before} of a mass of {mass}") })
+        Err(StateError::Damaged { name, why: format!("{before} of a total score of {mass}") })
     }
 }
 
-/// The cold table speaks of its arrays by the names that it knows.
+/// An error of the cold table, whose arrays have other names in the embedding's state.
 fn renamed(error: StateError) -> StateError {
     match error {
         StateError::Missing { name } => StateError::Missing { name: cold_name(name) },

@@ -2,11 +2,11 @@
 
 use std::hint::select_unpredictable;
 
-use super::tracker::Tracker;
-use super::{CafeConfig, CafeEmbedding, FieldLayout, HotRows, SketchSeeds};
+use super::{CafeConfig, CafeEmbedding, FieldLayout, SketchSeeds};
 use crate::batch::cache_hint::AHEAD;
 use crate::feature::FeatureId;
 use crate::hash::{mix64, reduce};
+use crate::sketch::HotSketch;
 use crate::table::signed_table::FeatureRows;
 
 /// The rows that a feature's vector is made of.
@@ -43,31 +43,31 @@ impl SharedRows {
     #[inline]
     pub(super) fn route(&self, config: &CafeConfig, id: FeatureId, score: f32) -> Route {
         match self.sources(config, id, score) {
-            (first, Source::NO_ROW) => Route::Cold(first),
-            (first, second) => Route::Medium(first, second),
+            Source { first, second: Source::NO_ROW } => Route::Cold(first),
+            Source { first, second } => Route::Medium(first, second),
         }
     }
 
-    /// The same as a row of the first table and one of the second, `Source::NO_ROW` if the feature
-    /// is cold.
+    /// The rows of a feature without a row of its own: one of the first table and one of the
+    /// second, `Source::NO_ROW` if the feature is cold.
     #[inline]
-    fn sources(&self, config: &CafeConfig, id: FeatureId, score: f32) -> (u32, u32) {
+    fn sources(&self, config: &CafeConfig, id: FeatureId, score: f32) -> Source {
         let first = self.first_row(config, id);
-        match config.medium {
-            Some(_) if self.second_n > 0 => {
-                let hash = mix64(id.raw(), SketchSeeds::of(config.seed).second);
-                let second = self.second_start + reduce(hash, self.second_n) as u32;
-                (first, select_unpredictable(score >= self.medium_from, second, Source::NO_ROW))
-            }
-            _ => (first, Source::NO_ROW),
+        // Rows of a second table are there with a middle tier alone.
+        if self.second_n == 0 {
+            return Source { first, ..Source::NONE };
         }
+        let hash = mix64(id.raw(), SketchSeeds::new(config.seed).second);
+        let row = self.second_start + reduce(hash, self.second_n) as u32;
+        let second = select_unpredictable(score >= self.medium_from, row, Source::NO_ROW);
+        Source { first, second }
     }
 
     /// The row of a feature in the first table.
     #[inline]
     pub(super) fn first_row(&self, config: &CafeConfig, id: FeatureId) -> u32 {
         self.first_start
-            + reduce(mix64(id.raw(), SketchSeeds::of(config.seed).first), self.first_n) as u32
+            + reduce(mix64(id.raw(), SketchSeeds::new(config.seed).first), self.first_n) as u32
     }
 
     pub(super) fn n_rows(&self) -> usize {
@@ -78,15 +78,17 @@ impl SharedRows {
 impl CafeConfig {
     /// The score from which a feature is of the middle tier where the threshold is `K`.
     pub(super) fn medium_from(&self, threshold: f32) -> f32 {
-        self.medium.map_or(f32::INFINITY, |medium| medium.threshold_ratio * threshold)
+        let middle = self.settings.shared.middle();
+        middle.map_or(f32::INFINITY, |middle| middle.threshold_ratio * threshold)
     }
 }
 
 impl CafeEmbedding {
-    /// The rows of `id`; of a residual, the one that is added.
+    /// The rows of `id`.
     pub(super) fn route(&self, id: FeatureId) -> Route {
         let hot = |cold: &dyn Fn(f32) -> Route| {
-            let (row, score) = self.sketch.row_and_score(id);
+            let bucket_idx = self.sketch.bucket_idx(id);
+            let (row, score) = self.sketch.row_and_score(bucket_idx, id);
             row.map_or_else(|| cold(score), Route::Hot)
         };
         match &self.layout[id.field()] {
@@ -106,22 +108,23 @@ impl CafeEmbedding {
             None if used < n => Route::Unseen { bound: *bound },
             // More features than were declared: the surplus shares the field's rows.
             None => Route::Cold(
-                start + reduce(mix64(id.raw(), SketchSeeds::of(self.config.seed).first), *n) as u32,
+                start
+                    + reduce(mix64(id.raw(), SketchSeeds::new(self.config.seed).first), *n) as u32,
             ),
         }
     }
 
     /// The vectors of `ids`, their buckets and then their rows loaded ahead.
-    pub(super) fn read_each<S: Tracker>(&self, sketch: &S, ids: &[FeatureId], out: &mut [f32]) {
+    pub(super) fn read_each(&self, ids: &[FeatureId], out: &mut [f32]) {
         let (mut buckets, mut sources) = ([0; AHEAD], [Source::NONE; AHEAD]);
         let dim = self.config.dim;
         for (ids, out) in ids.chunks(AHEAD).zip(out.chunks_mut(AHEAD * dim)) {
             for (bucket_idx, &id) in buckets.iter_mut().zip(ids) {
-                *bucket_idx = sketch.bucket_idx(id);
-                sketch.prefetch(*bucket_idx);
+                *bucket_idx = self.sketch.bucket_idx(id);
+                self.sketch.prefetch(*bucket_idx);
             }
             for ((source, &bucket_idx), &id) in sources.iter_mut().zip(&buckets).zip(ids) {
-                *source = self.source(sketch, bucket_idx, id);
+                *source = self.source(bucket_idx, id);
                 self.rows.prefetch(source.first);
                 if source.second != Source::NO_ROW {
                     self.rows.prefetch(source.second);
@@ -137,9 +140,10 @@ impl CafeEmbedding {
         }
     }
 
-    /// Where the vector of `id` is, without a branch on who is hot: no processor foresees it.
+    /// Where the vector of `id` is, without a branch on whether it is hot: no processor foresees
+    /// it.
     #[inline]
-    fn source<S: Tracker>(&self, sketch: &S, bucket_idx: usize, id: FeatureId) -> Source {
+    fn source(&self, bucket_idx: usize, id: FeatureId) -> Source {
         let shared = match &self.layout[id.field()] {
             FieldLayout::Shared(rows) => Some(rows),
             FieldLayout::Unified => None,
@@ -150,18 +154,12 @@ impl CafeEmbedding {
                 };
             }
         };
-        let (row_bits, score) = sketch.row_bits_and_score(bucket_idx, id);
-        let is_hot = row_bits != S::NO_ROW;
-        let (first, second) = shared
-            .map_or((Source::NO_ROW, Source::NO_ROW), |rows| rows.sources(&self.config, id, score));
-        match self.config.hot {
-            HotRows::Exclusive => Source {
-                first: select_unpredictable(is_hot, row_bits, first),
-                second: select_unpredictable(is_hot, Source::NO_ROW, second),
-            },
-            HotRows::Residual => {
-                Source { first, second: select_unpredictable(is_hot, row_bits, Source::NO_ROW) }
-            }
+        let (row_bits, score) = self.sketch.row_bits_and_score(bucket_idx, id);
+        let is_hot = row_bits != HotSketch::NO_ROW_BITS;
+        let cold = shared.map_or(Source::NONE, |rows| rows.sources(&self.config, id, score));
+        Source {
+            first: select_unpredictable(is_hot, row_bits, cold.first),
+            second: select_unpredictable(is_hot, Source::NO_ROW, cold.second),
         }
     }
 
@@ -179,7 +177,8 @@ impl CafeEmbedding {
         }
     }
 
-    /// The same where features without a hot row are sums of rows that all fields share.
+    /// The vectors of `ids` where features without a hot row are sums of rows that all fields
+    /// share.
     fn read_unified(&self, sources: &[Source], ids: &[FeatureId], out: &mut [f32]) {
         let Some(cold) = &self.cold else { return };
         let mut cold_rows = [FeatureRows::default(); AHEAD];
@@ -189,16 +188,12 @@ impl CafeEmbedding {
                 cold.prefetch(*rows);
             }
         }
-        let of_each =
-            sources.iter().zip(&cold_rows).zip(ids).zip(out.chunks_exact_mut(self.config.dim));
-        for (((&source, &rows), id), out) in of_each {
+        let vectors = out.chunks_exact_mut(self.config.dim);
+        for (((&source, &rows), id), out) in sources.iter().zip(&cold_rows).zip(ids).zip(vectors) {
             if source.first == Source::NO_ROW {
                 cold.read_rows(rows, id.field(), out);
             } else {
                 self.rows.read(source.first, out);
-            }
-            if source.second != Source::NO_ROW {
-                self.rows.add_to(source.second, out);
             }
         }
     }

@@ -1,37 +1,36 @@
 //! How features get and lose their hot rows.
 
-use super::field_step::NO_SCORE;
-use super::pools::Pools;
-use super::tracker::{Sketch, Tracker};
+use super::promotion::HotRows;
 use super::update::Scratch;
-use super::{CafeConfig, FieldLayout, HotRows, HotRule, Route};
+use super::{CafeConfig, FieldLayout, Route};
 use crate::batch::cache_hint::AHEAD;
 use crate::embedding::UpdateStats;
 use crate::feature::FeatureId;
+use crate::methods::importance::NO_SCORE;
 use crate::sketch::HotSketch;
 use crate::table::rows::RowTable;
 use crate::table::signed_table::SignedTable;
 
-/// Everything but the sketch that a row changes hands in.
+/// All state except the sketch that a change of a row's owner touches.
 pub(super) struct Tiers<'a> {
     pub(super) config: &'a CafeConfig,
     pub(super) layout: &'a mut Vec<FieldLayout>,
     pub(super) rows: &'a mut RowTable,
-    pub(super) cold: Option<&'a mut SignedTable>,
-    pub(super) pools: &'a mut Pools,
+    pub(super) cold: Option<&'a SignedTable>,
+    pub(super) hot: &'a mut HotRows,
 }
 
 impl Tiers<'_> {
     /// Step 1 for hot rows, and step 2: importance into the sketch; in the order in which the batch
     /// names features.
-    pub(super) fn observe<S: Tracker>(
+    pub(super) fn observe(
         &mut self,
-        sketch: &mut S,
+        sketch: &mut HotSketch,
         scratch: &mut Scratch,
         learning_rate: f32,
         stats: &mut UpdateStats,
     ) {
-        let Scratch { batch, scores, buckets, routes, candidates, vectors, .. } = scratch;
+        let Scratch { batch, scores, buckets, routes, candidates, .. } = scratch;
         candidates.clear();
         batch.order();
         for places in batch.in_order().chunks(AHEAD) {
@@ -50,190 +49,107 @@ impl Tiers<'_> {
                     continue;
                 }
                 let id = FeatureId::from_raw(batch.key(place));
-                let seen = sketch.observe_in(
-                    buckets[place] as usize,
-                    id,
-                    scores[place],
-                    self.pools.wants(id.field()),
-                );
-                if let Some((victim, row_idx)) = seen.evicted {
-                    self.demote(victim, row_idx, vectors, stats);
+                let observed = sketch.observe_in(buckets[place] as usize, id, scores[place]);
+                if let Some(row_idx) = observed.freed_row {
+                    self.demote(row_idx, stats);
                 }
-                if seen.wants_row {
+                let threshold = self.hot.threshold();
+                if observed.entry.is_some_and(|it| it.row.is_none() && it.score >= threshold) {
                     candidates.push(candidate);
                 }
             }
         }
     }
 
-    /// Step 3: the past fades by `factor`.
-    pub(super) fn decay(
-        &mut self,
-        sketch: &mut Sketch,
-        factor: f32,
-        vectors: &mut [f32],
-        stats: &mut UpdateStats,
-    ) {
-        self.pools.fade(factor, self.config.threshold);
+    /// Step 3: scores decay by `factor`.
+    pub(super) fn decay(&mut self, sketch: &mut HotSketch, factor: f32, stats: &mut UpdateStats) {
+        self.hot.decay(factor);
         self.follow_medium();
-        match sketch {
-            Sketch::Full(sketch) => {
-                sketch.decay(factor);
-                if self.config.rule == HotRule::Threshold {
-                    self.release(sketch, 1.0, vectors, stats);
-                }
-            }
-            Sketch::Compact(sketch) => {
-                sketch.decay(factor);
-                if self.config.rule == HotRule::Threshold {
-                    stats.demoted += sketch.release_below(self.config.threshold);
-                }
-            }
+        sketch.decay(factor);
+        if !self.config.settings.promotion.is_quota() {
+            self.release(sketch, self.hot.threshold(), stats);
         }
     }
 
-    /// Step 4 of a quota: the thresholds follow the scores, and who has fallen far below them loses
-    /// the row.
-    pub(super) fn follow(
-        &mut self,
-        sketch: &mut HotSketch,
-        vectors: &mut [f32],
-        stats: &mut UpdateStats,
-    ) {
-        self.pools.follow(sketch, self.config.threshold);
-        self.follow_medium();
-        self.release(sketch, self.pools.hysteresis(), vectors, stats);
+    /// Step 4 of a quota: the threshold follows the scores, and owners whose score is far below it
+    /// lose their row.
+    pub(super) fn follow(&mut self, sketch: &mut HotSketch, stats: &mut UpdateStats) {
+        if let Some(least) = self.hot.follow(sketch) {
+            self.follow_medium();
+            self.release(sketch, least, stats);
+        }
     }
 
-    /// Sets the score from which a feature is of the middle tier by the thresholds as they are now.
+    /// Sets the score from which a feature is of the middle tier by the threshold as it is now.
     pub(super) fn follow_medium(&mut self) {
-        for (field, layout) in self.layout.iter_mut().enumerate() {
+        let medium_from = self.config.medium_from(self.hot.threshold());
+        for layout in &mut *self.layout {
             if let FieldLayout::Shared(rows) = layout {
-                rows.medium_from = self.config.medium_from(self.pools.wants(field).0);
+                rows.medium_from = medium_from;
             }
         }
     }
 
-    /// Takes the row from everyone whose score is below the threshold by the factor.
-    fn release(
-        &mut self,
-        sketch: &mut HotSketch,
-        factor: f32,
-        vectors: &mut [f32],
-        stats: &mut UpdateStats,
-    ) {
-        for pool in 0..self.pools.n() {
-            let (buckets, threshold) = self.pools.part(pool);
-            sketch.release_below(buckets, threshold / factor, |id, row_idx| {
-                self.demote(id, row_idx, vectors, stats)
-            });
-        }
+    /// Takes the row from every feature whose score is below `least`.
+    fn release(&mut self, sketch: &mut HotSketch, least: f32, stats: &mut UpdateStats) {
+        sketch.release_rows_below(least, |row_idx| self.demote(row_idx, stats));
     }
 
     /// A row that its owner lost becomes free.
-    fn demote(
-        &mut self,
-        id: FeatureId,
-        row_idx: u32,
-        vectors: &mut [f32],
-        stats: &mut UpdateStats,
-    ) {
-        if let Some(share) = self.config.write_back {
-            self.write_back(id, row_idx, share, vectors);
-        }
-        self.pools.put_free(id.field(), row_idx);
+    fn demote(&mut self, row_idx: u32, stats: &mut UpdateStats) {
+        self.hot.free.push(row_idx);
         stats.demoted += 1;
     }
 
-    /// Moves the vector that `id` falls back to by `share` of the way to the one that it had: what
-    /// it learned alone is not lost, and those that it shares with get a part of it.
-    fn write_back(&mut self, id: FeatureId, row_idx: u32, share: f32, vectors: &mut [f32]) {
-        let (hot, shared) = vectors.split_at_mut(self.config.dim);
-        self.rows.read(row_idx, hot);
-        self.read_shared(id, Route::Unknown, shared);
-        for (hot, shared) in hot.iter_mut().zip(&*shared) {
-            let known_alone =
-                if self.config.hot == HotRows::Exclusive { *hot - shared } else { *hot };
-            *hot = known_alone * share;
-        }
-        match (&mut self.cold, &self.layout[id.field()]) {
-            (Some(cold), _) => cold.add_one(id, hot),
-            (None, FieldLayout::Shared(rows)) => {
-                self.rows.move_by(rows.first_row(self.config, id), 1.0, hot)
-            }
-            (None, _) => unreachable!("the sketch does not see small fields"),
-        }
-    }
-
-    /// Step 5: rows for those who earned one.
+    /// Step 5: free rows for the features that reached the threshold.
     pub(super) fn promote(
         &mut self,
-        sketch: &mut Sketch,
+        sketch: &mut HotSketch,
         scratch: &mut Scratch,
         stats: &mut UpdateStats,
     ) {
-        let Scratch { batch, buckets, routes, candidates, vectors, .. } = scratch;
+        let Scratch { batch, routes, candidates, vector, .. } = scratch;
         for &place in &*candidates {
             let id = FeatureId::from_raw(batch.key(place as usize));
-            // A later feature of the batch may have taken the slot, or a decay the score.
-            let given = match sketch {
-                Sketch::Full(sketch) => self.give_free(sketch, id),
-                Sketch::Compact(sketch) => {
-                    let claim = sketch.claim(
-                        buckets[place as usize] as usize,
-                        id,
-                        self.pools.wants(id.field()),
-                    );
-                    stats.demoted += u64::from(claim.is_some_and(|claim| claim.displaced));
-                    claim.map(|claim| (claim.row, self.config.threshold))
-                }
-            };
-            let Some((row_idx, score)) = given else { continue };
+            let Some((row_idx, score)) = self.give_free(sketch, id) else { continue };
             let source = match (routes[place as usize], &self.layout[id.field()]) {
                 // It was hot, lost its row to a newcomer in this very step, and came back.
                 (Route::Hot(_), FieldLayout::Shared(rows)) => rows.route(self.config, id, score),
                 (route, _) => route,
             };
-            self.start_row(id, source, &mut vectors[..self.config.dim], row_idx);
+            // The row becomes what its new owner's vector was, so that lookups return the same.
+            self.read_shared(id, source, vector);
+            self.rows.write(row_idx, vector);
+            self.rows.reset_optimizer(row_idx);
             stats.promoted += 1;
         }
     }
 
-    /// The next free row goes to `id` if its score is high enough, and it has none.
+    /// The next free row goes to `id` if its score still is high enough, and it has none: a later
+    /// feature of the batch may have taken its slot, or a decay its score. Returns row and score.
     fn give_free(&mut self, sketch: &mut HotSketch, id: FeatureId) -> Option<(u32, f32)> {
-        let row_idx = self.pools.next_free(id.field())?;
-        let held = sketch.get(id)?;
-        if held.row.is_some() || held.score < self.pools.wants(id.field()).0 {
+        let row_idx = self.hot.free.next()?;
+        let entry = sketch.get(id)?;
+        if entry.row.is_some() || entry.score < self.hot.threshold() {
             return None;
         }
-        self.pools.take_free(id.field());
+        self.hot.free.pop();
         sketch.set_row(id, Some(row_idx));
-        Some((row_idx, held.score))
-    }
-
-    /// Makes a row what its new owner starts from, so that the vector that `lookup` returns stays
-    /// the same.
-    fn start_row(&mut self, id: FeatureId, source: Route, vector: &mut [f32], row_idx: u32) {
-        match self.config.hot {
-            HotRows::Exclusive => self.read_shared(id, source, vector),
-            HotRows::Residual => vector.fill(0.0),
-        }
-        self.rows.write(row_idx, vector);
-        self.rows.reset_optimizer(row_idx);
+        Some((row_idx, entry.score))
     }
 
     /// The shared vector of a feature, as `lookup` returned it: from `source`, or as a cold one's
     /// if that is unknown.
     fn read_shared(&self, id: FeatureId, source: Route, vector: &mut [f32]) {
-        match (source, &self.cold, &self.layout[id.field()]) {
-            (_, Some(cold), _) => cold.read(std::slice::from_ref(&id), vector),
-            (Route::Cold(first), ..) => self.rows.read(first, vector),
+        match (source, self.cold, &self.layout[id.field()]) {
+            (_, Some(cold), _) => cold.read_rows(cold.rows_of(id), id.field(), vector),
+            (Route::Cold(row), ..) => self.rows.read(row, vector),
             (Route::Medium(first, second), ..) => {
                 self.rows.read(first, vector);
                 self.rows.add_to(second, vector);
             }
             (_, _, FieldLayout::Shared(rows)) => {
-                self.rows.read(rows.first_row(self.config, id), vector)
+                self.rows.read(rows.first_row(self.config, id), vector);
             }
             _ => unreachable!("the sketch does not see small fields"),
         }

@@ -1,25 +1,26 @@
-//! One training step of the tiers: gradients to rows, importance to the sketch, rows to those who
-//! earned them.
+//! One training step of the tiers: gradients to rows, importance to the sketch, rows to the
+//! features that reached the threshold.
 
-use super::field_step::{ColdStep, FieldBuffers, FieldStep};
-use super::tracker::{Sketch, Tracker};
-use super::{CafeConfig, CafeEmbedding, FieldLayout, HotRule, Route};
-use crate::batch::by_field::{ByField, take};
+use super::field_step::{ColdStep, FieldStep};
+use super::{CafeConfig, CafeEmbedding, FieldLayout, Route};
+use crate::batch::Batch;
+use crate::batch::by_field::{ByField, cut};
 use crate::batch::coalesce::RowSums;
 use crate::batch::executor::{Buffers, for_each};
-use crate::embedding::{UpdateStats, Workers};
+use crate::embedding::{Executor, UpdateStats};
 use crate::feature::FeatureId;
-use crate::table::rows::RowsMut;
-use crate::table::signed_table::{Contributions, SignedTable};
+use crate::methods::importance::FieldBuffers;
+use crate::table::signed_table::SignedTable;
+use crate::table::signed_table::contributions::Contributions;
 
 /// Buffers of one update, kept from step to step. What there is of each distinct feature lies at
 /// its place in `batch`.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Scratch {
     pub(super) batch: ByField,
-    /// Gradient norms summed.
+    /// The summed importance of the occurrences.
     importance: Vec<f64>,
-    /// What the sketch is to be told, or `NO_SCORE`.
+    /// What is added to the score in the sketch, or `NO_SCORE`.
     pub(super) scores: Vec<f32>,
     /// Buckets of the sketch.
     pub(super) buckets: Vec<u32>,
@@ -31,8 +32,8 @@ pub(super) struct Scratch {
     own_sums: RowSums,
     /// What goes to rows that all fields share.
     contributions: Contributions,
-    /// Two vectors.
-    pub(super) vectors: Vec<f32>,
+    /// One vector.
+    pub(super) vector: Vec<f32>,
 }
 
 impl CafeEmbedding {
@@ -42,21 +43,46 @@ impl CafeEmbedding {
     pub(super) fn step_fields(
         &mut self,
         scratch: &mut Scratch,
-        (ids, grads, learning_rate): (&[FeatureId], &[f32], f32),
-        workers: &dyn Workers,
+        all: Batch<'_>,
+        learning_rate: f32,
+        executor: &dyn Executor,
     ) {
         let Self { config, layout, sketch, rows, cold, .. } = self;
+        let (config, sketch) = (&*config, &*sketch);
         let mut rows = rows.all_mut();
-        rows.take(config.n_hot);
-        let parts = FieldParts { config, layout, rows, cold: cold.as_ref() };
-        match sketch {
-            Sketch::Full(sketch) => {
-                parts.step(sketch, scratch, (ids, grads, learning_rate), workers)
+        rows.cut(config.n_hot);
+        let Scratch { batch, importance, scores, buckets, routes, buffers, contributions, .. } =
+            scratch;
+        let (mut importance, mut scores) = (importance.as_mut_slice(), scores.as_mut_slice());
+        let (mut buckets, mut routes) = (buckets.as_mut_slice(), routes.as_mut_slice());
+        let mut contributions = cold.as_ref().map(|cold| {
+            contributions.start(cold.hashes(), layout.len(), config.dim, all.ids.len())
+        });
+        let steps = batch.parts().zip(&*layout).map(|(part, layout)| {
+            let n = part.occurrences.len();
+            let (n_rows, cold) = match layout {
+                FieldLayout::Own { n, .. } => (*n, ColdStep::Own),
+                FieldLayout::Shared(rows) => (rows.n_rows(), ColdStep::Shared(rows)),
+                FieldLayout::Unified => {
+                    let rest = contributions.as_mut().expect("a unified field has a cold table");
+                    (0, ColdStep::Unified(rest.cut(n)))
+                }
+            };
+            FieldStep {
+                config,
+                sketch,
+                cold,
+                part,
+                rows: rows.cut(n_rows),
+                importance: cut(&mut importance, n),
+                scores: cut(&mut scores, n),
+                buckets: cut(&mut buckets, n),
+                routes: cut(&mut routes, n),
             }
-            Sketch::Compact(sketch) => {
-                parts.step(sketch, scratch, (ids, grads, learning_rate), workers)
-            }
-        }
+        });
+        for_each(executor, steps, |step| {
+            buffers.with(|buffers| step.run(buffers, all, learning_rate));
+        });
     }
 
     /// Step 1 for small fields. One exception: where features fill such a field past its declared
@@ -106,107 +132,48 @@ impl CafeEmbedding {
         stats: &mut UpdateStats,
     ) {
         let (sketch, mut tiers) = self.tiers();
-        match sketch {
-            Sketch::Full(sketch) => tiers.observe(sketch, scratch, learning_rate, stats),
-            Sketch::Compact(sketch) => tiers.observe(sketch, scratch, learning_rate, stats),
-        }
+        tiers.observe(sketch, scratch, learning_rate, stats);
     }
 
-    /// Step 3: the past fades.
-    pub(super) fn decay_if_due(&mut self, scratch: &mut Scratch, stats: &mut UpdateStats) {
-        let Some(decay) = self.config.decay else { return };
-        if self.sketch.mass() - self.mass_at_decay <= decay.every {
+    /// Step 3: scores decay.
+    pub(super) fn decay_if_due(&mut self, stats: &mut UpdateStats) {
+        let Some(decay) = self.config.settings.decay else { return };
+        if self.sketch.mass() - self.mass_at_decay <= self.config.decay_interval {
             return;
         }
         self.mass_at_decay = self.sketch.mass();
         let (sketch, mut tiers) = self.tiers();
-        tiers.decay(sketch, decay.factor, &mut scratch.vectors, stats);
+        tiers.decay(sketch, decay.factor(), stats);
     }
 
-    /// Step 4 of a quota: the thresholds follow.
-    pub(super) fn follow_if_due(&mut self, scratch: &mut Scratch, stats: &mut UpdateStats) {
-        let every = MASS_PER_SLOT * (self.config.n_buckets * self.config.slots) as f64;
-        if !self.scans() || self.sketch.mass() - self.mass_at_scan < every {
+    /// Step 4 of a quota: the threshold follows the scores.
+    pub(super) fn follow_if_due(&mut self, stats: &mut UpdateStats) {
+        let CafeConfig { n_buckets, settings, .. } = &self.config;
+        let interval = SCORE_PER_SLOT * (n_buckets * settings.slots) as f64;
+        if !settings.promotion.is_quota() || self.sketch.mass() - self.mass_at_scan < interval {
             return;
         }
         self.mass_at_scan = self.sketch.mass();
         let (sketch, mut tiers) = self.tiers();
-        if let Sketch::Full(sketch) = sketch {
-            tiers.follow(sketch, &mut scratch.vectors, stats);
-        }
+        tiers.follow(sketch, stats);
     }
 
-    /// Whether the sketch is scanned for thresholds from time to time.
-    pub(super) fn scans(&self) -> bool {
-        matches!((self.config.rule, &self.sketch), (HotRule::Quota { .. }, Sketch::Full(_)))
-    }
-
-    /// Step 5: rows for those who earned one.
+    /// Step 5: rows for the features that reached the threshold.
     pub(super) fn promote(&mut self, scratch: &mut Scratch, stats: &mut UpdateStats) {
         let (sketch, mut tiers) = self.tiers();
         tiers.promote(sketch, scratch, stats);
     }
 }
 
-/// From one scan of the sketch to the next the mass grows by this for each slot.
-const MASS_PER_SLOT: f64 = 4.0;
-
-/// What the fields' steps read and write beside the batch.
-struct FieldParts<'a> {
-    config: &'a CafeConfig,
-    layout: &'a [FieldLayout],
-    /// All rows but the hot ones.
-    rows: RowsMut<'a>,
-    cold: Option<&'a SignedTable>,
-}
-
-impl FieldParts<'_> {
-    fn step<S: Tracker>(
-        self,
-        sketch: &S,
-        scratch: &mut Scratch,
-        (ids, grads, learning_rate): (&[FeatureId], &[f32], f32),
-        workers: &dyn Workers,
-    ) {
-        let Self { config, layout, mut rows, cold } = self;
-        let Scratch { batch, importance, scores, buckets, routes, buffers, contributions, .. } =
-            scratch;
-        let (mut importance, mut scores) = (importance.as_mut_slice(), scores.as_mut_slice());
-        let (mut buckets, mut routes) = (buckets.as_mut_slice(), routes.as_mut_slice());
-        let mut contributions = cold
-            .map(|cold| contributions.start(cold.hashes(), layout.len(), config.dim, ids.len()));
-        let steps = batch.parts().zip(layout).map(|(part, layout)| {
-            let n = part.occurrences.len();
-            let (n_rows, cold) = match layout {
-                FieldLayout::Own { n, .. } => (*n, ColdStep::Own),
-                FieldLayout::Shared(rows) => (rows.n_rows(), ColdStep::Shared(rows)),
-                FieldLayout::Unified => {
-                    let all = contributions.as_mut().expect("a unified field has a cold table");
-                    (0, ColdStep::Unified(all.take(n)))
-                }
-            };
-            FieldStep {
-                config,
-                sketch,
-                cold,
-                part,
-                rows: rows.take(n_rows),
-                importance: take(&mut importance, n),
-                scores: take(&mut scores, n),
-                buckets: take(&mut buckets, n),
-                routes: take(&mut routes, n),
-            }
-        });
-        for_each(workers, steps, |step| {
-            buffers.with(|buffers| step.run(buffers, ids, grads, learning_rate));
-        });
-    }
-}
+/// From one scan of the sketch to the next the total score grows by this for each slot: a scan
+/// reads every slot four times, and so costs an average observation, of a score of one, the read of
+/// one slot.
+const SCORE_PER_SLOT: f64 = 4.0;
 
 impl Scratch {
     pub(super) fn new(config: &CafeConfig) -> Self {
         let batch = ByField::new(config.fields.len(), config.dim);
-        Self { batch, vectors: vec![0.0; 2 * config.dim], ..Self::default() }
+        Self { batch, vector: vec![0.0; config.dim], ..Self::default() }
     }
 
     /// Step 1 for rows that all fields share: one step for each.
@@ -214,9 +181,9 @@ impl Scratch {
         &self,
         cold: &mut SignedTable,
         learning_rate: f32,
-        workers: &dyn Workers,
+        executor: &dyn Executor,
     ) {
-        cold.step(&self.batch, &self.contributions, learning_rate, workers);
+        cold.step(&self.batch, &self.contributions, learning_rate, executor);
     }
 
     /// Sorts a batch by field and makes room for its features.

@@ -1,13 +1,16 @@
 //! Sizes and settings of CAFE+.
 
-use super::sketch::Sketch;
-use crate::budget::{Budget, BudgetError};
-use crate::methods::cafe::{CafeSettings, Importance};
+use super::admission_sketch::AdmissionSketch;
+use crate::budget::{BudgetError, bisect_whole};
+use crate::methods::cafe::CafeSettings;
+use crate::methods::importance::Importance;
 use crate::sketch::HotSketch;
-use crate::table::cold::{ColdSizes, FieldRows};
+use crate::table::cold::{ColdSizes, FieldRows, OwnerMaps};
 use crate::table::rows::RowFormat;
+use crate::table::sizing::Sizing;
 
-/// Sizes and settings of a [`crate::CafePlusEmbedding`]; [`CafePlusConfig::within`] makes them from
+/// Sizes and settings of a [`CafePlusEmbedding`](super::CafePlusEmbedding);
+/// [`CafePlusConfig::within`] makes them from
 /// a budget.
 #[derive(Clone, Debug, PartialEq)]
 pub struct CafePlusConfig {
@@ -21,11 +24,15 @@ pub struct CafePlusConfig {
     pub n_filter_buckets: usize,
     /// The rows of each field that its features share or own from the start.
     pub fields: Vec<FieldRows>,
-    /// Everything else.
+    /// How rows are stored, and how they follow their gradients.
+    pub format: RowFormat,
+    /// Seeds every hash and the initial rows.
+    pub seed: u64,
+    /// Everything that does not depend on the data set.
     pub settings: CafePlusSettings,
 }
 
-/// The settings of CAFE+ that don't depend on the data set.
+/// The settings of CAFE+ that do not depend on the data set.
 #[derive(Clone, Debug, PartialEq)]
 pub struct CafePlusSettings {
     /// `h`: the share of the budget that the shared rows get; the rest is for sketch and hot rows.
@@ -52,10 +59,13 @@ pub struct CafePlusSettings {
     pub free_share: f64,
     /// `α`: what weights grow by from one field's batch to the next; 1 never forgets.
     pub growth: f64,
-    /// How rows are stored, and how they follow their gradients.
-    pub format: RowFormat,
-    /// Seeds every hash and the initial rows.
-    pub seed: u64,
+}
+
+impl Default for CafePlusSettings {
+    /// The published settings for a compression ratio of 1,000 on Criteo.
+    fn default() -> Self {
+        Self::paper(1000.0)
+    }
 }
 
 impl CafePlusSettings {
@@ -74,8 +84,6 @@ impl CafePlusSettings {
             check_every: 1024,
             free_share: 0.05,
             growth: 1.000_000_5,
-            format: RowFormat::default(),
-            seed: 0,
         }
     }
 }
@@ -88,28 +96,18 @@ impl CafePlusConfig {
     /// # Errors
     /// If the budget can't hold a row for each field and one hot row, or the hot rows are more than
     /// the sketch can number.
-    pub fn within(
-        features: &[u64],
-        dim: usize,
-        budget: Budget,
-        settings: &CafePlusSettings,
-    ) -> Result<Self, BudgetError> {
-        let (row_bytes, budget_bytes) =
-            (settings.format.row_bytes(dim), budget.bytes(features, dim));
+    pub fn within(sizing: &Sizing<'_>, settings: &CafePlusSettings) -> Result<Self, BudgetError> {
+        let (row_bytes, budget_bytes) = (sizing.row_bytes(), sizing.budget_bytes());
         let ColdSizes { fields, bytes } =
-            ColdSizes::within(features, dim, budget, settings.shared_share, row_bytes)?;
+            ColdSizes::within(sizing, settings.shared_share, 0.0, OwnerMaps::PerField)?;
         let hot_bytes = |n_hot: u64| {
             let (n_main, n_filter) = n_buckets(n_hot as usize, settings.filter_share);
-            n_hot * row_bytes + Sketch::bytes_for(n_main, n_filter, settings.slots)
+            n_hot * row_bytes + AdmissionSketch::bytes_for(n_main, n_filter, settings.slots)
         };
         let left = budget_bytes.saturating_sub(bytes);
         // Bytes grow with rows, so the largest number that fits can be bisected for.
-        let (mut n_hot, mut too_many) = (0, left / row_bytes + 1);
-        while too_many - n_hot > 1 {
-            let middle = u64::midpoint(n_hot, too_many);
-            if hot_bytes(middle) <= left { n_hot = middle } else { too_many = middle }
-        }
-        let n_hot = n_hot as usize;
+        let too_many = left / row_bytes + 1;
+        let n_hot = bisect_whole(0..too_many, |n_hot| hot_bytes(n_hot) <= left) as usize;
         if n_hot == 0 {
             let (needed, what) = (bytes + hot_bytes(1), "a row for each field and one hot row");
             return Err(BudgetError::TooSmall { budget: budget_bytes, needed, what });
@@ -119,26 +117,29 @@ impl CafePlusConfig {
         }
         let (n_main_buckets, n_filter_buckets) = n_buckets(n_hot, settings.filter_share);
         Ok(Self {
-            dim,
+            dim: sizing.dim,
             n_hot,
             n_main_buckets,
             n_filter_buckets,
             fields,
+            format: sizing.format,
+            seed: sizing.seed,
             settings: settings.clone(),
         })
     }
 
-    /// Bytes of rows and sketch: what [`crate::Memory::embedding_bytes`] will be.
+    /// Bytes of rows and sketch: what
+    /// [`MemoryUsage::embedding_bytes`](crate::MemoryUsage::embedding_bytes) will be.
     #[must_use]
     pub fn embedding_bytes(&self) -> u64 {
-        self.sketch_bytes() + self.n_rows() * self.settings.format.row_bytes(self.dim)
+        self.sketch_bytes() + self.n_rows() * self.format.row_bytes(self.dim)
     }
 
     /// Bytes of the sketch: 12 a slot and 4 a slot more in the filter, for its clock; 4 a bucket,
     /// for its epoch.
     #[must_use]
     pub fn sketch_bytes(&self) -> u64 {
-        Sketch::bytes_for(self.n_main_buckets, self.n_filter_buckets, self.settings.slots)
+        AdmissionSketch::bytes_for(self.n_main_buckets, self.n_filter_buckets, self.settings.slots)
     }
 
     /// Rows of small fields, each owned by a feature.

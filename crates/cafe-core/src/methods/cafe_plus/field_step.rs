@@ -1,23 +1,20 @@
 //! What one field does of a training step: alone, beside the other fields.
 
 use super::CafePlusConfig;
-use super::sketch::{Buckets, Sketch};
+use super::admission_sketch::{AdmissionSketch, BucketPair};
+use crate::batch::Batch;
 use crate::batch::by_field::FieldPart;
-use crate::batch::coalesce::{Positions, RowSums};
-use crate::batch::importance::norms;
+use crate::batch::coalesce::RowSums;
 use crate::feature::FeatureId;
-use crate::methods::cafe::Importance;
+use crate::methods::importance::{FieldBuffers, NO_SCORE};
 use crate::table::cold::ColdFields;
 use crate::table::rows::RowsMut;
-
-/// Stands for the score of a feature that adds nothing.
-pub(super) const NO_SCORE: f32 = -1.0;
 
 /// One field's part of the batch, and what it reads and writes. What there is of each distinct
 /// feature lies at its position.
 pub(super) struct FieldStep<'a> {
     pub(super) config: &'a CafePlusConfig,
-    pub(super) sketch: &'a Sketch,
+    pub(super) sketch: &'a AdmissionSketch,
     pub(super) cold: &'a ColdFields,
     /// What scores are multiplied by.
     pub(super) weight: f64,
@@ -27,49 +24,22 @@ pub(super) struct FieldStep<'a> {
     pub(super) first_row: u32,
     pub(super) importance: &'a mut [f64],
     pub(super) scores: &'a mut [f32],
-    pub(super) buckets: &'a mut [Buckets],
+    pub(super) buckets: &'a mut [BucketPair],
     pub(super) routes: &'a mut [u32],
 }
 
-/// What a thread needs for one field at a time.
-#[derive(Debug, Default)]
-pub(super) struct FieldBuffers {
-    positions: Positions,
-    importance: Vec<f64>,
-    row_sums: RowSums,
-}
-
 impl FieldStep<'_> {
-    pub(super) fn run(
-        &mut self,
-        buffers: &mut FieldBuffers,
-        ids: &[FeatureId],
-        grads: &[f32],
-        learning_rate: f32,
-    ) {
-        let FieldBuffers { positions, importance, row_sums } = buffers;
-        let batch = (ids, grads, self.config.dim);
+    pub(super) fn run(&mut self, buffers: &mut FieldBuffers, batch: Batch<'_>, learning_rate: f32) {
         if self.cold.is_own(self.part.field) {
-            self.part.coalesce(positions, batch, FeatureId::raw, |_, _| ());
+            self.part.coalesce(&mut buffers.keys, batch, FeatureId::raw, |_, _| ());
             self.scores.fill(NO_SCORE);
             return;
         }
-        match self.config.settings.importance {
-            Importance::GradientNorm => {
-                norms(self.part.occurrences, grads, self.config.dim, importance)
-            }
-            Importance::Frequency => {
-                importance.clear();
-                importance.resize(self.part.occurrences.len(), 1.0);
-            }
-        }
-        self.importance.fill(0.0);
-        self.part.coalesce(positions, batch, FeatureId::raw, |number, position| {
-            self.importance[position] += importance[number];
-        });
-        self.score(importance.iter().sum());
+        let measure = self.config.settings.importance;
+        let total = measure.coalesce(&mut self.part, batch, buffers, self.importance);
+        self.score(total);
         self.route();
-        self.step(row_sums, learning_rate);
+        self.step(&mut buffers.row_sums, learning_rate);
     }
 
     /// Scores have a mean of the present weight over the field's occurrences.

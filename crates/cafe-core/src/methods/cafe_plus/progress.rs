@@ -1,9 +1,9 @@
 //! What moves with time: the weight of the present, and the threshold.
 
 use super::CafePlusConfig;
-use super::sketch::Limits;
+use super::admission_sketch::Limits;
 use super::slot::EPOCH_SHIFT;
-use crate::state::{StateError, StateMap, StateView, check_len, u64s};
+use crate::state::{StateError, StateMap, StateView, array, check_len};
 
 /// Forward decay and adaptive threshold.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -85,7 +85,7 @@ impl Progress {
         config: &CafePlusConfig,
         state: &StateMap<'_>,
     ) -> Result<(Self, u32), StateError> {
-        let words = u64s(state, NAME)?;
+        let words = array::<u64>(state, NAME)?;
         check_len(NAME, words.len(), 7)?;
         let damaged =
             |what: &str| StateError::Damaged { name: NAME, why: format!("{what} is out of range") };

@@ -1,4 +1,4 @@
-//! Where the threshold no longer fits, it is set anew and rows go to the features above it.
+//! Where the threshold no longer fits, it is set again and rows go to the features above it.
 
 use super::CafePlusEmbedding;
 use crate::batch::importance::nth_largest;
@@ -62,7 +62,7 @@ impl CafePlusEmbedding {
         for slot in sketch.iter_mut() {
             if slot.row().is_none() && is_top(slot.score) {
                 let row_idx = free.pop().expect("there are no more at the top than rows");
-                copy_shared(rows, (cold.shared_row(slot.id()), row_idx), vector);
+                start_row(rows, cold.shared_row(slot.id()), row_idx, vector);
                 slot.set_row(Some(row_idx));
                 stats.promoted += 1;
             }
@@ -70,8 +70,8 @@ impl CafePlusEmbedding {
     }
 }
 
-/// Makes a hot row a copy of a shared one, its optimizer's memory empty.
-pub(super) fn copy_shared(rows: &mut RowTable, (shared, hot): (u32, u32), vector: &mut [f32]) {
+/// Makes the row `hot` a copy of the row `shared`, its optimizer's state empty.
+pub(super) fn start_row(rows: &mut RowTable, shared: u32, hot: u32, vector: &mut [f32]) {
     rows.read(shared, vector);
     rows.write(hot, vector);
     rows.reset_optimizer(hot);

@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 
-use super::sketch::{Buckets, Limits, Sketch};
-use super::slot::Slot;
+use super::admission_sketch::{AdmissionSketch, BucketPair, Limits};
 use crate::feature::FeatureId;
+use crate::sketch::slot::Slot;
 use crate::state::StateView;
 
 fn id(raw: u64) -> FeatureId {
@@ -123,7 +123,7 @@ impl Twin {
     }
 }
 
-fn entries(sketch: &Sketch) -> [BTreeMap<u64, (f32, Option<u32>)>; 2] {
+fn entries(sketch: &AdmissionSketch) -> [BTreeMap<u64, (f32, Option<u32>)>; 2] {
     let used = |slots: Vec<Slot>| slots.into_iter().filter(|slot| !slot.is_vacant());
     sketch
         .parts()
@@ -131,7 +131,7 @@ fn entries(sketch: &Sketch) -> [BTreeMap<u64, (f32, Option<u32>)>; 2] {
 }
 
 /// A bucket of each part.
-fn keys(buckets: Buckets) -> (String, String) {
+fn keys(buckets: BucketPair) -> (String, String) {
     let text = format!("{buckets:?}");
     let (main, filter) = text.split_once(", filter").expect("two parts");
     (main.to_owned(), filter.to_owned())
@@ -143,7 +143,8 @@ proptest! {
         n_main in 1_usize..5, n_filter in 1_usize..3, c in 1_usize..4,
         steps in prop::collection::vec((0_u64..24, 0_u8..8, 0_u8..40), 0..400),
     ) {
-        let (mut sketch, mut twin, mut epoch) = (Sketch::new(n_main, n_filter, c, 5), Twin::new(c), 0);
+        let (mut sketch, mut twin, mut epoch) =
+            (AdmissionSketch::new(n_main, n_filter, c, 5), Twin::new(c), 0);
         let limits = Limits { hot: 9.0, admitted: 4.0 };
         for (step, (raw, weight, action)) in steps.into_iter().enumerate() {
             let (id, row) = (id(raw << 33 | raw), step as u32);
@@ -157,23 +158,28 @@ proptest! {
                 }
                 1..6 if sketch.get(id).is_some() => {
                     sketch.set_row(id, row);
-                    let parts = [Twin::bucket(&mut twin.main, &main, c).clone(), Twin::bucket(&mut twin.filter, &filter, c).clone()];
-                    let part = if parts[0].iter().flatten().any(|entry| entry.id == id) { &mut twin.main } else { &mut twin.filter };
-                    part.values_mut().flatten().flatten().filter(|entry| entry.id == id).for_each(|entry| entry.row = Some(row));
+                    let parts = [Twin::bucket(&mut twin.main, &main, c).clone(),
+                        Twin::bucket(&mut twin.filter, &filter, c).clone()];
+                    let part = if parts[0].iter().flatten()
+                        .any(|entry| entry.id == id) { &mut twin.main } else { &mut twin.filter };
+                    part.values_mut().flatten().flatten().filter(|entry| entry.id == id)
+                        .for_each(|entry| entry.row = Some(row));
                 }
                 _ => {
                     let before = entries(&sketch);
                     let observed = sketch.observe(buckets, id, f32::from(weight), limits);
-                    twin.observe((&main, &filter), id, f32::from(weight), limits, |id| keys(sketch.buckets(id)).0);
+                    twin.observe((&main, &filter), id, f32::from(weight), limits,
+                        |id| keys(sketch.buckets(id)).0);
                     let now = entries(&sketch);
                     let find = |parts: &[BTreeMap<u64, (f32, Option<u32>)>; 2]| {
                         parts.iter().find_map(|part| part.get(&id.raw()).copied())
                     };
                     prop_assert_eq!(find(&now), Some((observed.score, observed.row)));
                     prop_assert_eq!(find(&before).map_or(0.0, |(score, _)| score), observed.before);
-                    // No row is lost but the one that is told of.
+                    // No row is lost but the one that is reported.
                     let rows = |parts: &[BTreeMap<u64, (f32, Option<u32>)>; 2]| {
-                        parts.iter().flat_map(BTreeMap::values).filter_map(|&(_, row)| row).collect::<Vec<_>>()
+                        parts.iter().flat_map(BTreeMap::values).filter_map(|&(_, row)| row)
+                            .collect::<Vec<_>>()
                     };
                     let (mut old, mut new) = (rows(&before), rows(&now));
                     new.extend(observed.freed_row);
@@ -186,7 +192,8 @@ proptest! {
             prop_assert_eq!(sketch.row(buckets, id), sketch.get(id).and_then(Slot::row));
         }
         let state: BTreeMap<_, _> = sketch.state().into_iter().collect();
-        let restored = Sketch::new(n_main, n_filter, c, 5).restored(&state, epoch, sketch.now()).expect("own state");
+        let restored = AdmissionSketch::new(n_main, n_filter, c, 5)
+            .restored(&state, epoch, sketch.now()).expect("own state");
         prop_assert_eq!(restored.parts(), sketch.parts());
     }
 }
@@ -194,36 +201,37 @@ proptest! {
 /// The example to check on paper: one bucket of two slots in each part.
 #[test]
 fn a_feature_goes_from_the_filter_to_the_main_part() {
-    let mut sketch = Sketch::new(1, 1, 2, 0);
+    let mut sketch = AdmissionSketch::new(1, 1, 2, 0);
     let limits = Limits { hot: 10.0, admitted: 5.0 };
-    let mut observe = |raw, weight| sketch.observe(Buckets::default(), id(raw), weight, limits);
+    let mut observe = |raw, weight| sketch.observe(BucketPair::default(), id(raw), weight, limits);
     observe(1, 6.0);
     observe(2, 4.0);
     observe(1, 1.0); // the filter holds 1 with 7, touched last, and 2 with 4
     observe(3, 1.0); // 2 leaves and is not admitted
-    assert_eq!(observe(2, 1.0).before, 0.0); // 1 leaves and is; 2 begins anew
+    assert_eq!(observe(2, 1.0).before, 0.0); // 1 leaves and is; 2 begins again
     assert_eq!(observe(3, 9.0).score, 10.0); // hot
     let raws =
         |slots: &[Slot]| slots.iter().map(|slot| (slot.id().raw(), slot.score)).collect::<Vec<_>>();
     let [main, filter] = sketch.parts();
     assert_eq!(raws(&main), [(1, 7.0), (3, 10.0)]);
     assert_eq!(filter.iter().filter(|slot| !slot.is_vacant()).count(), 1);
-    sketch.observe(Buckets::default(), id(2), 10.0, limits); // takes the place of 1, the lightest
+    // takes the place of 1, the lightest
+    sketch.observe(BucketPair::default(), id(2), 10.0, limits);
     assert_eq!(raws(&sketch.parts()[0]), [(2, 11.0), (3, 10.0)]);
 }
 
 #[test]
 fn a_hot_feature_waits_in_the_filter_while_rows_fill_its_bucket() {
-    let mut sketch = Sketch::new(1, 1, 1, 0);
+    let mut sketch = AdmissionSketch::new(1, 1, 1, 0);
     let limits = Limits { hot: 2.0, admitted: 1.0 };
-    sketch.observe(Buckets::default(), id(1), 2.0, limits);
+    sketch.observe(BucketPair::default(), id(1), 2.0, limits);
     sketch.set_row(id(1), 7);
-    assert_eq!(sketch.observe(Buckets::default(), id(2), 3.0, limits).row, None);
+    assert_eq!(sketch.observe(BucketPair::default(), id(2), 3.0, limits).row, None);
     sketch.set_row(id(2), 8);
-    assert_eq!(sketch.row(Buckets::default(), id(2)), Some(8));
-    let observed = sketch.observe(Buckets::default(), id(3), 0.5, limits);
+    assert_eq!(sketch.row(BucketPair::default(), id(2)), Some(8));
+    let observed = sketch.observe(BucketPair::default(), id(3), 0.5, limits);
     assert_eq!(
-        (observed.freed_row, sketch.get(id(2)), sketch.row(Buckets::default(), id(1))),
+        (observed.freed_row, sketch.get(id(2)), sketch.row(BucketPair::default(), id(1))),
         (Some(8), None, Some(7))
     );
 }
@@ -231,19 +239,20 @@ fn a_hot_feature_waits_in_the_filter_while_rows_fill_its_bucket() {
 #[test]
 fn a_clock_may_wrap() {
     let limits = Limits { hot: 9.0, admitted: 9.0 };
-    let empty = Sketch::new(1, 1, 2, 0);
+    let empty = AdmissionSketch::new(1, 1, 2, 0);
     let state: BTreeMap<_, _> = empty.state().into_iter().collect();
     let mut sketch = empty.restored(&state, 0, u32::MAX - 1).expect("an empty sketch");
     for raw in 1..=3 {
-        sketch.observe(Buckets::default(), id(raw), 1.0, limits); // clocks MAX, 0, 1: the first is the oldest
+        // clocks MAX, 0, 1: the first is the oldest
+        sketch.observe(BucketPair::default(), id(raw), 1.0, limits);
     }
     assert_eq!((sketch.get(id(1)), sketch.get(id(2)).is_some()), (None, true));
 }
 
 #[test]
 fn a_feature_in_both_parts_is_damage() {
-    let mut sketch = Sketch::new(1, 1, 1, 0);
-    sketch.observe(Buckets::default(), id(3), 5.0, Limits { hot: 5.0, admitted: 5.0 });
+    let mut sketch = AdmissionSketch::new(1, 1, 1, 0);
+    sketch.observe(BucketPair::default(), id(3), 5.0, Limits { hot: 5.0, admitted: 5.0 });
     let [(_, main), _] = sketch.state();
     let StateView::U32(words) = &main else { unreachable!() };
     let filter = StateView::U32([&words[..], &[0]].concat().into());

@@ -1,15 +1,18 @@
-//! One training step: gradients to rows, importance to the sketch, rows to those who earned them.
+//! One training step: gradients to rows, importance to the sketch, rows to the features
+//! that reached the threshold.
 
-use super::field_step::{FieldBuffers, FieldStep, NO_SCORE};
-use super::reassign::copy_shared;
-use super::sketch::Buckets;
+use super::admission_sketch::BucketPair;
+use super::field_step::FieldStep;
+use super::reassign::start_row;
 use super::{CafePlusConfig, CafePlusEmbedding};
-use crate::batch::by_field::{ByField, take};
+use crate::batch::Batch;
+use crate::batch::by_field::{ByField, cut};
 use crate::batch::cache_hint::AHEAD;
 use crate::batch::coalesce::RowSums;
 use crate::batch::executor::{Buffers, for_each};
-use crate::embedding::{UpdateStats, Workers};
+use crate::embedding::{Executor, UpdateStats};
 use crate::feature::FeatureId;
+use crate::methods::importance::{FieldBuffers, NO_SCORE};
 
 /// Buffers of one update, kept from step to step. What there is of each distinct feature lies at
 /// its place in `batch`.
@@ -18,9 +21,9 @@ pub(super) struct Scratch {
     pub(super) batch: ByField,
     /// Gradient norms summed.
     importance: Vec<f64>,
-    /// What the sketch is to be told, or `NO_SCORE`.
+    /// What is added to the score in the sketch, or `NO_SCORE`.
     scores: Vec<f32>,
-    buckets: Vec<Buckets>,
+    buckets: Vec<BucketPair>,
     /// The rows that gradients went to: a hot row where it is below `n_hot`.
     routes: Vec<u32>,
     /// Places of the features that are above the threshold without owning a row.
@@ -45,7 +48,7 @@ impl Scratch {
         self.batch.sort(ids);
         self.importance.resize(ids.len(), 0.0);
         self.scores.resize(ids.len(), 0.0);
-        self.buckets.resize(ids.len(), Buckets::default());
+        self.buckets.resize(ids.len(), BucketPair::default());
         self.routes.resize(ids.len(), 0);
         self.candidates.reserve(ids.len());
     }
@@ -58,12 +61,13 @@ impl CafePlusEmbedding {
     pub(super) fn step_fields(
         &mut self,
         scratch: &mut Scratch,
-        (ids, grads, learning_rate): (&[FeatureId], &[f32], f32),
-        workers: &dyn Workers,
+        all: Batch<'_>,
+        learning_rate: f32,
+        executor: &dyn Executor,
     ) {
         let Self { config, sketch, cold, rows, progress, .. } = self;
         let mut rows = rows.all_mut();
-        rows.take(config.n_hot);
+        rows.cut(config.n_hot);
         let Scratch { batch, importance, scores, buckets, routes, buffers, .. } = scratch;
         let (mut importance, mut scores) = (importance.as_mut_slice(), scores.as_mut_slice());
         let (mut buckets, mut routes) = (buckets.as_mut_slice(), routes.as_mut_slice());
@@ -79,20 +83,20 @@ impl CafePlusEmbedding {
                 cold,
                 weight,
                 part,
-                rows: rows.take(n_rows),
+                rows: rows.cut(n_rows),
                 first_row,
-                importance: take(&mut importance, n),
-                scores: take(&mut scores, n),
-                buckets: take(&mut buckets, n),
-                routes: take(&mut routes, n),
+                importance: cut(&mut importance, n),
+                scores: cut(&mut scores, n),
+                buckets: cut(&mut buckets, n),
+                routes: cut(&mut routes, n),
             }
         });
-        for_each(workers, steps, |mut step| {
-            buffers.with(|buffers| step.run(buffers, ids, grads, learning_rate));
+        for_each(executor, steps, |mut step| {
+            buffers.with(|buffers| step.run(buffers, all, learning_rate));
         });
     }
 
-    /// Hot rows take their steps, and the sketch is told of importance, in the order in which the
+    /// Hot rows take their steps, and importance is added to the sketch, in the order in which the
     /// batch names features.
     pub(super) fn observe(
         &mut self,
@@ -141,12 +145,12 @@ impl CafePlusEmbedding {
         }
     }
 
-    /// Rows for those of the batch who earned one, while any is free.
+    /// Rows for the features of the batch that reached the threshold, while any is free.
     pub(super) fn promote(&mut self, scratch: &mut Scratch, stats: &mut UpdateStats) {
         let Scratch { batch, candidates, vector, .. } = scratch;
         let limits = self.progress.limits(self.config.settings.admission_score);
         for &place in &*candidates {
-            let Some(&row_idx) = self.free.last() else { return };
+            let Some(row_idx) = self.free.next() else { return };
             let id = FeatureId::from_raw(batch.key(place as usize));
             // A later feature of the batch may have taken the slot, or the threshold may have been
             // raised.
@@ -156,7 +160,7 @@ impl CafePlusEmbedding {
                 .is_some_and(|slot| slot.row().is_none() && slot.score >= limits.hot)
             {
                 self.free.pop();
-                copy_shared(&mut self.rows, (self.cold.shared_row(id), row_idx), vector);
+                start_row(&mut self.rows, self.cold.shared_row(id), row_idx, vector);
                 self.sketch.set_row(id, row_idx);
                 stats.promoted += 1;
             }

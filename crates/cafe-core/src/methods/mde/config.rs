@@ -1,7 +1,8 @@
 //! How long the rows of each field are.
 
-use crate::budget::{BudgetError, full_bytes, ratio_too_high};
+use crate::budget::{BudgetError, bisect, ratio_too_high};
 use crate::table::rows::{RowFormat, RowPrecision};
+use crate::table::sizing::Sizing;
 
 /// Sizes and settings of a [`MdeEmbedding`](super::MdeEmbedding).
 #[derive(Clone, Debug, PartialEq)]
@@ -22,41 +23,36 @@ pub struct MdeConfig {
 }
 
 impl MdeConfig {
-    /// The smallest exponent with which rows and projections fit `budget_bytes`.
+    /// The smallest exponent with which rows and projections fit the budget.
     ///
     /// # Errors
     /// If rows of 1 value in every field but the smallest don't fit.
-    pub fn within(
-        features: &[u64],
-        dim: usize,
-        budget_bytes: u64,
-        format: RowFormat,
-        seed: u64,
-    ) -> Result<Self, BudgetError> {
+    pub fn within(sizing: &Sizing<'_>) -> Result<Self, BudgetError> {
+        let Sizing { features, dim, format, seed, .. } = *sizing;
+        let budget_bytes = sizing.budget_bytes();
         let sized = |alpha: f64| {
             let dims = dims(features, dim, alpha, format);
             Self { dim, features: features.to_vec(), dims, alpha, format, seed }
         };
         // An exponent from 0 to infinity is t / (1 - t) for a t from 0 to 1.
         let at = |t: f64| sized(t / (1.0 - t));
-        let (mut low, mut high) = (0.0, 1.0);
-        if at(low).embedding_bytes() <= budget_bytes {
-            return Ok(at(low));
+        let is_too_large = |t: f64| at(t).embedding_bytes() > budget_bytes;
+        if !is_too_large(0.0) {
+            return Ok(at(0.0));
         }
-        let least = at(high).embedding_bytes();
+        let least = at(1.0).embedding_bytes();
         if least > budget_bytes {
-            return Err(ratio_too_high(
-                "mixed dimensions",
-                full_bytes(features, dim),
-                least,
-                budget_bytes,
-            ));
+            let full = sizing.full_bytes();
+            return Err(ratio_too_high("mixed dimensions", full, least, budget_bytes));
         }
-        for _ in 0..64 {
-            let middle = f64::midpoint(low, high);
-            if at(middle).embedding_bytes() <= budget_bytes { high = middle } else { low = middle }
-        }
-        Ok(at(high))
+        Ok(at(bisect(0.0..1.0, is_too_large).end))
+    }
+
+    /// Rows of full length that would take as many bytes: the optimizer's state of the shorter rows
+    /// is as much smaller as they are, and so about that of these.
+    #[must_use]
+    pub fn n_rows(&self) -> u64 {
+        self.embedding_bytes() / self.format.row_bytes(self.dim)
     }
 
     /// Bytes of a field's rows.
@@ -113,16 +109,12 @@ mod tests {
     use super::*;
     use crate::budget::Budget;
     use crate::embedding::Embedding;
+    use crate::kaggle::KAGGLE;
     use crate::methods::MdeEmbedding;
 
-    const KAGGLE: [u64; 26] = [
-        1460, 583, 10_131_227, 2_202_608, 305, 24, 12_517, 633, 3, 93_145, 5683, 8_351_593, 3194,
-        27, 14_992, 5_461_306, 10, 5652, 2173, 4, 7_046_547, 18, 15, 286_181, 105, 142_572,
-    ];
-
     fn within(features: &[u64], dim: usize, ratio: f64) -> Result<MdeConfig, BudgetError> {
-        let bytes = Budget::Compression(ratio).bytes(features, dim);
-        MdeConfig::within(features, dim, bytes, RowFormat::default(), 1)
+        let (budget, format) = (Budget::Compression(ratio), RowFormat::default());
+        MdeConfig::within(&Sizing { features, dim, budget, format, seed: 1 })
     }
 
     #[test]
@@ -145,7 +137,8 @@ mod tests {
         let error = within(&KAGGLE, 16, 1000.0).unwrap_err().to_string();
         assert_eq!(
             error,
-            "n/a: mixed dimensions needs CR <= 15.9, asked for 1000.0; choose a lower compression ratio or another method"
+            "mixed dimensions needs CR <= 15.9, asked for 1000.0; \
+             choose a lower compression ratio or another method"
         );
         let config = within(&KAGGLE, 16, 15.9).expect("the limit itself fits");
         assert!(config.embedding_bytes() <= Budget::Compression(15.9).bytes(&KAGGLE, 16));
@@ -166,17 +159,20 @@ mod tests {
     proptest! {
         #[test]
         fn within_never_overspends(
-            features in prop::collection::vec(1_u64..20_000, 1..20), dim in 1_usize..40, ratio in 1.0_f64..50.0,
+            features in prop::collection::vec(1_u64..20_000, 1..20), dim in 1_usize..40,
+            ratio in 1.0_f64..50.0,
         ) {
             let budget = Budget::Compression(ratio).bytes(&features, dim);
-            match MdeConfig::within(&features, dim, budget, RowFormat::default(), 1) {
+            match within(&features, dim, ratio) {
                 Ok(config) => {
                     let bytes = config.embedding_bytes();
                     prop_assert!(bytes <= budget);
                     prop_assert_eq!(MdeEmbedding::new(&config).memory().total_bytes(), bytes);
                     // A hair less of the exponent would not fit.
-                    let shorter = MdeConfig { dims: dims(&features, dim, config.alpha * 0.999, config.format), ..config };
-                    prop_assert!(shorter.embedding_bytes() > budget || shorter.embedding_bytes() == bytes);
+                    let shorter = MdeConfig { dims: dims(&features, dim, config.alpha * 0.999,
+                        config.format), ..config };
+                    prop_assert!(shorter.embedding_bytes() > budget
+                        || shorter.embedding_bytes() == bytes);
                 }
                 Err(BudgetError::RatioTooHigh { limit, .. }) => {
                     prop_assert!(limit < ratio);

@@ -4,7 +4,7 @@
 use std::ops::Range;
 
 use crate::batch::by_field::FieldPart;
-use crate::batch::coalesce::Positions;
+use crate::batch::coalesce::KeyIndex;
 use crate::feature::FeatureId;
 use crate::hash::{mix64, reduce};
 use crate::table::rows::{RowFormat, RowTable, RowsMut, init_bound};
@@ -25,7 +25,7 @@ pub(super) struct Field {
 /// What a thread needs for one field at a time.
 #[derive(Debug, Default)]
 pub(super) struct FieldBuffers {
-    pub(super) positions: Positions,
+    pub(super) keys: KeyIndex,
     values: Vec<f32>,
     row_grads: Vec<f32>,
     projection_grad: Vec<f32>,
@@ -37,6 +37,14 @@ impl FieldBuffers {
         self.values.resize(n.max(self.values.len()), 0.0);
         &mut self.values[..n]
     }
+}
+
+/// The projection of a field in a step.
+pub(super) struct Projection<'a, 'b> {
+    /// As lookup read it.
+    pub(super) values: &'a [f32],
+    /// To be stepped.
+    pub(super) rows: &'a mut RowsMut<'b>,
 }
 
 impl Field {
@@ -96,7 +104,7 @@ impl Field {
         &self,
         part: &FieldPart<'_>,
         table: &mut RowTable,
-        (projection, projection_rows): (&[f32], &mut RowsMut<'_>),
+        projection: &mut Projection<'_, '_>,
         buffers: &mut FieldBuffers,
         learning_rate: f32,
     ) {
@@ -118,8 +126,10 @@ impl Field {
         row_grads.reserve(part.occurrences.len() * dim);
         for (row_idx, grad) in part.iter(out_dim) {
             table.read(row_idx as u32, values);
-            let rows =
-                projection.chunks_exact(out_dim).zip(projection_grad.chunks_exact_mut(out_dim));
+            let rows = projection
+                .values
+                .chunks_exact(out_dim)
+                .zip(projection_grad.chunks_exact_mut(out_dim));
             for (&value, (row, row_grad)) in values.iter().zip(rows) {
                 row_grads.push(dot(row, grad));
                 add_scaled(row_grad, grad, value);
@@ -131,7 +141,7 @@ impl Field {
         }
         if *part.n_keys > 0 {
             for (row_idx, grad) in (0..).zip(projection_grad.chunks_exact(out_dim)) {
-                projection_rows.step(row_idx, grad, learning_rate);
+                projection.rows.step(row_idx, grad, learning_rate);
             }
         }
     }

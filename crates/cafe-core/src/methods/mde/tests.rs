@@ -37,9 +37,9 @@ fn loss(embedding: &MdeEmbedding) -> (f64, Vec<f32>) {
     (errors.iter().map(|&error| f64::from(error).powi(2)).sum::<f64>() / 2.0, errors)
 }
 
-/// The slope of the loss when one value of a table moves, by a step that keeps rounding out of
+/// The gradient of the loss when one value of a table moves, by a step that keeps rounding out of
 /// sight: the loss is a square in every value, so the difference has no other error.
-fn slope(
+fn gradient(
     embedding: &MdeEmbedding,
     table: fn(&mut MdeEmbedding) -> &mut RowTable,
     row_idx: u32,
@@ -57,7 +57,7 @@ fn slope(
     (moved(0.25) - moved(-0.25)) / 0.5
 }
 
-/// What plain steps took off each value, against the slopes.
+/// What plain steps took off each value, against the gradients.
 fn check_gradient(table: fn(&mut MdeEmbedding) -> &mut RowTable) {
     let before = MdeEmbedding::new(&config());
     let mut after = before.clone();
@@ -74,7 +74,7 @@ fn check_gradient(table: fn(&mut MdeEmbedding) -> &mut RowTable) {
         };
         for (column, (old, new)) in row(&before).iter().zip(row(&after)).enumerate() {
             let taken = f64::from(old - new) / 0.125;
-            let expected = slope(&before, table, row_idx, column);
+            let expected = gradient(&before, table, row_idx, column);
             assert!(
                 (taken - expected).abs() < 1e-4 * (1.0 + expected.abs()),
                 "{row_idx}: {taken}, {expected}"

@@ -41,7 +41,7 @@ const SUMS: [f32; 256] = {
     sums
 };
 
-/// The sum that a code stands for.
+/// The sum that a code encodes.
 #[inline]
 pub(super) fn decode(code: u8) -> f32 {
     SUMS[usize::from(code)]
@@ -106,10 +106,15 @@ mod tests {
             let (mut low, mut high) = (0_u64, 1 << 32);
             while low < high {
                 let middle = u64::midpoint(low, high);
-                if encode(sum, middle.min(u64::from(u32::MAX)) as u32) > lower { low = middle + 1 } else { high = middle }
+                if encode(sum, middle.min(u64::from(u32::MAX)) as u32) > lower {
+                    low = middle + 1;
+                } else {
+                    high = middle;
+                }
             }
             let p = low as f64 / 4_294_967_296.0;
-            let (from, to) = (f64::from(decode(lower)), f64::from(decode((lower + 1).min(LARGEST))));
+            let (from, to) = (f64::from(decode(lower)),
+                f64::from(decode((lower + 1).min(LARGEST))));
             let mean = from + p * (to - from);
             prop_assert!((mean / f64::from(sum) - 1.0).abs() < 1e-6, "{sum}: {mean}");
         }
@@ -119,18 +124,21 @@ mod tests {
         #[test]
         fn a_sum_of_many_small_parts_is_right_in_the_mean(scale in -40.0_f32..-5.0, seed: u64) {
             const RUNS: u64 = 400;
-            let parts: Vec<f32> = (0..300_u32).map(|k| scale.exp2() * (0.1 + (k % 7) as f32)).collect();
+            let parts: Vec<f32> =
+                (0..300_u32).map(|k| scale.exp2() * (0.1 + (k % 7) as f32)).collect();
             let exact: f64 = parts.iter().map(|&part| f64::from(part)).sum();
             let run = |run: u64| {
                 let mut code = ZERO;
                 for (k, part) in parts.iter().enumerate() {
-                    code = encode(decode(code) + part, mix64(k as u64, seed ^ mix64(run, 1)) as u32);
+                    code = encode(decode(code) + part,
+                        mix64(k as u64, seed ^ mix64(run, 1)) as u32);
                 }
                 f64::from(decode(code)) / exact
             };
             let ends: Vec<f64> = (0..RUNS).map(run).collect();
             let mean = ends.iter().sum::<f64>() / RUNS as f64;
-            let deviation = (ends.iter().map(|end| (end - mean).powi(2)).sum::<f64>() / RUNS as f64).sqrt();
+            let deviation = (ends.iter().map(|end| (end - mean).powi(2))
+                .sum::<f64>() / RUNS as f64).sqrt();
             // The mean of 400 runs has a standard error of 31 % / 20.
             prop_assert!((mean - 1.0).abs() < 0.08, "{mean}");
             prop_assert!((0.15..0.4).contains(&deviation), "{deviation}");

@@ -43,6 +43,8 @@ pub enum RowOptimizer {
 
 /// How row-wise Adagrad stores a row's sum of mean squares.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "kebab-case"))]
 pub enum Accumulator {
     /// 4 bytes.
     #[default]
@@ -50,6 +52,7 @@ pub enum Accumulator {
     /// 1 byte: the logarithm of the sum, rounded up or down randomly so that the sum that is stored
     /// is right in the mean (a Morris counter for real numbers). A step divides by the sum before
     /// it is rounded, so the first step of a row is exact.
+    #[cfg_attr(feature = "serde", serde(rename = "u8"))]
     Byte,
 }
 
@@ -100,13 +103,15 @@ pub(super) struct Widths {
 /// rounded stochastically, so that small steps are not lost but taken with the probability that is
 /// their share of the grid's step.
 ///
-/// The chance is a hash: equal calls give equal bits, whatever the threads. A value on the grid
+/// The randomness is a hash: equal calls give equal bits, whatever the threads. A value on the grid
 /// stays as it is. Rows that are written whole (initial rows, the copy at a promotion) are rounded
 /// to the nearest.
 ///
 /// What is not finite, or too large for the format, is stored as infinity or reads as NaN. As with
 /// `f32` it is the model's next output that says so; nothing is clipped.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "kebab-case"))]
 pub enum RowPrecision {
     /// 4 bytes a value.
     #[default]

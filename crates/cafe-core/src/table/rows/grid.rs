@@ -98,7 +98,7 @@ fn with_sign(value: f32, magnitude: u32) -> u16 {
 pub(super) struct Unit(f32);
 
 impl Unit {
-    /// What stands for a row that is not finite.
+    /// The exponent of a row that is not finite.
     pub(super) const NOT_FINITE: u8 = 0xff;
     /// The exponent of the unit in a row of the largest `f32`.
     pub(super) const MAX_EXPONENT: u8 = 249;
@@ -232,20 +232,24 @@ mod tests {
                 let is_as_near = (f64::from(got) - f64::from(value)).abs()
                     <= (f64::from(expected) - f64::from(value)).abs() + 2_f64.powi(-37);
                 prop_assert!(got == expected || is_as_near, "{value}: {got}, not {expected}");
-                prop_assert!((down.abs()..=up.abs()).contains(&got.abs()) && (down.abs() <= value.abs() || down.is_infinite()));
+                prop_assert!((down.abs()..=up.abs()).contains(&got.abs())
+                    && (down.abs() <= value.abs() || down.is_infinite()));
             }
         }
 
         #[test]
-        fn codes_of_i8_are_within_a_unit(values in prop::collection::vec(-1e3_f32..1e3, 1..20), noise in 0_u32..1 << 16) {
+        fn codes_of_i8_are_within_a_unit(values in prop::collection::vec(-1e3_f32..1e3, 1..20),
+            noise in 0_u32..1 << 16) {
             let exponent = Unit::exponent(values.iter().copied().fold(0, larger));
             let unit = Unit::new(exponent);
             for &value in &values {
                 let code = encode(value * Unit::reciprocal(exponent), noise);
                 prop_assert!(code > i8::MIN);
-                prop_assert!((unit.decode(code) - value).abs() <= unit.0, "{value}: {code} of {}", unit.0);
+                prop_assert!((unit.decode(code) - value).abs() <= unit.0, "{value}: {code} of {}",
+                    unit.0);
                 for noise in [0, noise, (1 << 16) - 1] {
-                    prop_assert_eq!(encode(unit.decode(code) * Unit::reciprocal(exponent), noise), code);
+                    prop_assert_eq!(encode(unit.decode(code) * Unit::reciprocal(exponent), noise),
+                        code);
                 }
                 let nearest = unit.decode(encode(value * Unit::reciprocal(exponent), NEAREST));
                 prop_assert!((nearest - value).abs() <= unit.0 * 0.500_04);

@@ -1,5 +1,5 @@
-//! Where stochastic rounding gets its chance from: a hash, no generator with a state that threads
-//! would have to share.
+//! The randomness of stochastic rounding: a hash, not a generator whose state threads would have to
+//! share.
 
 use super::grid::{LANES, NOISE_BITS};
 use crate::hash::{finalise, mix64};
@@ -23,7 +23,7 @@ impl Clock {
     /// values differ.
     const SEED: u64 = 0x57_0c4a_5712;
 
-    pub(super) fn at(updates: u64) -> Self {
+    pub(super) fn after(updates: u64) -> Self {
         Self { updates, seed: mix64(updates, Self::SEED) }
     }
 
@@ -33,21 +33,21 @@ impl Clock {
 
     #[inline]
     pub(super) fn tick(&mut self) {
-        *self = Self::at(self.updates + 1);
+        *self = Self::after(self.updates + 1);
     }
 
     /// The noise of a row in this update.
     #[inline]
-    pub(super) fn row(self, row_number: u32) -> Noise {
-        Noise(finalise(self.seed ^ u64::from(row_number)))
+    pub(super) fn row(self, row_number: u32) -> RoundingNoise {
+        RoundingNoise(finalise(self.seed ^ u64::from(row_number)))
     }
 }
 
 /// The noise of one row in one update.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Noise(u64);
+pub(super) struct RoundingNoise(u64);
 
-impl Noise {
+impl RoundingNoise {
     /// Noise for the values from position `at` of the row on: each below `1 << NOISE_BITS`.
     #[inline]
     pub(super) fn chunk(self, at: usize) -> [u32; LANES] {
@@ -91,14 +91,14 @@ mod tests {
         };
         let (mut mean, mut square, mut with) = (0.0, 0.0, [0.0; 6]);
         for row in 0..N as u32 {
-            let base = noise(Clock::at(7), row, 0);
+            let base = noise(Clock::after(7), row, 0);
             let others = [
                 std::array::from_fn(|lane| base[(lane + 1) % LANES]),
-                noise(Clock::at(7), row, LANES),
-                noise(Clock::at(7), row + 1, 0),
-                noise(Clock::at(8), row, 0),
-                noise(Clock::at(7 + u64::from(row) + 1), 0, 0),
-                [f64::from(Clock::at(7).row(row).of_sum()) / 4_294_967_296.0 - 0.5; LANES],
+                noise(Clock::after(7), row, LANES),
+                noise(Clock::after(7), row + 1, 0),
+                noise(Clock::after(8), row, 0),
+                noise(Clock::after(7 + u64::from(row) + 1), 0, 0),
+                [f64::from(Clock::after(7).row(row).of_sum()) / 4_294_967_296.0 - 0.5; LANES],
             ];
             for lane in 0..LANES {
                 mean += base[lane];

@@ -2,12 +2,12 @@
 
 use super::byte_sum;
 use super::format::{Accumulator, RowOptimizer, Widths};
-use super::noise::Noise;
-use crate::batch::by_field::take;
+use super::noise::RoundingNoise;
+use crate::batch::by_field::cut;
 
 /// What is remembered of all rows of a table.
 #[derive(Clone, Debug)]
-pub(super) struct Memories {
+pub(super) struct OptimizerState {
     pub(super) squares: Vec<f32>,
     pub(super) means: Vec<f32>,
     pub(super) counts: Vec<u32>,
@@ -15,7 +15,7 @@ pub(super) struct Memories {
     pub(super) codes: Vec<u8>,
 }
 
-impl Memories {
+impl OptimizerState {
     pub(super) fn new(optimizer: RowOptimizer, n_rows: usize, dim: usize) -> Self {
         let Widths { squares, means, counts, codes } = optimizer.widths(dim);
         Self {
@@ -49,28 +49,28 @@ impl Memories {
     }
 
     #[inline]
-    pub(super) fn as_mut(&mut self) -> MemoriesMut<'_> {
+    pub(super) fn as_mut(&mut self) -> OptimizerStateMut<'_> {
         let Self { squares, means, counts, codes } = self;
-        MemoriesMut { squares, means, counts, codes }
+        OptimizerStateMut { squares, means, counts, codes }
     }
 }
 
 /// What is remembered of some rows.
 #[derive(Debug)]
-pub(super) struct MemoriesMut<'a> {
+pub(super) struct OptimizerStateMut<'a> {
     squares: &'a mut [f32],
     means: &'a mut [f32],
     counts: &'a mut [u32],
     codes: &'a mut [u8],
 }
 
-impl<'a> MemoriesMut<'a> {
-    pub(super) fn take(&mut self, n_rows: usize, widths: Widths) -> MemoriesMut<'a> {
-        MemoriesMut {
-            squares: take(&mut self.squares, n_rows * widths.squares),
-            means: take(&mut self.means, n_rows * widths.means),
-            counts: take(&mut self.counts, n_rows * widths.counts),
-            codes: take(&mut self.codes, n_rows * widths.codes),
+impl<'a> OptimizerStateMut<'a> {
+    pub(super) fn cut(&mut self, n_rows: usize, widths: Widths) -> OptimizerStateMut<'a> {
+        OptimizerStateMut {
+            squares: cut(&mut self.squares, n_rows * widths.squares),
+            means: cut(&mut self.means, n_rows * widths.means),
+            counts: cut(&mut self.counts, n_rows * widths.counts),
+            codes: cut(&mut self.codes, n_rows * widths.codes),
         }
     }
 
@@ -105,7 +105,7 @@ impl<'a> MemoriesMut<'a> {
         grad: &[f32],
         rate: f32,
         epsilon: f32,
-        noise: Noise,
+        noise: RoundingNoise,
     ) -> f32 {
         let code = &mut self.codes[row];
         let sum = byte_sum::decode(*code) + mean_square(grad);
@@ -118,8 +118,9 @@ impl<'a> MemoriesMut<'a> {
         &'s mut self,
         row: usize,
         grad: &'s [f32],
-        (rate, epsilon): (f32, f32),
+        size: StepSize,
     ) -> Normalised<'s> {
+        let StepSize { rate, epsilon } = size;
         let squares = &mut self.squares[row * grad.len()..][..grad.len()];
         for (square, g) in squares.iter_mut().zip(grad) {
             *square += g * g;
@@ -132,9 +133,11 @@ impl<'a> MemoriesMut<'a> {
         &'s mut self,
         row: usize,
         grad: &[f32],
-        (rate, epsilon): (f32, f32),
-        (beta1, beta2): (f32, f32),
+        size: StepSize,
+        betas: Betas,
     ) -> Normalised<'s> {
+        let StepSize { rate, epsilon } = size;
+        let Betas { beta1, beta2 } = betas;
         let count = &mut self.counts[row];
         *count = count.saturating_add(1);
         let means = &mut self.means[row * grad.len()..][..grad.len()];
@@ -152,6 +155,20 @@ impl<'a> MemoriesMut<'a> {
             squares,
         }
     }
+}
+
+/// The learning rate, and what keeps a step finite where a root is zero.
+#[derive(Clone, Copy)]
+pub(super) struct StepSize {
+    pub(super) rate: f32,
+    pub(super) epsilon: f32,
+}
+
+/// How fast Adam's two means forget.
+#[derive(Clone, Copy)]
+pub(super) struct Betas {
+    pub(super) beta1: f32,
+    pub(super) beta2: f32,
 }
 
 #[inline]

@@ -2,9 +2,9 @@
 
 use super::format::RowPrecision;
 use super::grid::{self, Bf16, F16, Half, LANES, NEAREST, Unit};
-use super::noise::Noise;
+use super::noise::RoundingNoise;
 use super::optimizer::Descent;
-use crate::batch::by_field::take;
+use crate::batch::by_field::cut;
 use crate::batch::cache_hint::prefetch;
 use crate::batch::coalesce::add;
 
@@ -116,7 +116,7 @@ impl Lent<'_> {
             Self::F32(values) => add(out, row_of(values, row, out.len())),
             Self::F16(halves) => decode(row_of(halves, row, out.len()), out, F16::decode, increase),
             Self::Bf16(halves) => {
-                decode(row_of(halves, row, out.len()), out, Bf16::decode, increase)
+                decode(row_of(halves, row, out.len()), out, Bf16::decode, increase);
             }
             Self::I8(codes, exponents) => {
                 let unit = Unit::new(exponents[row]);
@@ -127,13 +127,13 @@ impl Lent<'_> {
 }
 
 impl<'a> LentMut<'a> {
-    pub(super) fn take(&mut self, n_rows: usize, dim: usize) -> LentMut<'a> {
+    pub(super) fn cut(&mut self, n_rows: usize, dim: usize) -> LentMut<'a> {
         match self {
-            Self::F32(values) => Self::F32(take(values, n_rows * dim)),
-            Self::F16(halves) => Self::F16(take(halves, n_rows * dim)),
-            Self::Bf16(halves) => Self::Bf16(take(halves, n_rows * dim)),
+            Self::F32(values) => Self::F32(cut(values, n_rows * dim)),
+            Self::F16(halves) => Self::F16(cut(halves, n_rows * dim)),
+            Self::Bf16(halves) => Self::Bf16(cut(halves, n_rows * dim)),
             Self::I8(codes, exponents) => {
-                Self::I8(take(codes, n_rows * dim), take(exponents, n_rows))
+                Self::I8(cut(codes, n_rows * dim), cut(exponents, n_rows))
             }
         }
     }
@@ -142,7 +142,7 @@ impl<'a> LentMut<'a> {
     pub(super) fn write(self, row: usize, dim: usize, values: impl Iterator<Item = f32> + Clone) {
         match self {
             Self::F32(floats) => {
-                row_of_mut(floats, row, dim).iter_mut().zip(values).for_each(|(out, v)| *out = v)
+                row_of_mut(floats, row, dim).iter_mut().zip(values).for_each(|(out, v)| *out = v);
             }
             Self::F16(halves) => write_halves::<F16>(row_of_mut(halves, row, dim), values),
             Self::Bf16(halves) => write_halves::<Bf16>(row_of_mut(halves, row, dim), values),
@@ -162,14 +162,14 @@ impl<'a> LentMut<'a> {
         &mut self,
         row: usize,
         dim: usize,
-        noise: impl Fn() -> Noise,
+        noise: impl Fn() -> RoundingNoise,
         descent: &impl Descent,
     ) {
         match self {
             Self::F32(values) => step_floats(row_of_mut(values, row, dim), descent),
             Self::F16(halves) => step_halves::<F16>(row_of_mut(halves, row, dim), noise(), descent),
             Self::Bf16(halves) => {
-                step_halves::<Bf16>(row_of_mut(halves, row, dim), noise(), descent)
+                step_halves::<Bf16>(row_of_mut(halves, row, dim), noise(), descent);
             }
             Self::I8(codes, exponents) => {
                 step_codes(row_of_mut(codes, row, dim), &mut exponents[row], noise(), descent);
@@ -183,10 +183,14 @@ pub(super) fn round(precision: RowPrecision, values: &mut [f32]) {
     match precision {
         RowPrecision::F32 => {}
         RowPrecision::F16 => {
-            values.iter_mut().for_each(|v| *v = F16::decode(F16::encode(*v, NEAREST)))
+            for value in values {
+                *value = F16::decode(F16::encode(*value, NEAREST));
+            }
         }
         RowPrecision::Bf16 => {
-            values.iter_mut().for_each(|v| *v = Bf16::decode(Bf16::encode(*v, NEAREST)))
+            for value in values {
+                *value = Bf16::decode(Bf16::encode(*value, NEAREST));
+            }
         }
         RowPrecision::I8 => {
             let exponent = Unit::exponent(values.iter().copied().fold(0, grid::larger));
@@ -276,7 +280,7 @@ fn step_floats(row: &mut [f32], descent: &impl Descent) {
 }
 
 #[inline]
-fn step_halves<H: Half>(row: &mut [u16], noise: Noise, descent: &impl Descent) {
+fn step_halves<H: Half>(row: &mut [u16], noise: RoundingNoise, descent: &impl Descent) {
     let step = |at: usize, halves: &mut [u16; LANES], delta: [f32; LANES]| {
         let moved: [f32; LANES] = std::array::from_fn(|k| H::decode(halves[k]) - delta[k]);
         let noise = noise.chunk(at);
@@ -297,7 +301,7 @@ fn step_halves<H: Half>(row: &mut [u16], noise: Noise, descent: &impl Descent) {
 
 /// Twice over the row: the unit is known when all values are.
 #[inline]
-fn step_codes(row: &mut [i8], exponent: &mut u8, noise: Noise, descent: &impl Descent) {
+fn step_codes(row: &mut [i8], exponent: &mut u8, noise: RoundingNoise, descent: &impl Descent) {
     let unit = Unit::new(*exponent);
     let moved = |codes: &[i8; LANES], delta: [f32; LANES]| -> [f32; LANES] {
         std::array::from_fn(|k| unit.decode(codes[k]) - delta[k])

@@ -4,7 +4,7 @@
 use std::ops::Range;
 
 use super::{FeatureRows, SignedHashes, SignedRow};
-use crate::batch::by_field::{ByField, take};
+use crate::batch::by_field::{ByField, cut};
 use crate::batch::coalesce::{NOTHING, RowSums, add};
 use crate::batch::executor::{Buffers, MIN_SHARED};
 use crate::feature::FeatureId;
@@ -150,14 +150,14 @@ impl Contributions {
 
 impl<'a> FieldContributions<'a> {
     /// Cuts off the next field's part, of a field with `n_occurrences`.
-    pub(crate) fn take(&mut self, n_occurrences: usize) -> FieldContributions<'a> {
+    pub(crate) fn cut(&mut self, n_occurrences: usize) -> FieldContributions<'a> {
         let n = n_occurrences * self.hashes.n_hashes;
         let n_sorted = n.min(self.sorted.len());
         let part = FieldContributions {
-            noted: take(&mut self.noted, n),
-            sorted: take(&mut self.sorted, n_sorted),
-            fields: take(&mut self.fields, 1),
-            field_sums: take(&mut self.field_sums, self.dim),
+            noted: cut(&mut self.noted, n),
+            sorted: cut(&mut self.sorted, n_sorted),
+            fields: cut(&mut self.fields, 1),
+            field_sums: cut(&mut self.field_sums, self.dim),
             ..*self
         };
         part.field_sums.fill(NOTHING);

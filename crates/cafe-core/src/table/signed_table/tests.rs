@@ -3,8 +3,9 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 
 use super::*;
-use crate::batch::coalesce::Positions;
-use crate::embedding::Alone;
+use crate::batch::Batch;
+use crate::batch::coalesce::KeyIndex;
+use crate::embedding::Inline;
 use crate::table::rows::RowOptimizer;
 
 const N_FIELDS: usize = 3;
@@ -13,12 +14,17 @@ const DIM: usize = 37;
 
 fn every_setting() -> impl Strategy<Value = UnifiedSettings> {
     let signs = prop::sample::select(vec![Signs::None, Signs::Row, Signs::Coordinate]);
-    (1..=MAX_HASHES, signs, any::<bool>())
-        .prop_map(|(n_hashes, signs, field_rows)| UnifiedSettings { n_hashes, signs, field_rows })
+    let hashes = prop::sample::select(vec![Hashes::One, Hashes::Two]);
+    (hashes, signs, any::<bool>()).prop_map(|(hashes, signs, field_rows)| UnifiedSettings {
+        hashes,
+        signs,
+        field_rows,
+    })
 }
 
-fn table(settings: &UnifiedSettings, n_rows: u64) -> SignedTable {
-    SignedTable::new(settings, &[50; N_FIELDS], n_rows, DIM, RowFormat::default(), 5)
+fn table(settings: UnifiedSettings, n_rows: u64) -> SignedTable {
+    let sizes = TableSizes { features: &[50; N_FIELDS], n_rows };
+    SignedTable::new(settings, sizes, DIM, RowFormat::default(), 5)
 }
 
 /// The rows of a feature by number with the signs of their values, that of the field among them: as
@@ -61,14 +67,19 @@ fn step(table: &mut SignedTable, ids: &[FeatureId], grads: &[f32]) {
     batch.sort(ids);
     let mut rest = contributions.start(table.hashes(), N_FIELDS, DIM, ids.len());
     for mut part in batch.parts() {
-        let mut contributions = rest.take(part.occurrences.len());
-        part.coalesce(&mut Positions::default(), (ids, grads, DIM), FeatureId::raw, |_, _| ());
+        let mut contributions = rest.cut(part.occurrences.len());
+        part.coalesce(
+            &mut KeyIndex::default(),
+            Batch::new(ids, grads, DIM),
+            FeatureId::raw,
+            |_, _| (),
+        );
         for (position, (raw, grad)) in part.iter(DIM).enumerate() {
             contributions.add(position, FeatureId::from_raw(raw), grad);
         }
         contributions.finish();
     }
-    table.step(&batch, &contributions, 0.5, &Alone);
+    table.step(&batch, &contributions, 0.5, &Inline);
 }
 
 /// Features of a small field start as far from each other as in a table of their own, however large
@@ -77,7 +88,8 @@ fn step(table: &mut SignedTable, ids: &[FeatureId], grads: &[f32]) {
 fn coded_features_start_with_the_variance_of_their_fields_tables() {
     let features = [3, 100, 40_000];
     let settings = UnifiedSettings { field_rows: false, ..UnifiedSettings::CODED };
-    let table = SignedTable::new(&settings, &features, 100_000, DIM, RowFormat::default(), 5);
+    let sizes = TableSizes { features: &features, n_rows: 100_000 };
+    let table = SignedTable::new(settings, sizes, DIM, RowFormat::default(), 5);
     for (field, n_features) in features.into_iter().enumerate() {
         let ids: Vec<_> =
             (0..n_features.min(500) as u32).map(|token| FeatureId::new(field, token)).collect();
@@ -99,18 +111,22 @@ fn coded_features_start_with_the_variance_of_their_fields_tables() {
 proptest! {
     #[test]
     fn a_vector_is_the_signed_sum_of_its_rows(
-        settings in every_setting(), spare in 0_u64..50, tokens in prop::collection::vec(0..N_FIELDS, 0..200),
+        settings in every_setting(), spare in 0_u64..50,
+        tokens in prop::collection::vec(0..N_FIELDS, 0..200),
     ) {
-        let table = table(&settings, settings.min_rows(N_FIELDS) + spare);
-        let ids: Vec<_> = tokens.iter().enumerate().map(|(at, &field)| FeatureId::new(field, at as u32)).collect();
+        let table = table(settings, settings.min_rows(N_FIELDS) + spare);
+        let ids: Vec<_> = tokens.iter().enumerate()
+            .map(|(at, &field)| FeatureId::new(field, at as u32)).collect();
         let mut out = vec![f32::NAN; ids.len() * DIM];
         table.read(&ids, &mut out);
         for (&id, vector) in ids.iter().zip(out.chunks_exact(DIM)) {
             let mut expected = [0.0; DIM];
             for (k, (row_idx, signs)) in terms(&table, id).into_iter().enumerate() {
                 let is_code = k == 0 && settings.signs == Signs::Coordinate;
-                let weight = if is_code { (1.0_f64 / 50.0).sqrt() as f32 / 3.0_f32.sqrt() } else { 0.0 };
-                for ((sum, value), sign) in expected.iter_mut().zip(row(&table, row_idx)).zip(signs) {
+                let weight = if is_code { (1.0_f64 / 50.0).sqrt() as f32 / 3.0_f32
+                    .sqrt() } else { 0.0 };
+                for ((sum, value), sign) in expected.iter_mut().zip(row(&table, row_idx))
+                    .zip(signs) {
                     *sum += sign * (value + weight);
                 }
             }
@@ -125,11 +141,13 @@ proptest! {
     /// are sorted by range.
     #[test]
     fn a_step_follows_the_signed_sum_of_what_hit_the_row(
-        settings in every_setting(), spare in 0_u64..300, n_ids in prop_oneof![0_usize..40, 1024_usize..1300],
+        settings in every_setting(), spare in 0_u64..300,
+        n_ids in prop_oneof![0_usize..40, 1024_usize..1300],
         n_tokens in 1_u32..400,
     ) {
-        let mut table = table(&settings, settings.min_rows(N_FIELDS) + spare);
-        let id = |at: usize| FeatureId::new(at * at % N_FIELDS, (mix64(at as u64, 1) % u64::from(n_tokens)) as u32);
+        let mut table = table(settings, settings.min_rows(N_FIELDS) + spare);
+        let id = |at: usize| FeatureId::new(at * at % N_FIELDS,
+            (mix64(at as u64, 1) % u64::from(n_tokens)) as u32);
         let ids: Vec<_> = (0..n_ids).map(id).collect();
         let grads: Vec<_> = (0..n_ids * DIM).map(|k| (k % 7) as f32 - 3.0).collect();
         let mut sums = BTreeMap::<u32, [f32; DIM]>::new();
@@ -153,7 +171,7 @@ proptest! {
 #[test]
 fn the_rows_of_a_feature_differ_and_are_spread_evenly() {
     let settings = UnifiedSettings { field_rows: false, ..UnifiedSettings::default() };
-    let table = table(&settings, 5);
+    let table = table(settings, 5);
     let (mut pairs, mut n_negative) = (BTreeMap::<_, u32>::new(), 0_u32);
     for token in 0..20_000 {
         let rows = table.rows_of(FeatureId::new(1, token));
@@ -171,7 +189,7 @@ fn the_rows_of_a_feature_differ_and_are_spread_evenly() {
 
 #[test]
 fn a_token_has_other_rows_in_another_field() {
-    let table = table(&UnifiedSettings::default(), 1000);
+    let table = table(UnifiedSettings::default(), 1000);
     let same = (0..1000).filter(|&token| {
         let [one, other] = [0, 1].map(|field| table.rows_of(FeatureId::new(field, token)));
         one[0].row == other[0].row
@@ -182,8 +200,13 @@ fn a_token_has_other_rows_in_another_field() {
 #[test]
 fn a_field_without_gradients_keeps_its_row() {
     let format = RowFormat::from(RowOptimizer::row_wise_adagrad(1e-10));
-    let mut table =
-        SignedTable::new(&UnifiedSettings::default(), &[50; N_FIELDS], 50, DIM, format, 5);
+    let mut table = SignedTable::new(
+        UnifiedSettings::default(),
+        TableSizes { features: &[50; N_FIELDS], n_rows: 50 },
+        DIM,
+        format,
+        5,
+    );
     let before = [0, 1, 2].map(|field| row(&table, field));
     step(&mut table, &[FeatureId::new(1, 7)], &[1.0; DIM]);
     let after = [0, 1, 2].map(|field| row(&table, field));
@@ -194,7 +217,7 @@ fn a_field_without_gradients_keeps_its_row() {
 #[test]
 #[should_panic(expected = "fewer than the fields and hashes need")]
 fn too_few_rows_are_refused() {
-    let _ = table(&UnifiedSettings::default(), 4);
+    let _ = table(UnifiedSettings::default(), 4);
 }
 
 /// What strangers in its row add to a feature's vector, seen along a direction: mean zero, and the
@@ -208,11 +231,11 @@ fn strangers_add_noise_of_the_variance_predicted() {
     let fourth: f32 = direction.iter().map(|v| v.powi(4)).sum();
     let variance = |signs: Signs| {
         // One shared row, so that all collide in it; small integers, so that sums are exact.
-        let settings = UnifiedSettings { n_hashes: 1, signs, field_rows: false };
+        let settings = UnifiedSettings { hashes: Hashes::One, signs, field_rows: false };
         let mut moments = [0.0_f64; 2];
         let n = 4000_u32;
         for run in 0..n {
-            let mut table = table(&settings, 1);
+            let mut table = table(settings, 1);
             let read = |table: &SignedTable| {
                 let mut out = [0.0; DIM];
                 table.read(&[FeatureId::new(0, 1_000_000 * run)], &mut out);

@@ -1,12 +1,13 @@
 //! `[embedding]` and its tables.
 
-use cafe_core::{CafeSettings, HotRule, SlotLayout};
+use cafe_core::RowPrecision;
+use cafe_core::methods::CafeSettings;
 use criteo_io::Schema;
 
 use super::Problems;
 use crate::config::{
-    CafePlusTable, CafeTable, CodedTable, Cold, Config, EmbeddingConfig, EmbeddingOptimizer,
-    Method, Named, OfflineTable, RowPrecision, Sizing, UnifiedTable, cafe, dialect,
+    CafePlusTable, CafeSizing, CafeTable, CodedTable, Cold, Config, EmbeddingConfig,
+    EmbeddingOptimizer, Method, Named, OfflineTable, UnifiedTable, cafe, dialect,
 };
 
 /// Of a field: its tokens have 32 bits.
@@ -60,7 +61,7 @@ impl Config {
             problems.add("embedding.features", "missing, and nothing else says how many features each field has; `trainer scan --config FILE` counts them and prints what to paste",
             );
         }
-        if embedding.method == Method::Cafe && embedding.cafe.sizing == Sizing::Paper {
+        if embedding.method == Method::Cafe && embedding.cafe.sizing == CafeSizing::Paper {
             if embedding.precision.is_some_and(|it| it != RowPrecision::F32) {
                 problems.add(
                     "embedding.cafe.sizing",
@@ -135,7 +136,7 @@ impl Config {
         let settings = cafe::cafe_settings(self);
         let is_unified = cafe.cold == Some(Cold::Unified);
         // Configurations of the paper's sizes are there to compare other methods with.
-        let cafe_but_sizing = CafeTable { sizing: Sizing::default(), ..cafe.clone() };
+        let cafe_but_sizing = CafeTable { sizing: CafeSizing::default(), ..cafe.clone() };
         for (table, is_set, is_used) in [
             ("coded", *coded != CodedTable::default(), *method == Method::Coded),
             ("cafe", cafe_but_sizing != CafeTable::default(), is_cafe),
@@ -160,25 +161,17 @@ impl Config {
             }
         }
         if let Some(settings) = settings {
-            self.warn_of_unused_levers(&settings);
+            self.warn_of_unused_options(&settings);
         }
     }
 
     /// Keys of `[embedding.cafe]` that wait for another one.
-    fn warn_of_unused_levers(&self, settings: &CafeSettings) {
+    fn warn_of_unused_options(&self, settings: &CafeSettings) {
         let EmbeddingConfig { cafe, .. } = &self.embedding;
-        let is_quota = settings.rule != HotRule::Threshold;
-        let is_compact = settings.layout != SlotLayout::Full;
-        let decays = settings.decay_factor.is_some();
+        let (is_quota, decays) = (settings.promotion.is_quota(), settings.decay.is_some());
         for (key, is_set, is_used, when) in [
             ("decay_every", cafe.decay_every.is_some(), decays, "a decay_factor below 1"),
             ("hysteresis", cafe.hysteresis.is_some(), is_quota, "rule = \"quota\""),
-            (
-                "rows_per_bucket",
-                cafe.rows_per_bucket.is_some(),
-                is_compact,
-                "slot_layout = \"compact\"",
-            ),
         ] {
             if is_set && !is_used {
                 tracing::warn!("embedding.cafe.{key} does nothing without {when}");
@@ -197,10 +190,10 @@ fn check_cafe(cafe: &CafeTable, problems: &mut Problems) {
     if let Some(hysteresis) = cafe.hysteresis.filter(|it| !(*it >= 1.0 && it.is_finite())) {
         problems.add("embedding.cafe.hysteresis", format!("expected at least 1, got {hysteresis}"));
     }
-    if let Some(share) = cafe.write_back.filter(|share| !(0.0..=1.0).contains(share)) {
+    if cafe.multi_level && !matches!(cafe.cold, None | Some(Cold::PerField)) {
         problems.add(
-            "embedding.cafe.write_back",
-            format!("expected a number from 0 to 1, got {share}"),
+            "embedding.cafe.multi_level",
+            "expected false with this embedding.cafe.cold, got true; the middle tier is defined for cold = \"per-field\" only",
         );
     }
     let mut check = |key: &str, value: Option<f64>, low: f64, high: f64| {
@@ -215,7 +208,6 @@ fn check_cafe(cafe: &CafeTable, problems: &mut Problems) {
     check("threshold", cafe.threshold.map(f64::from), 0.0, 1e30);
     check("slots", cafe.slots.map(|slots| slots as f64), 0.0, 1024.0);
     check("decay_every", cafe.decay_every, 0.0, 1e300);
-    check("rows_per_bucket", cafe.rows_per_bucket.map(|rows| rows as f64), 0.0, 1023.0);
     check("decay_factor", cafe.decay_factor.map(f64::from), 0.0, 1.0);
     check("medium_threshold_ratio", cafe.medium_threshold_ratio.map(f64::from), 0.0, 1.0);
     check("medium_share", cafe.medium_share, 0.0, 0.999);

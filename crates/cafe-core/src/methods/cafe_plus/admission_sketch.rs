@@ -1,16 +1,18 @@
-//! The sketch of CAFE+: an admission filter in front of a main part that keeps who matters.
+//! The sketch of CAFE+: an admission filter in front of a main part that keeps the
+//! features that matter.
 
 use std::borrow::Cow;
 
-use super::slot::{NO_ROW, Slot, probe};
+use super::slot::{probe, rebased_slot};
 use crate::batch::cache_hint::prefetch;
 use crate::feature::FeatureId;
 use crate::hash::{mix64, reduce};
-use crate::state::{StateError, StateMap, StateView, check_len, u32s};
+use crate::sketch::slot::{NO_ROW, Slot, check_slots};
+use crate::state::{StateError, StateMap, StateView, array, check_len};
 
 /// Buckets of slots, each with the epoch whose unit its scores are in.
 #[derive(Clone, Debug)]
-struct Table {
+struct Part {
     /// Slots a bucket.
     n_slots: usize,
     slots: Vec<Slot>,
@@ -19,9 +21,9 @@ struct Table {
 
 /// Main part and filter.
 #[derive(Clone, Debug)]
-pub(super) struct Sketch {
-    main: Table,
-    filter: Table,
+pub(super) struct AdmissionSketch {
+    main: Part,
+    filter: Part,
     /// When each slot of the filter was last touched.
     clocks: Vec<u32>,
     /// Counts touches of the filter; it may wrap.
@@ -33,7 +35,7 @@ pub(super) struct Sketch {
 
 /// The buckets of a feature.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub(super) struct Buckets {
+pub(super) struct BucketPair {
     main: u32,
     filter: u32,
 }
@@ -47,7 +49,7 @@ pub(super) struct Limits {
     pub(super) admitted: f32,
 }
 
-/// What [`Sketch::observe`] did.
+/// What [`AdmissionSketch::observe`] did.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Observed {
     pub(super) before: f32,
@@ -57,7 +59,7 @@ pub(super) struct Observed {
     pub(super) freed_row: Option<u32>,
 }
 
-impl Sketch {
+impl AdmissionSketch {
     /// Bytes of `n_main` and `n_filter` buckets of `n_slots` slots.
     pub(super) fn bytes_for(n_main: usize, n_filter: usize, n_slots: usize) -> u64 {
         const WORD: usize = size_of::<u32>();
@@ -68,7 +70,7 @@ impl Sketch {
 
     pub(super) fn new(n_main: usize, n_filter: usize, n_slots: usize, seed: u64) -> Self {
         let n_clocks = n_filter * n_slots;
-        let (main, filter) = (Table::new(n_main, n_slots), Table::new(n_filter, n_slots));
+        let (main, filter) = (Part::new(n_main, n_slots), Part::new(n_filter, n_slots));
         Self { main, filter, clocks: vec![0; n_clocks], now: 0, epoch: 0, seed }
     }
 
@@ -78,24 +80,24 @@ impl Sketch {
     }
 
     #[inline]
-    pub(super) fn buckets(&self, id: FeatureId) -> Buckets {
+    pub(super) fn buckets(&self, id: FeatureId) -> BucketPair {
         let hash = mix64(id.raw(), self.seed);
         // Upper and lower half are independent.
         let (main, filter) =
             (reduce(hash, self.main.n_buckets()), reduce(hash << 32, self.filter.n_buckets()));
-        Buckets { main: main as u32, filter: filter as u32 }
+        BucketPair { main: main as u32, filter: filter as u32 }
     }
 
     /// Starts to load the buckets of a feature.
     #[inline]
-    pub(super) fn prefetch(&self, buckets: Buckets) {
+    pub(super) fn prefetch(&self, buckets: BucketPair) {
         self.main.prefetch(buckets.main);
         self.filter.prefetch(buckets.filter);
     }
 
     /// The row that `id` owns.
     #[inline]
-    pub(super) fn row(&self, buckets: Buckets, id: FeatureId) -> Option<u32> {
+    pub(super) fn row(&self, buckets: BucketPair, id: FeatureId) -> Option<u32> {
         let row_bits = probe(self.main.bucket(buckets.main), id)
             & probe(self.filter.bucket(buckets.filter), id);
         // Not held is all ones, held without a row the marker.
@@ -104,20 +106,20 @@ impl Sketch {
 
     /// The slot of `id`, its score in the present unit.
     pub(super) fn get(&self, id: FeatureId) -> Option<Slot> {
-        let Buckets { main, filter } = self.buckets(id);
-        let find = |table: &Table, bucket: u32| {
+        let BucketPair { main, filter } = self.buckets(id);
+        let find = |table: &Part, bucket: u32| {
             let slot = table.bucket(bucket).iter().find(|slot| slot.holds(id))?;
-            Some(slot.rebased(self.epoch - table.epochs[bucket as usize]))
+            Some(rebased_slot(*slot, self.epoch - table.epochs[bucket as usize]))
         };
         find(&self.main, main).or_else(|| find(&self.filter, filter))
     }
 
-    /// Adds `weight` to the score of `id`. A newcomer enters the filter; whoever is hot goes on to
-    /// the main part if there is room, as does whoever leaves the filter with a row or an admitted
+    /// Adds `weight` to the score of `id`. A newcomer enters the filter; a hot feature moves to the
+    /// main part if there is room, as does one that leaves the filter with a row or an admitted
     /// score.
     pub(super) fn observe(
         &mut self,
-        at: Buckets,
+        at: BucketPair,
         id: FeatureId,
         weight: f32,
         limits: Limits,
@@ -159,13 +161,13 @@ impl Sketch {
         if slot.is_vacant() || (slot.score < limits.admitted && slot.row().is_none()) {
             return None;
         }
-        let Buckets { main, .. } = self.buckets(slot.id());
+        let BucketPair { main, .. } = self.buckets(slot.id());
         if put(self.main.bucket_mut(main, self.epoch), slot) { None } else { slot.row() }
     }
 
     /// Gives `id`, which is held, a row.
     pub(super) fn set_row(&mut self, id: FeatureId, row_idx: u32) {
-        let Buckets { main, filter } = self.buckets(id);
+        let BucketPair { main, filter } = self.buckets(id);
         let slots = self.main.bucket_mut(main, self.epoch).iter_mut();
         let mut slots = slots.chain(self.filter.bucket_mut(filter, self.epoch));
         slots.find(|slot| slot.holds(id)).expect("the feature is held").set_row(Some(row_idx));
@@ -181,12 +183,12 @@ impl Sketch {
     }
 
     /// Every slot in use, the main part's first; scores are in the present unit after
-    /// [`Sketch::rebase`].
+    /// [`AdmissionSketch::rebase`].
     pub(super) fn iter(&self) -> impl Iterator<Item = Slot> {
         self.main.slots.iter().chain(&self.filter.slots).copied().filter(|slot| !slot.is_vacant())
     }
 
-    /// The same with scores in the present unit, whenever that was taken.
+    /// Every slot in use, its score in the present unit.
     pub(super) fn iter_rebased(&self) -> impl Iterator<Item = Slot> {
         self.main
             .rebased(self.epoch)
@@ -217,14 +219,15 @@ impl Sketch {
         ]
     }
 
-    /// The sketch that [`Sketch::state`] described, of the sizes of `self`.
+    /// The sketch that [`AdmissionSketch::state`] described, of the sizes of `self`.
     pub(super) fn restored(
         &self,
         state: &StateMap<'_>,
         epoch: u32,
         now: u32,
     ) -> Result<Self, StateError> {
-        let (main, filter) = (u32s(state, "sketch_slots")?, u32s(state, "filter_slots")?);
+        let (main, filter) =
+            (array::<u32>(state, "sketch_slots")?, array::<u32>(state, "filter_slots")?);
         check_len("sketch_slots", main.len(), 3 * self.main.slots.len())?;
         check_len("filter_slots", filter.len(), 4 * self.filter.slots.len())?;
         let slot = |words: &[u32]| Slot {
@@ -240,15 +243,21 @@ impl Sketch {
             epoch,
             seed: self.seed,
         };
-        restored.main.check("sketch_slots", |id| restored.buckets(id).main)?;
-        restored.filter.check("filter_slots", |id| restored.buckets(id).filter)?;
+        let Self { main, filter, .. } = &restored;
+        let (in_main, in_filter) =
+            (|id| restored.buckets(id).main as usize, |id| restored.buckets(id).filter as usize);
+        check_slots("sketch_slots", &main.slots, main.n_slots, in_main)?;
+        check_slots("filter_slots", &filter.slots, filter.n_slots, in_filter)?;
         let in_main =
             |id| restored.main.bucket(restored.buckets(id).main).iter().any(|slot| slot.holds(id));
         let mut in_filter =
             restored.filter.slots.iter().filter(|slot| !slot.is_vacant()).map(|slot| slot.id());
         match in_filter.find(|&id| in_main(id)) {
             None => Ok(restored),
-            Some(id) => Err(damaged("filter_slots", format!("{id} is in the main part, too"))),
+            Some(id) => Err(StateError::Damaged {
+                name: "filter_slots",
+                why: format!("{id} is in the main part, too"),
+            }),
         }
     }
 
@@ -262,7 +271,7 @@ impl Sketch {
     }
 }
 
-impl Table {
+impl Part {
     fn new(n_buckets: usize, n_slots: usize) -> Self {
         Self { n_slots, slots: vec![Slot::VACANT; n_buckets * n_slots], epochs: vec![0; n_buckets] }
     }
@@ -289,7 +298,7 @@ impl Table {
             (&mut self.slots[start..start + self.n_slots], &mut self.epochs[bucket as usize]);
         if *since != epoch {
             for slot in &mut *slots {
-                *slot = slot.rebased(epoch - *since);
+                *slot = rebased_slot(*slot, epoch - *since);
             }
             *since = epoch;
         }
@@ -304,47 +313,13 @@ impl Table {
     fn rebased(&self, epoch: u32) -> impl Iterator<Item = Slot> {
         let buckets = self.slots.chunks_exact(self.n_slots).zip(&self.epochs);
         buckets.flat_map(move |(slots, &since)| {
-            slots.iter().map(move |slot| slot.rebased(epoch - since))
+            slots.iter().map(move |slot| rebased_slot(*slot, epoch - since))
         })
     }
 
     fn bytes(&self) -> u64 {
         (size_of_val(self.slots.as_slice()) + size_of_val(self.epochs.as_slice())) as u64
     }
-
-    /// Every feature is in its bucket, once, with a score that a sketch can have.
-    fn check(
-        &self,
-        name: &'static str,
-        bucket_of: impl Fn(FeatureId) -> u32,
-    ) -> Result<(), StateError> {
-        for (at, slot) in self.slots.iter().enumerate() {
-            let first = at - at % self.n_slots;
-            if !(slot.score >= 0.0 && slot.score.is_finite()) {
-                return Err(damaged(name, format!("slot {at} has score {}", slot.score)));
-            }
-            if slot.is_vacant() {
-                if *slot != Slot::VACANT {
-                    return Err(damaged(
-                        name,
-                        format!("slot {at} is vacant and has a score or id"),
-                    ));
-                }
-            } else if bucket_of(slot.id()) as usize * self.n_slots != first {
-                return Err(damaged(
-                    name,
-                    format!("slot {at} holds {}, which belongs elsewhere", slot.id()),
-                ));
-            } else if self.slots[first..at].iter().any(|other| other.holds(slot.id())) {
-                return Err(damaged(name, format!("slot {at} holds {} a second time", slot.id())));
-            }
-        }
-        Ok(())
-    }
-}
-
-fn damaged(name: &'static str, why: String) -> StateError {
-    StateError::Damaged { name, why }
 }
 
 /// The place that a newcomer takes: the first vacant one, or else that of the feature not seen for

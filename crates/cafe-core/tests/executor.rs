@@ -3,26 +3,29 @@
 
 mod common;
 
+use cafe_core::methods::{
+    AdaConfig, AdaEmbedding, CafeConfig, CafeEmbedding, CafePlusConfig, CafePlusEmbedding,
+    CafePlusSettings, CafeSettings, Decay, FullConfig, FullEmbedding, HashedConfig,
+    HashedEmbedding, MdeConfig, MdeEmbedding, Middle, OfflineConfig, OfflineEmbedding, Promotion,
+    QrConfig, QrEmbedding, Shared, UnifiedConfig, UnifiedEmbedding,
+};
+use cafe_core::table::{FieldRows, UnifiedSettings};
 use cafe_core::{
-    AdaConfig, AdaEmbedding, Alone, Budget, CafeConfig, CafeEmbedding, CafePlusConfig,
-    CafePlusEmbedding, CafePlusSettings, CafeSettings, Cold, Embedding, FeatureId, FieldRows,
-    FullEmbedding, Hash2Config, Hash2Embedding, HashedConfig, HashedEmbedding, HotRows, HotRule,
-    MdeConfig, MdeEmbedding, Medium, OfflineConfig, OfflineEmbedding, QrConfig, QrEmbedding,
-    RowFormat, RowOptimizer, RowPrecision, StateView, UnifiedConfig, UnifiedEmbedding,
-    UnifiedSettings, Workers,
+    Embedding, Executor, FeatureId, Inline, RowFormat, RowOptimizer, RowPrecision, Sizing,
+    StateView,
 };
 
-use common::compact_quota;
+use common::{quota, quota_coded};
 use proptest::prelude::*;
 
 const FEATURES: [u64; 5] = [4, 300, 4000, 40, 9000];
 const DIM: usize = 10;
 const BUDGET: u64 = 20_000;
 
-/// `n` threads, started anew for each call.
+/// `n` threads, started for each call.
 struct Threads(usize);
 
-impl Workers for Threads {
+impl Executor for Threads {
     fn run(&self, work: &(dyn Fn() + Sync)) {
         std::thread::scope(|scope| {
             for _ in 1..self.0 {
@@ -33,23 +36,29 @@ impl Workers for Threads {
     }
 }
 
-fn cafe(medium: Option<Medium>, format: RowFormat) -> Box<dyn Embedding> {
+fn sizing(bytes: u64, format: RowFormat) -> Sizing<'static> {
+    common::sizing(&FEATURES, DIM, bytes, format)
+}
+
+fn cafe(settings: &CafeSettings, format: RowFormat) -> Box<dyn Embedding> {
+    let config = CafeConfig::within(&sizing(BUDGET, format), settings).expect("fits");
+    Box::new(CafeEmbedding::new(&config))
+}
+
+fn cafe_of_tiers(middle: Option<Middle>, format: RowFormat) -> Box<dyn Embedding> {
     let settings = CafeSettings {
-        threshold: 8.0,
-        decay_factor: Some(0.9),
-        medium,
-        format,
+        promotion: Promotion::Threshold(8.0),
+        decay: Some(Decay::new(0.9, None).expect("in range")),
+        shared: Shared::PerField { middle },
         ..CafeSettings::paper(10.0)
     };
-    let config =
-        CafeConfig::within(&FEATURES, DIM, Budget::Bytes(BUDGET), &settings).expect("fits");
+    let config = CafeConfig::within(&sizing(BUDGET, format), &settings).expect("fits");
     assert!(config.fields.iter().any(FieldRows::is_own), "a small field is tested, too");
-    Box::new(CafeEmbedding::new(config))
+    Box::new(CafeEmbedding::new(&config))
 }
 
 fn offline(format: RowFormat) -> Box<dyn Embedding> {
-    let config =
-        OfflineConfig::within(&FEATURES, DIM, Budget::Bytes(BUDGET), 0.3, format, 3).expect("fits");
+    let config = OfflineConfig::within(&sizing(BUDGET, format), 0.3).expect("fits");
     assert!(config.fields.iter().any(FieldRows::is_own), "a small field is tested, too");
     let hot: Vec<_> =
         (0..50).flat_map(|token| [1, 2, 4].map(|field| FeatureId::new(field, token))).collect();
@@ -58,18 +67,16 @@ fn offline(format: RowFormat) -> Box<dyn Embedding> {
 
 fn cafe_plus(format: RowFormat) -> Box<dyn Embedding> {
     let settings =
-        CafePlusSettings { growth: 1.1, check_every: 2, format, ..CafePlusSettings::paper(10.0) };
-    let config =
-        CafePlusConfig::within(&FEATURES, DIM, Budget::Bytes(BUDGET), &settings).expect("fits");
+        CafePlusSettings { growth: 1.1, check_every: 2, ..CafePlusSettings::paper(10.0) };
+    let config = CafePlusConfig::within(&sizing(BUDGET, format), &settings).expect("fits");
     assert!(config.fields.iter().any(FieldRows::is_own), "a small field is tested, too");
-    Box::new(CafePlusEmbedding::new(config))
+    Box::new(CafePlusEmbedding::new(&config))
 }
 
 fn ada(format: RowFormat) -> Box<dyn Embedding> {
     let n_features: u64 = FEATURES.iter().sum();
-    let config =
-        AdaConfig::within(&FEATURES, DIM, 8 * n_features + BUDGET, format, 3).expect("fits");
-    Box::new(AdaEmbedding::new(AdaConfig {
+    let config = AdaConfig::within(&sizing(8 * n_features + BUDGET, format)).expect("fits");
+    Box::new(AdaEmbedding::new(&AdaConfig {
         check_every: 2,
         decay_every: 3,
         n_sampled: 1000,
@@ -77,62 +84,44 @@ fn ada(format: RowFormat) -> Box<dyn Embedding> {
     }))
 }
 
-/// Levers that change what threads share.
-fn levers(format: RowFormat) -> Vec<(&'static str, Box<dyn Embedding>)> {
-    let residual = CafeSettings {
-        threshold: 2.0,
-        rule: HotRule::Quota { hysteresis: 1.25 },
-        hot: HotRows::Residual,
-        cold: Cold::Unified(UnifiedSettings::default()),
-        write_back: Some(0.5),
-        format,
-        ..CafeSettings::paper(10.0)
-    };
-    let best = CafeSettings { format, ..compact_quota(10.0) };
-    let per_field = CafeSettings { cold: Cold::PerField, write_back: None, ..residual.clone() };
-    let named = [
-        ("cafe, unified residual", residual),
-        ("cafe, compact, quota, coded", best),
-        ("cafe, residual", per_field),
-    ];
-    let make = |settings| {
-        CafeConfig::within(&FEATURES, DIM, Budget::Bytes(BUDGET), settings).expect("fits")
-    };
-    named
-        .iter()
-        .map(|(name, settings)| (*name, Box::new(CafeEmbedding::new(make(settings))) as _))
-        .collect()
+/// Options that change what threads share.
+fn options(format: RowFormat) -> [(&'static str, Box<dyn Embedding>); 3] {
+    let with_quota = CafeSettings { promotion: quota(2.0), ..CafeSettings::paper(10.0) };
+    let table = Shared::Table(UnifiedSettings::default());
+    [
+        ("cafe, quota, unified", CafeSettings { shared: table, ..with_quota.clone() }),
+        ("cafe, quota, coded", quota_coded(10.0)),
+        ("cafe, quota", with_quota),
+    ]
+    .map(|(name, settings)| (name, cafe(&settings, format)))
 }
 
 fn all(format: RowFormat) -> Vec<(&'static str, Box<dyn Embedding>)> {
-    let hashed = HashedConfig::within(&FEATURES, DIM, BUDGET, format, 3).expect("fits");
-    let hash2 = Hash2Config::within(&FEATURES, DIM, BUDGET, format, 3).expect("fits");
-    let qr = QrConfig::within(&FEATURES, DIM, BUDGET, format, 3).expect("fits");
-    let mde = MdeConfig::within(&FEATURES, DIM, 8 * BUDGET, format, 3).expect("fits");
-    let unified =
-        UnifiedConfig::within(&FEATURES, DIM, BUDGET, UnifiedSettings::default(), format, 3)
-            .expect("fits");
-    let coded = UnifiedConfig::within(&FEATURES, DIM, BUDGET, UnifiedSettings::CODED, format, 3)
-        .expect("fits");
+    let given = sizing(BUDGET, format);
+    let full = FullConfig { dim: DIM, features: FEATURES.to_vec(), format, seed: 3 };
+    let hashed = HashedConfig::within(&given).expect("fits");
+    let qr = QrConfig::within(&given).expect("fits");
+    let mde = MdeConfig::within(&sizing(8 * BUDGET, format)).expect("fits");
+    let unified = UnifiedConfig::within(&given, UnifiedSettings::default()).expect("fits");
+    let coded = UnifiedConfig::within(&given, UnifiedSettings::CODED).expect("fits");
     let own_budget = FEATURES.iter().sum::<u64>() * (format.row_bytes(4) + 1);
-    let own = UnifiedConfig::coded(&FEATURES, DIM, own_budget, format, 3).expect("fits");
+    let own = UnifiedConfig::coded(&sizing(own_budget, format)).expect("fits");
     assert!(own.own_rows.is_some(), "{own:?}");
     let mut all: Vec<(&'static str, Box<dyn Embedding>)> = vec![
         ("coded", Box::new(UnifiedEmbedding::new(&coded))),
         ("coded, own rows", Box::new(UnifiedEmbedding::new(&own))),
-        ("hash2", Box::new(Hash2Embedding::new(&hash2))),
         ("qr", Box::new(QrEmbedding::new(&qr))),
         ("mde", Box::new(MdeEmbedding::new(&mde))),
         ("unified", Box::new(UnifiedEmbedding::new(&unified))),
-        ("cafe", cafe(None, format)),
-        ("cafe, multi-level", cafe(Some(Medium::default()), format)),
+        ("cafe", cafe_of_tiers(None, format)),
+        ("cafe, multi-level", cafe_of_tiers(Some(Middle::default()), format)),
         ("hash", Box::new(HashedEmbedding::new(&hashed))),
         ("offline", offline(format)),
         ("ada", ada(format)),
         ("cafe plus", cafe_plus(format)),
-        ("full", Box::new(FullEmbedding::new(&FEATURES, DIM, format, 3))),
+        ("full", Box::new(FullEmbedding::new(&full))),
     ];
-    all.extend(levers(format));
+    all.extend(options(format));
     all
 }
 
@@ -188,22 +177,24 @@ proptest! {
         batches in batches(),
         format in formats(),
     ) {
-        let threads: [&dyn Workers; 3] = [&Alone, &Threads(2), &Threads(4)];
+        let threads: [&dyn Executor; 3] = [&Inline, &Threads(2), &Threads(4)];
         for which in 0..all(format).len() {
             let mut outcomes = Vec::new();
-            for &workers in &threads {
+            for &executor in &threads {
                 let (name, mut embedding) = all(format).swap_remove(which);
                 let (mut read, mut stats) = (Vec::new(), Vec::new());
                 for (ids, grads) in &batches {
                     let mut rows = vec![f32::NAN; grads.len()];
-                    embedding.lookup_on(ids, &mut rows, workers);
+                    embedding.lookup_on(ids, &mut rows, executor);
                     read.push(bits(&rows));
-                    stats.push(embedding.update_on(ids, grads, 0.1, workers));
+                    stats.push(embedding.update_on(ids, grads, 0.1, executor));
                 }
                 outcomes.push((name, read, stats, state_bits(&*embedding)));
             }
-            prop_assert!(outcomes[1] == outcomes[0], "{}: two threads differ from one", outcomes[0].0);
-            prop_assert!(outcomes[2] == outcomes[0], "{}: four threads differ from one", outcomes[0].0);
+            prop_assert!(outcomes[1] == outcomes[0], "{}: two threads differ from one",
+                outcomes[0].0);
+            prop_assert!(outcomes[2] == outcomes[0], "{}: four threads differ from one",
+                outcomes[0].0);
         }
     }
 }
