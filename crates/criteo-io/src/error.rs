@@ -316,10 +316,8 @@ impl ReadError {
         match self {
             Self::Row { file, line, error } => format!("{}:{line}:{error}", shown(file)),
             Self::LineTooLong { file, line, limit } => {
-                format!(
-                    "{}:{line}:1: expected a row, got a line of over {limit} bytes",
-                    shown(file)
-                )
+                let file = shown(file);
+                format!("{file}:{line}:1: expected a row, got a line of over {limit} bytes")
             }
             _ => self.to_string(),
         }

@@ -5,6 +5,7 @@
 mod twin;
 
 use crate::error::row::{Excerpt, RowError, RowFault};
+use crate::format::columns::value::Kind;
 use crate::format::schema::Schema;
 use crate::record::Record;
 
@@ -226,10 +227,8 @@ fn plain_token(text: &[u8], field: usize) -> Result<Option<u32>, RowFault> {
     if text.is_empty() {
         return Ok(None);
     }
-    let digit = |byte: &u8| char::from(*byte).to_digit(16);
-    let fold = |sum: u32, byte: &u8| Some((sum << 4) | digit(byte)?);
-    let value = if text.len() == 8 { text.iter().try_fold(0, fold) } else { None };
-    value.map(Some).ok_or_else(|| RowFault::Token { field, got: Excerpt::new(text) })
+    let fault = || RowFault::Token { field, got: Excerpt::new(text) };
+    Kind::Hex.token(text).map(Some).ok_or_else(fault)
 }
 
 #[cfg(test)]
