@@ -1,12 +1,11 @@
-//! The model as a candle graph: the specification, and what a GPU runs. The only module that uses
-//! tensors, apart from the graphs of the models in `models/`.
+//! Blocks of a candle graph: the specification, and what a GPU runs. Tensors are used only here, in
+//! the graphs of the models and in the engine that runs them.
 
-mod device;
-mod fused_mlp;
+pub(crate) mod device;
+pub(crate) mod fused_mlp;
 pub(crate) mod graph;
 pub(crate) mod interaction;
-mod layer;
+pub(crate) mod layer;
 pub(crate) mod mlp;
-pub(crate) mod model;
-mod optim;
-mod workers;
+pub(crate) mod optim;
+pub(crate) mod workers;

@@ -74,6 +74,7 @@
 mod batch;
 #[cfg(feature = "candle")]
 mod candle;
+mod engines;
 mod error;
 mod init;
 mod loss;
@@ -94,12 +95,12 @@ pub use native::bench;
 pub use batch::shard::n_training_shards;
 pub use batch::{Inputs, StepLoss, StepOutputs};
 #[cfg(feature = "candle")]
-pub use candle::model::CandleModel;
+pub use engines::candle::CandleModel;
+pub use engines::native::NativeModel;
 pub use error::{ConfigError, ModelError};
 pub use loss::{logit_loss, sigmoid};
 pub use model::Model;
 pub use models::{DcnConfig, DcnV2Config, DeepFmConfig, DlrmConfig, ModelConfig, WideDeepConfig};
-pub use native::model::NativeModel;
 pub use native::team::ThreadTeam;
 pub use optim::{OptimizerError, OptimizerKind};
 pub use options::{DeviceError, DeviceSpec, EngineKind, ModelOptions, UnknownEngine};

@@ -2,10 +2,10 @@
 
 use crate::batch::{Inputs, StepLoss, StepOutputs};
 #[cfg(feature = "candle")]
-use crate::candle::model::CandleModel;
+use crate::engines::candle::CandleModel;
+use crate::engines::native::NativeModel;
 use crate::error::ModelError;
 use crate::models::ModelConfig;
-use crate::native::model::NativeModel;
 use crate::native::team::ThreadTeam;
 use crate::options::{EngineKind, ModelOptions};
 use crate::parameters::NamedTensor;

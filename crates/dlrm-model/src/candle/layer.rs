@@ -14,7 +14,7 @@ pub(crate) struct Layer {
 }
 
 impl Layer {
-    pub(super) fn forward(&self, x: &Tensor) -> Result<Tensor> {
+    pub(crate) fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let (weight, bias) = (self.weight.as_tensor().clone(), self.bias.as_tensor().clone());
         let y = Linear::new(weight, Some(bias)).forward(x)?;
         if self.has_relu { relu(&y) } else { Ok(y) }

@@ -11,8 +11,8 @@ mod avx512;
 mod lanes;
 mod pack;
 mod portable;
-pub(super) mod product;
-pub(super) mod weights;
+pub(crate) mod product;
+pub(crate) mod weights;
 
 use pulp::{Arch, Simd, WithSimd};
 

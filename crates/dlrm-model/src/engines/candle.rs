@@ -5,12 +5,12 @@ use std::fmt;
 
 use candle_core::{Device, Tensor, Var};
 
-use super::device;
-use super::graph::{self, Graph, ShardInputs};
-use super::optim::Parameter;
-use super::workers::Workers;
 use crate::batch::shard::{Pieces, Shard, n_small_shards, n_training_shards};
 use crate::batch::{Inputs, StepLoss, StepOutputs, check_gradients, check_logits};
+use crate::candle::device;
+use crate::candle::graph::{self, Graph, ShardInputs};
+use crate::candle::optim::Parameter;
+use crate::candle::workers::Workers;
 use crate::error::ModelError;
 use crate::loss::{logit_gradients, loss_sum};
 use crate::models::ModelConfig;

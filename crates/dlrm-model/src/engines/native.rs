@@ -3,16 +3,16 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use super::layer::{Layer, LayerOptions};
-use super::network::DynNetwork;
-use super::product::Accumulate;
-use super::simd::SimdKernel;
-use super::team::ThreadTeam;
 use crate::batch::shard::{self, Pieces, Shard};
 use crate::batch::{Inputs, StepLoss, StepOutputs, check_gradients, check_logits};
 use crate::error::ModelError;
 use crate::loss::loss_sum;
 use crate::models::ModelConfig;
+use crate::native::layer::{Layer, LayerOptions};
+use crate::native::network::DynNetwork;
+use crate::native::product::Accumulate;
+use crate::native::simd::SimdKernel;
+use crate::native::team::ThreadTeam;
 use crate::options::{DeviceError, DeviceSpec, ModelOptions};
 use crate::parameters::{self, NamedTensor, ParameterError};
 use crate::precision::{Kernel, Precision};
