@@ -114,7 +114,7 @@ fn a_hot_row_learns_alone() {
 /// A row that had an owner before starts again: a step of the accumulator's first gradient moves it
 /// by the rate.
 #[test]
-fn a_promoted_row_forgets_the_optimizer_of_its_last_owner() {
+fn promotion_resets_optimizer_state() {
     let mut settings = config(false);
     settings.format = RowOptimizer::row_wise_adagrad(0.0).into();
     settings.settings.decay = Some(Decay::new(0.5, None).expect("in range"));
@@ -217,7 +217,7 @@ proptest! {
 /// Buffers that a batch leaves behind say nothing about the next one: an embedding that has seen
 /// the same, in a state of its own, continues the same.
 #[test]
-fn a_smaller_batch_steps_no_row_of_the_one_before() {
+fn smaller_batches_ignore_stale_buffers() {
     let (budget, format) = (Budget::Bytes(12_000), RowFormat::default());
     let sizing = Sizing { features: &[4000, 5], dim: 4, budget, format, seed: 0 };
     let settings =

@@ -100,7 +100,7 @@ fn a_quota_neither_thrashes_nor_sticks() {
 }
 
 #[test]
-fn a_shared_table_takes_its_share_and_no_field_has_rows() {
+fn shared_table_replaces_field_rows() {
     let config = config(&CafeSettings { shared: TABLE, ..settings() });
     assert_eq!(config.n_shared_table_rows, 3000 * 3 / 10 / (4 * DIM as u64));
     assert!(

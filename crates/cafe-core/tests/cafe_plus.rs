@@ -53,7 +53,7 @@ fn owners(embedding: &CafePlusEmbedding) -> Vec<u32> {
 }
 
 #[test]
-fn the_threshold_rises_when_too_many_are_above_it() {
+fn threshold_rises_when_overfull() {
     let mut embedding = CafePlusEmbedding::new(&config(5, settings()));
     let mut demoted = 0;
     // Six features of 1 to 6 occurrences reach a threshold of 1: 1.2 H, which is not too many. A
@@ -72,7 +72,7 @@ fn the_threshold_rises_when_too_many_are_above_it() {
 }
 
 #[test]
-fn the_threshold_falls_when_rows_stay_free() {
+fn threshold_falls_when_rows_stay_free() {
     let start = CafePlusSettings { initial_threshold: 500.0, check_every: 10, ..settings() };
     let mut embedding = CafePlusEmbedding::new(&config(4, start));
     let stats: Vec<_> = (0..20).map(|step| occur(&mut embedding, step % 8 % 5)).collect();
@@ -83,7 +83,7 @@ fn the_threshold_falls_when_rows_stay_free() {
 }
 
 #[test]
-fn it_does_not_fall_below_its_minimum() {
+fn threshold_stays_above_its_minimum() {
     let start = CafePlusSettings {
         initial_threshold: 500.0,
         min_threshold: 3.0,
@@ -118,7 +118,7 @@ fn with_forward_decay_the_present_counts() {
 /// 2^(1/2) a step: an epoch every 32 steps. One occurrence counts 2^(-n/2) after n more steps,
 /// whatever epochs passed.
 #[test]
-fn old_scores_fade_by_the_same_factor_through_all_epochs() {
+fn decay_is_uniform_across_epochs() {
     let growth = 2.0_f64.powf(0.25); // for each of two hashed fields
     let mut embedding =
         CafePlusEmbedding::new(&config(10, CafePlusSettings { growth, ..settings() }));

@@ -304,7 +304,7 @@ fn train(embedding: &mut dyn Embedding, steps: std::ops::Range<u64>) -> (u64, u6
 }
 
 #[test]
-fn lookup_is_a_function_of_the_id_and_changes_nothing() {
+fn lookup_is_pure() {
     for (name, mut embedding) in all() {
         train(&mut *embedding, 0..20);
         let (ids, _) = batch(77, 16);
@@ -347,7 +347,7 @@ fn a_first_step_moves_a_row_against_its_gradient() {
 }
 
 #[test]
-fn duplicates_are_one_step_with_the_summed_gradient() {
+fn duplicates_step_once_with_summed_gradient() {
     let [a, b] = [FeatureId::new(1, 5), FeatureId::new(2, 6)];
     let g = |scale: f32| (0..DIM).map(|k| scale * (k as f32 + 1.0)).collect::<Vec<_>>();
     for ((name, mut twice), (_, mut once)) in all().into_iter().zip(all()) {

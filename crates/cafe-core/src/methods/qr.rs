@@ -260,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn a_ratio_past_the_limit_is_named_and_the_limit_holds() {
+    fn unreachable_ratio_names_reachable_limit() {
         let within = |ratio: f64| {
             let (budget, format) = (Budget::Compression(ratio), RowFormat::default());
             QrConfig::within(&Sizing { features: &KAGGLE, dim: 16, budget, format, seed: 1 })

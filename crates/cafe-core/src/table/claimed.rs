@@ -305,7 +305,7 @@ mod tests {
     }
 
     #[test]
-    fn nearly_all_features_find_room_and_few_a_double() {
+    fn most_features_find_a_slot() {
         let sizes = OwnRowSizes { n_buckets: 20_000 / 7, width: 2 };
         let mut claimed = ClaimedRows::new(sizes, BYTES, 7);
         let (mut n_doubles, mut n_full) = (0, 0);

@@ -43,8 +43,8 @@ const RETIRED: [(&str, &str); 2] = [
     ("hash2", "use `hash` or `unified`; it measured as `hash` does (docs/figures.md)"),
     (
         "cafe_best",
-        "at equal bytes `coded`, the default, is level with it or better; a sketch in front of that table is `cafe` with \
-     embedding.cafe.cold = \"coded\" (docs/quality.md has what it buys)",
+        "at equal bytes `coded`, the default, is level with it or better; a sketch in front of that \
+         table is `cafe` with embedding.cafe.cold = \"coded\" (docs/quality.md has what it buys)",
     ),
 ];
 

@@ -518,7 +518,7 @@ fn removed_settings_are_refused_by_name() {
             assert!(message.contains(&format!("embedding.cafe.{key}: {removed}")), "{message}");
         }
     }
-    let text = SMALL.to_owned() + "[embedding]\nmethod = \"hash2\"\ncompression = 10\n";
+    let text = SMALL.to_owned() + "method = \"hash2\"\n";
     let message = Config::parse(&text, Path::new("a.toml"), &[]).expect_err("refused").to_string();
     assert!(
         message.contains("embedding.method: `hash2` is gone: use `hash` or `unified`"),

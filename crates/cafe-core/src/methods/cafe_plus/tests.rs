@@ -200,7 +200,7 @@ proptest! {
 
 /// The example to check on paper: one bucket of two slots in each part.
 #[test]
-fn a_feature_goes_from_the_filter_to_the_main_part() {
+fn features_move_from_filter_to_main_part() {
     let mut sketch = AdmissionSketch::new(1, 1, 2, 0);
     let limits = Limits { hot: 10.0, admitted: 5.0 };
     let mut observe = |raw, weight| sketch.observe(BucketPair::default(), id(raw), weight, limits);
@@ -221,7 +221,7 @@ fn a_feature_goes_from_the_filter_to_the_main_part() {
 }
 
 #[test]
-fn a_hot_feature_waits_in_the_filter_while_rows_fill_its_bucket() {
+fn hot_feature_stays_in_filter_of_full_bucket() {
     let mut sketch = AdmissionSketch::new(1, 1, 1, 0);
     let limits = Limits { hot: 2.0, admitted: 1.0 };
     sketch.observe(BucketPair::default(), id(1), 2.0, limits);

@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn rows_get_shorter_with_the_features_of_their_field() {
+    fn rows_shorten_with_field_features() {
         let config = within(&[1000, 4000, 16_000, 64_000], 16, 4.0).expect("fits");
         // 16, 10, 6, 3 would take 1,376,000 bytes of 1,360,000. At 16 / 16^a = 5.5 the third
         // becomes 5, the second is 9 by then.
@@ -133,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn a_ratio_past_the_limit_is_named_and_the_limit_holds() {
+    fn unreachable_ratio_names_reachable_limit() {
         let error = within(&KAGGLE, 16, 1000.0).unwrap_err().to_string();
         assert_eq!(
             error,

@@ -253,7 +253,7 @@ fn initial_rows_are_uniform_and_depend_on_key_and_seed() {
 }
 
 #[test]
-fn a_row_starts_as_its_lookup_was_before_it_was_stored() {
+fn stored_row_starts_as_its_lookup() {
     for precision in ALL {
         for dim in [1, 7, 8, 19] {
             let mut table = RowTable::new(2, dim, sgd(precision));
@@ -370,7 +370,7 @@ fn without_a_gradient_a_row_stays_as_it_is() {
 /// One value swings, and with it the row's unit, from 2^-7 to 2^-5; the others lose what the coarse
 /// grid can't hold, once.
 #[test]
-fn a_unit_that_changes_back_and_forth_adds_no_noise() {
+fn alternating_units_add_no_noise() {
     let mut table = RowTable::new(200, 9, sgd(RowPrecision::I8));
     let mut start = [0.007_812_5 * 3.0; 9]; // 3 fine units: 3/4 of a coarse one
     start[8] = 0.9;

@@ -85,7 +85,7 @@ fn step(table: &mut SignedTable, ids: &[FeatureId], grads: &[f32]) {
 /// Features of a small field start as far from each other as in a table of their own, however large
 /// the shared one is.
 #[test]
-fn coded_features_start_with_the_variance_of_their_fields_tables() {
+fn coded_features_start_with_field_variance() {
     let features = [3, 100, 40_000];
     let settings = UnifiedSettings { field_rows: false, ..UnifiedSettings::CODED };
     let sizes = TableSizes { features: &features, n_rows: 100_000 };
@@ -140,7 +140,7 @@ proptest! {
     /// Sums of small integers are exact, so a map of rows has to agree to the bit. Large batches
     /// are sorted by range.
     #[test]
-    fn a_step_follows_the_signed_sum_of_what_hit_the_row(
+    fn step_is_the_signed_sum_of_contributions(
         settings in every_setting(), spare in 0_u64..300,
         n_ids in prop_oneof![0_usize..40, 1024_usize..1300],
         n_tokens in 1_u32..400,

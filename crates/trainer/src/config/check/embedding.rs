@@ -193,7 +193,8 @@ fn check_cafe(cafe: &CafeTable, problems: &mut Problems) {
     if cafe.multi_level && !matches!(cafe.cold, None | Some(Cold::PerField)) {
         problems.add(
             "embedding.cafe.multi_level",
-            "expected false with this embedding.cafe.cold, got true; the middle tier is defined for cold = \"per-field\" only",
+            "expected false with this embedding.cafe.cold, got true; the middle tier is defined \
+             for cold = \"per-field\" only",
         );
     }
     let mut check = |key: &str, value: Option<f64>, low: f64, high: f64| {
