@@ -4,7 +4,7 @@
 use std::io::{self, Write};
 
 use cafe_core::methods::{CafeConfig, CafeEmbedding, CafeSettings};
-use cafe_core::{Budget, Embedding, FeatureId, RowFormat, Sizing, mix64, unit_f64};
+use cafe_core::{Budget, Embedding, FeatureId, RowFormat, RowOptimizer, Sizing, mix64, unit_f64};
 
 const FEATURES: [u64; 3] = [100_000, 20_000, 1000];
 const DIM: usize = 8;
@@ -15,7 +15,7 @@ const N_STEPS: u64 = 2000;
 fn sample(at: u64) -> (Vec<FeatureId>, f32) {
     let token = |field: usize| {
         let u = unit_f64(mix64(at, field as u64));
-        (FEATURES[field] as f64 * u.powi(4)) as u32
+        (FEATURES[field] as f64 * u.powi(8)) as u32
     };
     let ids: Vec<_> =
         (0..FEATURES.len()).map(|field| FeatureId::new(field, token(field))).collect();
@@ -25,7 +25,8 @@ fn sample(at: u64) -> (Vec<FeatureId>, f32) {
 }
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let (budget, format) = (Budget::Compression(100.0), RowFormat::default());
+    let budget = Budget::Compression(100.0);
+    let format = RowFormat::from(RowOptimizer::row_wise_adagrad(1e-10));
     let sizing = Sizing { features: &FEATURES, dim: DIM, budget, format, seed: 1 };
     let config = CafeConfig::within(&sizing, &CafeSettings::paper(100.0).under_quota())?;
     let mut embedding = CafeEmbedding::new(&config);
