@@ -1,5 +1,5 @@
-//! Where a command writes: standard output, or a file that appears under its name only when it is
-//! whole.
+//! Output of commands: standard output, or a file that appears under its name only once it is
+//! complete.
 
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
@@ -8,29 +8,30 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
+/// 64 KiB: few system calls beside the work for a row.
 const BUFFER_BYTES: usize = 1 << 16;
 
-/// Lets `write` write to `path`; `-` is standard output. A file is written under another name
-/// beside it, made durable and renamed; if anything fails, whatever was there before stays. Devices
-/// and pipes are written to as they are.
+/// Calls `write` with an output for `path`; `-` is standard output. A file is written under another
+/// name beside it, synced and renamed; on failure a previous file stays as it was. Devices and
+/// pipes are written to directly.
 ///
 /// # Errors
-/// What `write` says, or that the file can't be written.
+/// Those of `write`, or if the file cannot be written.
 pub fn write_to(path: &Path, write: impl FnOnce(&mut dyn Write) -> Result<()>) -> Result<()> {
     if path.as_os_str() == "-" {
         let mut out = BufWriter::with_capacity(BUFFER_BYTES, io::stdout().lock());
         write(&mut out)?;
         return Ok(out.flush()?);
     }
-    let written = if fs::metadata(path).is_ok_and(|there| !there.is_file()) {
+    let written = if fs::metadata(path).is_ok_and(|existing| !existing.is_file()) {
         write_directly(path, write)
     } else {
-        write_whole(path, write)
+        write_atomically(path, write)
     };
-    // What went wrong with the rows names its own place.
+    // Errors of `write` about its rows name their own place.
     match written {
         Err(error) if error.is::<io::Error>() => {
-            Err(error.context(format!("{}: can't be written", path.display())))
+            Err(error.context(format!("{}: cannot be written", path.display())))
         }
         written => written,
     }
@@ -42,7 +43,7 @@ fn write_directly(path: &Path, write: impl FnOnce(&mut dyn Write) -> Result<()>)
     Ok(out.flush()?)
 }
 
-fn write_whole(path: &Path, write: impl FnOnce(&mut dyn Write) -> Result<()>) -> Result<()> {
+fn write_atomically(path: &Path, write: impl FnOnce(&mut dyn Write) -> Result<()>) -> Result<()> {
     let partial = partial(path);
     let mut out = BufWriter::with_capacity(BUFFER_BYTES, File::create(&partial)?);
     let written = write(&mut out).and_then(|()| {
@@ -51,14 +52,14 @@ fn write_whole(path: &Path, write: impl FnOnce(&mut dyn Write) -> Result<()>) ->
         Ok(fs::rename(&partial, path)?)
     });
     if written.is_err() {
-        // The first error is the one to tell.
+        // The first error is the one to report.
         let _ = fs::remove_file(&partial);
         return written;
     }
     Ok(sync_parent(path)?)
 }
 
-/// The name under which something is written until it is whole.
+/// The name under which a file or directory is written until it is complete.
 #[must_use]
 pub fn partial(path: &Path) -> PathBuf {
     let mut name = OsString::from(path);
@@ -66,32 +67,32 @@ pub fn partial(path: &Path) -> PathBuf {
     name.into()
 }
 
-/// Makes durable that `path` has its name.
+/// Makes the name of `path` durable by syncing the directory that holds it.
 ///
 /// # Errors
-/// Whatever the system says.
+/// If the directory cannot be opened or synced.
 pub fn sync_parent(path: &Path) -> io::Result<()> {
     let parent =
         path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     File::open(parent)?.sync_all()
 }
 
-/// Opens a log to append to it after its first `n_bytes`.
+/// Opens a log to append after its first `n_bytes`; what follows them is cut off.
 pub(crate) fn log_file(path: &Path, n_bytes: u64) -> Result<File> {
     let open = || {
         let file = OpenOptions::new().create(true).truncate(false).append(true).open(path)?;
-        let there = file.metadata()?.len();
-        if there < n_bytes {
+        let existing = file.metadata()?.len();
+        if existing < n_bytes {
             tracing::warn!(
-                "{}: {} bytes of it are lost; it goes on all the same",
+                "{}: its last {} bytes are lost; it is continued without them",
                 path.display(),
-                n_bytes - there
+                n_bytes - existing
             );
         }
-        file.set_len(n_bytes.min(there))?;
+        file.set_len(n_bytes.min(existing))?;
         Ok::<_, io::Error>(file)
     };
-    open().with_context(|| format!("{}: can't be written", path.display()))
+    open().with_context(|| format!("{}: cannot be written", path.display()))
 }
 
 #[cfg(test)]
@@ -99,7 +100,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_file_is_whole_or_as_it_was() {
+    fn file_is_complete_or_unchanged() {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let path = dir.path().join("scores.tsv");
         write_to(&path, |out| Ok(out.write_all(b"one")?)).expect("written");
@@ -113,7 +114,7 @@ mod tests {
         let nowhere = dir.path().join("no/such/place");
         let message = format!("{:#}", write_to(&nowhere, |_| Ok(())).expect_err("no directory"));
         assert!(
-            message.starts_with(&format!("{}: can't be written: ", nowhere.display())),
+            message.starts_with(&format!("{}: cannot be written: ", nowhere.display())),
             "{message}"
         );
     }

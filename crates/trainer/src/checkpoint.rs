@@ -1,17 +1,16 @@
-//! Checkpoints: named tensors and a small JSON value, kept so that neither a crash nor a bad disk
-//! loses a run. Apart from the training, of which nothing here knows: what belongs into a
-//! checkpoint is decided elsewhere.
+//! Checkpoints: named tensors and a small JSON value, stored so that neither a crash nor a damaged
+//! disk loses a run. Independent of training, which decides what a checkpoint contains.
 //!
 //! ```text
 //! checkpoints/
 //!   step-000000001000/            a checkpoint: complete, durable, never changed
 //!     state.safetensors           the tensors
 //!     MANIFEST                    step, state, and length and checksum of every part
-//!   step-000000002000.tmp/        being written, or left behind by a process that ended: not a checkpoint
+//!   step-000000002000.tmp/        being written, or left by an interrupted save: not a checkpoint
 //! ```
 //!
-//! [`Store`] writes and reads them, through [`Files`], so that tests can pull the plug at any
-//! operation. `docs/checkpoint.md` describes the format byte by byte.
+//! [`Store`] writes and reads them through [`Files`], so that tests can simulate a loss of power at
+//! any operation. `docs/checkpoint.md` describes the format byte by byte.
 
 mod error;
 mod files;
@@ -30,25 +29,25 @@ pub use self::format::{
 };
 pub use self::store::{Loaded, Store};
 
-/// The types of elements that a checkpoint may hold, by their names in safetensors.
+/// Element types, by their names in safetensors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Dtype {
-    /// Values.
+    /// Values in single precision.
     F32,
-    /// Values in half precision or bfloat16, as bits.
+    /// The bits of values in half precision or bfloat16.
     U16,
-    /// Codes of values.
+    /// Quantised values.
     I8,
     /// Exponents.
     U8,
     /// Indices.
     U32,
-    /// Ids, counters and the bits of `f64`.
+    /// Ids, counters, and the bits of `f64` values.
     U64,
 }
 
 impl Dtype {
-    /// Bytes of an element.
+    /// Bytes per element.
     #[must_use]
     pub fn n_bytes(self) -> usize {
         match self {
@@ -65,19 +64,19 @@ impl Dtype {
 pub struct Tensor {
     /// The type of its elements.
     pub dtype: Dtype,
-    /// Its lengths, the slowest first.
+    /// Its dimensions, the slowest first.
     pub shape: Vec<usize>,
     /// Its elements, little-endian.
     pub bytes: Vec<u8>,
 }
 
-/// Everything that is saved at a step.
+/// The content of a checkpoint.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Checkpoint {
-    /// The number of steps that were finished.
+    /// The number of finished steps.
     pub step: u64,
-    /// What is not an array. Numbers come back to the bit; there is no JSON for a NaN.
+    /// Everything that is not an array. Numbers are restored exactly; JSON cannot express NaN.
     pub state: serde_json::Value,
-    /// The arrays by name: up to [`MAX_NAME_BYTES`] of letters, digits, `_`, `-` and `.`.
+    /// The arrays by name, of up to [`MAX_NAME_BYTES`] letters, digits, `_`, `-` and `.`.
     pub tensors: BTreeMap<String, Tensor>,
 }

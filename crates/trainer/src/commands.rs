@@ -1,12 +1,12 @@
-//! What the program can be asked for, beside training, sweeps and their reports: a file each.
+//! The subcommands of the program, apart from training, sweeps and reports: a file each.
 //!
 //! ```text
 //! experiment.rs  a configuration and its overrides      model_args.rs  a trained model and rows
 //!   plan    sizes, without data                           eval     rows with labels ─► quality
-//!   scan    counts of a file                              predict  rows ─► a probability for each
+//!   scan    statistics of the data                        predict  rows ─► a probability for each
 //!   synth   generated rows                                export   tables for other programs
 //!   bench   speed                                         inspect  sizes, hot features
-//!   sketch  HotSketch against its theory
+//!   sketch  HotSketch and its theory
 //! ```
 
 pub mod bench;

@@ -1,26 +1,27 @@
-//! How much memory a run may take, and its refusal before anything is allocated.
+//! The memory limit of a run, which is refused before anything is allocated if it does not fit.
 
 use std::path::Path;
 
 use crate::exit::{self, ExitCode};
 use crate::text::bytes;
 
-/// A plan that does not fit.
+/// The planned memory exceeds the limit.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "the run would hold about {}, of it {} for the embedding, but {} is {limit_name}; choose a higher \
-     embedding.compression, a lower embedding.precision, another method or a shorter train.log_every, say data.rows \
-     where a full table will not see all features, or raise max_memory",
+    "the run would hold about {}, of which {} for the embedding, but {} is {limit_name}; choose a \
+     higher embedding.compression, a lower embedding.precision, another method or a shorter \
+     train.log_every, set data.rows if the full table will see only some features, or raise \
+     max_memory",
     bytes(*needed), bytes(*embedding), bytes(*limit)
 )]
 pub struct MemoryError {
-    /// Bytes that the run is expected to hold at most.
+    /// Expected peak memory in bytes.
     pub needed: u64,
-    /// The embedding's part, everything counted.
+    /// The embedding's share, with maps and optimizer state.
     pub embedding: u64,
-    /// Bytes that there are.
+    /// The limit in bytes.
     pub limit: u64,
-    /// Where the limit comes from.
+    /// Origin of the limit, for the message.
     pub limit_name: &'static str,
 }
 
@@ -30,21 +31,20 @@ impl ExitCode for MemoryError {
     }
 }
 
-/// Memory that a run may take, and where the limit comes from: the configuration's, else what the
-/// system can give now. `None` where neither says.
+/// The memory limit of a run in bytes, and its origin: the configured limit, or else the memory
+/// that is available now. `None` if neither is known.
 #[must_use]
 pub fn limit(configured: Option<u64>) -> Option<(u64, &'static str)> {
     if let Some(limit) = configured {
         return Some((limit, "max_memory"));
     }
+    const GROUP: &str = "left in this process' control group";
     let system = available(&std::fs::read_to_string("/proc/meminfo").unwrap_or_default());
     let group = group_limit(Path::new("/sys/fs/cgroup"));
     match (system, group) {
-        (Some(system), Some(group)) if group < system => {
-            Some((group, "what this process' control group may take"))
-        }
+        (Some(system), Some(group)) if group < system => Some((group, GROUP)),
         (Some(system), _) => Some((system, "available on this machine")),
-        (None, group) => group.map(|group| (group, "what this process' control group may take")),
+        (None, group) => group.map(|group| (group, GROUP)),
     }
 }
 
@@ -59,25 +59,25 @@ fn entry(meminfo: &str, name: &str) -> Option<u64> {
     Some(kib * 1024)
 }
 
-/// What a control group of version 2 has left.
+/// What a control group (cgroup v2) has left.
 fn group_limit(root: &Path) -> Option<u64> {
     let read =
         |name: &str| std::fs::read_to_string(root.join(name)).ok()?.trim().parse::<u64>().ok();
-    // Without a limit the file says `max`.
-    // What files left in memory is given back when it is wanted.
+    // The page cache counts as used, but is reclaimed on demand.
     let stat = std::fs::read_to_string(root.join("memory.stat")).unwrap_or_default();
-    let of_files = |line: &str| {
+    let page_cache = |line: &str| {
         let bytes =
             line.strip_prefix("inactive_file ").or_else(|| line.strip_prefix("active_file "))?;
         bytes.parse::<u64>().ok()
     };
-    let files: u64 = stat.lines().filter_map(of_files).sum();
+    let files: u64 = stat.lines().filter_map(page_cache).sum();
     let current = read("memory.current").unwrap_or(0).saturating_sub(files);
+    // Without a limit the file contains `max`, which is not parsed.
     Some(read("memory.max")?.saturating_sub(current))
 }
 
-/// All memory of the machine, or that this process' control group may take at most; `None` where
-/// the system does not say.
+/// The memory of the machine, or the limit of this process' control group if that is lower; `None`
+/// if the system reports neither.
 #[must_use]
 pub fn total() -> Option<u64> {
     let system = entry(&std::fs::read_to_string("/proc/meminfo").unwrap_or_default(), "MemTotal:");
@@ -87,7 +87,7 @@ pub fn total() -> Option<u64> {
     system.into_iter().chain(group).min()
 }
 
-/// The most memory that this process has held resident, where the system tells.
+/// Peak resident memory of this process; `None` if the system does not report it.
 #[must_use]
 pub fn peak_rss_bytes() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
@@ -101,14 +101,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_system_is_asked_where_the_configuration_is_silent() {
+    fn limit_is_configured_or_available() {
         assert_eq!(limit(Some(5)), Some((5, "max_memory")));
         assert_eq!(available("MemTotal: 9 kB\nMemAvailable:   24 kB\n"), Some(24 * 1024));
         assert_eq!(available(""), None);
     }
 
     #[test]
-    fn a_control_group_leaves_what_is_not_taken() {
+    fn group_limit_excludes_page_cache() {
         let dir = tempfile::tempdir().expect("a directory");
         assert_eq!(group_limit(dir.path()), None);
         std::fs::write(dir.path().join("memory.max"), "max\n").expect("written");

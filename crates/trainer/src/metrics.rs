@@ -1,4 +1,4 @@
-//! Quality of predicted logits: exact AUC, log-loss, normalised entropy, calibration.
+//! Quality of predicted logits: exact AUC, log-loss, normalised entropy and calibration.
 
 pub mod line;
 pub mod online;
@@ -9,10 +9,10 @@ use std::ops::Range;
 use dlrm_model::{logit_loss, sigmoid};
 use serde::{Deserialize, Serialize};
 
-/// Collects logits and labels; 4 bytes a sample.
+/// Collects logits and labels, in 4 bytes per sample.
 ///
 /// The AUC is exact, with half a point for ties: scores are kept as integers of the same order,
-/// sorted once, and merged. It ranks logits rather than probabilities, which would tie where
+/// sorted once, and merged. Logits are ranked rather than probabilities, which would tie where
 /// `f32` saturates.
 #[derive(Debug, Default)]
 pub struct Scores {
@@ -25,15 +25,16 @@ pub struct Scores {
 /// [`Scores`] as a checkpoint holds them.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ScoresState<'a> {
-    /// Of samples that were clicked.
+    /// Scores of clicked samples, as integers that sort like the logits.
     pub clicked: Cow<'a, [u32]>,
-    /// Of the others.
+    /// Scores of the other samples.
     pub passed: Cow<'a, [u32]>,
-    /// Losses and probabilities.
+    /// The sum of the losses and that of the probabilities.
     pub sums: [f64; 2],
 }
 
-/// Predictions of some samples with their sums, which several [`Scores`] can share.
+/// Predictions with the sums of their losses and probabilities, computed once for several
+/// [`Scores`].
 #[derive(Clone, Copy, Debug)]
 pub struct Predictions<'a> {
     logits: &'a [f32],
@@ -42,33 +43,33 @@ pub struct Predictions<'a> {
     probability_sum: f64,
 }
 
-/// What [`Scores::quality`] finds.
+/// The result of [`Scores::quality`].
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Quality {
     /// Area under the ROC curve; `None` if all labels are equal.
     pub auc: Option<f64>,
     /// Mean log-loss in nats.
     pub logloss: f64,
-    /// Log-loss over the entropy of the share of clicks: 1 is what that share alone achieves.
+    /// Log-loss over the entropy of the share of clicks: 1 is the result of predicting that share.
     /// `None` if all labels are equal.
     pub normalised_entropy: Option<f64>,
-    /// Mean predicted probability over the share of clicks: above 1 the model promises too many.
+    /// Mean predicted probability over the share of clicks: above 1 the model predicts too many.
     /// `None` without clicks.
     pub calibration: Option<f64>,
-    /// Samples.
+    /// Number of samples.
     pub rows: u64,
-    /// Samples that were clicked.
+    /// Number of clicked samples.
     pub positives: u64,
-    /// Whether all samples have one score.
+    /// Whether all samples have the same score.
     #[serde(default)]
     pub equal_scores: bool,
 }
 
 impl<'a> Predictions<'a> {
-    /// Takes samples whose losses are known to add up to `loss_sum` nats.
+    /// Predictions whose losses are known to add up to `loss_sum` nats.
     ///
     /// # Panics
-    /// If there are more or fewer labels than logits.
+    /// If the numbers of labels and logits differ.
     #[must_use]
     pub fn with_loss_sum(logits: &'a [f32], labels: &'a [f32], loss_sum: f64) -> Self {
         assert_eq!(logits.len(), labels.len(), "a label for each logit");
@@ -76,7 +77,7 @@ impl<'a> Predictions<'a> {
         Self { logits, labels, loss_sum, probability_sum }
     }
 
-    /// Some of the samples, their losses and probabilities added anew.
+    /// A range of the samples, with their sums computed again.
     #[must_use]
     pub fn part(&self, samples: Range<usize>) -> Self {
         let (logits, labels) = (&self.logits[samples.clone()], &self.labels[samples]);
@@ -105,7 +106,7 @@ impl Scores {
         self.rank(logit, label);
     }
 
-    /// Adds samples with their sums.
+    /// Adds all samples of `predictions`.
     pub fn add(&mut self, predictions: Predictions<'_>) {
         let Predictions { logits, labels, loss_sum, probability_sum } = predictions;
         self.loss_sum += loss_sum;
@@ -120,9 +121,7 @@ impl Scores {
         side.push(ordered_bits(logit));
     }
 
-    /// What is collected, for a checkpoint: the clicked samples and the others in the order in
-    /// which they came, each as an integer that sorts as its logit does, and the sums of losses and
-    /// of probabilities.
+    /// The state for a checkpoint. Scores are in the order in which they were added.
     #[must_use]
     pub fn state(&self) -> ScoresState<'_> {
         let Self { clicked, passed, loss_sum, probability_sum } = self;
@@ -133,7 +132,7 @@ impl Scores {
         }
     }
 
-    /// Scores that go on from a state.
+    /// Restores a state.
     #[must_use]
     pub fn from_state(state: ScoresState<'_>) -> Self {
         let ScoresState { clicked, passed, sums: [loss_sum, probability_sum] } = state;
@@ -163,8 +162,7 @@ impl Scores {
         self.take_quality()
     }
 
-    /// The quality of all samples, which are then forgotten; their memory is kept for as many
-    /// again.
+    /// The quality of all samples, which are then removed; the memory is kept for the next ones.
     pub fn take_quality(&mut self) -> Quality {
         let (positives, negatives) = (self.clicked.len() as u64, self.passed.len() as u64);
         let rows = positives + negatives;
@@ -195,22 +193,27 @@ impl Scores {
     }
 }
 
-/// The bits of a float as an integer that sorts as the float does; -0 and 0 are one.
+/// The bits of a float as an integer of the same order; -0 and 0 are equal.
 fn ordered_bits(value: f32) -> u32 {
+    // -0.0 + 0.0 is 0.0. Negative floats sort in reverse by their bits, so these are inverted;
+    // positive ones get the top bit to sort after them.
     let bits = (value + 0.0).to_bits();
     if bits >> 31 == 0 { bits | 1 << 31 } else { !bits }
 }
 
-/// Whether there is one value in both, which are sorted.
+/// Whether all values are equal; both slices are sorted.
 fn are_equal(clicked: &[u32], passed: &[u32]) -> bool {
     let ends =
         || [clicked.first(), clicked.last(), passed.first(), passed.last()].into_iter().flatten();
     ends().min() == ends().max()
 }
 
-/// The share of (positive, negative) pairs in the right order, ties half.
+/// The share of (positive, negative) pairs in the right order, where ties count half. Both slices
+/// are sorted.
 fn auc_of_sorted(positives: &[u32], negatives: &[u32]) -> f64 {
     let (mut below, mut up_to) = (0, 0);
+    // Twice the count, so that ties are integers; u128 because pairs overflow u64 from 2^32
+    // samples.
     let mut twice_won = 0_u128;
     for &score in positives {
         while below < negatives.len() && negatives[below] < score {
@@ -240,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn on_paper() {
+    fn auc_and_logloss_by_hand() {
         // Pairs (positive, negative): (2, 1) won, (2, 2) tied, (0, 1) lost, (0, 2) lost.
         let q = quality(&[(2.0, true), (0.0, true), (1.0, false), (2.0, false)]);
         assert_eq!(q.auc, Some(1.5 / 4.0));
@@ -251,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn calibration_on_paper() {
+    fn calibration_by_hand() {
         // Logits ln 3, 0, -ln 3 stand for 3/4, 1/2, 1/4: a mean of 1/2 where 1/4 was clicked.
         let ln_3 = 3_f32.ln();
         let q = quality(&[(ln_3, true), (0.0, false), (0.0, false), (-ln_3, false)]);
@@ -271,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn parts_add_up_to_the_whole_and_scores_start_afresh() {
+    fn parts_add_up_and_scores_restart() {
         let (logits, labels) = ([0.5, -1.5, 2.0, -0.25, 1.0], [1.0, 0.0, 0.0, 1.0, 1.0]);
         let samples: Vec<_> =
             logits.iter().zip(&labels).map(|(&logit, &label)| (logit, label > 0.5)).collect();
@@ -300,7 +303,8 @@ mod tests {
         ) {
             let nudge = |i: usize| if fine { 1.0 + i as f32 * 1e-6 } else { 1.0 };
             let score = |i: usize, score: i8| f32::from(score) / 3.0 * nudge(i);
-            let samples: Vec<_> = samples.iter().enumerate().map(|(i, &(s, clicked))| (score(i, s), clicked)).collect();
+            let numbered = samples.iter().enumerate();
+            let samples: Vec<_> = numbered.map(|(i, &(s, click))| (score(i, s), click)).collect();
             let (mut won, mut pairs) = (0.0, 0.0);
             for &(p, _) in samples.iter().filter(|s| s.1) {
                 for &(n, _) in samples.iter().filter(|s| !s.1) {
@@ -318,7 +322,8 @@ mod tests {
         #[test]
         fn bits_sort_as_floats(a in any::<f32>(), b in any::<f32>()) {
             prop_assume!(!a.is_nan() && !b.is_nan());
-            prop_assert_eq!(ordered_bits(a).cmp(&ordered_bits(b)), a.partial_cmp(&b).expect("ordered"));
+            let expected = a.partial_cmp(&b).expect("ordered");
+            prop_assert_eq!(ordered_bits(a).cmp(&ordered_bits(b)), expected);
         }
     }
 }

@@ -1,6 +1,6 @@
-//! Finished runs side by side, as text (`trainer compare`) and as a page (`trainer report`).
+//! Comparison of runs, as text (`trainer compare`) and as a page (`trainer report`).
 //!
-//! Reads what runs and sweeps have left, [`crate::results`]; knows nothing of training.
+//! Reads the records of runs and sweeps ([`crate::results`]); independent of training.
 
 pub mod compare;
 pub mod page;

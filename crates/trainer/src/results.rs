@@ -1,5 +1,5 @@
-//! What runs and sweeps leave behind, as records: written by [`crate::train`] and
-//! [`crate::sweep`], read back by [`crate::report`].
+//! Records of runs and sweeps: written by [`crate::train`] and [`crate::sweep`], read by
+//! [`crate::report`].
 
 pub mod outcome;
 pub mod phases;

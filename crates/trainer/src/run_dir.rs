@@ -1,5 +1,4 @@
-//! The directory of a run: who may write to it, what is written where, and that nothing of worth is
-//! ever overwritten.
+//! The directory of a run: its lock, its files, and checks so that results are never overwritten.
 
 pub mod saver;
 pub mod tensorboard;
@@ -17,13 +16,13 @@ use crate::exit::{self, ExitCode};
 use crate::results::report::Report;
 use crate::run_dir::tensorboard::EventFile;
 
-/// Why a directory can't be used for a run.
+/// The reason why a directory cannot be used for a run.
 #[derive(Debug, thiserror::Error)]
 pub enum RunDirError {
     /// It holds a report.
     #[error(
-        "{}: holds a finished run; give another --run-dir, remove it, or go on from its end with --resume and more \
-         train.epochs",
+        "{}: holds a finished run; give another --run-dir, remove it, or continue it with \
+         --resume and more train.epochs",
         path.display()
     )]
     Finished {
@@ -31,22 +30,30 @@ pub enum RunDirError {
         path: PathBuf,
     },
     /// It holds checkpoints.
-    #[error("{}: holds an unfinished run; add --resume to go on with it, give another --run-dir, or remove it", path.display())]
+    #[error(
+        "{}: holds an unfinished run; add --resume to continue it, give another --run-dir, or \
+         remove it",
+        path.display()
+    )]
     Unfinished {
         /// The directory.
         path: PathBuf,
     },
-    /// It holds a report of other settings, and nothing to go on from.
+    /// It holds a report of other settings, and no checkpoint.
     #[error(
-        "{}: holds a finished run of another configuration and no checkpoint to go on from; give another --run-dir",
+        "{}: holds a finished run of another configuration and no checkpoint to resume from; give \
+         another --run-dir",
         path.display()
     )]
     NoCheckpoint {
         /// The directory.
         path: PathBuf,
     },
-    /// Another process is at work there.
-    #[error("{}: another trainer is writing to it; wait for it, or give another --run-dir", path.display())]
+    /// Another process writes to it.
+    #[error(
+        "{}: another trainer is writing to it; wait for it, or give another --run-dir",
+        path.display()
+    )]
     Locked {
         /// The directory.
         path: PathBuf,
@@ -64,54 +71,58 @@ impl ExitCode for RunDirError {
     }
 }
 
-/// A directory that no other trainer writes to while this one lives.
-pub struct Claim {
+/// The lock on a directory: no other trainer writes to it while this value exists.
+pub struct RunLock {
     path: PathBuf,
-    /// The system gives the lock back when the process ends, however it ends.
-    _lock: File,
+    /// The system releases the lock when the process ends, however it ends.
+    _file: File,
 }
 
-/// Bytes of the logs that belong to a state.
+/// Earlier name of [`RunLock`].
+pub type Claim = RunLock;
+
+/// Lengths of the logs at the time of a checkpoint.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LogLengths {
-    /// Of `metrics.jsonl`.
+    /// Bytes of `metrics.jsonl`.
     pub metrics: u64,
-    /// Of the event file, if there is one.
+    /// Bytes of the event file, if there is one.
     pub events: Option<u64>,
 }
 
-/// A run's directory with its open metrics files.
+/// The directory of a run with its open logs.
 pub struct RunDir {
-    claim: Claim,
+    lock: RunLock,
     metrics: BufWriter<File>,
     n_metrics_bytes: u64,
     /// With `train.tensorboard`.
     events: Option<EventFile>,
-    /// Bytes of the event file that an earlier process wrote, which one without `train.tensorboard`
-    /// leaves alone.
+    /// Bytes of the event file that an earlier process wrote; without `train.tensorboard` it is
+    /// kept as it is.
     n_earlier_event_bytes: Option<u64>,
 }
 
-/// Where the checkpoints of a run are.
+/// The directory of a run's checkpoints.
 #[must_use]
 pub fn checkpoints(run_dir: &Path) -> PathBuf {
     run_dir.join("checkpoints")
 }
 
-impl Claim {
-    /// Locks the directory, which is made if need be.
+impl RunLock {
+    /// Locks the directory, and creates it if necessary.
     ///
     /// # Errors
-    /// If another process holds it, or it can't be written.
+    /// If another process has locked it, or it cannot be written.
     pub fn take(path: &Path) -> Result<Self> {
-        fs::create_dir_all(path).with_context(|| format!("{}: can't be made", path.display()))?;
+        fs::create_dir_all(path)
+            .with_context(|| format!("{}: cannot be created", path.display()))?;
         let lock_path = path.join(".lock");
-        let cant_lock = || format!("{}: can't be locked", lock_path.display());
+        let cant_lock = || format!("{}: cannot be locked", lock_path.display());
         let lock = OpenOptions::new().create(true).truncate(false).write(true).open(&lock_path);
         let lock = lock.with_context(cant_lock)?;
         match lock.try_lock() {
-            Ok(()) => Ok(Self { path: path.to_owned(), _lock: lock }),
+            Ok(()) => Ok(Self { path: path.to_owned(), _file: lock }),
             Err(TryLockError::WouldBlock) => {
                 Err(RunDirError::Locked { path: path.to_owned() }.into())
             }
@@ -119,25 +130,25 @@ impl Claim {
         }
     }
 
-    /// Where it is.
+    /// The path of the directory.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// The configuration of the run there, as TOML.
+    /// The configuration of the run in the directory, as TOML.
     ///
     /// # Errors
-    /// If it can't be read.
+    /// If it cannot be read.
     pub fn config(&self) -> Result<String> {
         let path = self.path.join("config.toml");
-        fs::read_to_string(&path).with_context(|| format!("{}: can't be read", path.display()))
+        fs::read_to_string(&path).with_context(|| format!("{}: cannot be read", path.display()))
     }
 
-    /// The report of the run that finished here, if one did.
+    /// The report of the run in the directory; `None` if it is not finished.
     ///
     /// # Errors
-    /// If it can't be read.
+    /// If it cannot be read.
     pub fn report(&self) -> Result<Option<Report>> {
         let path = self.path.join("report.json");
         match fs::read_to_string(&path) {
@@ -145,13 +156,13 @@ impl Claim {
                 .map(Some)
                 .with_context(|| format!("{}: damaged", path.display())),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error).with_context(|| format!("{}: can't be read", path.display())),
+            Err(error) => Err(error).with_context(|| format!("{}: cannot be read", path.display())),
         }
     }
 }
 
 impl RunDir {
-    /// Whether a new run may be written to `path`; said before anything else takes time.
+    /// Checks that a new run may be written to `path`, before time is spent on anything else.
     ///
     /// # Errors
     /// If it holds a run.
@@ -168,30 +179,30 @@ impl RunDir {
         if has_checkpoint { Err(RunDirError::Unfinished { path }) } else { Ok(()) }
     }
 
-    /// Makes the directory of a new run. Without `path` it is `runs/NAME`, or `runs/NAME-2` and so
-    /// on where that is taken.
+    /// Creates the directory of a new run. Without `path` it is `runs/NAME`, or `runs/NAME-2` and
+    /// so on if that exists.
     ///
     /// # Errors
-    /// If `path` holds a run, or can't be written.
+    /// If `path` holds a run, or cannot be written.
     pub fn create(path: Option<PathBuf>, config: &Config) -> Result<Self> {
         let path = match path {
             Some(path) => path,
-            None => fresh(Path::new("runs"), &config.name)?,
+            None => create_unused(Path::new("runs"), &config.name)?,
         };
-        let claim = Claim::take(&path)?;
+        let lock = RunLock::take(&path)?;
         Self::check(Some(&path))?;
-        Self::open(claim, config, LogLengths::default())
+        Self::open(lock, config, LogLengths::default())
     }
 
-    /// Writes the resolved configuration and opens the logs, which go on after `lengths`: what a
-    /// process wrote after its last checkpoint is cut off, for it will be written again. A report
-    /// is taken away, because the run is not finished any more.
+    /// Writes the resolved configuration and opens the logs, which continue after `lengths`: what
+    /// was written after the last checkpoint is cut off, because it will be written again. A report
+    /// is removed, because the run is no longer finished.
     ///
     /// # Errors
-    /// If something can't be written.
-    pub fn open(claim: Claim, config: &Config, lengths: LogLengths) -> Result<Self> {
-        let path = &claim.path;
-        remove_if_there(&path.join("report.json"))?;
+    /// If a file cannot be written or removed.
+    pub fn open(lock: RunLock, config: &Config, lengths: LogLengths) -> Result<Self> {
+        let path = &lock.path;
+        remove_if_exists(&path.join("report.json"))?;
         write_text(&path.join("config.toml"), &toml::to_string(config)?)?;
         let metrics = log_file(&path.join("metrics.jsonl"), lengths.metrics)?;
         let n_metrics_bytes = metrics.metadata()?.len();
@@ -205,27 +216,27 @@ impl RunDir {
             n_metrics_bytes,
             events: events.transpose()?,
             n_earlier_event_bytes,
-            claim,
+            lock,
         })
     }
 
-    /// Where it is.
+    /// The path of the directory.
     #[must_use]
     pub fn path(&self) -> &Path {
-        &self.claim.path
+        &self.lock.path
     }
 
-    /// Bytes of the logs so far.
+    /// The current lengths of the logs.
     #[must_use]
     pub fn log_lengths(&self) -> LogLengths {
         let events = self.events.as_ref().map(EventFile::n_bytes).or(self.n_earlier_event_bytes);
         LogLengths { metrics: self.n_metrics_bytes, events }
     }
 
-    /// The log files again, for whoever makes them durable.
+    /// Further handles of the log files, to sync them on another thread.
     ///
     /// # Errors
-    /// If the system gives no further handle.
+    /// If the system refuses a handle.
     pub fn log_files(&self) -> io::Result<Vec<File>> {
         let events = self.events.iter().map(EventFile::try_clone);
         std::iter::once(self.metrics.get_ref().try_clone()).chain(events).collect()
@@ -234,12 +245,12 @@ impl RunDir {
     /// Appends a line to `metrics.jsonl`, and its numbers to the event file if there is one.
     ///
     /// # Errors
-    /// If it can't be written.
+    /// If it cannot be written.
     pub fn log(&mut self, line: &impl Serialize) -> Result<()> {
         let text = serde_json::to_string(line)? + "\n";
         let written = self.metrics.write_all(text.as_bytes()).and_then(|()| self.metrics.flush());
         written.with_context(|| {
-            format!("{}: can't be written", self.path().join("metrics.jsonl").display())
+            format!("{}: cannot be written", self.path().join("metrics.jsonl").display())
         })?;
         self.n_metrics_bytes += text.len() as u64;
         match &mut self.events {
@@ -248,10 +259,10 @@ impl RunDir {
         }
     }
 
-    /// Notes the speed, which differs between equal runs, in the event file only.
+    /// Writes the speed to the event file. Not to `metrics.jsonl`: it differs between equal runs.
     ///
     /// # Errors
-    /// If it can't be written.
+    /// If it cannot be written.
     pub fn log_speed(&mut self, step: u64, samples_per_second: f64) -> Result<()> {
         match &mut self.events {
             Some(events) => {
@@ -264,16 +275,16 @@ impl RunDir {
     /// Removes the checkpoints of a finished run.
     ///
     /// # Errors
-    /// If one can't be removed.
+    /// If one cannot be removed.
     pub fn remove_checkpoints(&self) -> Result<()> {
         let path = checkpoints(self.path());
-        fs::remove_dir_all(&path).with_context(|| format!("{}: can't be removed", path.display()))
+        fs::remove_dir_all(&path).with_context(|| format!("{}: cannot be removed", path.display()))
     }
 
-    /// Writes `report.json`: the mark of a finished run.
+    /// Writes `report.json`, which marks the run as finished.
     ///
     /// # Errors
-    /// If it can't be written.
+    /// If it cannot be written.
     pub fn finish(&self, report: &Report) -> Result<()> {
         write_text(
             &self.path().join("report.json"),
@@ -282,9 +293,10 @@ impl RunDir {
     }
 }
 
-/// Makes the first of `name`, `name-2`, `name-3`... that is not there.
-fn fresh(parent: &Path, name: &str) -> Result<PathBuf> {
-    fs::create_dir_all(parent).with_context(|| format!("{}: can't be made", parent.display()))?;
+/// Creates the first of `name`, `name-2`, `name-3`... that does not exist.
+fn create_unused(parent: &Path, name: &str) -> Result<PathBuf> {
+    fs::create_dir_all(parent)
+        .with_context(|| format!("{}: cannot be created", parent.display()))?;
     for number in 1_u32.. {
         let path =
             if number == 1 { parent.join(name) } else { parent.join(format!("{name}-{number}")) };
@@ -292,23 +304,24 @@ fn fresh(parent: &Path, name: &str) -> Result<PathBuf> {
             Ok(()) => return Ok(path),
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
             Err(error) => {
-                return Err(error).with_context(|| format!("{}: can't be made", path.display()));
+                return Err(error)
+                    .with_context(|| format!("{}: cannot be created", path.display()));
             }
         }
     }
     unreachable!("there are fewer directories than numbers")
 }
 
-fn remove_if_there(path: &Path) -> Result<()> {
+fn remove_if_exists(path: &Path) -> Result<()> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            Err(error).with_context(|| format!("{}: can't be removed", path.display()))
+            Err(error).with_context(|| format!("{}: cannot be removed", path.display()))
         }
         _ => Ok(()),
     }
 }
 
-/// A reader sees the old content or the new, never a part, even after the power failed.
+/// Replaces a file atomically: readers see the old content or the new, even after a loss of power.
 fn write_text(path: &Path, content: &str) -> Result<()> {
     write_to(path, |out| Ok(out.write_all(content.as_bytes())?))
 }

@@ -1,9 +1,9 @@
-//! `trainer sweep`: all runs that a file asks for, those that are missing, at once as far as cores
-//! and memory go.
+//! `trainer sweep`: runs every configuration of a file that has no finished result yet, in parallel
+//! as far as cores and memory allow.
 //!
-//! Each run is a process of its own that writes to a directory of its own and goes on by itself
-//! where it was stopped (`--resume=auto`), so that one that fails ends no other, and a sweep that
-//! is stopped or killed loses nothing.
+//! Each run is a separate process with its own directory, and resumes by itself if it was
+//! interrupted (`--resume=auto`). So a failed run does not affect the others, and an interrupted or
+//! killed sweep loses nothing.
 
 mod plan;
 mod schedule;
@@ -14,35 +14,34 @@ use std::path::PathBuf;
 use anyhow::Result;
 
 use crate::exit::ExitCode;
-use crate::stop::Stop;
-
 use crate::results::runs::{self, RunRecord};
-use crate::results::sweep_record::{Fate, SweepRecord};
+use crate::results::sweep_record::{RunStatus, SweepRecord};
+use crate::stop::Stop;
 
 /// Arguments of `trainer sweep`.
 #[derive(Clone, Debug, clap::Args)]
 pub struct SweepArgs {
-    /// What to run, a TOML file; see configs/sweeps/
+    /// The sweep, a TOML file; see configs/sweeps/
     file: PathBuf,
-    /// Runs at a time, each with its share of the cores; by default one for each core
+    /// Runs in parallel, each with its share of the cores; by default one per core
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
     jobs: Option<u32>,
-    /// Where the runs are written; by default what the file says, or runs/NAME-OF-THE-FILE
+    /// Directory of the runs; by default that given in the file, or runs/NAME-OF-THE-FILE
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
-    /// Overrides a key of all runs, but not what the sweep varies; may be repeated
+    /// Overrides a key of all runs, except those that the sweep varies; may be repeated
     #[arg(long = "set", value_name = "KEY.PATH=VALUE")]
     overrides: Vec<String>,
-    /// Says what would be run, and runs nothing
+    /// Lists what would be run, and runs nothing
     #[arg(long)]
     dry_run: bool,
 }
 
-/// Somebody stopped a sweep.
+/// The sweep was interrupted.
 #[derive(Debug, thiserror::Error)]
-#[error("stopped by a signal; the same command goes on")]
+#[error("interrupted by a signal; the same command resumes")]
 pub struct SweepStopped {
-    /// What the process is to exit with.
+    /// The exit code of the process.
     pub exit_code: u8,
 }
 
@@ -54,33 +53,36 @@ impl ExitCode for SweepStopped {
 
 /// Some of a sweep's runs have failed.
 #[derive(Debug, thiserror::Error)]
-#[error("{n_failed} of {n_runs} runs failed, the others are in {}; the same command tries them again", out.display())]
+#[error(
+    "{n_failed} of {n_runs} runs failed, the others are in {}; the same command tries them again",
+    out.display()
+)]
 pub struct SweepFailed {
     n_failed: usize,
     n_runs: usize,
     out: PathBuf,
 }
 
-/// The directory of a sweep is that of a run: what is below a run is not looked for.
+/// The directory of a sweep is that of a run. Runs are not searched for below a run.
 #[derive(Debug, thiserror::Error)]
 #[error("{}: holds a run, not runs; give another --out", out.display())]
 pub struct OutIsRun {
     out: PathBuf,
 }
 
-/// What came of a sweep.
+/// The result of a sweep.
 pub enum Swept {
-    /// What would be run, a line each.
+    /// The runs of a dry run, one per line.
     DryRun(String),
-    /// Nothing is left to run.
+    /// All runs have ended.
     Finished {
-        /// What was asked, and what became of each run.
+        /// The question and the status of each run.
         record: SweepRecord,
-        /// The runs that have a report.
+        /// The finished runs.
         runs: Vec<RunRecord>,
-        /// Where they are.
+        /// The directory of the sweep.
         out: PathBuf,
-        /// Set if some of them failed.
+        /// Set if runs failed.
         failure: Option<SweepFailed>,
     },
 }
@@ -88,8 +90,8 @@ pub enum Swept {
 /// Runs every configuration of the file that has no finished result yet.
 ///
 /// # Errors
-/// If the file or a configuration in it is wrong, or a signal came. A run that fails is no error
-/// here.
+/// If the file or a configuration in it is invalid, or the sweep is interrupted. A failed run is
+/// not an error here, but part of the result.
 pub fn sweep(args: &SweepArgs) -> Result<Swept> {
     let spec = spec::Spec::read(&args.file)?;
     let n_cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
@@ -112,7 +114,8 @@ pub fn sweep(args: &SweepArgs) -> Result<Swept> {
     }
     let runs = runs::find(&plan.dirs())?;
     let record = plan.record();
-    let n_failed = record.runs.iter().filter(|run| matches!(run.fate, Fate::Failed(_))).count();
+    let n_failed =
+        record.runs.iter().filter(|run| matches!(run.status, RunStatus::Failed(_))).count();
     let n_runs = record.runs.len();
     let failure = (n_failed > 0).then(|| SweepFailed { n_failed, n_runs, out: out.clone() });
     Ok(Swept::Finished { record, runs, out, failure })

@@ -1,8 +1,8 @@
-//! Numbers and tables as a person reads them.
+//! Numbers and tables for people.
 
 use std::fmt::Write as _;
 
-/// Lines of a label and a value, aligned.
+/// Lines with a label and a value, aligned.
 #[must_use]
 pub fn table(rows: &[(&str, String)]) -> String {
     let width = rows.iter().map(|(label, _)| label.len()).max().unwrap_or(0);
@@ -12,7 +12,7 @@ pub fn table(rows: &[(&str, String)]) -> String {
     })
 }
 
-/// A number with its thousands apart.
+/// A number with thousands separators: `1,234,567`.
 #[must_use]
 pub fn grouped(number: u64) -> String {
     let digits = number.to_string();
@@ -25,7 +25,7 @@ pub fn grouped(number: u64) -> String {
     groups.join(",")
 }
 
-/// Bytes, exact and in a unit that can be read.
+/// A size, exact and rounded: `217,408 B (217.4 kB)`.
 #[must_use]
 pub fn bytes(n: u64) -> String {
     let (unit, factor) = match n {
@@ -41,7 +41,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_can_be_read() {
+    fn numbers_are_formatted() {
         assert_eq!(grouped(0), "0");
         assert_eq!(grouped(999), "999");
         assert_eq!(grouped(1_234_567), "1,234,567");

@@ -1,85 +1,100 @@
-//! Why a checkpoint can't be saved or loaded. A message names the file, what was expected and
-//! found, and what to do.
+//! Errors of saving and loading. A message names the file, what was expected and found, and what to
+//! do.
 
 use std::path::PathBuf;
 use std::{fmt, io};
 
-/// Why nothing was saved or removed. Checkpoints that were complete before still are.
+/// Saving or removing failed. Checkpoints that were complete before still are.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// The system refused something; `source` has its number.
-    #[error("{}: can't be {action}; earlier checkpoints are untouched: make room or mend the disk, then resume", path.display())]
+    /// A file operation failed; `source` has the system's error number.
+    #[error(
+        "{}: cannot be {action}; earlier checkpoints are unchanged: make room or repair the disk, \
+         then resume",
+        path.display()
+    )]
     Io {
-        /// What was to happen.
+        /// The operation, as a participle: `written`, `renamed`.
         action: &'static str,
-        /// To which file or directory.
+        /// The file or directory.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
-    /// The checkpoint is none that could be loaded again.
-    #[error("step {step} can't be saved: {reason}")]
+    /// The checkpoint could not be loaded again.
+    #[error("step {step} cannot be saved: {reason}")]
     Refused {
         /// Its step.
         step: u64,
-        /// What a later load would say.
+        /// What loading it would report.
         reason: Damage,
     },
 }
 
-/// Why a checkpoint can't be loaded. None of it is loaded then.
+/// Loading failed. No part of the checkpoint is returned.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
-    /// There is none of this step.
-    #[error("{}: there is no such checkpoint; choose one that is listed in the directory above", dir.display())]
+    /// There is no checkpoint of this step.
+    #[error(
+        "{}: there is no such checkpoint; choose one of those in the directory above",
+        dir.display()
+    )]
     Missing {
-        /// Where it would be.
+        /// The directory that it would have.
         dir: PathBuf,
     },
-    /// A file or directory can't be read; `source` has the system's number.
-    #[error("{}: can't be read; restore it from a copy, or resume from another checkpoint", path.display())]
+    /// A file or directory cannot be read; `source` has the system's error number.
+    #[error(
+        "{}: cannot be read; restore it from a copy, or resume from another checkpoint",
+        path.display()
+    )]
     Unreadable {
         /// The file or directory.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
     /// A later version of this program wrote it.
     #[error(
-        "{}: written by a newer version; it has format {found} and this program reads formats up to {supported}: \
-         use the program that wrote it", path.display()
+        "{}: written by a newer version; it has format {found} and this program reads formats up \
+         to {supported}: use the program that wrote it",
+        path.display()
     )]
     Newer {
         /// The manifest.
         path: PathBuf,
         /// The version of its format.
         found: u32,
-        /// The latest version that is known here.
+        /// The latest version that this program reads.
         supported: u32,
     },
-    /// It is not as it was written.
-    #[error("{}: {damage}; restore it from a copy, or resume from another checkpoint", path.display())]
+    /// It differs from what was written.
+    #[error(
+        "{}: {damage}; restore it from a copy, or resume from another checkpoint",
+        path.display()
+    )]
     Damaged {
         /// The file.
         path: PathBuf,
         /// What is wrong with it.
         damage: Damage,
     },
-    /// There are checkpoints, and each has something wrong.
+    /// There are checkpoints, and each is damaged.
     #[error(
-        "{}: none of {} checkpoints can be used; restore one from a copy, or start anew in another directory{}",
-        dir.display(), passed_over.len(), each(passed_over)
+        "{}: none of {} checkpoints can be used; restore one from a copy, or start a new run in \
+         another directory{}",
+        dir.display(), passed_over.len(), list(passed_over)
     )]
     NoneGood {
         /// Their directory.
         dir: PathBuf,
-        /// Their steps, the newest first, with what is wrong.
+        /// Their steps with the errors, the newest first.
         passed_over: Vec<(u64, LoadError)>,
     },
 }
 
-/// One line for each.
-fn each(passed_over: &[(u64, LoadError)]) -> String {
+/// A line for each error.
+fn list(passed_over: &[(u64, LoadError)]) -> String {
     let mut lines = String::new();
     for (step, error) in passed_over {
         lines.extend(["\n  step ", &step.to_string(), ": ", &error.to_string()]);
@@ -87,14 +102,14 @@ fn each(passed_over: &[(u64, LoadError)]) -> String {
     lines
 }
 
-/// A part of a checkpoint with a checksum of its own.
+/// A part of a checkpoint that has its own checksum.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Section {
     /// The file `MANIFEST`.
     Manifest,
-    /// The file `state.safetensors` as a whole.
+    /// The complete file `state.safetensors`.
     File,
-    /// The beginning of `state.safetensors`, which says where the tensors are.
+    /// The header of `state.safetensors`, which describes the tensors.
     Header,
     /// The bytes of a tensor.
     Tensor(String),
@@ -111,10 +126,10 @@ impl fmt::Display for Section {
     }
 }
 
-/// What is wrong with a part.
+/// Damage of a part.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Damage {
-    /// It was cut off, or something was appended.
+    /// It was truncated or extended.
     #[error("{section} is damaged: it has {got} bytes, expected {expected}")]
     Length {
         /// The part.

@@ -1,38 +1,38 @@
-//! The few operations on files that a store needs, as a trait: tests put one in its place that
-//! fails, or that forgets what was not synced.
+//! The file operations that a store needs, as a trait: tests replace them by implementations that
+//! fail, or that lose what was not synced.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::path::Path;
 
-/// A file system. Nothing but what was synced survives a loss of power.
+/// A file system. Only what was synced survives a loss of power.
 pub trait Files {
     /// A file that is being written.
     type Writer: SyncWrite;
     /// A file that is being read.
     type Reader: Read;
 
-    /// Makes a file that is not there yet.
+    /// Creates a file that does not exist yet.
     ///
     /// # Errors
-    /// Whatever the system says, here and below.
+    /// The error of the system, here and in the other methods.
     fn create(&self, path: &Path) -> io::Result<Self::Writer>;
-    /// Opens a file; the number is its length.
+    /// Opens a file to read it; also returns its length in bytes.
     ///
     /// # Errors
     /// See [`Files::create`].
     fn open(&self, path: &Path) -> io::Result<(Self::Reader, u64)>;
-    /// Gives a directory another name beside it, where there is none.
+    /// Renames a directory to a name in the same directory that is not in use.
     ///
     /// # Errors
     /// See [`Files::create`].
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
-    /// Makes durable which names a directory has.
+    /// Makes the entries of a directory durable.
     ///
     /// # Errors
     /// See [`Files::create`].
     fn sync_dir(&self, dir: &Path) -> io::Result<()>;
-    /// Makes a directory and those above it; one that is there is fine.
+    /// Creates a directory and its ancestors, unless they exist.
     ///
     /// # Errors
     /// See [`Files::create`].
@@ -47,16 +47,16 @@ pub trait Files {
     /// # Errors
     /// See [`Files::create`].
     fn remove_dir(&self, dir: &Path) -> io::Result<()>;
-    /// The names in a directory in any order; names that are not Unicode may be left out.
+    /// The names in a directory in any order; those that are not Unicode may be left out.
     ///
     /// # Errors
     /// See [`Files::create`].
     fn list(&self, dir: &Path) -> io::Result<Vec<String>>;
 }
 
-/// A writer whose content can be made durable, once: it is used up, because a sync that failed must
-/// not be tried again. The system may have dropped what it could not write, and the second sync
-/// would report success.
+/// A writer whose content can be made durable once. `sync` consumes it, because a failed sync must
+/// not be repeated: the system may have dropped what it could not write, and the second sync would
+/// report success.
 pub trait SyncWrite: Write {
     /// Makes the content durable and closes the file.
     ///

@@ -1,5 +1,5 @@
-//! The manifest: what it says, its bytes, and the limits that are checked before anything is
-//! believed. No files here.
+//! The manifest: its content, its bytes, and the limits that are checked before its content is
+//! used. Works on bytes in memory only.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -8,21 +8,22 @@ use super::error::{Damage, Section};
 use super::header::{self, Place};
 use super::{Checkpoint, Dtype, Tensor};
 
-/// The version of the format that is written. Earlier ones are read.
+/// The format version that is written. Earlier versions are read.
 pub const VERSION: u32 = 1;
-/// Most tensors of a checkpoint.
+/// Most tensors of a checkpoint. This and the other limits keep a damaged file from causing huge
+/// allocations.
 pub const MAX_TENSORS: usize = 4096;
-/// Most lengths of a shape.
+/// Most dimensions of a tensor.
 pub const MAX_RANK: usize = 8;
-/// Longest name of a tensor.
+/// Longest name of a tensor, in bytes.
 pub const MAX_NAME_BYTES: usize = 200;
-/// Longest header of the file of tensors.
+/// Longest header of the file of tensors, in bytes.
 pub const MAX_HEADER_BYTES: u64 = 1 << 20;
-/// Longest manifest.
+/// Longest manifest, in bytes.
 pub const MAX_MANIFEST_BYTES: u64 = 4 << 20;
 
 const MAGIC: &str = "cafe-checkpoint";
-/// Longer than any first line.
+/// Bound for the search for the end of the first line; no valid one is as long.
 const MAX_LINE_BYTES: usize = 64;
 
 /// The JSON of a manifest.
@@ -30,9 +31,9 @@ const MAX_LINE_BYTES: usize = 64;
 #[serde(deny_unknown_fields)]
 pub(super) struct Manifest {
     pub(super) step: u64,
-    /// Of `state.safetensors`.
+    /// The file `state.safetensors`.
     pub(super) file: Part,
-    /// Of the header at its beginning, including the 8 bytes of its length.
+    /// The header at its beginning, including the 8 bytes of its length.
     pub(super) header: Part,
     /// In the order of the file.
     pub(super) tensors: Vec<Entry>,
@@ -47,21 +48,21 @@ pub(super) struct Part {
     pub(super) crc32c: u32,
 }
 
-/// A tensor.
+/// Type, shape, place and checksum of a tensor.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Entry {
     pub(super) name: String,
     pub(super) dtype: Dtype,
     pub(super) shape: Vec<usize>,
-    /// Its first byte in the file.
+    /// Offset of its first byte in the file.
     pub(super) begin: u64,
-    /// The byte after its last.
+    /// Offset of the byte after its last.
     pub(super) end: u64,
     pub(super) crc32c: u32,
 }
 
-/// The bytes of a checkpoint's files: the manifest, and header and tensors of the other.
+/// The bytes of a checkpoint's files: the manifest, and header and tensors of `state.safetensors`.
 pub(super) struct Encoded<'a> {
     pub(super) manifest: Vec<u8>,
     pub(super) header: Vec<u8>,
@@ -69,19 +70,19 @@ pub(super) struct Encoded<'a> {
 }
 
 impl Part {
-    fn of(bytes: &[u8]) -> Self {
+    fn new(bytes: &[u8]) -> Self {
         Self { n_bytes: bytes.len() as u64, crc32c: crc32c::crc32c(bytes) }
     }
 
-    /// Of this and what follows it.
+    /// Length and checksum of this part together with the `n_bytes` after it.
     pub(super) fn followed_by(self, n_bytes: u64, crc32c: u32) -> Self {
         let combined = crc32c::crc32c_combine(self.crc32c, crc32c, n_bytes as usize);
         Self { n_bytes: self.n_bytes + n_bytes, crc32c: combined }
     }
 }
 
-/// Says how `checkpoint` is written. It is read back here, so that nothing is saved that could not
-/// be loaded.
+/// Encodes `checkpoint`. The result is decoded again as a check, so that nothing is saved that
+/// could not be loaded.
 pub(super) fn encode(checkpoint: &Checkpoint) -> Result<Encoded<'_>, Damage> {
     let Checkpoint { step, state, tensors } = checkpoint;
     let tensors = header::stored_order(tensors);
@@ -89,30 +90,30 @@ pub(super) fn encode(checkpoint: &Checkpoint) -> Result<Encoded<'_>, Damage> {
         check_tensor(name, tensor.dtype, &tensor.shape, tensor.bytes.len() as u64)?;
     }
     let header = header::encode(&tensors)?;
-    let mut file = Part::of(&header);
+    let mut file = Part::new(&header);
     let mut entries = Vec::with_capacity(tensors.len());
     for (name, tensor) in &tensors {
-        let Part { n_bytes, crc32c } = Part::of(&tensor.bytes);
+        let Part { n_bytes, crc32c } = Part::new(&tensor.bytes);
         let begin = file.n_bytes;
         file = file.followed_by(n_bytes, crc32c);
         let (name, dtype, shape) = ((*name).to_owned(), tensor.dtype, tensor.shape.clone());
         entries.push(Entry { name, dtype, shape, begin, end: file.n_bytes, crc32c });
     }
-    let header_part = Part::of(&header);
+    let header_part = Part::new(&header);
     let manifest =
         Manifest { step: *step, file, header: header_part, tensors: entries, state: state.clone() };
     let bytes = manifest.encode()?;
     if Manifest::decode(&bytes).map_err(Fault::damage)? != manifest {
         return Err(Damage::invalid(
             Section::Manifest,
-            "the state does not come back from JSON as it was",
+            "the state is changed by a round trip through JSON",
         ));
     }
     header::check(&header, manifest.places())?;
     Ok(Encoded { manifest: bytes, header, tensors })
 }
 
-/// Why a manifest can't be used.
+/// The reason why a manifest cannot be used.
 #[derive(Debug)]
 pub(super) enum Fault {
     Newer { found: u32 },
@@ -120,11 +121,11 @@ pub(super) enum Fault {
 }
 
 impl Fault {
-    /// For a manifest of the version that is written here.
+    /// The damage, for a manifest of the current version.
     fn damage(self) -> Damage {
         match self {
             Self::Damaged(damage) => damage,
-            Self::Newer { .. } => unreachable!("its version is the one that is known"),
+            Self::Newer { .. } => unreachable!("it has the current version"),
         }
     }
 }
@@ -145,7 +146,7 @@ impl Manifest {
         Ok(bytes)
     }
 
-    /// Reads a manifest. Nothing in it is believed but what was checked.
+    /// Decodes a manifest. Only checked content is used.
     pub(super) fn decode(bytes: &[u8]) -> Result<Self, Fault> {
         check_manifest_length(bytes.len() as u64)?;
         let line_bytes = bytes.iter().take(MAX_LINE_BYTES).position(|&byte| byte == b'\n');
@@ -168,8 +169,8 @@ impl Manifest {
                 Damage::Checksum { section: Section::Manifest, expected: crc32c, got }.into()
             );
         }
-        // The first line is the same in all versions: a damaged number of a version has been
-        // noticed by now.
+        // The first line has the same form in all versions, so its checksum has already excluded a
+        // damaged version number.
         match version {
             VERSION => {}
             0 => return Err(invalid("there is no version 0").into()),
@@ -181,7 +182,7 @@ impl Manifest {
         Ok(manifest)
     }
 
-    /// Where the manifest says that the tensors are.
+    /// The tensors with their places, in the order of the file.
     pub(super) fn places(&self) -> impl Iterator<Item = Place<'_>> {
         self.tensors.iter().map(|entry| {
             let Entry { name, dtype, shape, begin, end, crc32c: _ } = entry;
@@ -228,7 +229,7 @@ impl Manifest {
     }
 }
 
-/// Refuses a length before anything of it is allocated.
+/// Refuses a length that exceeds the limit, before memory is allocated for it.
 pub(super) fn check_manifest_length(got: u64) -> Result<(), Damage> {
     if got <= MAX_MANIFEST_BYTES {
         return Ok(());
@@ -240,15 +241,15 @@ fn invalid(why: impl Into<String>) -> Damage {
     Damage::invalid(Section::Manifest, why)
 }
 
-/// Whether a name, a shape and a length are within the limits and fit each other.
+/// Checks that name, shape and length are within the limits and consistent.
 fn check_tensor(name: &str, dtype: Dtype, shape: &[usize], n_bytes: u64) -> Result<(), Damage> {
     let wrong = |why: String| Err(Damage::invalid(Section::Tensor(name.to_owned()), why));
     let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"_-.".contains(&byte);
     if name.is_empty() || name.len() > MAX_NAME_BYTES || !name.bytes().all(is_allowed) {
         return wrong(format!("a name has 1 to {MAX_NAME_BYTES} letters, digits, `_`, `-` or `.`"));
     }
-    // safetensors keeps this name for remarks, and the other two are directories to careless
-    // readers.
+    // safetensors uses this name for metadata, and a careless reader might take the others for
+    // directories.
     if matches!(name, "__metadata__" | "." | "..") {
         return wrong("this name is reserved".to_owned());
     }
@@ -273,7 +274,7 @@ struct FirstLine {
 }
 
 impl FirstLine {
-    /// Takes a line exactly as it is written: no other way of writing its numbers.
+    /// Parses a line, and accepts it only if it is spelt exactly as this program writes it.
     fn parse(line: &str) -> Option<Self> {
         let mut words = line.split(' ').skip(1);
         let version = words.next()?.parse().ok()?;
@@ -284,12 +285,12 @@ impl FirstLine {
     }
 }
 
-/// What stands before the checksum.
+/// The first line up to its checksum.
 fn first_words(version: u32, n_bytes: u64) -> String {
     format!("{MAGIC} {version} {n_bytes}")
 }
 
-/// Of everything but itself.
+/// The checksum of the manifest without itself.
 fn checksum(first_words: &str, json: &[u8]) -> u32 {
     crc32c::crc32c_append(crc32c::crc32c(first_words.as_bytes()), json)
 }

@@ -1,7 +1,7 @@
 //! The header of `state.safetensors`: 8 bytes of length, then JSON with type, shape and place of
 //! every tensor, padded to a multiple of 8 with spaces. Written by the safetensors crate, but read
-//! here, because there a name that comes twice would go unnoticed; a header that agrees with a
-//! checked manifest needs no other check.
+//! here, because the crate would not notice a duplicate name; a header that agrees with a checked
+//! manifest needs no further check.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -13,6 +13,7 @@ use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, Visitor};
 use super::error::{Damage, Section};
 use super::{Dtype, Tensor};
 
+/// The length at the beginning is a `u64`; also the alignment of the data.
 const LENGTH_BYTES: usize = 8;
 
 impl Dtype {
@@ -28,7 +29,7 @@ impl Dtype {
     }
 }
 
-/// The tensors in the order in which they are stored: the widest elements first, so that each is
+/// The tensors in the order in which they are stored: the widest elements first, so that all are
 /// aligned.
 pub(super) fn stored_order(tensors: &BTreeMap<String, Tensor>) -> Vec<(&str, &Tensor)> {
     let mut order: Vec<_> = tensors.iter().map(|(name, tensor)| (name.as_str(), tensor)).collect();
@@ -36,7 +37,7 @@ pub(super) fn stored_order(tensors: &BTreeMap<String, Tensor>) -> Vec<(&str, &Te
     order
 }
 
-/// The header with its length for tensors that lie one after another in this order.
+/// The header, with its length, of tensors stored one after another in this order.
 pub(super) fn encode(order: &[(&str, &Tensor)]) -> Result<Vec<u8>, Damage> {
     let mut begin = 0;
     let mut infos = Vec::with_capacity(order.len());
@@ -62,8 +63,8 @@ pub(super) fn encode(order: &[(&str, &Tensor)]) -> Result<Vec<u8>, Damage> {
     Ok(header)
 }
 
-/// A tensor as the header or the manifest describes it: name, type, shape, first byte and end in
-/// the file.
+/// A tensor as described by the header or the manifest; `begin` and `end` are byte offsets in the
+/// file.
 #[derive(Debug, PartialEq)]
 pub(super) struct Place<'a> {
     pub(super) name: &'a str,
@@ -73,7 +74,7 @@ pub(super) struct Place<'a> {
     pub(super) end: u64,
 }
 
-/// Checks that the header says the same as `places`, which are in the order of the file.
+/// Checks that the header agrees with `places`, which are those of the manifest.
 pub(super) fn check<'a>(
     header: &[u8],
     places: impl Iterator<Item = Place<'a>>,
@@ -100,19 +101,19 @@ pub(super) fn check<'a>(
         let place = place.ok_or_else(|| {
             invalid(format!("tensor `{}` is not in the manifest", name.escape_debug()))
         })?;
-        let offset = |at: usize| (at as u64).checked_add(header.len() as u64);
+        let offset = |in_data: usize| (in_data as u64).checked_add(header.len() as u64);
         let range = (offset(info.data_offsets.0), offset(info.data_offsets.1));
         let is_same = info.dtype == place.dtype.stored() && info.shape == place.shape;
         if !is_same || range != (Some(place.begin), Some(place.end)) {
             return Err(invalid(format!(
-                "it describes tensor `{name}` in another way than the manifest"
+                "its description of tensor `{name}` differs from the manifest's"
             )));
         }
     }
     Ok(())
 }
 
-/// The entries as they stand there, each name once.
+/// The entries of the header; a duplicate name is an error.
 struct Entries(BTreeMap<String, TensorInfo>);
 
 impl<'de> Deserialize<'de> for Entries {

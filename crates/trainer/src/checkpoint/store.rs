@@ -1,4 +1,6 @@
-//! The directory of checkpoints: the order of operations in which they come and go.
+//! The directory of checkpoints: the order of operations in which they are written and removed.
+
+mod read;
 
 use std::collections::BTreeSet;
 use std::io::{self, Write};
@@ -10,114 +12,111 @@ use super::files::{Files, SyncWrite};
 use super::format::{self, Encoded};
 use super::{Checkpoint, Disk};
 
-mod read;
-
 const MANIFEST: &str = "MANIFEST";
 const TENSORS: &str = "state.safetensors";
-/// Of what is being written.
+/// Suffix of a checkpoint that is being written.
 const NEW: &str = ".tmp";
-/// Of what is being removed.
+/// Suffix of a checkpoint that is being removed.
 const PRUNED: &str = ".pruned.tmp";
-/// Of a checkpoint whose successor of the same step takes its place.
+/// Suffix of a checkpoint that is being replaced by another of the same step.
 const OLD: &str = ".old";
 
-/// A directory of checkpoints, of which one process may be the writer.
+/// A directory of checkpoints, with at most one writing process.
 ///
-/// # What it promises
+/// # Guarantees
 /// *All or nothing.* A checkpoint is written under another name, each of its files is synced, then
-/// their directory; only then it gets its name, and the directory above is synced. From the moment
-/// in which [`Store::save`] returns, it survives a loss of power; before, the earlier ones do.
+/// their directory; only then it gets its name, and the directory above is synced. Once
+/// [`Store::save`] has returned, it survives a loss of power; until then, the earlier ones do.
 ///
-/// *The old goes last.* [`Store::prune`] first sees that enough newer ones are good. What it
-/// removes loses its name first, durably, so that no half of a checkpoint is ever taken for one.
+/// *Old ones are removed last.* [`Store::prune`] first checks that enough newer ones are good. What
+/// it removes loses its name first, durably, so that a partly removed checkpoint is never used.
 ///
-/// *What was not written is not read.* [`Store::load`] compares lengths and checksums of all parts
-/// before it returns anything.
+/// *Only what was written is read.* [`Store::load`] compares lengths and checksums of all parts
+/// before it returns.
 ///
-/// *No second try.* A sync that failed is never repeated on the same file: what was written is left
-/// for the next start to remove, and the next save writes everything anew.
+/// *No second try.* A failed sync is never repeated on the same file: what was written is removed
+/// at the next start, and the next save writes everything again.
 ///
-/// Each promise has a test that breaks off at every operation; `docs/checkpoint.md` lists them.
+/// For each guarantee a test interrupts every operation; `docs/checkpoint.md` lists them.
 #[derive(Debug)]
 pub struct Store<F: Files = Disk> {
     files: F,
     dir: PathBuf,
-    /// Steps that this store has written or read wholly.
+    /// Steps that this store has written, or read completely.
     good: Mutex<BTreeSet<u64>>,
 }
 
-/// What [`Store::load_newest`] found.
+/// The result of [`Store::load_newest`].
 #[derive(Debug)]
 pub struct Loaded {
-    /// The newest good checkpoint; none if there is no checkpoint at all.
+    /// The newest good checkpoint; `None` if there are no checkpoints.
     pub checkpoint: Option<Checkpoint>,
-    /// Newer ones that can't be used, the newest first.
+    /// Steps and errors of newer checkpoints that cannot be used, the newest first.
     pub passed_over: Vec<(u64, LoadError)>,
 }
 
 impl<F: Files> Store<F> {
-    /// The store in `dir` for the process that saves there: makes the directory, durably, and
-    /// removes what interrupted saves left behind.
+    /// Opens the store in `dir` for the process that saves there: creates the directory, durably,
+    /// and removes the remains of interrupted saves.
     ///
     /// # Errors
-    /// If the directory can't be made, read, synced or tidied.
+    /// If the directory cannot be created, read, synced or tidied.
     pub fn open(files: F, dir: &Path) -> Result<Self, StoreError> {
-        files.create_dir(dir).map_err(failed("made", dir))?;
+        files.create_dir(dir).map_err(failed("created", dir))?;
         let store = Self::view(files, dir);
-        // Before anything is removed: a process that was killed may have left names that are not
-        // durable yet.
+        // Before anything is removed: a killed process may have left names that are not durable
+        // yet.
         store.sync_dir(dir)?;
         store.sync_ancestors()?;
-        store.tidy()?;
+        store.clean_up()?;
         Ok(store)
     }
 
-    /// The store in `dir` for a reader beside the process that saves there: nothing is made or
+    /// Opens the store in `dir` for reading, while another process may write: nothing is created or
     /// removed.
     pub fn view(files: F, dir: &Path) -> Self {
         Self { files, dir: dir.to_owned(), good: Mutex::default() }
     }
 
-    /// Where it is.
+    /// The directory of the checkpoints.
     pub fn dir(&self) -> &Path {
         &self.dir
     }
 
     /// Writes a checkpoint. When this returns, it is durable.
     ///
-    /// Where an equal one of the same step is there already and is good, it stays; another or a
-    /// damaged one is replaced. Besides the checkpoint itself, this needs memory for its manifest
-    /// only.
+    /// A good and equal checkpoint of the same step is kept; a different or damaged one is
+    /// replaced. Besides the checkpoint itself this needs memory for its manifest only.
     ///
     /// # Errors
-    /// If something can't be written, or the checkpoint could not be loaded again. Earlier
-    /// checkpoints are as before.
+    /// If a file cannot be written, or the checkpoint could not be loaded again. Earlier
+    /// checkpoints are unchanged.
     pub fn save(&self, checkpoint: &Checkpoint) -> Result<(), StoreError> {
         let step = checkpoint.step;
         let encoded =
             format::encode(checkpoint).map_err(|reason| StoreError::Refused { step, reason })?;
-        let is_there = self.steps()?.contains(&step);
-        if is_there && self.is_equal(step, &encoded.manifest) {
-            // A process that was killed may have left it without.
+        let exists = self.steps()?.contains(&step);
+        if exists && self.is_equal(step, &encoded.manifest) {
+            // A killed process may not have synced it.
             self.sync_dir(&self.dir)?;
         } else {
             let new = self.place(step, NEW);
             self.write(&new, &encoded).inspect_err(|_| {
-                // To make room for others; what can't be removed now is removed by the next start.
+                // To make room for others; what cannot be removed now is removed at the next start.
                 let _ = self.remove(&new);
             })?;
-            if is_there { self.replace(step) } else { self.publish(step) }?;
+            if exists { self.replace(step) } else { self.publish(step) }?;
         }
         self.good().insert(step);
         Ok(())
     }
 
-    /// Removes all checkpoints older than the last `keep`, but not the one of step `best`. Only
-    /// good ones count among the `keep`: those that this store saved or loaded are known to be,
-    /// others are read once. With fewer than `keep` good ones nothing is removed.
+    /// Removes all checkpoints older than the last `keep`, except that of step `best`. Only good
+    /// ones count: those that this store saved or loaded are known to be good, others are read
+    /// once. With fewer than `keep` good ones nothing is removed.
     ///
     /// # Errors
-    /// If something can't be removed. The ones that are to be kept are as before.
+    /// If a checkpoint cannot be removed. Those that are to be kept are unchanged.
     ///
     /// # Panics
     /// If `keep` is 0.
@@ -126,15 +125,15 @@ impl<F: Files> Store<F> {
         let steps = self.steps()?;
         let mut kept = steps.iter().rev().filter(|&&step| self.is_good(step));
         let Some(&oldest) = kept.nth(keep - 1) else { return Ok(()) };
-        let gone: Vec<u64> =
+        let obsolete: Vec<u64> =
             steps.into_iter().filter(|&step| step < oldest && Some(step) != best).collect();
-        self.discard(&gone, "")
+        self.discard(&obsolete, "")
     }
 
-    /// The steps of which there are checkpoints, ascending. Whether they are good is not known.
+    /// The steps that have a checkpoint, ascending, whether it is good or damaged.
     ///
     /// # Errors
-    /// If the directory can't be read.
+    /// If the directory cannot be read.
     pub fn steps(&self) -> Result<Vec<u64>, StoreError> {
         self.list_steps().map_err(failed("read", &self.dir))
     }
@@ -150,7 +149,7 @@ impl<F: Files> Store<F> {
     fn write(&self, dir: &Path, encoded: &Encoded<'_>) -> Result<(), StoreError> {
         let Encoded { manifest, header, tensors } = encoded;
         self.remove(dir)?;
-        self.files.create_dir(dir).map_err(failed("made", dir))?;
+        self.files.create_dir(dir).map_err(failed("created", dir))?;
         let parts = tensors.iter().map(|(_, tensor)| tensor.bytes.as_slice());
         self.write_file(&dir.join(TENSORS), std::iter::once(header.as_slice()).chain(parts))?;
         self.write_file(&dir.join(MANIFEST), std::iter::once(manifest.as_slice()))?;
@@ -162,24 +161,23 @@ impl<F: Files> Store<F> {
         path: &Path,
         mut parts: impl Iterator<Item = &'a [u8]>,
     ) -> Result<(), StoreError> {
-        let mut file = self.files.create(path).map_err(failed("made", path))?;
+        let mut file = self.files.create(path).map_err(failed("created", path))?;
         parts.try_for_each(|part| file.write_all(part)).map_err(failed("written", path))?;
         file.sync().map_err(failed("made durable", path))
     }
 
-    /// Gives what was written its name.
+    /// Gives a complete checkpoint its name.
     fn publish(&self, step: u64) -> Result<(), StoreError> {
         let (new, place) = (self.place(step, NEW), self.place(step, ""));
         self.rename(&new, &place)?;
         self.sync_dir(&self.dir).inspect_err(|_| {
-            // Left under its name it would be taken for durable by the next save of this step.
+            // Under its name the next save of this step would assume that it is durable.
             let _ = self.files.rename(&place, &new);
         })
     }
 
-    /// Puts what was written in the place of a checkpoint of the same step. At every moment one of
-    /// them is there for [`Store::open`]: the old one under its other name, where the new one has
-    /// none yet.
+    /// Replaces a checkpoint of the same step. At every moment [`Store::open`] finds one of them:
+    /// the old one under its temporary name while the new one has no name yet.
     fn replace(&self, step: u64) -> Result<(), StoreError> {
         let (place, old) = (self.place(step, ""), self.place(step, OLD));
         self.good().remove(&step);
@@ -188,13 +186,13 @@ impl<F: Files> Store<F> {
         self.publish(step).inspect_err(|_| {
             let _ = self.files.rename(&old, &place);
         })?;
-        // The new one is durable; what can't be removed now is removed by the next start.
+        // The new one is durable; what cannot be removed now is removed at the next start.
         let _ = self.discard(&[step], OLD);
         Ok(())
     }
 
     /// Removes the directories of these steps with this suffix. Each loses its name first, durably:
-    /// otherwise a loss of power could bring back the name without all of the files.
+    /// otherwise the name could reappear after a loss of power without all of its files.
     fn discard(&self, steps: &[u64], suffix: &str) -> Result<(), StoreError> {
         for &step in steps {
             self.good().remove(&step);
@@ -208,8 +206,8 @@ impl<F: Files> Store<F> {
         steps.iter().try_for_each(|&step| self.remove(&self.place(step, PRUNED)))
     }
 
-    /// Removes what interrupted saves and prunes left behind.
-    fn tidy(&self) -> Result<(), StoreError> {
+    /// Removes the remains of interrupted saves and prunes.
+    fn clean_up(&self) -> Result<(), StoreError> {
         let names = self.files.list(&self.dir).map_err(failed("read", &self.dir))?;
         for step in names.iter().filter_map(|name| step_of(name, OLD)) {
             let (place, old) = (self.place(step, ""), self.place(step, OLD));
@@ -224,7 +222,7 @@ impl<F: Files> Store<F> {
         names.iter().filter(is_left).try_for_each(|name| self.remove(&self.dir.join(name)))
     }
 
-    /// Removes a checkpoint's directory with its files, if it is there.
+    /// Removes a checkpoint's directory with its files, if it exists.
     fn remove(&self, dir: &Path) -> Result<(), StoreError> {
         let names = match self.files.list(dir) {
             Ok(names) => names,
@@ -245,21 +243,21 @@ impl<F: Files> Store<F> {
         self.files.sync_dir(dir).map_err(failed("made durable", dir))
     }
 
-    /// Makes durable that the directory is there: the one above, and what of those further up may
-    /// be touched.
+    /// Makes the directory itself durable: syncs the one above, and those further up as far as
+    /// permissions allow.
     fn sync_ancestors(&self) -> Result<(), StoreError> {
         for (depth, above) in self.dir.ancestors().skip(1).enumerate() {
             let above = if above.as_os_str().is_empty() { Path::new(".") } else { above };
             match self.files.sync_dir(above) {
                 Err(error) if depth == 0 => return Err(failed("made durable", above)(error)),
-                // Directories of others were there before.
+                // Directories without permission were not created by this program.
                 Ok(()) | Err(_) => {}
             }
         }
         Ok(())
     }
 
-    /// Where the checkpoint of a step is, or with a suffix what becomes of it or was it.
+    /// The directory of a step's checkpoint, or with a suffix that of a temporary state.
     fn place(&self, step: u64, suffix: &str) -> PathBuf {
         self.dir.join(format!("step-{step:012}{suffix}"))
     }
@@ -269,7 +267,7 @@ impl<F: Files> Store<F> {
     }
 }
 
-/// The step in a name that [`Store::place`] gives.
+/// The step in a name made by [`Store::place`].
 fn step_of(name: &str, suffix: &str) -> Option<u64> {
     let step = name.strip_prefix("step-")?.strip_suffix(suffix)?.parse().ok()?;
     (name == format!("step-{step:012}{suffix}")).then_some(step)

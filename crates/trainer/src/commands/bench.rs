@@ -1,5 +1,4 @@
-//! `trainer bench`: how fast a configuration trains and predicts on this machine, with its rows in
-//! memory.
+//! `trainer bench`: speed of training and prediction on this machine, with the rows in memory.
 
 use std::time::{Duration, Instant};
 
@@ -17,7 +16,8 @@ use crate::results::phases::PhaseSeconds;
 use crate::text::{bytes, grouped, table};
 use crate::train::step::{Learner, Rates};
 
-/// Times training and prediction alternate so often: a machine that slows down slows both.
+/// Windows of training, alternating with as many of prediction, so that a change in the machine's
+/// speed affects both; odd, for a median.
 const N_WINDOWS: usize = 5;
 
 /// Arguments of `trainer bench`.
@@ -25,13 +25,13 @@ const N_WINDOWS: usize = 5;
 pub struct BenchArgs {
     #[command(flatten)]
     experiment: Experiment,
-    /// Rows to read into memory, from which the training share is stepped through again and again
+    /// Rows to read into memory; the training share is stepped through repeatedly
     #[arg(long, value_name = "N", default_value_t = 131_072)]
     rows: u64,
-    /// Seconds to train, and half as many to predict; one pass over the rows goes before
+    /// Seconds of training, and half as many of prediction, after one pass over the rows
     #[arg(long, value_name = "S", default_value_t = 5.0, value_parser = positive)]
     seconds: f64,
-    /// One line of JSON instead of a table
+    /// Print one line of JSON instead of a table
     #[arg(long)]
     json: bool,
 }
@@ -41,7 +41,7 @@ fn positive(text: &str) -> Result<f64, String> {
     seconds.ok_or_else(|| "expected seconds, above 0 and at most 86400".to_owned())
 }
 
-/// What it measures: medians over the windows.
+/// The results: medians over the windows.
 #[derive(Debug, Serialize)]
 struct Measured {
     method: String,
@@ -56,20 +56,21 @@ struct Measured {
     train_range: [f64; 2],
     predict_samples_per_second: f64,
     predict_range: [f64; 2],
-    /// Of training; nothing waits for rows here.
+    /// Phases of training; there is no waiting for rows.
     phase_seconds: PhaseSeconds,
     peak_rss_bytes: Option<u64>,
 }
 
-/// Reads rows into memory and times steps on them; nothing is written.
+/// Reads rows into memory and times steps on them; returns the text to print. Writes no files.
 ///
 /// # Errors
-/// If the configuration can't be used, its rows can't be read, or are too few for a batch.
+/// If the configuration is invalid, its rows cannot be read, or there are too few for a batch.
 pub fn bench(args: &BenchArgs) -> Result<String> {
     let mut config = args.experiment.load()?;
     config.data.rows = Some(config.data.rows.map_or(args.rows, |rows| rows.min(args.rows)));
     if config.data.test_path.is_none() {
-        // So few rows may be of one day; which of them train matters little here.
+        // A few rows may all be of one day, which a split by day refuses; the split does not affect
+        // speed.
         config.data.split = Some(SplitKind::Position);
     }
     let measured = measure(&config, args.seconds)?;
@@ -80,19 +81,20 @@ fn measure(config: &Config, seconds: f64) -> Result<Measured> {
     let plan = build::plan_embedding(config)?;
     check_memory(config, &plan, &models::model_config(config)?)?;
     if data::reads_pipe(config) {
-        let why = "the rows are read more than once, and what comes through a pipe can't be; save them to a file";
+        let why = "the rows are read more than once, which is impossible through a pipe; save \
+                   them to a file";
         return Err(DataError::ReadOnce { key: "data.path", why }.into());
     }
     let model = build::build_model(config)?;
     let data = DataSet::open(config)?;
     let embedding = build::build_embedding(&plan, config, &data)?;
     let mut learner = Learner::new(embedding, model, config.threads)?;
-    let to_train = read_whole(&data, config.train.batch)?;
-    let to_predict = read_whole(&data, EVAL_BATCH.min(to_train.len() * config.train.batch))?;
+    let to_train = read_batches(&data, config.train.batch)?;
+    let to_predict = read_batches(&data, EVAL_BATCH.min(to_train.len() * config.train.batch))?;
     let rows = to_train.iter().map(|batch| batch.len() as u64).sum();
-    // The rate after the warm-up.
+    // The learning rate after the warm-up.
     let rates = Rates::at(&config.train, config.train.schedule.warmup_steps().max(1));
-    // Buffers are made and hot features found before the clock starts.
+    // Warm-up: allocates buffers and finds hot features.
     for batch in &to_train {
         learner.train(batch, rates)?;
     }
@@ -126,8 +128,8 @@ fn measure(config: &Config, seconds: f64) -> Result<Measured> {
     })
 }
 
-/// The training rows as whole batches.
-fn read_whole(data: &DataSet, batch_size: usize) -> Result<Vec<Batch>> {
+/// The training rows in full batches; the rest is left out.
+fn read_batches(data: &DataSet, batch_size: usize) -> Result<Vec<Batch>> {
     let mut stream = data.train(batch_size, StreamPosition::default())?;
     let mut batches = Vec::new();
     while let Some(batch) = stream.next_batch()? {
@@ -135,14 +137,11 @@ fn read_whole(data: &DataSet, batch_size: usize) -> Result<Vec<Batch>> {
             batches.push(batch);
         }
     }
-    ensure!(
-        !batches.is_empty(),
-        "the rows are too few for a batch of {batch_size}: give more --rows"
-    );
+    ensure!(!batches.is_empty(), "too few rows for a batch of {batch_size}: give more --rows");
     Ok(batches)
 }
 
-/// Samples per second of `step` on batches in turn.
+/// Runs `step` on batches in turn for the length of `window`; returns samples per second.
 fn rate<'a>(
     window: Duration,
     batches: &mut impl Iterator<Item = &'a Batch>,
@@ -150,7 +149,7 @@ fn rate<'a>(
 ) -> Result<f64> {
     let (since, mut n_samples) = (Instant::now(), 0);
     loop {
-        let batch = batches.next().expect("the batches go round");
+        let batch = batches.next().expect("the iterator cycles");
         step(batch)?;
         n_samples += batch.len();
         let elapsed = since.elapsed();
@@ -168,10 +167,10 @@ impl Measured {
         };
         let mut rows = vec![
             ("step", format!("{}, batch {}, {} threads", self.method, self.batch, self.threads)),
-            ("  on", format!("{} engine, {} ({})", self.engine, self.precision, self.kernel)),
+            ("  hardware", format!("{} engine, {} ({})", self.engine, self.precision, self.kernel)),
             ("rows", format!("{} in memory", grouped(self.rows))),
             ("training", speed(self.train_samples_per_second, self.train_range)),
-            ("  of it", self.phase_seconds.line()),
+            ("  time spent", self.phase_seconds.line()),
             ("prediction", speed(self.predict_samples_per_second, self.predict_range)),
         ];
         if let Some(peak) = self.peak_rss_bytes {

@@ -26,16 +26,16 @@ pub struct EvalArgs {
     model: ModelArgs,
     #[command(flatten)]
     device: DeviceArg,
-    /// Files in the run's format, all of whose rows are evaluated; `-` is standard input. Without,
-    /// the run's test rows
+    /// Files in the run's format, all rows of which are evaluated; `-` is standard input. By
+    /// default the run's test rows
     #[arg(long, value_name = "FILE", num_args = 1..)]
     data: Vec<PathBuf>,
-    /// One line of JSON instead of a table
+    /// Print one line of JSON instead of a table
     #[arg(long)]
     json: bool,
 }
 
-/// What is found, under the names that `report.json` has.
+/// The results, with the names of `report.json`.
 #[derive(Serialize)]
 struct Findings {
     name: String,
@@ -51,17 +51,17 @@ struct Findings {
     warnings: Vec<Warning>,
 }
 
-/// Evaluates; returns what is to be printed.
+/// Evaluates a model; returns the text to print.
 ///
 /// # Errors
-/// If there is no such model, or a row can't be read.
+/// If there is no such model, or a row cannot be read.
 pub fn eval(args: &EvalArgs) -> Result<String> {
     let Trained { config, mut learner, state } = args.model.open_on(args.device)?;
     let evaluation = if args.data.is_empty() {
         on_test_rows(&config, &state, &mut learner)?
     } else {
         let files = Files { paths: &args.data, no_label: false, bad_rows: config.data.bad_rows() };
-        all(files.open(&config)?, &mut learner)?.0
+        evaluate_all(files.open(&config)?, &mut learner)?.0
     };
     if evaluation.quality.rows == 0 {
         return Err(DataError::NoRows { key: "--data" }.into());
@@ -75,22 +75,22 @@ pub fn eval(args: &EvalArgs) -> Result<String> {
     Ok(if args.json { serde_json::to_string(&findings)? + "\n" } else { findings.text() })
 }
 
-/// The rows that the run itself was evaluated on.
+/// Evaluates the rows on which the run was evaluated.
 fn on_test_rows(config: &Config, state: &RunState, learner: &mut Learner) -> Result<Evaluation> {
     let data = DataSet::open(config)?;
     if let Err(difference) = resume::check_inputs(&state.inputs, &data.stamps()?) {
         tracing::warn!(
-            "the figures are not those of the run's report, for its files have changed: {difference}"
+            "the results differ from the run's report, because its files have changed: {difference}"
         );
     }
-    let (evaluation, pass) = all(data.test(EVAL_BATCH, None)?, learner)?;
+    let (evaluation, pass) = evaluate_all(data.test(EVAL_BATCH, None)?, learner)?;
     data.check_test_rows(pass.end.n_rows)?;
     Ok(evaluation)
 }
 
-fn all(rows: Prefetch, learner: &mut Learner) -> Result<(Evaluation, PassEnd)> {
+fn evaluate_all(rows: Prefetch, learner: &mut Learner) -> Result<(Evaluation, PassEnd)> {
     let (evaluation, pass) =
-        evaluate(learner, rows, &AtomicBool::new(false))?.expect("nobody stops it");
+        evaluate(learner, rows, &AtomicBool::new(false))?.expect("it is not interrupted");
     tell_bad_rows("evaluation", pass.end.n_rows, &pass.bad_rows);
     Ok((evaluation, pass))
 }

@@ -1,4 +1,4 @@
-//! A configuration on the command line.
+//! Command-line arguments that select a configuration.
 
 use std::path::PathBuf;
 
@@ -16,18 +16,18 @@ pub struct Experiment {
 }
 
 impl Experiment {
-    /// The checked configuration.
+    /// Loads and checks the configuration.
     ///
     /// # Errors
-    /// As [`Config::load`].
+    /// Those of [`Config::load`].
     pub fn load(&self) -> Result<Config, ConfigError> {
         Config::load(&self.config, &self.overrides)
     }
 
-    /// The configuration with only its data checked.
+    /// The configuration, of which only the section on data has been checked.
     ///
     /// # Errors
-    /// As [`Config::load_data`].
+    /// Those of [`Config::load_data`].
     pub fn load_data(&self) -> Result<Config, ConfigError> {
         Config::load_data(&self.config, &self.overrides)
     }

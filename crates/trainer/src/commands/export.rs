@@ -1,4 +1,4 @@
-//! `trainer export`: what a serving system needs to score rows without this program.
+//! `trainer export`: writes what a serving system needs to score rows without this program.
 
 mod manifest;
 mod tensors;
@@ -26,17 +26,17 @@ use crate::train::trained::Trained;
 pub struct ExportArgs {
     #[command(flatten)]
     model: ModelArgs,
-    /// The directory that is made
+    /// The directory to create
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
-    /// Files in the run's format, whose features are exported; `-` is standard input. Without, all
-    /// rows of the run
+    /// Files in the run's format, the features of which are exported; `-` is standard input. By
+    /// default all rows of the run
     #[arg(long, value_name = "FILE", num_args = 1..)]
     data: Vec<PathBuf>,
     /// The rows of `--data` have no label column
     #[arg(long, requires = "data")]
     no_label: bool,
-    /// The most that the table of features may take
+    /// Maximum size of the table of features
     #[arg(long, value_name = "SIZE", default_value = "4 GiB")]
     max_bytes: ByteSize,
 }
@@ -44,8 +44,9 @@ pub struct ExportArgs {
 /// The table of features is too large.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "--max-bytes: the first {n_rows} rows have {n_features} different features, whose table takes {needed} B at \
-     {feature_bytes} B each, and {limit} B are allowed; allow more, or name --data with fewer rows"
+    "--max-bytes: the first {n_rows} rows have {n_features} different features, whose table takes \
+     {needed} B at {feature_bytes} B each, and {limit} B are allowed; allow more, or give --data \
+     with fewer rows"
 )]
 pub struct TooLarge {
     n_rows: u64,
@@ -55,21 +56,21 @@ pub struct TooLarge {
     limit: u64,
 }
 
-/// Writes the directory; returns what is to be printed.
+/// Writes the directory; returns the text to print.
 ///
-/// It holds the network's parameters and a vector for every different feature of the rows given.
-/// The compressed state would be smaller and know a vector for any feature, but its reader would
-/// have to repeat every method's hashes, sketches and number formats; a table is looked up in one
-/// line of any language. A feature that no exported row has is not in the table.
+/// It contains the network's parameters and the vector of every distinct feature in the given rows.
+/// The compressed state would be smaller and have a vector for any feature, but a reader would have
+/// to implement the hashes, sketches and number formats of every method; a table takes one line in
+/// any language. Features that do not occur in the given rows are missing.
 ///
 /// # Errors
-/// If there is no such model, the directory is there, a row can't be read, or the table gets too
+/// If there is no such model, the directory exists, a row cannot be read, or the table would be too
 /// large.
 pub fn export(args: &ExportArgs) -> Result<String> {
     let out = &args.out;
     ensure!(
         fs::symlink_metadata(out).is_err(),
-        "{}: is there already; name a directory that is not",
+        "{}: exists already; give a new directory",
         out.display()
     );
     let trained = args.model.open()?;
@@ -84,7 +85,7 @@ pub fn export(args: &ExportArgs) -> Result<String> {
     let (n_rows, ids) = (features.n_rows, features.sorted());
     let tensors = Tensors::new(&trained, &ids)?;
     let n_bytes = write(out, &trained, &tensors, n_rows)
-        .with_context(|| format!("{}: the export is not written", out.display()))?;
+        .with_context(|| format!("{}: the export was not written", out.display()))?;
     Ok(format!(
         "{} features of {} rows, and a network of {} parameters: {} in {}\n",
         grouped(ids.len() as u64),
@@ -95,8 +96,8 @@ pub fn export(args: &ExportArgs) -> Result<String> {
     ))
 }
 
-/// Makes the directory under another name and renames it when it is whole and durable; returns its
-/// bytes.
+/// Writes the directory under another name and renames it once it is complete and durable; returns
+/// its size in bytes.
 fn write(out: &Path, trained: &Trained, tensors: &Tensors<'_>, n_rows: u64) -> Result<u64> {
     let partial = partial(out);
     fs::create_dir_all(&partial)?;
@@ -113,7 +114,7 @@ fn write(out: &Path, trained: &Trained, tensors: &Tensors<'_>, n_rows: u64) -> R
     Ok(n_bytes + manifest.len() as u64)
 }
 
-/// The different features of some rows.
+/// The distinct features of some rows.
 struct Features {
     seen: AHashSet<FeatureId>,
     n_rows: u64,
@@ -128,7 +129,7 @@ impl Features {
         Self { seen: AHashSet::default(), n_rows: 0, feature_bytes, limit }
     }
 
-    /// All rows of the run, train and test.
+    /// Adds all rows of the run, for training and test.
     fn add_run(&mut self, config: &Config) -> Result<()> {
         let data = DataSet::open(config)?;
         let mut train = data.train(EVAL_BATCH, StreamPosition::default())?;

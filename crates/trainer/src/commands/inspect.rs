@@ -1,4 +1,4 @@
-//! `trainer inspect`: what a trained model consists of, and which features it deems important.
+//! `trainer inspect`: the sizes of a trained model's parts, and its hot features.
 
 use std::fmt::Write as _;
 
@@ -18,10 +18,10 @@ use crate::train::trained::Trained;
 pub struct InspectArgs {
     #[command(flatten)]
     model: ModelArgs,
-    /// Hot features to name of each field
+    /// Hot features to list per field
     #[arg(long, value_name = "N", default_value_t = 10)]
     top: usize,
-    /// One line of JSON instead of tables
+    /// Print one line of JSON instead of tables
     #[arg(long)]
     json: bool,
 }
@@ -47,7 +47,7 @@ struct Findings {
     tiers: Option<Tiers>,
 }
 
-/// Null or empty is what the method does not know.
+/// Null or empty if the method has no such figure.
 #[derive(Serialize)]
 struct Tiers {
     hot_rows: u64,
@@ -59,7 +59,7 @@ struct Tiers {
     score_mass: Option<f64>,
     score_mass_since_decay: Option<f64>,
     decays: Option<u64>,
-    /// Of all fields.
+    /// The threshold that all fields share.
     threshold: Option<f32>,
     fields: Vec<Field>,
 }
@@ -79,7 +79,7 @@ struct Top {
     score: Option<f32>,
 }
 
-/// Looks into a model; returns what is to be printed.
+/// Describes a model; returns the text to print.
 ///
 /// # Errors
 /// If there is no such model.
@@ -92,7 +92,8 @@ pub fn inspect(args: &InspectArgs) -> Result<String> {
 }
 
 impl Findings {
-    fn new(Trained { config, learner, state }: &Trained, fields: Vec<String>, top: usize) -> Self {
+    fn new(trained: &Trained, fields: Vec<String>, top: usize) -> Self {
+        let Trained { config, learner, state } = trained;
         let memory = learner.embedding.memory();
         let MemoryUsage {
             rows_bytes,
@@ -162,7 +163,7 @@ impl Findings {
             )
         };
         let trained = format!(
-            "{} steps, {} rows, {} whole epochs",
+            "{} steps, {} rows, {} complete epochs",
             grouped(self.step),
             grouped(self.rows_trained),
             self.epochs_done
@@ -203,7 +204,7 @@ impl Findings {
             let since = tiers
                 .score_mass_since_decay
                 .map(|mass| format!(", {mass:.0} since the last decay"));
-            lines.push(("score mass", format!("{mass:.0} observed{}", since.unwrap_or_default())));
+            lines.push(("total score", format!("{mass:.0} observed{}", since.unwrap_or_default())));
         }
         if let Some(decays) = tiers.decays {
             lines.push(("decays", grouped(decays)));
@@ -230,7 +231,8 @@ impl Tiers {
 }
 
 impl Top {
-    fn new(HotFeature { id, score }: HotFeature) -> Self {
+    fn new(feature: HotFeature) -> Self {
+        let HotFeature { id, score } = feature;
         Self { token: id.token().map(|token| format!("{token:08x}")), score }
     }
 
@@ -240,7 +242,8 @@ impl Top {
     }
 }
 
-/// The hot features of each field, the first `top` by name; empty where fields can't be told apart.
+/// The hot rows of each field, with the first `top` of `features` in it; empty if the method does
+/// not distinguish fields.
 fn by_field(
     summary: &TierSummary,
     names: Vec<String>,

@@ -1,9 +1,9 @@
-//! The commands that use a trained model: what they share is which model and which rows.
+//! Arguments shared by the commands that use a trained model: which model, and which rows.
 //!
 //! ```text
 //! run directory ─► trained.rs ─┬─► eval      rows with labels ─► AUC, log-loss, calibration
 //!                              ├─► predict   rows ─► a probability for each
-//!                              ├─► export    rows ─► network, and a vector for every feature in them
+//!                              ├─► export    rows ─► network, and a vector per feature in them
 //!                              └─► inspect   sizes, hot features
 //! ```
 
@@ -17,7 +17,7 @@ use crate::config::{Config, dialect};
 use crate::data::{EVAL_BATCH, PREFETCH_DEPTH};
 use crate::train::trained::{self, Place, Trained, Which};
 
-/// Which model.
+/// Selects a model.
 #[derive(Clone, Debug, clap::Args)]
 pub struct ModelArgs {
     /// The directory of the run that trained it
@@ -28,48 +28,48 @@ pub struct ModelArgs {
     pub checkpoint: Which,
 }
 
-/// What computes with it, for the commands that score rows.
+/// Selects the device, for the commands that score rows.
 #[derive(Clone, Copy, Debug, clap::Args)]
 pub struct DeviceArg {
-    /// `cpu`, or `cuda:0` in a build with `--features cuda`; by default where it was trained
+    /// `cpu`, or `cuda:0` in a build with `--features cuda`; by default that of training
     #[arg(long, value_name = "DEVICE")]
     pub device: Option<DeviceSpec>,
 }
 
 impl ModelArgs {
-    /// Reads the model to score rows with it.
+    /// Loads the model onto a device, to score rows with it.
     ///
     /// # Errors
-    /// As [`trained::open`].
-    pub fn open_on(&self, DeviceArg { device }: DeviceArg) -> Result<Trained> {
-        trained::open(&self.run, self.checkpoint, device.map_or(Place::AsTrained, Place::On))
+    /// Those of [`trained::open`].
+    pub fn open_on(&self, device: DeviceArg) -> Result<Trained> {
+        trained::open(&self.run, self.checkpoint, device.device.map_or(Place::AsTrained, Place::On))
     }
 
-    /// Reads the model to look at it: any machine will do.
+    /// Loads the model to inspect it, on any device.
     ///
     /// # Errors
-    /// As [`trained::open`].
+    /// Those of [`trained::open`].
     pub fn open(&self) -> Result<Trained> {
         trained::open(&self.run, self.checkpoint, Place::Anywhere)
     }
 }
 
-/// Rows of files in the run's format, for whoever has to do with rows that the run has not seen.
+/// Files in the run's format, other than those that it was trained on.
 #[derive(Clone, Debug)]
 pub struct Files<'a> {
-    /// One stream, in this order; `-` is standard input.
+    /// The files, read in this order as one stream; `-` is standard input.
     pub paths: &'a [PathBuf],
-    /// Whether their rows lack the label, because they are to be scored.
+    /// Whether their rows have no label column.
     pub no_label: bool,
-    /// Whether malformed rows may be left out.
+    /// Whether malformed rows may be skipped.
     pub bad_rows: BadRows,
 }
 
 impl Files<'_> {
-    /// Opens them, to be read ahead.
+    /// Opens the files, to be read ahead on another thread.
     ///
     /// # Errors
-    /// If one can't be opened.
+    /// If a file cannot be opened.
     pub fn open(&self, config: &Config) -> Result<Prefetch> {
         let dialect = dialect::dialect(config)?;
         let dialect = if self.no_label { dialect.without_label() } else { dialect };

@@ -1,4 +1,4 @@
-//! `trainer plan`: what a configuration will occupy, before any data is touched.
+//! `trainer plan`: the memory that a configuration will need, without reading data.
 
 use std::fmt::Write as _;
 
@@ -12,18 +12,18 @@ use crate::memory::MemoryError;
 use crate::results::report::TrainingReport;
 use crate::text::{bytes, grouped, table};
 
-/// What a configuration will hold.
+/// The memory of a configuration.
 pub struct Plan {
-    /// For a person.
+    /// The text to print.
     pub text: String,
-    /// Why a run would be refused.
+    /// Set if a run would be refused.
     pub refusal: Option<MemoryError>,
 }
 
-/// Sizes and bytes of every table, of the sketch, of the network, and the expected peak.
+/// Computes sizes and bytes of all tables, the sketch and the network, and the expected peak.
 ///
 /// # Errors
-/// If the budget does not suffice.
+/// If the budget is too small, or the configuration is invalid.
 pub fn plan(config: &Config) -> Result<Plan> {
     let embedding = build::plan_embedding(config)?;
     let model = models::model_config(config)?;
@@ -54,8 +54,8 @@ pub fn plan(config: &Config) -> Result<Plan> {
         format!("{} parameters, {}", grouped(n_parameters), bytes(4 * n_parameters)),
     ));
     let peak = format!(
-        "about {}, and {SCORE_BYTES} B a test row and a row of the longest day, where rows have days; more where fields \
-         hold many values",
+        "about {}, and {SCORE_BYTES} B per test row and per row of the longest day, if rows have \
+         days; more if fields hold many values",
         bytes(peak_bytes(config, &embedding, &model))
     );
     lines.push(("expected peak", peak));
@@ -70,7 +70,8 @@ fn budget_line(plan: &EmbeddingPlan) -> String {
     if over > 0.0 {
         let over = 100.0 * over;
         format!(
-            "{}, {ratio:.1} times less than full; {over:.2} % over {budget}: the paper's sizes round up",
+            "{}, {ratio:.1} times less than full; {over:.2} % over {budget}: the paper's sizes are \
+             rounded up",
             bytes(spent)
         )
     } else {
@@ -78,7 +79,7 @@ fn budget_line(plan: &EmbeddingPlan) -> String {
     }
 }
 
-/// Rows and bytes field by field.
+/// A table of rows and bytes by field.
 fn field_table(plan: &EmbeddingPlan) -> String {
     let mut out = String::from("field      features              rows           bytes\n");
     for (field, &n) in plan.features.iter().enumerate() {

@@ -22,29 +22,28 @@ pub struct PredictArgs {
     /// Files in the run's format, read as one stream; `-` is standard input
     #[arg(long, value_name = "FILE", num_args = 1.., required = true)]
     data: Vec<PathBuf>,
-    /// Where the probabilities go, one a line, in the order of the rows; `-` is standard output
+    /// Output file, one probability per line in the order of the rows; `-` is standard output
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
     /// The rows have no label column
     #[arg(long)]
     no_label: bool,
-    /// Logits in place of probabilities
+    /// Write logits instead of probabilities
     #[arg(long)]
     logits: bool,
 }
 
-/// Scores all rows as they come; returns what is to be printed.
+/// Scores all rows; returns the text to print.
 ///
-/// A probability is the `f64` sigmoid of the model's `f32` logit, in the fewest digits that give
-/// the same `f64` back; below 1e-5 they have an exponent. A logit is written in the fewest digits
-/// that give the same `f32` back.
+/// A probability is the `f64` sigmoid of the model's `f32` logit, in the fewest digits that are
+/// read back as the same `f64`; below 1e-5 with an exponent. A logit is written in the fewest
+/// digits that are read back as the same `f32`.
 ///
 /// # Errors
-/// If there is no such model, a row can't be read, or the scores can't be written.
+/// If there is no such model, a row cannot be read, or the scores cannot be written.
 pub fn predict(args: &PredictArgs) -> Result<String> {
     let Trained { config, mut learner, state } = args.model.open_on(args.device)?;
-    // Every row has a score at its place, so a malformed one is an error whatever the run does with
-    // those.
+    // Line N is the score of row N, so a malformed row is an error even if the run skips them.
     let files = Files { paths: &args.data, no_label: args.no_label, bad_rows: BadRows::Error };
     let mut rows = files.open(&config)?;
     let (mut n_rows, mut text) = (0, Vec::new());

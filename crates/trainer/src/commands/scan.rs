@@ -1,4 +1,4 @@
-//! `trainer scan`: what the data of a configuration hold, in one pass over all of their rows.
+//! `trainer scan`: statistics of a configuration's data, from one pass over all rows.
 
 mod distinct;
 mod output;
@@ -23,9 +23,9 @@ use crate::memory;
 use crate::text::bytes;
 use crate::train::progress::Progress;
 
-/// Rows between two looks at the clock.
+/// Rows between updates of the progress display, which reads the clock.
 const ROWS_PER_LOOK: u64 = 4096;
-/// Bytes of the program with its readers and decompressors.
+/// Estimated memory of the program itself with its readers and decompressors.
 const PROGRAM_BYTES: u64 = 25_000_000;
 
 /// Arguments of `trainer scan`.
@@ -33,29 +33,29 @@ const PROGRAM_BYTES: u64 = 25_000_000;
 pub struct ScanArgs {
     #[command(flatten)]
     experiment: Experiment,
-    /// Stops after so many rows
+    /// Maximum number of rows to read
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     rows: Option<u64>,
-    /// Different values that are counted exactly, over all fields, at 20 bytes each; beyond them
-    /// the largest fields are estimated. Fewer where `max_memory` has no room for them
+    /// Distinct values to count exactly, over all fields, at 20 bytes each; beyond this the largest
+    /// fields are estimated. Reduced to fit into `max_memory`
     #[arg(long, value_name = "N", default_value_t = 10_000_000)]
     exact: u64,
-    /// One line of JSON instead of a table
+    /// Print one line of JSON instead of a table
     #[arg(long)]
     json: bool,
 }
 
-/// Rows from one key of `[data]`.
+/// The rows of one key of `[data]`.
 struct Part {
     key: &'static str,
     rows: Box<dyn RecordSource>,
     max_rows: Option<u64>,
 }
 
-/// Reads all rows once; returns what is to be printed.
+/// Reads all rows once; returns the text to print.
 ///
 /// # Errors
-/// If the configuration's data can't be right, can't be read, or are no rows at all.
+/// If the section on data is invalid, or the data cannot be read or have no rows.
 pub fn scan(args: &ScanArgs) -> Result<String> {
     let config = args.experiment.load_data()?;
     let started = Instant::now();
@@ -70,7 +70,7 @@ pub fn scan(args: &ScanArgs) -> Result<String> {
     let mut n_left = args.rows.unwrap_or(u64::MAX);
     for part in parts {
         tally.start_part(part.key);
-        n_left -= read(part, n_left, config.data.bad_rows(), (&mut tally, &mut progress))?;
+        n_left -= read(part, n_left, config.data.bad_rows(), &mut tally, &mut progress)?;
     }
     progress.finish();
     if tally.n_rows() == 0 {
@@ -82,7 +82,7 @@ pub fn scan(args: &ScanArgs) -> Result<String> {
     Ok(if args.json { serde_json::to_string(&findings)? + "\n" } else { findings.text() })
 }
 
-/// Values that are counted exactly: those asked for, as far as there is room.
+/// The number of values to count exactly: `wanted`, as far as memory allows.
 fn max_exact(config: &Config, wanted: u64, n_fields: u64) -> u64 {
     let Some((limit, limit_name)) = memory::limit(config.max_memory.map(|bytes| bytes.0)) else {
         return wanted;
@@ -92,13 +92,14 @@ fn max_exact(config: &Config, wanted: u64, n_fields: u64) -> u64 {
     if room < wanted {
         let limit = bytes(limit);
         tracing::warn!(
-            "{limit} is {limit_name}: {room} different values are counted exactly, {wanted} were asked for"
+            "{limit} is {limit_name}: {room} distinct values are counted exactly instead of \
+             {wanted}"
         );
     }
     room.min(wanted)
 }
 
-/// All rows of the configuration, train and test.
+/// All rows of the configuration, for training and test.
 fn parts(config: &Config, dialect: &Dialect) -> Result<Vec<Part>, ReadError> {
     let data = &config.data;
     if let Some(synthetic) = &data.synthetic {
@@ -118,8 +119,8 @@ fn parts(config: &Config, dialect: &Dialect) -> Result<Vec<Part>, ReadError> {
         .collect()
 }
 
-/// The files, or the cache of them that an earlier run left. One of a described table does not do:
-/// it holds numbers as a model takes them, and no longer tells which were missing.
+/// The rows of files, or of the cache that an earlier run has built. Not a cache of a described
+/// table: it holds transformed numbers, without a mark of missing ones.
 fn open(
     config: &Config,
     paths: Vec<PathBuf>,
@@ -146,7 +147,8 @@ fn read(
     part: Part,
     n_left: u64,
     bad_rows: BadRows,
-    (tally, progress): (&mut Tally, &mut Progress),
+    tally: &mut Tally,
+    progress: &mut Progress,
 ) -> Result<u64, ReadError> {
     let Part { key, mut rows, max_rows } = part;
     let mut tolerance = BadRowFilter::new(bad_rows);

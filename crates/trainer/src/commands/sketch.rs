@@ -1,4 +1,4 @@
-//! `trainer sketch`: the theory's bound on HotSketch beside an experiment on a Zipf stream, or a
+//! `trainer sketch`: the theoretical bound for HotSketch and an experiment on a Zipf stream, or a
 //! sweep over sizes.
 
 mod stream;
@@ -12,54 +12,54 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rand_distr::Zipf;
 
+use self::stream::{Streams, feature_id};
 use crate::atomic_file::write_to;
 use crate::text::{bytes, grouped, table};
-use stream::{Streams, feature_id};
 
-/// What to try.
+/// Arguments of `trainer sketch`.
 #[derive(Clone, Debug, clap::Args)]
 pub struct SketchArgs {
-    /// Exponent of the Zipf distribution that the stream follows; 1.1 in a sweep unless told
+    /// Exponent of the stream's Zipf distribution; in a sweep 1.1 by default
     #[arg(long, value_name = "Z", value_parser = positive, required_unless_present = "sweep")]
     pub skew: Option<f64>,
-    /// Slots a bucket
+    /// Slots per bucket
     #[arg(long, value_name = "C", value_parser = clap::value_parser!(u32).range(1..=1024))]
     #[arg(required_unless_present = "sweep", conflicts_with = "sweep")]
     pub slots: Option<u32>,
-    /// Buckets
+    /// Number of buckets
     #[arg(long, value_name = "W", value_parser = clap::value_parser!(u32).range(1..=1 << 28))]
     #[arg(required_unless_present = "sweep", conflicts_with = "sweep")]
     pub buckets: Option<u32>,
-    /// Watch the features with more than this share of the stream
+    /// Observe the features with more than this share of the stream
     #[arg(long, value_name = "G", value_parser = proper_share)]
     #[arg(required_unless_present = "sweep", conflicts_with = "sweep")]
     pub share: Option<f64>,
-    /// Different features
+    /// Number of distinct features
     #[arg(long, value_name = "N", default_value_t = 1_000_000)]
     #[arg(value_parser = clap::value_parser!(u64).range(1..=1 << 32))]
     pub features: u64,
-    /// Length of a stream; a sweep holds it in memory, in about 24 bytes an observation
+    /// Length of a stream; a sweep holds it in memory, at about 24 bytes per observation
     #[arg(long, value_name = "N", default_value_t = 2_000_000)]
     #[arg(value_parser = clap::value_parser!(u64).range(1..=u64::from(u32::MAX)))]
     pub observations: u64,
-    /// Streams, each with a seed of its own; 5 of them unless told, 3 in a sweep
+    /// Number of streams, each with its own seed; by default 5, or 3 in a sweep
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub seeds: Option<u64>,
-    /// Measures many sizes: recall, recall while the popular features change, and speed
+    /// Measure many sizes: recall, recall while the popular features change, and speed
     #[arg(long)]
     pub sweep: bool,
-    /// Where a sweep writes its figures as JSON; by default it prints them as tables
-    // A flag that is absent is false, which is enough for `requires`; what a sweep has not, the
-    // other mode must have.
-    #[arg(long, value_name = "FILE.json", default_value = "-", conflicts_with_all = ["slots", "buckets", "share"])]
+    /// File for the results of a sweep, as JSON; by default they are printed as tables
+    // `requires = "sweep"` would be satisfied by an absent flag, which counts as false. Without a
+    // sweep the conflicting arguments are required, so the conflict has the same effect.
+    #[arg(long, value_name = "FILE.json", default_value = "-")]
+    #[arg(conflicts_with_all = ["slots", "buckets", "share"])]
     pub out: PathBuf,
 }
 
-/// Measures and computes; returns what is to be printed.
+/// Runs the experiment or the sweep; returns the text to print.
 ///
 /// # Errors
-/// If the distribution does not exist (arguments from the command line have been checked), or a
-/// file can't be written.
+/// If the distribution does not exist (not with checked arguments), or a file cannot be written.
 pub fn sketch(args: &SketchArgs) -> Result<String> {
     let SketchArgs { skew, slots, buckets, share, features, observations, seeds, .. } = *args;
     if args.sweep {
@@ -68,13 +68,19 @@ pub fn sketch(args: &SketchArgs) -> Result<String> {
     }
     let (Some(skew), Some(slots), Some(buckets), Some(share)) = (skew, slots, buckets, share)
     else {
-        unreachable!("clap asks for all of them where there is no sweep");
+        unreachable!("clap requires all of them without --sweep");
     };
     let streams = Streams { skew, features, observations, n_seeds: seeds.unwrap_or(5) };
-    compare(&streams, (buckets as usize, slots as usize), share)
+    let shape = SketchConfig {
+        n_buckets: buckets as usize,
+        slots: slots as usize,
+        victim: VictimPolicy::Lightest,
+        seed: 0,
+    };
+    compare(&streams, shape, share)
 }
 
-/// Sweeps, and writes the figures to where they are wanted.
+/// Runs a sweep, and writes or returns its results.
 fn sweep_to(args: &SketchArgs, streams: &Streams) -> Result<String> {
     let figures = sweep::sweep(streams)?;
     if args.out.as_os_str() == "-" {
@@ -87,18 +93,17 @@ fn sweep_to(args: &SketchArgs, streams: &Streams) -> Result<String> {
     Ok(table(&[("written", args.out.display().to_string())]))
 }
 
-/// The bounds on a sketch of `w` buckets and `c` slots beside an experiment: features above the
-/// share `gamma`.
-fn compare(streams: &Streams, (buckets, slots): (usize, usize), share: f64) -> Result<String> {
+/// Compares the theoretical bounds for a sketch with an experiment: of the features above `share`,
+/// the part that the sketch holds. Its seed is that of the stream.
+fn compare(streams: &Streams, config: SketchConfig, share: f64) -> Result<String> {
+    let SketchConfig { n_buckets: buckets, slots, .. } = config;
     let Streams { skew, features, observations, n_seeds } = *streams;
     let zipf = streams.distribution()?;
     let (mut above, mut held) = (0_u64, 0_u64);
     for seed in 0..n_seeds {
-        let sketch =
-            SketchConfig { n_buckets: buckets, slots, victim: VictimPolicy::Lightest, seed };
-        let (of_stream, kept) = one_stream(streams, zipf, sketch, share);
-        above += of_stream;
-        held += kept;
+        let found = one_stream(streams, zipf, SketchConfig { seed, ..config }, share);
+        above += found.above;
+        held += found.held;
     }
     let measured = if above == 0 {
         "no feature has such a share".to_owned()
@@ -113,7 +118,7 @@ fn compare(streams: &Streams, (buckets, slots): (usize, usize), share: f64) -> R
     let zipf_bound = if skew > 1.0 && buckets >= 6 {
         format!("{:.4}", theory::hold_probability_zipf(share, skew, buckets, slots))
     } else {
-        "nothing proven (needs skew > 1 and 6 buckets)".to_owned()
+        "no bound (needs skew > 1 and 6 buckets)".to_owned()
     };
     let best = if skew > 1.0 {
         format!("{:.1}", theory::best_slots(skew))
@@ -150,8 +155,17 @@ fn compare(streams: &Streams, (buckets, slots): (usize, usize), share: f64) -> R
     ]))
 }
 
-/// The features above the share in one stream, and how many of them are held at its end.
-fn one_stream(streams: &Streams, zipf: Zipf<f64>, config: SketchConfig, share: f64) -> (u64, u64) {
+/// Features of a stream.
+#[derive(Default)]
+struct Found {
+    /// Those above the share.
+    above: u64,
+    /// Those of them that the sketch holds at the end.
+    held: u64,
+}
+
+/// Runs the experiment on the stream of the sketch's seed.
+fn one_stream(streams: &Streams, zipf: Zipf<f64>, config: SketchConfig, share: f64) -> Found {
     let mut rng = ChaCha8Rng::seed_from_u64(config.seed);
     let mut sketch = HotSketch::new(config);
     let mut counts = vec![0_u32; streams.features as usize + 1];
@@ -162,8 +176,9 @@ fn one_stream(streams: &Streams, zipf: Zipf<f64>, config: SketchConfig, share: f
     }
     let least = share * streams.observations as f64;
     let above = (1..=streams.features).filter(|&rank| f64::from(counts[rank as usize]) > least);
-    above.fold((0, 0), |(above, held), rank| {
-        (above + 1, held + u64::from(sketch.get(feature_id(rank, config.seed)).is_some()))
+    above.fold(Found::default(), |found, rank| {
+        let is_held = sketch.get(feature_id(rank, config.seed)).is_some();
+        Found { above: found.above + 1, held: found.held + u64::from(is_held) }
     })
 }
 

@@ -1,4 +1,4 @@
-//! `trainer synth`: generated rows into a file or a pipe.
+//! `trainer synth`: writes generated rows to a file or a pipe.
 
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -8,19 +8,20 @@ use criteo_io::{Format, Record, RecordSource, RowWriter, Synth, SynthConfig};
 
 use crate::atomic_file;
 
-/// What to write, and where.
+/// Arguments of `trainer synth`.
 #[derive(Clone, Debug, clap::Args)]
 pub struct SynthArgs {
     /// Rows to write
     #[arg(long)]
     pub rows: u64,
-    /// Seed of the rows and of what is planted in them
+    /// Seed of the rows and of the effects planted in them
     #[arg(long, default_value_t = 1)]
     pub seed: u64,
-    /// Rows from one change of the popular values to the next
-    #[arg(long, default_value_t = SynthConfig::default().rows_per_day, value_parser = clap::value_parser!(u64).range(1..))]
+    /// Rows per day; each day other values are popular
+    #[arg(long, default_value_t = SynthConfig::default().rows_per_day)]
+    #[arg(value_parser = clap::value_parser!(u64).range(1..))]
     pub rows_per_day: u64,
-    /// How the rows are written: criteo-kaggle, criteo-terabyte, avazu or kdd12
+    /// Format of the rows: criteo-kaggle, criteo-terabyte, avazu or kdd12
     #[arg(long, default_value_t = Format::CriteoKaggle)]
     pub format: Format,
     /// The file; `.gz` and `.zst` are compressed, `-` is standard output
@@ -28,10 +29,10 @@ pub struct SynthArgs {
     pub out: PathBuf,
 }
 
-/// Writes the rows. A file appears under its name only when it is whole.
+/// Writes the rows. A file appears under its name only once it is complete.
 ///
 /// # Errors
-/// If it can't be written.
+/// If it cannot be written.
 pub fn synth(args: &SynthArgs) -> Result<()> {
     atomic_file::write_to(&args.out, |out| Ok(write_compressed(args, out)?))
 }

@@ -1,17 +1,17 @@
-//! The lines of `metrics.jsonl`: the one definition, by which they are written and read back.
+//! The lines of `metrics.jsonl`: one definition for writing and reading.
 
 use serde::{Deserialize, Serialize};
 
 use crate::metrics::Quality;
 
-/// How far training is; counts from the start of the run.
+/// Progress of training, counted from the start of the run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Counters {
     /// Steps.
     pub step: u64,
     /// Rows.
     pub rows: u64,
-    /// Features that own a hot row.
+    /// Features with a hot row.
     pub hot_rows: u64,
     /// Promotions.
     pub promoted: u64,
@@ -19,7 +19,7 @@ pub struct Counters {
     pub demoted: u64,
 }
 
-/// A line of `metrics.jsonl` on the steps since the one before it. No times: equal runs write equal
+/// A line about the window of steps since the previous line. Without times: equal runs write equal
 /// files.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TrainLine {
@@ -27,9 +27,9 @@ pub struct TrainLine {
     pub step: u64,
     /// Training rows so far.
     pub rows: u64,
-    /// Mean log-loss of the window's rows in nats, each before the model learned from it.
+    /// Mean log-loss of the window's rows in nats, each scored before the model learned from it.
     pub train_logloss: f64,
-    /// Their AUC; null if all labels are equal.
+    /// AUC of the window's rows; null if all labels are equal.
     pub train_auc: Option<f64>,
     /// Log-loss over the entropy of the share of clicks; null if all labels are equal.
     pub train_normalised_entropy: Option<f64>,
@@ -37,8 +37,8 @@ pub struct TrainLine {
     pub train_calibration: Option<f64>,
     /// Features that own a hot row.
     pub hot_rows: u64,
-    /// Share of the last batch's lookups that hot rows served before its step; absent for a method
-    /// without tiers.
+    /// Share of the last batch's lookups that were served by hot rows before its step; absent for a
+    /// method without tiers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hot_share: Option<f64>,
     /// Promotions so far.
@@ -47,20 +47,20 @@ pub struct TrainLine {
     pub demoted: u64,
 }
 
-/// A line on a day that has ended: its last row is the `rows`th of the run and was trained in
+/// A line about a day that has ended: its last row is the `rows`th of the run and was trained in
 /// `step`.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct DayLine {
-    /// The day, as the data number it.
+    /// The number of the day in the data.
     pub day: u32,
-    /// Its rows.
+    /// The number of its rows.
     pub day_rows: u64,
-    /// The quality over the day, and the counts after its last row.
+    /// Quality over the day, and the counts after its last row.
     #[serde(flatten)]
     pub line: TrainLine,
 }
 
-/// A line on an evaluation.
+/// A line about an evaluation.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TestLine {
     /// Steps so far.
@@ -69,7 +69,7 @@ pub struct TestLine {
     pub rows: u64,
     /// AUC on the test rows; null if all labels are equal.
     pub test_auc: Option<f64>,
-    /// Their mean log-loss in nats.
+    /// Mean log-loss on the test rows in nats.
     pub test_logloss: f64,
     /// Log-loss over the entropy of the share of clicks; null if all labels are equal.
     pub test_normalised_entropy: Option<f64>,
@@ -77,7 +77,7 @@ pub struct TestLine {
     pub test_calibration: Option<f64>,
 }
 
-/// A line of `metrics.jsonl`, told apart by its keys.
+/// A line of `metrics.jsonl`; the kinds are distinguished by their keys.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum MetricsLine {
@@ -90,7 +90,7 @@ pub enum MetricsLine {
 }
 
 impl TrainLine {
-    /// `quality` is that of the rows since the line before.
+    /// `quality` is that of the rows since the previous line.
     #[must_use]
     pub fn new(counters: Counters, quality: &Quality) -> Self {
         let Counters { step, rows, hot_rows, promoted, demoted } = counters;
@@ -108,7 +108,7 @@ impl TrainLine {
         }
     }
 
-    /// Sets the share of lookups that hot rows served, if that was measured.
+    /// Sets the share of lookups that were served by hot rows, if it was measured.
     #[must_use]
     pub fn with_hot_share(self, hot_share: Option<f64>) -> Self {
         Self { hot_share, ..self }
@@ -135,7 +135,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lines_are_read_back_as_written() {
+    fn metrics_line_round_trip() {
         let quality = Quality {
             rows: 3,
             positives: 1,

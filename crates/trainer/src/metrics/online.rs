@@ -1,32 +1,32 @@
-//! The quality of training as it goes: each batch is judged by the logits that it got before the
-//! model learned from it (progressive validation), over a window of steps and over each day of the
-//! data. Rows come in the order of their days: a day ends where the next row has another.
+//! Quality during training (progressive validation): each batch is scored before the model learns
+//! from it, over a window of steps and over each day of the data. Rows are sorted by day: a day
+//! ends where the next row has a different one.
 //!
-//! Rows of a second epoch were learned from before, so its figures are too good.
+//! In a second epoch the model has already learned from the rows, so its figures are too good.
 
 use crate::metrics::line::{Counters, DayLine, TrainLine};
 use crate::metrics::{Predictions, Scores};
 
-/// Collects the predictions of training steps. It takes 4 bytes for each row of a window, and as
-/// much for each of a day.
+/// Collects the predictions of training steps, in 4 bytes per row of the window and 4 per row of
+/// the day.
 #[derive(Debug, Default)]
 pub struct Online {
-    /// Of the window that goes on.
+    /// Scores of the current window.
     pub window: Scores,
-    /// Of the day that goes on.
+    /// Scores of the current day.
     pub day_scores: Scores,
-    /// That day, and how training stood after its last row so far.
+    /// The current day, and the counters after its last row so far.
     pub day: Option<(u32, Counters)>,
 }
 
 impl Online {
-    /// Adds a batch and returns the days that ended with or before it, as far as the days of its
-    /// rows tell.
+    /// Adds a batch and returns the lines of the days that ended before its last row.
     ///
-    /// `days` has the day of each row, or nothing. `counters` is that after the step.
+    /// `days` has the day of each row, or is empty if the data have no days. `counters` are those
+    /// after the step.
     ///
     /// # Panics
-    /// If there are days for some of the rows only.
+    /// If `days` is neither empty nor as long as the batch.
     pub fn add(
         &mut self,
         batch: Predictions<'_>,
@@ -58,12 +58,12 @@ impl Online {
         ended
     }
 
-    /// Closes the window: the line on it, or `None` if it is empty.
+    /// Ends the window; returns its line, or `None` if it is empty.
     pub fn end_window(&mut self, counters: Counters) -> Option<TrainLine> {
         (!self.window.is_empty()).then(|| TrainLine::new(counters, &self.window.take_quality()))
     }
 
-    /// Closes the day: the line on it, or `None` if rows have no days.
+    /// Ends the day; returns its line, or `None` if rows have no days.
     pub fn end_day(&mut self) -> Option<DayLine> {
         let (day, counters) = self.day.take()?;
         let quality = self.day_scores.take_quality();
@@ -81,8 +81,8 @@ mod tests {
     /// A row in its batch: day, logit, label.
     type Row = (u32, f32, f32);
 
-    /// Steps through `rows` in batches of `size`; returns the collector, the days that ended on the
-    /// way and the counters at the end.
+    /// Steps through `rows` in batches of `size`; returns the collector, the days that ended and
+    /// the final counters.
     fn train(rows: &[Row], size: usize, has_days: bool) -> (Online, Vec<DayLine>, Counters) {
         let (mut online, mut ended, mut counters) =
             (Online::default(), Vec::new(), Counters::default());
@@ -104,7 +104,7 @@ mod tests {
         (online, ended, counters)
     }
 
-    /// The share of pairs in the right order, one by one.
+    /// The share of pairs in the right order, counted one by one.
     fn auc_of_pairs(rows: &[Row]) -> Option<f64> {
         let (mut won, mut pairs) = (0.0, 0.0);
         for p in rows.iter().filter(|row| row.2 > 0.5) {
@@ -165,8 +165,9 @@ mod tests {
             for (line, rows) in days.iter().zip(expected) {
                 n_rows += rows.len() as u64;
                 check(&line.line, rows);
-                prop_assert_eq!((line.day, line.day_rows, line.line.rows), (rows[0].0, rows.len() as u64, n_rows));
-                // The step that had the day's last row, and what held after it.
+                let expected = (rows[0].0, rows.len() as u64, n_rows);
+                prop_assert_eq!((line.day, line.day_rows, line.line.rows), expected);
+                // The step with the day's last row, and a counter after it.
                 let step = n_rows.div_ceil(size as u64);
                 prop_assert_eq!((line.line.step, line.line.hot_rows), (step, 10 * step));
             }
@@ -177,14 +178,14 @@ mod tests {
         }
 
         #[test]
-        fn without_days_there_are_no_lines_on_days(rows in rows(), size in 1_usize..20) {
+        fn rows_without_days_give_no_day_lines(rows in rows(), size in 1_usize..20) {
             let (mut online, days, _) = train(&rows, size, false);
             prop_assert_eq!((days, online.end_day()), (Vec::new(), None));
         }
     }
 
     #[test]
-    fn a_window_starts_where_the_last_one_ended() {
+    fn windows_are_adjacent() {
         let rows = [(0, -1.0, 0.0), (0, 1.0, 1.0), (0, 2.0, 0.0), (0, 1.5, 1.0)];
         let (mut online, _, counters) = train(&rows[..2], 2, true);
         assert_eq!(online.end_window(counters).expect("rows").train_auc, Some(1.0));
@@ -197,7 +198,7 @@ mod tests {
         );
         let second = online.end_window(counters).expect("rows");
         assert_eq!((second.train_auc, second.train_logloss), (Some(0.0), 0.5));
-        // The day went on over both: of four pairs the last click lost one.
+        // The day extends over both: of four pairs the last click lost one.
         assert_eq!(online.end_day().expect("a day").line.train_auc, Some(0.5));
     }
 }

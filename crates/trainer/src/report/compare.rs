@@ -1,9 +1,9 @@
-//! `trainer compare`, and what the page of `trainer report` is drawn from: runs put side by side
-//! where that is fair.
+//! `trainer compare`, and the data of `trainer report`: runs grouped so that each comparison is
+//! fair.
 //!
-//! Runs of one protocol (data, split, batch, optimizer, ...) and one model are compared; others are
-//! kept apart. Within such a group a variant is a method with its settings, and a cell is a variant
-//! at one compression ratio: its runs differ by their seeds alone.
+//! Only runs of the same protocol (data, split, batch, optimizer, ...) and the same model are
+//! compared: a [`Group`]. In a group a [`Variant`] is a method with its settings, and a [`Cell`] is
+//! a variant at one compression ratio: its runs differ by their seeds only.
 
 mod answer;
 mod group;
@@ -17,7 +17,7 @@ use anyhow::{Result, bail};
 
 use crate::config::settings::{Settings, flat, identity};
 use crate::results::runs::{self, RunRecord};
-use crate::results::sweep_record::{Fate, SweepRecord};
+use crate::results::sweep_record::{RunStatus, SweepRecord};
 
 pub use answer::answer;
 pub(crate) use group::{has_budget, rank};
@@ -28,15 +28,15 @@ pub use text::text;
 /// Arguments of `trainer compare`.
 #[derive(Clone, Debug, clap::Args)]
 pub struct CompareArgs {
-    /// Directories of runs, or directories that hold some
+    /// Directories of runs, or directories that contain runs
     #[arg(required = true, value_name = "RUN")]
     runs: Vec<PathBuf>,
 }
 
-/// Puts runs side by side; returns tables.
+/// Compares runs; returns the text to print.
 ///
 /// # Errors
-/// If there are none, or one can't be read.
+/// If there are no runs, or one cannot be read.
 pub fn compare(args: &CompareArgs) -> Result<String> {
     let runs = runs::find(&args.runs)?;
     if runs.is_empty() {
@@ -52,15 +52,15 @@ pub fn compare(args: &CompareArgs) -> Result<String> {
 
 /// All groups of comparable runs, the largest first.
 pub struct Comparison<'a> {
-    /// Each of one protocol and model.
+    /// Each with one protocol and one model.
     pub groups: Vec<Group<'a>>,
 }
 
 /// Runs of one protocol and one model.
 pub struct Group<'a> {
-    /// The model, with the settings of it that tell it from others here.
+    /// The model, with the settings that distinguish it from the first group of the same model.
     pub model: String,
-    /// What else holds for all of them: a name and a text each.
+    /// What else all runs share: pairs of a name and a text.
     pub protocol: Vec<(&'static str, String)>,
     /// Sorted by method, then by settings.
     pub variants: Vec<Variant<'a>>,
@@ -68,13 +68,13 @@ pub struct Group<'a> {
 
 /// A method with its settings.
 pub struct Variant<'a> {
-    /// Its name with what differs from the method's defaults.
+    /// The method's name with the settings that differ from its defaults.
     pub label: String,
-    /// The method alone.
+    /// The name of the method.
     pub method: String,
-    /// What differs from the defaults, by whole key.
+    /// Settings that differ from the method's defaults, by full key.
     pub deviations: BTreeMap<String, String>,
-    /// The settings of its embedding, by whole key.
+    /// Settings of the embedding, by full key.
     pub embedding: Settings,
     /// By compression ratio, ascending.
     pub cells: Vec<Cell<'a>>,
@@ -82,31 +82,31 @@ pub struct Variant<'a> {
 
 /// A variant at one compression ratio.
 pub struct Cell<'a> {
-    /// Bytes of the full table over bytes of the budget.
+    /// The compression ratio: bytes of the full table over bytes of the budget.
     pub ratio: f64,
-    /// One a seed, finished or not: of several of the same seed the one that is finished.
+    /// One run for each seed; of several with the same seed a finished one.
     pub runs: Vec<&'a RunRecord>,
-    /// Why there are none: the method does not go so far.
+    /// Why there are no runs: the method cannot reach this ratio.
     pub not_applicable: Option<String>,
 }
 
-/// A mean over seeds, with the extremes.
+/// Mean and extremes over seeds.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Spread {
     /// The mean.
     pub mean: f64,
-    /// The least value.
+    /// The lowest value.
     pub low: f64,
-    /// The greatest.
+    /// The highest value.
     pub high: f64,
-    /// How many values.
+    /// The number of values.
     pub n: usize,
 }
 
 impl Spread {
-    /// Of some values; `None` if there are none.
+    /// Mean and extremes of `values`; `None` if there are none.
     #[must_use]
-    pub fn of(values: impl IntoIterator<Item = f64>) -> Option<Self> {
+    pub fn new(values: impl IntoIterator<Item = f64>) -> Option<Self> {
         let values: Vec<f64> = values.into_iter().collect();
         let n = values.len();
         let fold = |pick: fn(f64, f64) -> f64| values.iter().copied().reduce(pick);
@@ -120,15 +120,16 @@ impl Spread {
 }
 
 impl<'a> Comparison<'a> {
-    /// Groups `runs`, and what of `sweeps` could not run. A run that is there twice counts once.
+    /// Groups `runs`, and the entries of `sweeps` that are not applicable. Of runs with equal
+    /// settings one counts.
     #[must_use]
     pub fn new(runs: &'a [RunRecord], sweeps: &[SweepRecord]) -> Self {
         let mut builder = group::Builder::default();
         let mut seen = std::collections::BTreeSet::new();
-        // Of two of the same settings the finished one.
+        // Of runs with equal settings the finished one counts,
         let (mut finished, open): (Vec<_>, Vec<_>) =
             runs.iter().partition(|run| run.report.is_some());
-        // And of two of the same seed the one that was looked at more often.
+        // and of finished ones the one with more evaluations.
         finished.sort_by_key(|run| std::cmp::Reverse(run.evaluations.len()));
         for run in finished.into_iter().chain(open) {
             if seen.insert(identity(&run.settings)) {
@@ -136,7 +137,7 @@ impl<'a> Comparison<'a> {
             }
         }
         for entry in sweeps.iter().flat_map(|sweep| &sweep.runs) {
-            if let Fate::NotApplicable(why) = &entry.fate
+            if let RunStatus::NotApplicable(why) = &entry.status
                 && let Ok(table) = entry.settings.join("\n").parse()
             {
                 builder.add(&flat(&table), None, Some(why));
@@ -147,7 +148,7 @@ impl<'a> Comparison<'a> {
 }
 
 impl Group<'_> {
-    /// Compression ratios at which some variant has runs, ascending.
+    /// The compression ratios at which a variant has runs, ascending.
     #[must_use]
     pub fn ratios(&self) -> Vec<f64> {
         let mut ratios: Vec<f64> = self.cells().map(|(_, cell)| cell.ratio).collect();
@@ -156,7 +157,7 @@ impl Group<'_> {
         ratios
     }
 
-    /// Every cell that has runs.
+    /// The cells that have runs, with their variants.
     pub fn cells(&self) -> impl Iterator<Item = (&Variant<'_>, &Cell<'_>)> {
         let cells = self
             .variants
@@ -165,8 +166,8 @@ impl Group<'_> {
         cells.filter(|(_, cell)| !cell.runs.is_empty())
     }
 
-    /// The variants that stand for a method: with its defaults, or at more than one ratio, and full
-    /// tables. What is left is a study of one setting.
+    /// The variants that represent a method: those with its default settings, those with runs at
+    /// more than one ratio, and full tables. The others are studies of one setting.
     pub fn main_variants(&self) -> impl Iterator<Item = &Variant<'_>> {
         self.variants.iter().filter(|variant| {
             let n_ratios = variant.cells.iter().filter(|cell| !cell.runs.is_empty()).count();
@@ -177,15 +178,15 @@ impl Group<'_> {
 }
 
 impl Cell<'_> {
-    /// A figure of the reports of its finished runs.
+    /// Mean and extremes of a figure over the finished runs that have it.
     pub fn spread(
         &self,
         figure: impl Fn(&crate::results::report::Report) -> Option<f64>,
     ) -> Option<Spread> {
-        Spread::of(self.runs.iter().filter_map(|run| figure(run.report.as_ref()?)))
+        Spread::new(self.runs.iter().filter_map(|run| figure(run.report.as_ref()?)))
     }
 
-    /// The test AUC.
+    /// Mean and extremes of the test AUC.
     #[must_use]
     pub fn auc(&self) -> Option<Spread> {
         self.spread(|report| report.test_auc)
@@ -193,9 +194,9 @@ impl Cell<'_> {
 }
 
 impl Variant<'_> {
-    /// The cell at a ratio.
+    /// The cell at a compression ratio.
     #[must_use]
-    pub fn at(&self, ratio: f64) -> Option<&Cell<'_>> {
+    pub fn cell_at(&self, ratio: f64) -> Option<&Cell<'_>> {
         self.cells.iter().find(|cell| cell.ratio == ratio)
     }
 }

@@ -1,10 +1,10 @@
-//! `trainer report`: runs as one page of HTML that needs nothing else: pictures, the table behind
-//! each, one answer on top.
+//! `trainer report`: runs as one self-contained HTML page with an answer at the top, figures, and
+//! the table behind each.
 //!
 //! ```text
-//! runs.rs ─► compare.rs ─► page/figures/ ─► page/chart.rs ─┬─► page/svg.rs    a mark for each point
-//!  (files)    (groups)      (what is drawn)   (points)     └─► page/table.rs  a row for each point, CSV
-//!                                                                   └────────► page/html.rs  the page
+//! runs.rs ─► compare.rs ─► page/figures/ ─► page/chart.rs ─┬─► page/svg.rs    a mark per point
+//!  (files)    (groups)      (selection)       (points)     └─► page/table.rs  a row per point, CSV
+//!                                                                  └──────► page/html.rs  the page
 //! ```
 
 mod chart;
@@ -28,8 +28,8 @@ use crate::results::sweep_record::SweepRecord;
 use crate::stop::Stop;
 use crate::text::grouped;
 
-/// Time between two looks at whether somebody asked to stop.
-const LOOK_EVERY: Duration = Duration::from_millis(50);
+/// Interval at which a stop request is checked for, short enough for Ctrl-C to feel immediate.
+const POLL_EVERY: Duration = Duration::from_millis(50);
 
 /// Arguments of `trainer report`.
 #[derive(Clone, Debug, clap::Args)]
@@ -40,23 +40,24 @@ pub struct ReportArgs {
     /// The page; `-` is standard output
     #[arg(long, value_name = "FILE", default_value = "report.html")]
     out: PathBuf,
-    /// Writes the page anew every so many seconds until Ctrl-C, while runs go on; it reloads itself
-    #[arg(long, value_name = "SECONDS", num_args = 0..=1, require_equals = true, default_missing_value = "5",
-          value_parser = clap::value_parser!(u32).range(1..=86_400))]
+    /// Rewrites the page at this interval until Ctrl-C, while runs are in progress; it reloads
+    /// itself
+    #[arg(long, value_name = "SECONDS", num_args = 0..=1, require_equals = true)]
+    #[arg(default_missing_value = "5", value_parser = clap::value_parser!(u32).range(1..=86_400))]
     watch: Option<u32>,
 }
 
-/// All that is drawn.
+/// Everything that is drawn.
 struct Source {
     runs: Vec<RunRecord>,
     sweeps: Vec<SweepRecord>,
     sketches: Vec<Findings>,
 }
 
-/// Writes the page; returns what is to be printed.
+/// Writes the page; returns the text to print.
 ///
 /// # Errors
-/// If there is nothing to draw, something can't be read, or the page can't be written.
+/// If there is nothing to draw, a file cannot be read, or the page cannot be written.
 pub fn report(args: &ReportArgs) -> Result<String> {
     let Some(seconds) = args.watch else { return write(args, None) };
     let stop = Stop::on_signals()?;
@@ -64,15 +65,15 @@ pub fn report(args: &ReportArgs) -> Result<String> {
     tracing::info!("writing {} every {seconds} s until Ctrl-C", args.out.display());
     while !stop.is_requested() {
         let since = Instant::now();
-        // Who watches may start before the first run does, and look while a file is exchanged.
+        // Watching may start before the first run does, and a file may be replaced meanwhile.
         if let Err(error) = write(args, Some(seconds)) {
             tracing::warn!("{error:#}");
         }
         while since.elapsed() < every && !stop.is_requested() {
-            std::thread::sleep(LOOK_EVERY);
+            std::thread::sleep(POLL_EVERY);
         }
     }
-    // The last one stands still.
+    // The final page does not reload itself.
     write(args, None)
 }
 

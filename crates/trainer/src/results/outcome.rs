@@ -1,4 +1,5 @@
-//! How a process ended that a sweep started: a record, so that the sweep reads no messages.
+//! How a process that a sweep started has ended. A record, so that the sweep need not parse
+//! messages.
 
 use std::path::Path;
 
@@ -7,18 +8,18 @@ use serde::{Deserialize, Serialize};
 
 use crate::atomic_file::write_to;
 
-/// What the process says of its end, in a file that the sweep names (`--outcome`).
+/// Written by the process at its end, to the file that the sweep names (`--outcome`).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Outcome {
     /// The kind of end.
     pub ending: Ending,
     /// The exit code.
     pub exit_code: u8,
-    /// What was printed of the error; empty without one.
+    /// The error message as printed; empty without an error.
     pub message: String,
 }
 
-/// The ends that a sweep tells apart.
+/// The kinds of end that a sweep distinguishes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Ending {
@@ -28,7 +29,7 @@ pub enum Ending {
     Interrupted,
     /// Another process writes to its directory.
     Busy,
-    /// It would not fit into the memory that is available now.
+    /// The run would not fit into the memory that is available now.
     ShortOfMemory,
     /// Any other error.
     Failed,
@@ -41,10 +42,10 @@ impl Outcome {
         serde_json::from_str(&std::fs::read_to_string(path).ok()?).ok()
     }
 
-    /// Writes the record, whole or not at all.
+    /// Writes the record atomically.
     ///
     /// # Errors
-    /// If the file can't be written.
+    /// If the file cannot be written.
     pub fn write(&self, path: &Path) -> Result<()> {
         write_to(path, |out| Ok(serde_json::to_writer(out, self)?))
     }
@@ -67,6 +68,6 @@ mod tests {
         outcome.write(&path).expect("written");
         assert_eq!(Outcome::read(&path), Some(outcome));
         std::fs::write(&path, "{\"ending\":").expect("written");
-        assert_eq!(Outcome::read(&path), None, "a record that is cut off is none");
+        assert_eq!(Outcome::read(&path), None, "a truncated record is not read");
     }
 }

@@ -1,22 +1,22 @@
-//! Where the time of training went.
+//! Time spent in the phases of training.
 
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-/// Where the time of all training steps so far went.
+/// Time spent in the phases of all training steps so far.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Phases {
-    /// The embedding's rows.
+    /// Looking up the embedding's rows.
     pub lookup: Duration,
-    /// The network, forward, backward and its optimizer.
+    /// The network: forward and backward pass and its optimizer.
     pub network: Duration,
-    /// The embedding's step.
+    /// Updating the embedding.
     pub update: Duration,
 }
 
 impl Phases {
-    /// What came after `earlier`.
+    /// The time spent after `earlier`.
     #[must_use]
     pub fn since(self, earlier: Self) -> Self {
         let Self { lookup, network, update } = self;
@@ -28,30 +28,30 @@ impl Phases {
     }
 }
 
-/// Seconds of the training loop, by what it did. What is missing from their sum is progress and
-/// metrics.
+/// Seconds of the training loop by phase. Their sum lacks the time for progress and metrics.
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 pub struct PhaseSeconds {
-    /// No batch was ready yet.
+    /// Waiting for a batch to be read.
     pub waiting: f64,
-    /// Rows looked up.
+    /// Looking up rows.
     pub lookup: f64,
-    /// The dense network stepped.
+    /// Stepping the dense network.
     pub network: f64,
-    /// The embedding stepped.
+    /// Updating the embedding.
     pub update: f64,
 }
 
 impl PhaseSeconds {
-    /// In seconds.
+    /// Converts to seconds.
     #[must_use]
-    pub fn new(waiting: Duration, Phases { lookup, network, update }: Phases) -> Self {
+    pub fn new(waiting: Duration, phases: Phases) -> Self {
+        let Phases { lookup, network, update } = phases;
         let [waiting, lookup, network, update] =
             [waiting, lookup, network, update].map(|phase| phase.as_secs_f64());
         Self { waiting, lookup, network, update }
     }
 
-    /// Both times, part by part.
+    /// The sum, phase by phase.
     #[must_use]
     pub fn plus(self, other: Self) -> Self {
         Self {
@@ -62,7 +62,7 @@ impl PhaseSeconds {
         }
     }
 
-    /// Shares of the whole.
+    /// The share of each phase, in a line.
     #[must_use]
     pub fn line(self) -> String {
         let Self { waiting, lookup, network, update } = self;

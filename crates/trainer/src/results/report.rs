@@ -1,4 +1,4 @@
-//! What a run leaves behind: `report.json`, and the table at its end.
+//! `report.json`, the record of a finished run, and the table printed at its end.
 
 use std::collections::BTreeMap;
 
@@ -10,9 +10,9 @@ use crate::results::phases::PhaseSeconds;
 use crate::results::warnings::{self, Warning};
 use crate::text::{bytes, grouped, table};
 
-/// Everything that is known of a finished run. Counts are plain, sizes in bytes, losses in nats.
+/// The results of a finished run. Sizes are in bytes, losses in nats.
 ///
-/// For the same configuration, data and build all fields are equal but the last six.
+/// All fields but the last six are reproducible: equal for the same configuration, data and build.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Report {
     /// `name` of the configuration.
@@ -29,9 +29,9 @@ pub struct Report {
     pub engine: String,
     /// `precision`.
     pub precision: String,
-    /// What computed the products, on this CPU: `gemm`, `avx512f`, `avx512_bf16`, `candle`, ...
+    /// The kernel of the matrix products: `gemm`, `avx512f`, `avx512_bf16`, `candle`, ...
     pub kernel: String,
-    /// Where the rows came from: `criteo-kaggle`, `criteo-terabyte`, or `generated`.
+    /// The source of the rows: `generated`, or the data format, such as `criteo-kaggle`.
     pub data: String,
     /// Training rows over all epochs.
     pub train_rows: u64,
@@ -43,92 +43,93 @@ pub struct Report {
     pub test_auc: Option<f64>,
     /// Mean log-loss on the test rows.
     pub test_logloss: f64,
-    /// The same over the entropy of the share of clicks.
+    /// Log-loss on the test rows over the entropy of their share of clicks; null if all labels are
+    /// equal.
     pub test_normalised_entropy: Option<f64>,
     /// Mean predicted probability over the share of clicks on the test rows; null without clicks.
     pub test_calibration: Option<f64>,
-    /// What the user should look at, such as a model that has not learned; absent in reports of
-    /// earlier versions.
+    /// Signs of a problem, such as a model that has not learned; absent in reports of earlier
+    /// versions.
     #[serde(default)]
     pub warnings: Vec<Warning>,
-    /// How network and rows were stepped; absent in reports of earlier versions.
+    /// Optimizers of network and rows; absent in reports of earlier versions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub training: Option<TrainingReport>,
-    /// Mean loss over the last epoch, each row before the model learned from it.
+    /// Mean log-loss over the last epoch, each row scored before the model learned from it.
     pub train_logloss: f64,
-    /// Malformed rows that were left out, with `data.bad_rows = "skip"`; absent if there were none.
+    /// Malformed rows that were skipped (`data.bad_rows = "skip"`); absent if there were none.
     #[serde(default, skip_serializing_if = "BadRowsOfPasses::is_empty")]
     pub bad_rows: BadRowsOfPasses,
-    /// For generated rows, absent otherwise: the AUC of the logits that the labels were drawn from.
+    /// The AUC of the logits that the labels were drawn from; absent unless rows were generated.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub best_possible_auc: Option<f64>,
     /// How rows are stored; absent in reports of earlier versions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub row_precision: Option<RowPrecision>,
-    /// The settings of `cafe` in full, whatever preset they come from; absent for other methods.
+    /// The resolved settings of `cafe`, whatever preset they come from; absent for other methods.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cafe: Option<CafeTable>,
-    /// Rows and sketch, and the rows' optimizer state where the budget counts it.
+    /// Rows and sketch, and the rows' optimizer state if the budget includes it.
     pub embedding_bytes: u64,
-    /// The sketch's part.
+    /// The sketch's share of `embedding_bytes`.
     pub sketch_bytes: u64,
-    /// What the embedding was allowed.
+    /// The budget of the embedding.
     pub budget_bytes: u64,
-    /// A table with a row for every feature of the data set.
+    /// Size of the full table, with a row for every feature of the data set.
     pub full_bytes: u64,
     /// `full_bytes` over `embedding_bytes`.
     pub compression_ratio: f64,
-    /// Rows, sketch, maps, free list, optimizer state.
+    /// Total size: rows, sketch, maps, free list and optimizer state.
     pub embedding_total_bytes: u64,
     /// Parameters of the dense network.
     pub dense_parameters: u64,
-    /// Features that own a hot row at the end.
+    /// Features with a hot row at the end.
     pub hot_rows: u64,
     /// Promotions over the run.
     pub promoted: u64,
     /// Demotions over the run.
     pub demoted: u64,
-    /// How rows are given out at the end; absent for a method without hot rows.
+    /// Assignment of the hot rows at the end; absent for a method without hot rows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tiers: Option<TierReport>,
     /// Threads of the dense network.
     pub threads: usize,
-    /// Training rows over training time, evaluation apart.
+    /// Training rows over training time, without evaluation.
     pub samples_per_second: f64,
-    /// Where the time of training went.
+    /// Time spent in the phases of training.
     pub phase_seconds: PhaseSeconds,
-    /// From the configuration to this report.
+    /// From reading the configuration to writing this report.
     pub wall_seconds: f64,
-    /// Evaluation's part of it.
+    /// Evaluation's share of `wall_seconds`.
     pub evaluation_seconds: f64,
-    /// The most memory the process held; null where the system does not say.
+    /// Peak resident memory of the process; null if the system does not report it.
     pub peak_rss_bytes: Option<u64>,
 }
 
-/// Optimizers, their rates and what they keep, with nothing left to a default.
+/// Optimizers with their learning rates and state, defaults resolved.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TrainingReport {
-    /// Of the network.
+    /// Optimizer of the network.
     pub optimizer: String,
     /// Its learning rate.
     pub lr: f32,
-    /// Of the embedding's rows.
+    /// Optimizer of the embedding's rows.
     pub embedding_optimizer: String,
     /// Their learning rate.
     pub embedding_lr: f32,
-    /// How row-wise Adagrad stores its sums; null with another optimizer of the rows.
+    /// How row-wise Adagrad stores its sums; null for other optimizers of the rows.
     pub accumulator: Option<Accumulator>,
-    /// Whether the budget counts the rows' optimizer state.
+    /// Whether the budget includes the rows' optimizer state.
     pub counts_optimizer: bool,
-    /// Whether the network's only number is the constant 1.
+    /// Whether the network's only numeric input is the constant 1.
     pub constant_input: bool,
-    /// Whether the network gets how often features occurred.
+    /// Whether the network gets the frequencies of features as inputs.
     #[serde(default)]
     pub frequency_inputs: bool,
 }
 
 impl TrainingReport {
-    /// What a loaded configuration says.
+    /// Of a loaded configuration.
     #[must_use]
     pub fn new(config: &Config) -> Self {
         let Config { train, embedding, model, .. } = config;
@@ -144,15 +145,16 @@ impl TrainingReport {
         }
     }
 
-    /// The same in a line.
+    /// Optimizers and rates in a line, for tables.
     #[must_use]
     pub fn line(&self) -> String {
         let Self { optimizer, lr, embedding_optimizer, embedding_lr, .. } = self;
         let accumulator = match self.accumulator {
-            Some(Accumulator::Byte) => " (a byte a row)",
+            Some(Accumulator::Byte) => " (one byte per row)",
             _ => "",
         };
-        let constant = if self.constant_input { "; no numbers: constant input" } else { "" };
+        let constant =
+            if self.constant_input { "; constant input in place of numbers" } else { "" };
         let frequencies =
             if self.frequency_inputs { "; frequencies of features as inputs" } else { "" };
         let rows = format!("rows {embedding_optimizer} at {embedding_lr:.4}{accumulator}");
@@ -160,21 +162,21 @@ impl TrainingReport {
     }
 }
 
-/// Who owns rows, and what scores there are.
+/// Assignment of the hot rows and distribution of the scores.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct TierReport {
-    /// Rows that important features can own.
+    /// The number of hot rows, owned or free.
     pub max_hot_rows: u64,
-    /// Those that are owned, of each field; empty where slots don't tell fields apart.
+    /// Owned hot rows by field; empty if slots do not distinguish fields.
     pub hot_rows_by_field: Vec<u64>,
-    /// What the fields are called.
+    /// Names of the fields.
     pub field_names: Vec<String>,
-    /// The score from which a feature is hot: one for all fields, one for each, or none where there
+    /// The score from which a feature is hot: one for all fields or one per field; empty if there
     /// is no such score.
     pub thresholds: Vec<f32>,
     /// Slots of the sketch, or entries of the statistics.
     pub slots: u64,
-    /// Those that are in use.
+    /// Slots in use.
     pub slots_in_use: u64,
     /// `[e, n]`: `n` slots in use have a score from `2^e` to below `2^(e + 1)`; scores of zero are
     /// left out.
@@ -182,14 +184,14 @@ pub struct TierReport {
 }
 
 impl TierReport {
-    /// What a report says of `summary`.
+    /// Of a method's summary.
     #[must_use]
     pub fn new(summary: TierSummary, field_names: Vec<String>) -> Self {
         let TierSummary {
             max_hot_rows, hot_rows_by_field, slots, slots_in_use, score_counts, ..
         } = summary;
         let mut thresholds = summary.thresholds;
-        // Nobody reaches infinity, and JSON has no word for it.
+        // An infinite threshold is never reached, and JSON cannot express it.
         thresholds.retain(|threshold| threshold.is_finite());
         Self {
             max_hot_rows,
@@ -207,7 +209,7 @@ impl TierReport {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct BadRowsOfPasses {
-    /// In the training rows, once through.
+    /// In one pass over the training rows.
     pub train: BTreeMap<String, u64>,
     /// In the test rows.
     pub test: BTreeMap<String, u64>,
@@ -220,7 +222,7 @@ impl BadRowsOfPasses {
 }
 
 impl Report {
-    /// The table at the end of a run.
+    /// The table that is printed at the end of a run.
     #[must_use]
     pub fn table(&self) -> String {
         let mut rows = vec![
@@ -265,18 +267,18 @@ impl Report {
                 if list.is_empty() { "none".to_owned() } else { list.join(", ") }
             };
             let (train, test) = (list(&self.bad_rows.train), list(&self.bad_rows.test));
-            rows.push(("rows left out", format!("of training: {train}; of test: {test}")));
+            rows.push(("skipped rows", format!("training: {train}; test: {test}")));
         }
         if !self.warnings.is_empty() {
             rows.push(("warnings", warnings::codes(&self.warnings)));
         }
         rows.push(("train log-loss", format!("{:.5}", self.train_logloss)));
         if let Some(training) = &self.training {
-            rows.push(("  by", training.line()));
+            rows.push(("  optimizers", training.line()));
         }
         rows.push((
             "embedding",
-            format!("{} of {} allowed", bytes(self.embedding_bytes), bytes(self.budget_bytes)),
+            format!("{} of a budget of {}", bytes(self.embedding_bytes), bytes(self.budget_bytes)),
         ));
         if self.sketch_bytes > 0 {
             rows.push(("  sketch", bytes(self.sketch_bytes)));
@@ -286,18 +288,19 @@ impl Report {
         }
         rows.push((
             "full table",
-            format!("{}: {:.1} times as much", bytes(self.full_bytes), self.compression_ratio),
+            format!("{}: {:.1} times as large", bytes(self.full_bytes), self.compression_ratio),
         ));
-        rows.push(("  all counted", bytes(self.embedding_total_bytes)));
+        let total = bytes(self.embedding_total_bytes);
+        rows.push(("  total", format!("{total} incl. maps and optimizer")));
         let speed = format!(
-            "{} samples/s, {:.1} s in all",
+            "{} samples/s, {:.1} s in total",
             grouped(self.samples_per_second as u64),
             self.wall_seconds
         );
         rows.push(("speed", speed));
-        rows.push(("  of it", self.phase_seconds.line()));
+        rows.push(("  time spent", self.phase_seconds.line()));
         rows.push((
-            "  on",
+            "  hardware",
             format!(
                 "{} threads, {} engine, {} ({})",
                 self.threads, self.engine, self.precision, self.kernel

@@ -1,4 +1,4 @@
-//! The runs below a directory, as whoever compares them sees them: settings, report, metrics.
+//! Reads the runs below a directory: settings, report and metrics.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -11,17 +11,18 @@ use crate::config::settings::{self, Settings};
 use crate::metrics::line::{MetricsLine, TestLine, TrainLine};
 use crate::results::report::Report;
 
-/// How deep runs are looked for.
+/// How many levels below a given directory are searched, so that a wrong one is not searched for
+/// hours.
 const MAX_DEPTH: usize = 4;
 
-/// A run as its directory shows it, finished or not.
+/// The content of a run's directory, finished or not.
 #[derive(Clone, Debug)]
 pub struct RunRecord {
     /// Where it is.
     pub dir: PathBuf,
-    /// What it was started with, defaults included.
+    /// The settings it was started with, defaults included.
     pub settings: Settings,
-    /// What came out; `None` while it goes on or where it was stopped.
+    /// The report; `None` while the run is in progress or if it was interrupted.
     pub report: Option<Report>,
     /// Windows of training steps.
     pub windows: Vec<TrainLine>,
@@ -30,10 +31,10 @@ pub struct RunRecord {
 }
 
 impl RunRecord {
-    /// Reads the run of a directory; `None` if it holds none.
+    /// Reads the run in a directory; `None` if there is none.
     ///
     /// # Errors
-    /// If a file of it can't be read or is damaged.
+    /// If one of its files cannot be read or is damaged.
     pub fn read(dir: &Path) -> Result<Option<Self>> {
         let Some(settings) = read_settings(dir)? else { return Ok(None) };
         let path = dir.join("report.json");
@@ -43,29 +44,29 @@ impl RunRecord {
         Ok(Some(Self { dir: dir.to_owned(), settings, report, windows, evaluations }))
     }
 
-    /// Of weights and of generated rows.
+    /// The seeds of weights and of generated rows.
     #[must_use]
     pub fn seeds(&self) -> [Option<String>; 2] {
         [self.setting("seed"), self.setting("data.synthetic.seed")]
     }
 
-    /// A setting as text; `None` where it is not set.
+    /// A setting as text; `None` if it is not set.
     #[must_use]
     pub fn setting(&self, key: &str) -> Option<String> {
         self.settings.get(key).map(settings::shown)
     }
 
-    /// Training rows so far, as its last line says.
+    /// Training rows so far, from the last line of its metrics.
     #[must_use]
     pub fn rows_trained(&self) -> u64 {
         self.windows.last().map_or(0, |line| line.rows)
     }
 }
 
-/// The settings of the run in `dir`; `None` if it holds none.
+/// The settings of the run in `dir`; `None` if there is none.
 ///
 /// # Errors
-/// If they can't be read.
+/// If they cannot be read.
 pub fn read_settings(dir: &Path) -> Result<Option<Settings>> {
     if !is_run(dir) {
         return Ok(None);
@@ -76,23 +77,23 @@ pub fn read_settings(dir: &Path) -> Result<Option<Settings>> {
     settings::settings_of_saved(&table).map(Some)
 }
 
-/// Whether `dir` is that of a run. A file called `config.toml` may be anything; a run writes
-/// metrics beside it.
+/// Whether `dir` is the directory of a run. `config.toml` alone is too common a name; a run also
+/// writes metrics.
 #[must_use]
 pub fn is_run(dir: &Path) -> bool {
     dir.join("config.toml").is_file() && dir.join("metrics.jsonl").is_file()
 }
 
-/// All runs in `dirs` and below, by path. A directory in a run is not looked into.
+/// All runs in `dirs` and below, by path. Directories in a run are not searched.
 ///
 /// # Errors
-/// If a directory or a run can't be read.
+/// If a directory or a run cannot be read.
 pub fn find(dirs: &[PathBuf]) -> Result<Vec<RunRecord>> {
     let (mut found, mut seen) = (Vec::new(), BTreeSet::new());
     for dir in dirs {
         visit(dir, MAX_DEPTH, &mut |dir| {
             let is_run = is_run(dir);
-            // Directories that were given may lie in each other.
+            // One of the given directories may lie in another.
             if is_run && seen.insert(fs::canonicalize(dir).unwrap_or_else(|_| dir.to_owned())) {
                 found.extend(RunRecord::read(dir)?);
             }
@@ -102,11 +103,11 @@ pub fn find(dirs: &[PathBuf]) -> Result<Vec<RunRecord>> {
     Ok(found)
 }
 
-/// Calls `enter` on `dir` and what is below, in the order of names; where it says that it is done
-/// it goes no deeper.
+/// Calls `enter` on `dir` and the directories below it, up to `depth` levels, in the order of
+/// names. Where `enter` returns true, the directories below are left out.
 ///
 /// # Errors
-/// Its own, or that a directory can't be read.
+/// Those of `enter`, or if a directory cannot be read.
 pub fn visit(
     dir: &Path,
     depth: usize,
@@ -115,7 +116,7 @@ pub fn visit(
     if enter(dir)? || depth == 0 {
         return Ok(());
     }
-    let cant_read = || format!("{}: can't be read", dir.display());
+    let cant_read = || format!("{}: cannot be read", dir.display());
     let mut below = Vec::new();
     for entry in fs::read_dir(dir).with_context(cant_read)? {
         let entry = entry.with_context(cant_read)?;
@@ -127,15 +128,15 @@ pub fn visit(
     below.iter().try_for_each(|dir| visit(dir, depth - 1, enter))
 }
 
-/// What the lines say that can be read whole: the last one may be in the making.
+/// Reads the complete lines; the last one may still be in the process of being written.
 fn read_metrics(path: &Path) -> Result<(Vec<TrainLine>, Vec<TestLine>)> {
     let (mut windows, mut evaluations) = (Vec::new(), Vec::new());
     let text = text(path)?.unwrap_or_default();
-    let whole = text.rfind('\n').map_or("", |end| &text[..end]);
-    for (number, line) in whole.lines().enumerate() {
+    let complete = text.rfind('\n').map_or("", |end| &text[..end]);
+    for (number, line) in complete.lines().enumerate() {
         let value: serde_json::Value = serde_json::from_str(line)
             .with_context(|| format!("{}:{}: damaged", path.display(), number + 1))?;
-        // A line of another version may have other keys; what can't be read is left out.
+        // Lines of another version may have other keys; they are left out.
         match MetricsLine::deserialize(&value) {
             Ok(MetricsLine::Test(line)) => evaluations.push(line),
             Ok(MetricsLine::Train(line)) => windows.push(line),
@@ -153,7 +154,7 @@ fn text(path: &Path) -> Result<Option<String>> {
         {
             Ok(None)
         }
-        Err(error) => Err(error).with_context(|| format!("{}: can't be read", path.display())),
+        Err(error) => Err(error).with_context(|| format!("{}: cannot be read", path.display())),
     }
 }
 

@@ -1,4 +1,4 @@
-//! What a sweep has found, as JSON and as tables.
+//! Results of `trainer sketch --sweep`, as JSON and as tables.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -8,20 +8,20 @@ use serde::{Deserialize, Serialize};
 
 use crate::text::grouped;
 
-/// Slots a bucket.
+/// Slots per bucket that are measured; 4 is the paper's setting.
 pub(crate) const SLOTS: [usize; 4] = [4, 8, 16, 32];
-/// Bytes of a sketch, all of them whole buckets of every kind.
+/// Bytes of a sketch; each a multiple of the bucket size for all [`SLOTS`].
 pub(crate) const MEMORIES: [usize; 6] =
     [12 << 10, 24 << 10, 48 << 10, 96 << 10, 192 << 10, 384 << 10];
-/// Bytes of a sketch while features change.
+/// Bytes of a sketch in the measurement of drift: the middle of [`MEMORIES`].
 pub(crate) const DRIFT_BYTES: usize = 96 << 10;
-/// After each of these parts of a stream other features are popular.
+/// Parts of a drifting stream; in each, other features are popular.
 pub(crate) const EIGHTHS: usize = 8;
 
-/// The figures; fields and their order are the file's.
+/// All results; the file has these fields in this order.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Findings {
-    /// Of the file's form: 1.
+    /// Version of the file format: 1.
     pub(crate) format: u32,
     pub(crate) skew: f64,
     pub(crate) features: u64,
@@ -32,38 +32,38 @@ pub(crate) struct Findings {
     pub(crate) speed: Vec<Speed>,
 }
 
-/// How many of the most frequent features a sketch holds at the end of a stream.
+/// Recall at the end of a stream: how many of the most frequent features the sketch holds.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(crate) struct AtEnd {
     pub(crate) slots: usize,
     pub(crate) bytes: usize,
-    /// How many features those are.
+    /// The number of most frequent features.
     pub(crate) top: usize,
     pub(crate) seed: u64,
     /// The share of them that is held.
     pub(crate) recall: f64,
-    /// What is proven of the probability that the least frequent of them is held; null if nothing
-    /// is.
+    /// Proven lower bound of the probability that the least frequent of them is held; null if there
+    /// is none.
     pub(crate) bound: Option<f64>,
 }
 
-/// How many of the most frequent features of an eighth of a stream are among as many of the highest
-/// scores, within that eighth, where others are frequent in every eighth. (Held they nearly all
-/// are: what is at stake is who has the scores.)
+/// Ranking under drift: in each eighth of a stream other features are frequent. How many of the
+/// current eighth's most frequent features are among the same number of highest scores. (Nearly all
+/// of them are held; the question is whether they have the highest scores.)
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(crate) struct Drift {
     pub(crate) slots: usize,
     pub(crate) bytes: usize,
     pub(crate) top: usize,
     pub(crate) seed: u64,
-    /// So many into the stream.
+    /// Observations of the stream so far.
     pub(crate) observations: usize,
     pub(crate) recall: f64,
-    /// Whether scores are halved after each point that is measured.
+    /// Whether scores are halved after each measured point.
     pub(crate) decay: bool,
 }
 
-/// Operations a second of one thread, over all streams.
+/// Operations per second of one thread, over all streams.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(crate) struct Speed {
     pub(crate) slots: usize,
@@ -73,8 +73,7 @@ pub(crate) struct Speed {
 }
 
 impl Findings {
-    /// Those in `dir`, where a sweep was told to write them to `sketch.json`; `None` if there are
-    /// none.
+    /// Reads `sketch.json` in `dir`; `None` if there is none.
     pub(crate) fn read(dir: &Path) -> Result<Option<Self>> {
         let path = dir.join("sketch.json");
         let Ok(text) = std::fs::read_to_string(&path) else { return Ok(None) };
@@ -83,14 +82,14 @@ impl Findings {
             .with_context(|| format!("{}: damaged", path.display()))
     }
 
-    /// Tables of means over the streams.
+    /// Tables with means over the streams.
     pub(crate) fn text(&self) -> String {
         let Self { skew, features, observations, seeds, .. } = self;
         let (features, observations) = (grouped(*features), grouped(*observations));
         let top = self.recall.iter().map(|it| it.top).max().unwrap_or(0);
         let mut text = format!(
             "Zipf({skew}) over {features} features, {observations} observations, {} streams\n\n\
-             share of the {top} most frequent features that are held, and what is proven:\n",
+             share of the {top} most frequent features that are held > proven bound:\n",
             seeds.len()
         );
         push_table(&mut text, &memory_heads(), |slots, column| {
@@ -98,13 +97,13 @@ impl Findings {
         });
         let _ = writeln!(
             text,
-            "\nother features are frequent in each eighth of a stream; share of the top of the last one that is among as\n\
-             many highest scores in {} kB:",
+            "\ndrift, other features are frequent in each eighth of a stream: share of the last\n\
+             eighth's top that is among the same number of highest scores, in {} kB:",
             DRIFT_BYTES >> 10
         );
-        let heads = ["no decay", "halved 4 times an eighth"].map(str::to_owned);
+        let heads = ["no decay", "halved 4 times per eighth"].map(str::to_owned);
         push_table(&mut text, &heads, |slots, column| self.drift_cell(slots, column == 1));
-        text += "\nmillion observes and estimates a second, one thread:\n";
+        text += "\nmillion observations and estimates per second, one thread:\n";
         push_table(&mut text, &memory_heads(), |slots, column| {
             self.speed_cell(slots, MEMORIES[column])
         });
@@ -116,7 +115,7 @@ impl Findings {
             self.recall.iter().filter(|it| (it.slots, it.bytes) == (slots, bytes)).collect();
         let recall = mean(of_size.iter().map(|it| it.recall));
         match of_size.first().and_then(|it| it.bound) {
-            // Less is proven, but says nothing.
+            // Lower bounds are as good as none.
             Some(bound) if bound >= 0.001 => format!("{recall:.3} > {bound:.3}"),
             _ => format!("{recall:.3}"),
         }
@@ -148,7 +147,7 @@ fn memory_heads() -> Vec<String> {
     MEMORIES.iter().map(|bytes| format!("{} kB", bytes >> 10)).collect()
 }
 
-/// A line for each number of slots a bucket, a column for each head.
+/// Appends a table with a line for each number of slots per bucket and a column for each head.
 fn push_table(text: &mut String, heads: &[String], cell: impl Fn(usize, usize) -> String) {
     let line = |first: &str, cells: &[String]| {
         let cells = cells.iter().zip(heads).fold(String::new(), |mut line, (cell, head)| {

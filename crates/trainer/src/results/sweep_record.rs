@@ -1,5 +1,4 @@
-//! What a sweep leaves beside its runs: what it asked, and what became of each run, for whoever
-//! draws them.
+//! `sweep.json`, the record of a sweep: its question and the status of each run, for reports.
 
 use std::path::Path;
 
@@ -11,14 +10,14 @@ use crate::atomic_file::write_to;
 /// The file's name.
 pub(crate) const FILE: &str = "sweep.json";
 
-/// `sweep.json`.
+/// The content of `sweep.json`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SweepRecord {
-    /// What it is to find out.
+    /// The question that the sweep is to answer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub question: Option<String>,
-    /// The file that asked for it.
+    /// The sweep file.
     pub file: String,
     /// Its runs, in order.
     pub runs: Vec<SweepEntry>,
@@ -28,43 +27,44 @@ pub struct SweepRecord {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SweepEntry {
-    /// Of its study and its values.
+    /// Its name, made of its study and its values.
     pub name: String,
-    /// Its study.
+    /// The study that it belongs to.
     pub study: String,
-    /// Its directory's name, below that of the sweep.
+    /// The name of its directory in that of the sweep.
     pub dir: String,
-    /// What becomes of it.
-    pub fate: Fate,
-    /// All its settings, as of `settings::identity`, so that what could not run is shown among what
-    /// did.
+    /// Its status; `fate` in the file, as in earlier versions.
+    #[serde(rename = "fate")]
+    pub status: RunStatus,
+    /// All its settings, as of `settings::identity`, so that a report can show runs that were not
+    /// applicable among the others.
     pub settings: Vec<String>,
 }
 
-/// What becomes of a run.
+/// Status of a run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Fate {
-    /// Its turn has not come.
+pub enum RunStatus {
+    /// It has not started.
     Waiting,
-    /// It goes on.
+    /// It is in progress.
     Running,
     /// It has a report.
     Done,
-    /// The method does not go so far, or the run would not fit into memory: why.
+    /// The method cannot reach the ratio, or the run would not fit into memory; with the reason.
     NotApplicable(String),
-    /// Why it ended.
+    /// It failed; with the reason.
     Failed(String),
 }
 
 impl SweepRecord {
-    /// The record in `dir`; `None` if there is none that can be read.
+    /// Reads the record in `dir`; `None` if there is none, or it cannot be read.
     #[must_use]
     pub fn read(dir: &Path) -> Option<Self> {
         serde_json::from_str(&std::fs::read_to_string(dir.join(FILE)).ok()?).ok()
     }
 
-    /// Writes it to `dir`, whole or not at all.
+    /// Writes the record to `dir` atomically.
     pub(crate) fn write(&self, dir: &Path) -> Result<()> {
         write_to(&dir.join(FILE), |out| Ok(serde_json::to_writer_pretty(out, self)?))
     }

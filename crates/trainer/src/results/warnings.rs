@@ -1,5 +1,4 @@
-//! What a run or an evaluation that came to its end still has to warn of: signs that the model has
-//! not learned.
+//! Warnings at the end of a run or an evaluation: signs that the model has not learned.
 
 use std::collections::BTreeMap;
 
@@ -12,28 +11,28 @@ use crate::text::grouped;
 /// A warning as `report.json` holds it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Warning {
-    /// Which: stays the same from version to version.
+    /// Identifies the warning; stable across versions.
     pub code: String,
-    /// The same for a person, with what usually helps.
+    /// The text, with advice.
     pub message: String,
-    /// The numbers that it comes from.
+    /// The numbers that it is based on.
     pub values: BTreeMap<String, f64>,
 }
 
-/// Within this number of standard errors of 0.5 an AUC is not distinguished from that of random
-/// scores.
+/// An AUC within this number of standard errors of 0.5 is not distinguished from that of random
+/// scores: the two-sided 95 % interval of a normal distribution.
 const ERRORS_OF_CHANCE: f64 = 2.0;
 
 /// The standard error of the AUC of random scores (Mann and Whitney): `sqrt((n + 1) / (12 p (n -
-/// p)))` for `p` positives among `n` rows. `None` if all labels are equal.
+/// p)))` for `p` positives in `n` rows. `None` if all labels are equal.
 fn chance_error(quality: &Quality) -> Option<f64> {
     let (rows, positives) = (quality.rows as f64, quality.positives as f64);
     let pairs = positives * (rows - positives);
     (pairs > 0.0).then(|| ((rows + 1.0) / (12.0 * pairs)).sqrt())
 }
 
-/// Signs that a model of `quality` on test rows has learned nothing that helps there, or that these
-/// can't tell. `train_rows` are those of an epoch.
+/// Signs that a model of this `quality` on test rows has learned nothing that generalises, or that
+/// the test rows cannot show it. `train_rows` is the number of training rows per epoch.
 #[must_use]
 pub fn not_learned(quality: &Quality, config: &Config, train_rows: u64) -> Vec<Warning> {
     let error = chance_error(quality);
@@ -50,8 +49,9 @@ pub fn not_learned(quality: &Quality, config: &Config, train_rows: u64) -> Vec<W
         warnings.push(Warning {
             code: "one-class".to_owned(),
             message: format!(
-                "the label of all test rows ({rows}) is {label}: they can't tell whether the model has learned; test on rows of \
-                 both labels, and look at the label rule and the order of rows"
+                "the label of all test rows ({rows}) is {label}: they cannot show whether the \
+                 model has learned; test on rows of both labels, and check the label rule and the \
+                 order of rows"
             ),
             values: [("test_rows".to_owned(), quality.rows as f64)].into(),
         });
@@ -60,12 +60,12 @@ pub fn not_learned(quality: &Quality, config: &Config, train_rows: u64) -> Vec<W
         let values = [("auc", auc), ("standard_error", error)];
         if quality.equal_scores && quality.rows > 1 {
             let what =
-                "all test rows have the same score: the model does not tell them apart".to_owned();
+                "all test rows have the same score: the model does not distinguish them".to_owned();
             warnings.push(warning("equal-scores", what, &values));
         } else if auc < 0.5 + ERRORS_OF_CHANCE * error {
             let what = format!(
-                "the test AUC of {auc:.4} is not above 0.5, that of random scores, by more than twice its standard error \
-                 of {error:.4}"
+                "the test AUC of {auc:.4} is not above 0.5, that of random scores, by more than \
+                 twice its standard error of {error:.4}"
             );
             warnings.push(warning("auc-of-chance", what, &values));
         }
@@ -73,7 +73,8 @@ pub fn not_learned(quality: &Quality, config: &Config, train_rows: u64) -> Vec<W
     if let Some(normalised) = quality.normalised_entropy.filter(|normalised| *normalised >= 1.0) {
         let constant = quality.logloss / normalised;
         let what = format!(
-            "the test log-loss of {:.4} is not below {constant:.4}, that of the share of positives as the score of every row",
+            "the test log-loss of {:.4} is not below {constant:.4}, that of the share of \
+             positives as the score of every row",
             quality.logloss
         );
         warnings.push(warning(
@@ -85,17 +86,18 @@ pub fn not_learned(quality: &Quality, config: &Config, train_rows: u64) -> Vec<W
     warnings
 }
 
-/// What usually helps.
+/// Advice for a model that has not learned, the most likely cause first.
 fn advice(config: &Config, train_rows: u64, error: Option<f64>) -> String {
-    /// Below that a network of the published sizes has hardly moved.
+    /// With fewer rows a network of the published sizes is hardly trained.
     const FEW_ROWS: u64 = 50_000;
-    /// With such a standard error of the AUC test rows are few.
+    /// With a larger standard error of the AUC there are few test rows.
     const LARGE_ERROR: f64 = 0.02;
     let (train, default) = (&config.train, default_training(config));
     let mut advice = Vec::new();
     if !is_alike(train, &default) {
         advice.push(format!(
-            "train.optimizer, train.embedding_optimizer and both rates left out, for {} in place of {}",
+            "train.optimizer, train.embedding_optimizer and both rates left out, for {} in place \
+             of {}",
             rates(&default),
             rates(train)
         ));
@@ -111,7 +113,7 @@ fn advice(config: &Config, train_rows: u64, error: Option<f64>) -> String {
     format!("what usually helps: {}", advice.join("; "))
 }
 
-/// How network and rows are trained where nothing is said.
+/// The default training settings for this model and data.
 fn default_training(config: &Config) -> TrainConfig {
     let mut default = TrainConfig::default();
     default.complete(
@@ -122,6 +124,7 @@ fn default_training(config: &Config) -> TrainConfig {
 }
 
 fn is_alike(train: &TrainConfig, default: &TrainConfig) -> bool {
+    // 1e-3: the rates are shown with four decimals.
     let is_near = |rate: f32, default: f32| (rate / default - 1.0).abs() < 1e-3;
     (train.optimizer, train.row_optimizer()) == (default.optimizer, default.row_optimizer())
         && is_near(train.lr(), default.lr())
@@ -133,7 +136,7 @@ fn rates(train: &TrainConfig) -> String {
     format!("{network} at {:.4}, rows {rows} at {:.4}", train.lr(), train.embedding_lr())
 }
 
-/// The codes, for a line of a table.
+/// The codes of the warnings, for a line of a table.
 #[must_use]
 pub fn codes(warnings: &[Warning]) -> String {
     warnings.iter().map(|warning| warning.code.as_str()).collect::<Vec<_>>().join(", ")
@@ -166,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn a_model_that_tells_rows_apart_is_not_warned_of() {
+    fn good_model_has_no_warnings() {
         let good = quality(
             (0..1000).map(|k| if k % 3 == 0 { (1.0 + (k % 7) as f32, 1.0) } else { (-1.0, 0.0) }),
         );
@@ -174,18 +177,18 @@ mod tests {
     }
 
     #[test]
-    fn chance_constants_and_equal_scores_are_told_apart() {
+    fn chance_constants_and_equal_scores_are_distinguished() {
         // Scores in no relation to the labels, wide enough to cost more than the constant.
         let random = quality(
             (0..5000_u64)
                 .map(|k| ((cafe_core::mix64(k, 1) % 64) as f32 / 16.0 - 2.0, (k % 4 == 0).into())),
         );
         assert_eq!(found(&random), ["auc-of-chance", "worse-than-constant"]);
-        // The right rate for everybody.
+        // The right rate for every row.
         let rate = (0.25_f32 / 0.75).ln();
         let equal = quality((0..5000).map(|k| (rate, (k % 4 == 0).into())));
         assert!(found(&equal).contains(&"equal-scores".to_owned()), "{equal:?}");
-        // Right order, wrong level: not chance, and still worse than saying 25 %.
+        // Right order, wrong level: not chance, and still worse than a constant 25 %.
         let shifted = quality((0..5000).map(|k| if k % 4 == 0 { (9.0, 1.0) } else { (8.0, 0.0) }));
         assert_eq!(found(&shifted), ["worse-than-constant"]);
         // Worse than chance is no better.
@@ -197,7 +200,7 @@ mod tests {
 
     /// 1,000 runs of random scores: the AUC is within twice the error of 0.5 in about 95 % of them.
     #[test]
-    fn the_error_is_that_of_random_scores() {
+    fn chance_error_matches_random_scores() {
         let within = (0..1000_u64).filter(|&run| {
             let score = |k: u64| (cafe_core::mix64(k, run) >> 40) as f32 - 8_388_608.0;
             let quality = quality((0..200).map(|k| (score(k) * 1e-7, (k % 5 == 0).into())));
@@ -209,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn advice_starts_with_what_was_changed() {
+    fn advice_starts_with_changed_settings() {
         let random = quality(
             (0..5000_u64)
                 .map(|k| ((cafe_core::mix64(k, 1) % 64) as f32 / 64.0, (k % 4 == 0).into())),
@@ -217,9 +220,10 @@ mod tests {
         let message =
             |more: &str, rows| not_learned(&random, &config(more), rows)[0].message.clone();
         let sgd = message("[train]\noptimizer = \"sgd\"\n", 1_000_000);
-        let expected = "what usually helps: train.optimizer, train.embedding_optimizer and both rates left out, for adagrad at \
-                        0.0049, rows row-wise-adagrad at 0.0196 in place of sgd at 0.1000, rows sgd at 0.1000; a look at labels \
-                        and columns with `trainer scan`";
+        let expected = "what usually helps: train.optimizer, train.embedding_optimizer and both \
+                        rates left out, for adagrad at 0.0049, rows row-wise-adagrad at 0.0196 in \
+                        place of sgd at 0.1000, rows sgd at 0.1000; a look at labels and columns \
+                        with `trainer scan`";
         assert!(sgd.ends_with(expected), "{sgd}");
         let rows = message("[train]\nembedding_lr = 100.0\n", 1_000_000);
         assert!(
@@ -227,6 +231,8 @@ mod tests {
             "{rows}"
         );
         let few = message("", 700);
-        assert!(few.ends_with("helps: more than 700 training rows, or more train.epochs; a look at labels and columns with `trainer scan`"), "{few}");
+        let expected = "helps: more than 700 training rows, or more train.epochs; a look at \
+                        labels and columns with `trainer scan`";
+        assert!(few.ends_with(expected), "{few}");
     }
 }

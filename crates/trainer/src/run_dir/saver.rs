@@ -1,4 +1,4 @@
-//! Checkpoints written while training goes on.
+//! Writes checkpoints in the background, while training continues.
 
 use std::fs::File;
 use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
@@ -9,21 +9,21 @@ use anyhow::{Context, Result};
 
 use crate::checkpoint::{Checkpoint, Disk, Store};
 
-/// What is to be written.
+/// A checkpoint to write.
 pub struct Job {
-    /// The state, a copy that nobody changes any more.
+    /// A copy of the state.
     pub checkpoint: Checkpoint,
-    /// The step whose checkpoint stays whatever its age.
+    /// The step whose checkpoint is kept whatever its age.
     pub best: Option<u64>,
-    /// Files that the state counts on: they are durable before it is.
+    /// Logs that the state refers to; they are synced before it.
     pub logs: Vec<File>,
 }
 
-/// A thread that owns the checkpoints of a run and writes one at a time.
+/// A thread that owns the checkpoints of a run and writes them one at a time.
 ///
-/// The training loop pays for the copy of its state and no more. A checkpoint that can't be written
-/// is reported, and the one before it stays; only [`Saver::finish`], after the last, makes that an
-/// error.
+/// The training loop spends time only on the copy of its state. A checkpoint that cannot be written
+/// is a warning, and the previous one is kept; only for the last one it is an error, returned by
+/// [`Saver::finish`].
 pub struct Saver {
     jobs: Option<SyncSender<Job>>,
     written: Receiver<(u64, Result<()>)>,
@@ -34,10 +34,10 @@ pub struct Saver {
 }
 
 impl Saver {
-    /// Takes the store; `newest` is the step of its newest checkpoint.
+    /// Starts the thread; `newest` is the step of the newest checkpoint in `store`.
     ///
     /// # Errors
-    /// If the system refuses a thread.
+    /// If the thread cannot be started.
     pub fn new(store: Store<Disk>, keep: usize, newest: Option<u64>) -> Result<Self> {
         let (jobs, to_do) = sync_channel::<Job>(1);
         let (done, written) = sync_channel(1);
@@ -45,7 +45,7 @@ impl Saver {
         let thread = thread.spawn(move || {
             for job in to_do {
                 let step = job.checkpoint.step;
-                // Nobody waits for the last one where the run has failed.
+                // After a failed run the receiver is gone.
                 let _ = done.send((step, write(&store, &job, keep)));
             }
         })?;
@@ -71,7 +71,7 @@ impl Saver {
         self.in_flight
     }
 
-    /// Hands a state over to be written, after the one before it.
+    /// Queues a checkpoint; waits until the previous one is written.
     pub fn save(&mut self, job: Job) {
         self.wait();
         if let Some(jobs) = &self.jobs {
@@ -82,16 +82,16 @@ impl Saver {
         }
     }
 
-    /// Waits until all is written.
+    /// Waits until all checkpoints are written.
     ///
     /// # Errors
-    /// If the last checkpoint could not be.
+    /// If the last checkpoint could not be written.
     pub fn finish(&mut self) -> Result<()> {
         self.wait();
         self.failed.take().map_or(Ok(()), Err)
     }
 
-    /// The step of the newest checkpoint that is durable.
+    /// The step of the newest durable checkpoint.
     #[must_use]
     pub fn newest(&self) -> Option<u64> {
         self.newest
@@ -115,7 +115,7 @@ impl Saver {
         }
     }
 
-    /// The thread ended before its time: hands its panic on.
+    /// The thread has ended early: resumes its panic here.
     fn join(&mut self) {
         self.in_flight = false;
         self.jobs = None;
@@ -126,12 +126,13 @@ impl Saver {
 }
 
 impl Drop for Saver {
-    /// A checkpoint that is being written is finished: the run may have failed, its state was good.
+    /// Waits for a checkpoint that is being written: even if the run has failed, that state is
+    /// good.
     fn drop(&mut self) {
         self.jobs = None;
         if let Some(thread) = self.thread.take() {
-            // The receiver still is there, so that the thread can't wait for it in vain: one
-            // message fits.
+            // The thread cannot block: the channel has room for its last message, and the receiver
+            // still exists.
             drop(thread.join());
         }
     }
@@ -139,15 +140,15 @@ impl Drop for Saver {
 
 fn write(store: &Store<Disk>, job: &Job, keep: usize) -> Result<()> {
     for log in &job.logs {
-        log.sync_data().context("the logs can't be made durable")?;
+        log.sync_data().context("the logs cannot be made durable")?;
     }
     let since = Instant::now();
     store.save(&job.checkpoint)?;
     let (step, seconds) = (job.checkpoint.step, since.elapsed().as_secs_f64());
     tracing::debug!("step {step}: checkpoint durable after {:.1} ms", 1e3 * seconds);
-    // The new one is safe: old ones in the way are no reason to stop.
+    // The new checkpoint is safe: failing to remove old ones is no reason to stop.
     if let Err(error) = store.prune(keep, job.best) {
-        tracing::warn!("old checkpoints stay: {error:#}");
+        tracing::warn!("old checkpoints cannot be removed: {error:#}");
     }
     Ok(())
 }

@@ -1,8 +1,8 @@
-//! Scalars in the event files that `TensorBoard` reads.
+//! Writes scalars to event files for `TensorBoard`.
 //!
-//! An event file is a sequence of records: the length (8 bytes, little-endian) and its checksum,
-//! the data and theirs. The data of a record are an `Event` in protobuf's encoding, of which this
-//! module writes four fields:
+//! An event file is a sequence of records: the length of the data (8 bytes, little-endian) and its
+//! checksum, the data and their checksum. The data are an `Event` in protobuf's encoding, of which
+//! this module writes four fields:
 //!
 //! ```text
 //! Event   1 wall_time: double   2 step: int64   3 file_version: string   5 summary: Summary
@@ -10,8 +10,8 @@
 //! Value   1 tag: string         2 simple_value: float
 //! ```
 //!
-//! By hand, because the crates that could do it rest on protobuf 2 or prost 0.12 and bring image or
-//! array libraries along, for what is a page here.
+//! Hand-written, because the available crates depend on protobuf 2 or prost 0.12 and on image or
+//! array libraries, for what is a page of code here.
 
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
@@ -23,9 +23,9 @@ use serde_json::Value;
 
 use crate::atomic_file::log_file;
 
-/// `TensorBoard` looks for `tfevents` in a name. There is one file a run.
+/// `TensorBoard` recognises event files by `tfevents` in the name. There is one per run.
 const FILE_NAME: &str = "events.out.tfevents.trainer";
-/// The first record of every file.
+/// The first record of every file, required by the format.
 const FILE_VERSION: &str = "brain.Event:2";
 
 /// An event file that is being written.
@@ -36,17 +36,17 @@ pub struct EventFile {
 }
 
 impl EventFile {
-    /// Opens the file in `dir`, which is made if need be, to go on after `n_bytes` of it; without
-    /// these it starts anew.
+    /// Opens the file in `dir`, which is created if necessary, to append after its first `n_bytes`;
+    /// without these it starts empty.
     ///
     /// # Errors
-    /// If it can't be written.
+    /// If it cannot be written.
     pub fn open(dir: &Path, n_bytes: Option<u64>) -> Result<Self> {
-        fs::create_dir_all(dir).with_context(|| format!("{}: can't be made", dir.display()))?;
+        fs::create_dir_all(dir).with_context(|| format!("{}: cannot be created", dir.display()))?;
         let path = dir.join(FILE_NAME);
         let file = log_file(&path, n_bytes.unwrap_or(0))?;
         let n_bytes =
-            file.metadata().with_context(|| format!("{}: can't be read", path.display()))?.len();
+            file.metadata().with_context(|| format!("{}: cannot be read", path.display()))?.len();
         let mut events = Self { path, out: BufWriter::new(file), n_bytes };
         if n_bytes == 0 {
             let mut event = Message::event();
@@ -56,27 +56,27 @@ impl EventFile {
         Ok(events)
     }
 
-    /// Bytes so far.
+    /// The current length in bytes.
     #[must_use]
     pub fn n_bytes(&self) -> u64 {
         self.n_bytes
     }
 
-    /// The file again.
+    /// A further handle of the file.
     ///
     /// # Errors
-    /// If the system gives no further handle.
+    /// If the system refuses a handle.
     pub fn try_clone(&self) -> io::Result<File> {
         self.out.get_ref().try_clone()
     }
 
-    /// Appends the numbers of a line of `metrics.jsonl` at its step, but for counts of rows and
+    /// Appends the numbers of a line of `metrics.jsonl` at its step, except the numbers of rows and
     /// days.
     ///
-    /// `train_auc` becomes `train/auc`, in a line on a day `day/auc`; a null is left out.
+    /// `train_auc` becomes `train/auc`, or `day/auc` in the line of a day; nulls are left out.
     ///
     /// # Errors
-    /// If it can't be written.
+    /// If it cannot be written.
     pub fn line(&mut self, line: &Value) -> Result<()> {
         let step = line["step"].as_u64().unwrap_or(0);
         let is_day = line.get("day").is_some();
@@ -91,7 +91,7 @@ impl EventFile {
     /// Appends tags with their values at `step`.
     ///
     /// # Errors
-    /// If it can't be written.
+    /// If it cannot be written.
     pub fn scalars(&mut self, step: u64, scalars: &[(String, f64)]) -> Result<()> {
         let mut summary = Message::default();
         for (tag, number) in scalars {
@@ -107,15 +107,15 @@ impl EventFile {
     }
 
     fn write(&mut self, event: &Message) -> Result<()> {
-        // At once: TensorBoard follows a run while it goes on.
+        // Flushed immediately: TensorBoard follows runs in progress.
         let record = record(&event.0);
         let written = self.out.write_all(&record).and_then(|()| self.out.flush());
         self.n_bytes += record.len() as u64;
-        written.with_context(|| format!("{}: can't be written", self.path.display()))
+        written.with_context(|| format!("{}: cannot be written", self.path.display()))
     }
 }
 
-/// `TensorBoard` groups tags by what stands before the slash.
+/// The tag of a key. `TensorBoard` groups tags by the part before the slash.
 fn tag(key: &str, is_day: bool) -> String {
     match (key, key.split_once('_')) {
         (_, Some(("train", rest))) if is_day => format!("day/{rest}"),
@@ -131,7 +131,7 @@ fn tag(key: &str, is_day: bool) -> String {
 struct Message(Vec<u8>);
 
 impl Message {
-    /// An `Event` of now.
+    /// An `Event` with the current time.
     fn event() -> Self {
         let mut event = Self::default();
         let now =
@@ -145,7 +145,7 @@ impl Message {
         self.varint(field << 3 | wire_type);
     }
 
-    /// Seven bits a byte, the lowest first; the top bit says that more follow.
+    /// Seven bits per byte, the lowest first; the top bit is set if more follow.
     fn varint(&mut self, mut value: u64) {
         while value >= 0x80 {
             self.0.push(value as u8 | 0x80);
@@ -171,7 +171,7 @@ impl Message {
     }
 }
 
-/// The data with their length and both checksums.
+/// A record: length, data and their checksums.
 fn record(data: &[u8]) -> Vec<u8> {
     let length = (data.len() as u64).to_le_bytes();
     let mut out = Vec::with_capacity(data.len() + 16);
@@ -182,7 +182,8 @@ fn record(data: &[u8]) -> Vec<u8> {
     out
 }
 
-/// CRC-32C, turned and shifted so that a checksum of data that hold checksums is no special case.
+/// CRC-32C, masked as in `TFRecord`: rotated by 15 bits plus a constant, because a CRC of
+/// data that contain CRCs is unreliable.
 fn masked_crc(data: &[u8]) -> u32 {
     crc32c::crc32c(data).rotate_right(15).wrapping_add(0xa282_ead8)
 }

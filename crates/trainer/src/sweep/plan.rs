@@ -1,5 +1,5 @@
-//! What is to be run and where, what is there already, what can't be, and how much memory each run
-//! takes.
+//! The plan of a sweep: its runs with their directories, their status (finished, not applicable,
+//! pending) and the memory that each needs.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -16,11 +16,11 @@ use crate::config::{Config, ConfigError, Named, cafe, models};
 use crate::data::{DataSet, reads_pipe};
 use crate::results::report::Report;
 use crate::results::runs::read_settings;
-use crate::results::sweep_record::{Fate, SweepEntry, SweepRecord};
+use crate::results::sweep_record::{RunStatus, SweepEntry, SweepRecord};
 use crate::text::grouped;
 use crate::{build, memory};
 
-/// Problems that are shown of all.
+/// Most problems that are reported: the runs of a sweep tend to share them.
 const MAX_PROBLEMS: usize = 20;
 
 /// A sweep that is ready to run.
@@ -32,21 +32,21 @@ pub(super) struct Plan {
     file: String,
 }
 
-/// A run of it.
+/// A run of a plan.
 pub(super) struct Planned {
     pub(super) entry: SweepEntry,
     pub(super) dir: PathBuf,
-    /// Bytes that it is expected to hold at most.
+    /// Expected peak memory in bytes.
     pub(super) peak: u64,
     pub(super) config: Config,
-    /// Nobody asked for the cache that it reads from.
+    /// Whether the cache is an addition of the sweep, and the run may go without.
     may_lack_cache: bool,
 }
 
 impl Plan {
     pub(super) fn make(spec: &Spec, points: Vec<Point>, out: &Path) -> Result<Self> {
         let configs = resolve(&spec.base(), points)?;
-        let mut places = Places::of(out)?;
+        let mut dirs = RunDirs::read(out)?;
         let mut runs: Vec<Planned> = Vec::new();
         for Resolved { point, mut config, may_lack_cache } in configs {
             let settings = settings::settings_of(&config)?;
@@ -55,15 +55,15 @@ impl Plan {
             if runs.iter().any(|run| run.entry.settings == lines(&id)) {
                 continue;
             }
-            let name = places.take(&point.name, &id);
+            let name = dirs.assign(&point.name, &id);
             let dir = out.join(&name);
-            let (fate, peak) = fate(&config, &dir)?;
+            let Expected { status, peak } = expected(&config, &dir)?;
             config.name.clone_from(&point.name);
             let entry = SweepEntry {
                 name: point.name,
                 study: point.study,
                 dir: name,
-                fate,
+                status,
                 settings: lines(&id),
             };
             runs.push(Planned { entry, dir, peak, config, may_lack_cache });
@@ -72,16 +72,16 @@ impl Plan {
         Ok(Self { out: out.to_owned(), runs, question: spec.question.clone(), file })
     }
 
-    /// What became of the runs so far.
+    /// The runs with their current status.
     pub(super) fn entries(&self) -> impl Iterator<Item = &SweepEntry> {
         self.runs.iter().map(|run| &run.entry)
     }
 
-    /// Directories of the runs that have one.
+    /// Directories of the finished runs.
     pub(super) fn dirs(&self) -> Vec<PathBuf> {
         self.runs
             .iter()
-            .filter(|run| run.entry.fate == Fate::Done)
+            .filter(|run| run.entry.status == RunStatus::Done)
             .map(|run| run.dir.clone())
             .collect()
     }
@@ -92,44 +92,47 @@ impl Plan {
     }
 
     pub(super) fn summary(&self) -> String {
-        let count = |is: fn(&Fate) -> bool| self.entries().filter(|entry| is(&entry.fate)).count();
-        let (done, not) = (
-            count(|fate| *fate == Fate::Done),
-            count(|fate| matches!(fate, Fate::NotApplicable(_))),
-        );
-        let waiting = count(|fate| *fate == Fate::Waiting);
-        format!("{} runs: {done} are there, {not} can't be, {waiting} to go", self.runs.len())
+        let count =
+            |is: fn(&RunStatus) -> bool| self.entries().filter(|entry| is(&entry.status)).count();
+        let finished = count(|status| *status == RunStatus::Done);
+        let not_applicable = count(|status| matches!(status, RunStatus::NotApplicable(_)));
+        let pending = count(|status| *status == RunStatus::Waiting);
+        format!(
+            "{} runs: {finished} finished, {not_applicable} not applicable, {pending} pending",
+            self.runs.len()
+        )
     }
 
-    /// A line a run.
+    /// One line per run.
     pub(super) fn list(&self) -> String {
-        self.entries().fold(String::new(), |mut text, SweepEntry { name, fate, .. }| {
-            let _ = match fate {
-                Fate::NotApplicable(why) => writeln!(text, "{name}  {why}"),
-                Fate::Done => writeln!(text, "{name}  done"),
-                _ => writeln!(text, "{name}  to run"),
+        self.entries().fold(String::new(), |mut text, SweepEntry { name, status, .. }| {
+            let _ = match status {
+                RunStatus::NotApplicable(why) => writeln!(text, "{name}  {why}"),
+                RunStatus::Done => writeln!(text, "{name}  finished"),
+                _ => writeln!(text, "{name}  pending"),
             };
             text
         })
     }
 
-    /// Builds the caches that runs will read, once, before they start side by side. Where there is
-    /// no place for one that nobody asked for, runs go without.
+    /// Builds the caches that runs share, once, before the runs start in parallel. Where a cache
+    /// that the configuration does not ask for cannot be built, runs go without.
     pub(super) fn build_caches(&mut self) -> Result<()> {
         let mut built: BTreeMap<String, bool> = BTreeMap::new();
         for run in self
             .runs
             .iter_mut()
-            .filter(|run| run.entry.fate == Fate::Waiting && run.config.data.cache)
+            .filter(|run| run.entry.status == RunStatus::Waiting && run.config.data.cache)
         {
             let data = toml::to_string(&run.config.data)?;
             let is_there = match built.get(&data) {
                 Some(is_there) => *is_there,
                 None => match DataSet::open(&run.config) {
                     Ok(data) => data.is_cached(),
-                    // Where the rows are at fault each run says so itself, and ends no other.
+                    // If the rows are at fault, each run reports it, and other runs are not
+                    // affected.
                     Err(error) => {
-                        tracing::warn!("{error:#}; no cache could be built beforehand");
+                        tracing::warn!("{error:#}; the cache could not be built in advance");
                         false
                     }
                 },
@@ -184,13 +187,14 @@ fn resolve(base: &Path, points: Vec<Point>) -> Result<Vec<Resolved>, ConfigError
     Err(ConfigError::Invalid { problems })
 }
 
-/// Whether the base says itself if there is to be a cache.
+/// Whether the base configuration sets `data.cache`.
 fn says_cache(base: &Path) -> bool {
     let table = fs::read_to_string(base).ok().and_then(|text| text.parse().ok());
     table.is_some_and(|table: toml::Table| settings::flat(&table).contains_key("data.cache"))
 }
 
-/// The same run with a cache of parsed rows, where that can be: all runs read the same.
+/// The configuration with a cache of parsed rows, which all runs can share; `None` if the data
+/// cannot be cached.
 fn cached(base: &Path, point: &Point, plain: &Config) -> Option<Config> {
     if plain.data.path.is_none() || reads_pipe(plain) {
         return None;
@@ -199,34 +203,39 @@ fn cached(base: &Path, point: &Point, plain: &Config) -> Option<Config> {
     Config::load(base, &overrides).ok()
 }
 
-/// What becomes of a run as far as that is known, and its memory.
-fn fate(config: &Config, dir: &Path) -> Result<(Fate, u64)> {
+/// What is known of a run before it starts.
+struct Expected {
+    status: RunStatus,
+    /// Peak memory in bytes; 0 for a run that will not start.
+    peak: u64,
+}
+
+fn expected(config: &Config, dir: &Path) -> Result<Expected> {
+    let waiting = |peak| Ok(Expected { status: RunStatus::Waiting, peak });
+    let not_applicable = |why| Ok(Expected { status: RunStatus::NotApplicable(why), peak: 0 });
     if dir.join("report.json").exists() {
         warn_of_another_preset(config, dir);
-        return Ok((Fate::Done, 0));
+        return Ok(Expected { status: RunStatus::Done, peak: 0 });
     }
     let plan = match build::plan_embedding(config) {
         Ok(plan) => plan,
-        Err(error) if budget_error(&error).is_some() => {
-            return Ok((Fate::NotApplicable(reason(&error)), 0));
-        }
+        Err(error) if budget_error(&error).is_some() => return not_applicable(reason(&error)),
         Err(error) => return Err(error),
     };
     match check_memory(config, &plan, &models::model_config(config)?) {
-        Ok(peak) => Ok((Fate::Waiting, peak)),
-        // What there is not now there may be when its turn comes, but not more than all.
+        Ok(peak) => waiting(peak),
+        // Memory that is taken now may be free when the run starts, unless it exceeds the total.
         Err(error)
             if config.max_memory.is_none()
                 && memory::total().is_none_or(|all| error.needed <= all) =>
         {
-            Ok((Fate::Waiting, error.needed))
+            waiting(error.needed)
         }
-        Err(error) => Ok((Fate::NotApplicable(error.to_string()), 0)),
+        Err(error) => not_applicable(error.to_string()),
     }
 }
 
-/// The settings of a run that is there may leave some to a preset, which may have been another when
-/// it was made.
+/// A finished run may have taken settings from a preset that has changed since.
 fn warn_of_another_preset(config: &Config, dir: &Path) {
     let report = fs::read_to_string(dir.join("report.json")).ok();
     let report: Option<Report> = report.and_then(|text| serde_json::from_str(&text).ok());
@@ -234,7 +243,8 @@ fn warn_of_another_preset(config: &Config, dir: &Path) {
     if had.is_some() && had != cafe::cafe_in_full(config) {
         let method = config.embedding.method.name();
         tracing::warn!(
-            "{}: {method} meant other settings when it was run (`cafe` in its report.json); remove it to have it run again",
+            "{}: {method} meant other settings when it was run (`cafe` in its report.json); \
+             remove the directory to run it again",
             dir.display()
         );
     }
@@ -252,44 +262,45 @@ fn reason(error: &anyhow::Error) -> String {
     }
 }
 
-/// Directories below that of a sweep: whose they are, and which names are free.
-struct Places {
+/// The directories in that of a sweep: which run each holds, and which names are taken.
+struct RunDirs {
     by_identity: BTreeMap<String, String>,
     taken: BTreeSet<String>,
 }
 
-impl Places {
-    fn of(out: &Path) -> Result<Self> {
-        let mut places = Self { by_identity: BTreeMap::new(), taken: BTreeSet::new() };
+impl RunDirs {
+    fn read(out: &Path) -> Result<Self> {
+        let mut dirs = Self { by_identity: BTreeMap::new(), taken: BTreeSet::new() };
         if !out.exists() {
-            return Ok(places);
+            return Ok(dirs);
         }
-        let cant_read = || format!("{}: can't be read", out.display());
+        let cant_read = || format!("{}: cannot be read", out.display());
         for entry in fs::read_dir(out).with_context(cant_read)? {
             let entry = entry.with_context(cant_read)?;
             let name = entry.file_name().to_string_lossy().into_owned();
             let settings = read_settings(&entry.path()).unwrap_or_else(|error| {
-                tracing::warn!("{error:#}; it is left alone");
-                places.taken.insert(name.clone());
+                tracing::warn!("{error:#}; the directory is left as it is");
+                dirs.taken.insert(name.clone());
                 None
             });
             if let Some(settings) = settings {
-                places.taken.insert(name.clone());
+                dirs.taken.insert(name.clone());
                 let finished = entry.path().join("report.json").exists();
-                let place =
-                    places.by_identity.entry(identity(&settings)).or_insert_with(|| name.clone());
+                let dir =
+                    dirs.by_identity.entry(identity(&settings)).or_insert_with(|| name.clone());
                 if finished {
-                    *place = name;
+                    *dir = name;
                 }
             }
         }
-        Ok(places)
+        Ok(dirs)
     }
 
-    /// The directory of the run that is told by `id`: the one that it has, or a new one.
-    fn take(&mut self, name: &str, id: &str) -> String {
-        if let Some(place) = self.by_identity.get(id) {
-            return place.clone();
+    /// The directory of the run with this identity: the one that it has, or a new one called `name`
+    /// or `name-2` and so on.
+    fn assign(&mut self, name: &str, id: &str) -> String {
+        if let Some(dir) = self.by_identity.get(id) {
+            return dir.clone();
         }
         let names =
             std::iter::once(name.to_owned()).chain((2..).map(|number| format!("{name}-{number}")));

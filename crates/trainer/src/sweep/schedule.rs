@@ -1,4 +1,4 @@
-//! Processes side by side: as many as there may be, as long as their planned memory fits.
+//! Runs processes in parallel, as many as are allowed and as their planned memory permits.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fs::{self, File, OpenOptions};
@@ -13,28 +13,29 @@ use super::plan::{Plan, Planned};
 use crate::memory;
 use crate::results::outcome::{Ending, Outcome};
 use crate::results::report::Report;
-use crate::results::sweep_record::Fate;
+use crate::results::sweep_record::RunStatus;
 use crate::stop::Stop;
 
-/// Time between two looks at the processes.
-const LOOK_EVERY: Duration = Duration::from_millis(20);
-/// Time until a run is tried again whose directory another process writes to, or that found too
-/// little memory; twice as much each time, up to the second.
+/// Interval at which the processes are polled: short beside a run, long beside the poll itself.
+const POLL_EVERY: Duration = Duration::from_millis(20);
+/// Delay before a run is tried again that found its directory locked or too little memory: from the
+/// first, doubled each time, up to the second.
 const RETRY_AFTER: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(60)];
-/// What a run prints goes there.
+/// The output of a run.
 const LOG: &str = "log.txt";
 /// Where a run records how it ended.
 const OUTCOME: &str = "outcome.json";
-/// What a run is to do: the configuration that was planned, whatever becomes of the base file
-/// meanwhile.
+/// The planned configuration of a run, so that later changes of the base file do not affect it.
 const PLANNED: &str = "planned.toml";
 
-/// Runs what waits. One that fails ends no other; a signal stops all, and they save what they have.
+/// Runs all pending runs. A failed run does not affect the others; a signal interrupts all, and
+/// each saves its state.
 pub(super) fn run(plan: &mut Plan, jobs: usize, stop: &Stop) -> Result<()> {
-    let waiting =
-        (0..plan.runs.len()).filter(|&run| plan.runs[run].entry.fate == Fate::Waiting).collect();
+    let waiting = (0..plan.runs.len())
+        .filter(|&run| plan.runs[run].entry.status == RunStatus::Waiting)
+        .collect();
     fs::create_dir_all(&plan.out)
-        .with_context(|| format!("{}: can't be made", plan.out.display()))?;
+        .with_context(|| format!("{}: cannot be created", plan.out.display()))?;
     plan.record().write(&plan.out)?;
     let mut schedule = Schedule {
         plan,
@@ -53,7 +54,7 @@ pub(super) fn run(plan: &mut Plan, jobs: usize, stop: &Stop) -> Result<()> {
             schedule.start_what_fits(jobs, limit);
         }
         schedule.collect();
-        std::thread::sleep(LOOK_EVERY);
+        std::thread::sleep(POLL_EVERY);
     }
     Ok(())
 }
@@ -62,9 +63,9 @@ struct Schedule<'a> {
     plan: &'a mut Plan,
     stop: &'a Stop,
     waiting: VecDeque<usize>,
-    /// Runs that could not be made, and when they are tried again.
+    /// Runs to be tried again, and when.
     later: Vec<(usize, Instant)>,
-    /// How long they waited last.
+    /// The last delay of each of them.
     delays: BTreeMap<usize, Duration>,
     running: Vec<Running>,
     timing: Timing,
@@ -74,12 +75,13 @@ struct Running {
     run: usize,
     child: Child,
     since: Instant,
-    /// Others ran meanwhile, and took memory.
+    /// Whether other runs were in progress meanwhile and took memory.
     had_company: bool,
-    is_told: bool,
+    /// Whether it was asked to stop.
+    was_asked: bool,
 }
 
-/// How long runs take.
+/// Time taken by the finished runs.
 #[derive(Default)]
 struct Timing {
     n_done: u32,
@@ -92,7 +94,8 @@ impl Schedule<'_> {
         self.running.is_empty() && (none_left || self.stop.is_requested())
     }
 
-    /// Starts runs in their order: none overtakes one that there is no room for yet.
+    /// Starts runs in order. A run that does not fit yet is not overtaken, so that it is not
+    /// starved by small ones.
     fn start_what_fits(&mut self, jobs: usize, limit: Option<u64>) {
         let due = self.later.extract_if(.., |(_, when)| *when <= Instant::now());
         self.waiting.extend(due.map(|(run, _)| run));
@@ -108,22 +111,22 @@ impl Schedule<'_> {
                     let had_company = !self.running.is_empty();
                     self.running.iter_mut().for_each(|other| other.had_company = true);
                     let since = Instant::now();
-                    self.running.push(Running { run, child, since, had_company, is_told: false });
-                    self.note(run, Fate::Running);
+                    self.running.push(Running { run, child, since, had_company, was_asked: false });
+                    self.note(run, RunStatus::Running);
                 }
                 Err(error) => self.failed(run, &format!("{error:#}")),
             }
         }
     }
 
-    /// Takes note of the processes that have ended.
+    /// Handles the processes that have ended.
     fn collect(&mut self) {
-        let mut at = 0;
-        while at < self.running.len() {
-            match self.running[at].child.try_wait() {
-                Ok(None) => at += 1,
+        let mut idx = 0;
+        while idx < self.running.len() {
+            match self.running[idx].child.try_wait() {
+                Ok(None) => idx += 1,
                 ended => {
-                    let running = self.running.swap_remove(at);
+                    let running = self.running.swap_remove(idx);
                     match ended {
                         Ok(status) => self.ended(&running, status.unwrap_or_default()),
                         Err(error) => self.failed(running.run, &error.to_string()),
@@ -133,7 +136,8 @@ impl Schedule<'_> {
         }
     }
 
-    fn ended(&mut self, &Running { run, since, had_company, .. }: &Running, status: ExitStatus) {
+    fn ended(&mut self, running: &Running, status: ExitStatus) {
+        let &Running { run, since, had_company, .. } = running;
         let dir = &self.plan.runs[run].dir;
         let name = self.plan.runs[run].entry.name.clone();
         if status.success() {
@@ -146,27 +150,27 @@ impl Schedule<'_> {
         let outcome = Outcome::read(&dir.join(OUTCOME));
         let is = |ending| outcome.as_ref().is_some_and(|outcome| outcome.ending == ending);
         let is_busy = is(Ending::Busy);
-        // Beside others there was too little memory; alone there may be enough.
+        // There was too little memory beside other runs; without them there may be enough.
         let is_short = is(Ending::ShortOfMemory) && had_company;
         // A process that a signal ended could not write a record.
         let why = outcome.map_or_else(|| status.to_string(), |outcome| outcome.message);
         if is_busy || is_short {
             let reason = if is_busy {
-                "another process is at work there"
+                "another process writes to its directory"
             } else {
-                "there is too little memory now"
+                "too little memory is free"
             };
             let delay = self
                 .delays
                 .get(&run)
                 .map_or(RETRY_AFTER[0], |last| (2 * *last).min(RETRY_AFTER[1]));
             if self.delays.insert(run, delay).is_none() {
-                tracing::info!("{name}: {reason}; waiting for it");
+                tracing::info!("{name}: {reason}; waiting");
             }
             self.later.push((run, Instant::now() + delay));
-            self.note(run, Fate::Waiting);
+            self.note(run, RunStatus::Waiting);
         } else if self.stop.is_requested() {
-            self.note(run, Fate::Waiting);
+            self.note(run, RunStatus::Waiting);
         } else {
             self.failed(run, &why);
         }
@@ -175,7 +179,7 @@ impl Schedule<'_> {
     fn done(&mut self, run: usize, name: &str, auc: Option<f64>, time: Duration) {
         self.timing.n_done += 1;
         self.timing.spent += time;
-        self.note(run, Fate::Done);
+        self.note(run, RunStatus::Done);
         let auc = auc.map_or_else(|| "none".to_owned(), |auc| format!("{auc:.5}"));
         tracing::info!(
             "{} {name}: test AUC {auc}, {:.0} s{}",
@@ -186,7 +190,7 @@ impl Schedule<'_> {
     }
 
     fn failed(&mut self, run: usize, why: &str) {
-        self.note(run, Fate::Failed(why.to_owned()));
+        self.note(run, RunStatus::Failed(why.to_owned()));
         let Planned { entry, dir, .. } = &self.plan.runs[run];
         tracing::warn!(
             "{} {} failed: {why} (see {})",
@@ -196,19 +200,20 @@ impl Schedule<'_> {
         );
     }
 
-    /// Each is told once: a second signal would end it before it has saved.
+    /// Asks each run once: a second signal would end it before it has saved.
     fn stop_all(&mut self) {
-        for Running { child, is_told, .. } in
-            self.running.iter_mut().filter(|running| !running.is_told)
+        for Running { child, was_asked, .. } in
+            self.running.iter_mut().filter(|running| !running.was_asked)
         {
-            *is_told = true;
+            *was_asked = true;
             ask_to_stop(child);
         }
     }
 
-    /// Runs go on where what became of them can't be written: their directories tell it, too.
-    fn note(&mut self, run: usize, fate: Fate) {
-        self.plan.runs[run].entry.fate = fate;
+    /// Records a status. That the record cannot be written is not an error: the directories of the
+    /// runs hold the same information.
+    fn note(&mut self, run: usize, status: RunStatus) {
+        self.plan.runs[run].entry.status = status;
         if let Err(error) = self.plan.record().write(&self.plan.out) {
             tracing::warn!("{error:#}");
         }
@@ -216,39 +221,39 @@ impl Schedule<'_> {
 
     fn count(&self) -> String {
         let is_over =
-            |fate: &Fate| matches!(fate, Fate::Done | Fate::NotApplicable(_) | Fate::Failed(_));
-        let over = self.plan.entries().filter(|entry| is_over(&entry.fate)).count();
+            |status: &RunStatus| !matches!(status, RunStatus::Waiting | RunStatus::Running);
+        let over = self.plan.entries().filter(|entry| is_over(&entry.status)).count();
         format!("[{over}/{}]", self.plan.runs.len())
     }
 
-    /// An estimate of the time left, from the runs that came to their end.
+    /// An estimate of the remaining time, from the finished runs.
     fn left(&self) -> String {
         let n_left = self.waiting.len() + self.later.len() + self.running.len();
         if n_left == 0 {
             return String::new();
         }
-        // With the one that has just ended.
-        let side_by_side = (self.running.len() + 1) as f64;
+        // Including the one that has just ended.
+        let in_parallel = (self.running.len() + 1) as f64;
         let each = self.timing.spent.as_secs_f64() / f64::from(self.timing.n_done);
-        format!(", about {:.0} min left", (each * n_left as f64 / side_by_side / 60.0).ceil())
+        format!(", about {:.0} min left", (each * n_left as f64 / in_parallel / 60.0).ceil())
     }
 }
 
-/// Whether a run of `peak` bytes may start beside others of `running` bytes. A run that alone is
-/// too large has been refused already: the first one always starts.
+/// Whether a run of `peak` bytes may start beside others of `running` bytes. The first one always
+/// starts: a run that is too large by itself has been refused by the plan.
 fn has_room(running: &[u64], peak: u64, jobs: usize, limit: Option<u64>) -> bool {
     let fits = limit.is_none_or(|limit| running.iter().sum::<u64>() + peak <= limit);
     running.is_empty() || running.len() < jobs && fits
 }
 
-/// Starts or resumes a run, in a process group of its own: what a terminal sends to this one, such
-/// as Ctrl-C, does not reach it twice.
+/// Starts or resumes a run, in a process group of its own, so that Ctrl-C in the terminal does not
+/// reach it a second time.
 fn start(run: &Planned) -> Result<Child> {
-    let cant_write = |path: &Path| format!("{}: can't be written", path.display());
+    let cant_write = |path: &Path| format!("{}: cannot be written", path.display());
     fs::create_dir_all(&run.dir).with_context(|| cant_write(&run.dir))?;
     let planned = run.dir.join(PLANNED);
     let text = toml::to_string(&run.config)?;
-    // Another sweep may be writing the same.
+    // Another sweep may be writing the same file.
     let mine = run.dir.join(format!("{PLANNED}.{}", std::process::id()));
     fs::write(&mine, text)
         .and_then(|()| fs::rename(&mine, &planned))
@@ -274,10 +279,10 @@ fn start(run: &Planned) -> Result<Child> {
     command.stdin(Stdio::null()).stdout(both()?).stderr(both()?);
     #[cfg(unix)]
     std::os::unix::process::CommandExt::process_group(&mut command, 0);
-    command.spawn().context("a run can't be started")
+    command.spawn().context("a run cannot be started")
 }
 
-/// This very program, also where a newer one has taken its file's place.
+/// This program, even if its file has been replaced by a newer version.
 fn program() -> Result<PathBuf> {
     if cfg!(target_os = "linux") {
         return Ok("/proc/self/exe".into());
@@ -288,21 +293,21 @@ fn program() -> Result<PathBuf> {
 fn report(dir: &Path) -> Result<Report> {
     let path = dir.join("report.json");
     let text =
-        fs::read_to_string(&path).with_context(|| format!("{}: can't be read", path.display()))?;
+        fs::read_to_string(&path).with_context(|| format!("{}: cannot be read", path.display()))?;
     serde_json::from_str(&text).with_context(|| format!("{}: damaged", path.display()))
 }
 
-/// A run that is asked saves its state and ends.
+/// Asks a run to save its state and end.
 #[cfg(unix)]
 fn ask_to_stop(child: &mut Child) {
     use rustix::process::{Pid, Signal, kill_process};
     if let Some(pid) = Pid::from_raw(child.id() as i32) {
-        // It may have ended by itself.
+        // An error means that it has ended by itself.
         let _ = kill_process(pid, Signal::TERM);
     }
 }
 
-/// Where nobody can be asked it goes on from its last checkpoint.
+/// Without signals the run is killed; it resumes from its last checkpoint.
 #[cfg(not(unix))]
 fn ask_to_stop(child: &mut Child) {
     let _ = child.kill();
@@ -313,7 +318,7 @@ mod tests {
     use super::has_room;
 
     #[test]
-    fn runs_start_as_far_as_cores_and_memory_go() {
+    fn runs_start_within_jobs_and_memory() {
         assert!(has_room(&[], 500, 1, Some(100)), "the first one always starts");
         assert!(has_room(&[40], 60, 2, Some(100)) && !has_room(&[40], 61, 2, Some(100)));
         assert!(has_room(&[40], 1000, 2, None) && !has_room(&[1, 1], 1, 2, None));

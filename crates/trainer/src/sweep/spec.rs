@@ -1,4 +1,4 @@
-//! The file of a sweep: a base, and what is varied.
+//! The sweep file: a base configuration and what is varied.
 
 use std::path::{Path, PathBuf};
 
@@ -12,12 +12,12 @@ use crate::config::settings::{flat, shown};
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Spec {
-    /// What it is to find out.
+    /// The question that the sweep is to answer.
     #[serde(default)]
     pub(super) question: Option<String>,
-    /// The configuration that all runs start from, beside this file.
+    /// The configuration that all runs start from, relative to the directory of the file.
     base: PathBuf,
-    /// Where runs are written.
+    /// Directory of the runs.
     #[serde(default)]
     out: Option<PathBuf>,
     /// Settings of all runs.
@@ -29,7 +29,7 @@ pub(super) struct Spec {
     file: PathBuf,
 }
 
-/// Runs that differ along axes: each value of one with each of the others.
+/// Runs that differ along axes: the Cartesian product of their values.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Study {
@@ -37,12 +37,11 @@ struct Study {
     /// Settings of its runs.
     #[serde(default)]
     set: Table,
-    /// The first one changes slowest.
+    /// The first axis changes slowest.
     axes: Vec<Axis>,
 }
 
-/// One thing that is varied: a key, several keys that get the same value, or cases that are spelt
-/// out.
+/// What is varied along an axis: one key, several keys with the same value, or named cases.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Axis {
@@ -56,7 +55,7 @@ struct Axis {
     cases: Vec<Case>,
 }
 
-/// Settings that go together.
+/// Settings that are varied together.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Case {
@@ -65,13 +64,13 @@ struct Case {
     set: Table,
 }
 
-/// One run to be.
+/// A configuration to run.
 #[derive(Clone, Debug)]
 pub(super) struct Point {
-    /// Of its study and its values; a directory's name.
+    /// Made of its study and its values; also the name of its directory.
     pub(super) name: String,
     pub(super) study: String,
-    /// As of `--set`, in order.
+    /// Overrides in the form of `--set`, in order.
     pub(super) overrides: Vec<String>,
 }
 
@@ -82,7 +81,7 @@ struct Step {
 }
 
 impl Spec {
-    /// Reads and checks a file.
+    /// Reads and checks a sweep file.
     pub(super) fn read(file: &Path) -> Result<Self, ConfigError> {
         let text = std::fs::read_to_string(file)
             .map_err(|source| ConfigError::Read { file: file.to_owned(), source })?;
@@ -107,8 +106,8 @@ impl Spec {
         if self.studies.is_empty() {
             problems.push(format!("{}: study: expected at least one", self.file.display()));
         }
-        for (at, study) in self.studies.iter().enumerate() {
-            if self.studies[..at].iter().any(|other| other.name == study.name) {
+        for (idx, study) in self.studies.iter().enumerate() {
+            if self.studies[..idx].iter().any(|other| other.name == study.name) {
                 problems.push(format!("{}: two studies have this name; rename one", place(study)));
             }
             for (number, axis) in study.axes.iter().enumerate() {
@@ -126,7 +125,7 @@ impl Spec {
         self.file.parent().unwrap_or(Path::new("")).join(&self.base)
     }
 
-    /// Where runs are written unless somebody says otherwise.
+    /// The directory of the runs, unless `--out` is given.
     pub(super) fn out(&self) -> PathBuf {
         let named = || Path::new("runs").join(self.file.file_stem().unwrap_or("sweep".as_ref()));
         self.out.clone().unwrap_or_else(named)
@@ -137,8 +136,8 @@ impl Spec {
         &self.file
     }
 
-    /// All runs, in the order of the file. What comes later in this list wins: threads, the file's
-    /// settings, the study's, `extra`, the axes.
+    /// All runs, in the order of the file. Later settings override earlier ones: threads, those of
+    /// the file, those of the study, `extra`, the axes.
     pub(super) fn points(
         &self,
         threads: usize,
@@ -167,11 +166,11 @@ impl Spec {
         let twice = points
             .iter()
             .enumerate()
-            .find(|(at, point)| points[..*at].iter().any(|it| it.name == point.name));
+            .find(|(idx, point)| points[..*idx].iter().any(|it| it.name == point.name));
         match twice {
             None => Ok(points),
             Some((_, point)) => Err(invalid(vec![format!(
-                "{}: two runs are called {}; name cases apart",
+                "{}: two runs are called {}; give the cases different names",
                 self.file.display(),
                 point.name
             )])),
@@ -216,21 +215,21 @@ impl Point {
     fn with(&self, step: &Step) -> Self {
         let overrides = self.overrides.iter().chain(&step.overrides).cloned().collect();
         let mut name = format!("{}-{}", self.name, plain(&step.label));
-        // A name of a directory with what is appended to it.
+        // File names have at most 255 bytes; this leaves room for suffixes.
         name.truncate(200);
         Self { name, study: self.study.clone(), overrides }
     }
 }
 
-/// Text as a part of a directory's name, in ASCII.
+/// Replaces everything but ASCII letters, digits and `._-`, for use in a directory's name.
 fn plain(text: &str) -> String {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
     let name: String = text.chars().map(|c| if is_plain(c) { c } else { '_' }).collect();
-    // Neither hidden nor above.
+    // Neither hidden nor the directory above.
     if name.starts_with('.') || name.is_empty() { format!("_{name}") } else { name }
 }
 
-/// As of `--set`.
+/// The settings of a table in the form of `--set`.
 fn overrides(table: &Table) -> Vec<String> {
     flat(table).iter().map(|(key, value)| format!("{key}={value}")).collect()
 }
@@ -244,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn every_value_meets_every_other_and_the_first_axis_is_slowest() {
+    fn points_are_the_product_with_the_first_axis_slowest() {
         let spec = parse(
             r#"
 base = "../b.toml"
@@ -254,7 +253,10 @@ name = "s"
 set = { "model.dim" = 8 }
 axes = [
     { keys = ["seed", "data.synthetic.seed"], values = [1, 2] },
-    { cases = [{ name = "f 32", set = { embedding.method = "cafe", embedding.precision = "f32" } }, { name = "no" }] },
+    { cases = [
+        { name = "f 32", set = { embedding.method = "cafe", embedding.precision = "f32" } },
+        { name = "no" },
+    ] },
 ]
 "#,
         )
@@ -277,7 +279,7 @@ axes = [
     }
 
     #[test]
-    fn names_are_those_of_directories() {
+    fn names_are_valid_directory_names() {
         assert_eq!(
             ["a b/c", "../x", "", "höhe", "f32.5-x_y"].map(plain),
             ["a_b_c", "_.._x", "_", "h_he", "f32.5-x_y"]
@@ -285,7 +287,7 @@ axes = [
     }
 
     #[test]
-    fn what_makes_no_sweep_is_said_with_its_place() {
+    fn invalid_sweeps_are_reported_with_their_place() {
         let message = |text: &str| parse(text).expect_err("refused").to_string();
         assert!(
             message("base = \"b\"\nstudies = 3\n")
@@ -308,12 +310,16 @@ axes = [
         assert!(
             axis("key = \"seed\", values = [1], cases = [{ name = \"x\" }]").ends_with("got both")
         );
-        let twice = "base = \"b\"\n[[study]]\nname = \"s\"\naxes = [{ cases = [{ name = \"x\" }, { name = \"x\" }] }]\n";
+        let twice = "base = \"b\"\n[[study]]\nname = \"s\"\n\
+                     axes = [{ cases = [{ name = \"x\" }, { name = \"x\" }] }]\n";
         let refused = parse(twice)
             .expect("each alone is fine")
             .points(1, &[])
             .expect_err("refused")
             .to_string();
-        assert_eq!(refused, "sweeps/a.toml: two runs are called s-x; name cases apart");
+        assert_eq!(
+            refused,
+            "sweeps/a.toml: two runs are called s-x; give the cases different names"
+        );
     }
 }

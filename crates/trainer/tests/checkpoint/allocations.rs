@@ -37,7 +37,7 @@ pub(crate) fn largest_of<T>(work: impl FnOnce() -> T) -> (T, usize) {
 }
 
 #[test]
-fn large_pieces_are_seen() {
+fn large_allocations_are_seen() {
     let (vec, largest) = largest_of(|| vec![0_u8; 1 << 20]);
     assert_eq!((vec.len(), largest), (1 << 20, 1 << 20));
 }

@@ -1,12 +1,13 @@
-//! Every bit and every length of a checkpoint's files matters, and a load says which part is wrong.
+//! Damage to any bit or length of a checkpoint's files is found, and the error names the damaged
+//! part.
 
 use std::path::{Path, PathBuf};
 
 use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
-use serde_json::Value;
 use trainer::checkpoint::{Damage, Files as _, LoadError, Section, Store};
 
+use super::manifest::manifest_json;
 use super::memory::Memory;
 use super::support::{count, small};
 
@@ -27,8 +28,7 @@ impl Case {
         store.save(&small(1)).expect("it is saved");
         store.save(&small(2)).expect("it is saved");
         let manifest = memory.bytes(&file("MANIFEST"));
-        let line_end = manifest.iter().position(|&byte| byte == b'\n').expect("a first line");
-        let manifest: Value = serde_json::from_slice(&manifest[line_end + 1..]).expect("JSON");
+        let manifest = manifest_json(&manifest);
         let header =
             (manifest["header"]["n_bytes"].as_u64().expect("a number") as usize, Section::Header);
         let tensors = manifest["tensors"].as_array().expect("an array").iter().map(|tensor| {
@@ -85,7 +85,7 @@ fn section(damage: &Damage) -> &Section {
 }
 
 #[test]
-fn every_bit_that_flips_is_found() {
+fn every_flipped_bit_is_found() {
     let case = Case::new();
     let mut n_bits = 0;
     for name in ["MANIFEST", "state.safetensors"] {
@@ -109,7 +109,7 @@ fn every_bit_that_flips_is_found() {
 }
 
 #[test]
-fn every_truncation_and_everything_appended_is_found() {
+fn truncation_and_extension_are_found() {
     let case = Case::new();
     let mut n_lengths = 0;
     for name in ["MANIFEST", "state.safetensors"] {
@@ -137,7 +137,7 @@ fn every_truncation_and_everything_appended_is_found() {
 
 /// What a disk does to sectors: a stretch of other bytes, of zeros, or of a copy from elsewhere.
 #[test]
-fn every_overwritten_stretch_is_found() {
+fn overwritten_ranges_are_found() {
     let case = Case::new();
     let mut random = ChaCha8Rng::seed_from_u64(1);
     let n_wanted = count(2_000, 200_000);
@@ -164,7 +164,7 @@ fn every_overwritten_stretch_is_found() {
 }
 
 #[test]
-fn a_missing_file_is_found_and_a_moved_checkpoint_too() {
+fn missing_and_moved_files_are_found() {
     for name in ["MANIFEST", "state.safetensors"] {
         let case = Case::new();
         case.memory.remove_file(&file(name)).expect("it was there");
@@ -185,7 +185,7 @@ fn a_missing_file_is_found_and_a_moved_checkpoint_too() {
 }
 
 #[test]
-fn where_none_is_good_all_are_named() {
+fn all_damaged_checkpoints_are_named() {
     let case = Case::new();
     for step in 1..=2 {
         let path = Path::new(DIR).join(format!("step-00000000000{step}/state.safetensors"));

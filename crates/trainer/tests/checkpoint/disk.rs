@@ -19,7 +19,7 @@ fn names(dir: &Path) -> Vec<String> {
 }
 
 #[test]
-fn what_is_saved_is_loaded_and_the_newest_is_found() {
+fn save_and_load_round_trip() {
     let dir = tempfile::tempdir().expect("a directory");
     let dir = dir.path().join("run/checkpoints");
     let store = Store::open(Disk, &dir).expect("a store");
@@ -39,7 +39,7 @@ fn what_is_saved_is_loaded_and_the_newest_is_found() {
 }
 
 #[test]
-fn the_safetensors_crate_reads_the_same_tensors() {
+fn safetensors_crate_reads_the_tensors() {
     let dir = tempfile::tempdir().expect("a directory");
     let store = Store::open(Disk, dir.path()).expect("a store");
     let checkpoint = small(3);
@@ -59,8 +59,9 @@ fn the_safetensors_crate_reads_the_same_tensors() {
     }
 }
 
+/// The last and the best are kept; damaged ones do not count.
 #[test]
-fn the_last_and_the_best_stay_and_damaged_ones_do_not_count() {
+fn prune_keeps_last_and_best() {
     let dir = tempfile::tempdir().expect("a directory");
     let store = Store::open(Disk, dir.path()).expect("a store");
     for step in 1..=6 {
@@ -80,8 +81,9 @@ fn the_last_and_the_best_stay_and_damaged_ones_do_not_count() {
     assert_eq!(store.steps().expect("a directory"), [4, 5, 6]);
 }
 
+/// An equal checkpoint of the same step is kept, a different or damaged one replaced.
 #[test]
-fn an_equal_one_stays_and_another_or_a_damaged_one_is_replaced() {
+fn save_replaces_different_or_damaged() {
     let dir = tempfile::tempdir().expect("a directory");
     let store = Store::open(Disk, dir.path()).expect("a store");
     let place = dir.path().join("step-000000000001");
@@ -103,7 +105,7 @@ fn an_equal_one_stays_and_another_or_a_damaged_one_is_replaced() {
 }
 
 #[test]
-fn leftovers_are_removed_and_nothing_else() {
+fn open_removes_only_remains() {
     let dir = tempfile::tempdir().expect("a directory");
     let store = Store::open(Disk, dir.path()).expect("a store");
     for step in 1..=3 {
@@ -126,7 +128,7 @@ fn leftovers_are_removed_and_nothing_else() {
 }
 
 #[test]
-fn what_could_not_be_loaded_is_not_saved() {
+fn unloadable_checkpoint_is_not_saved() {
     let dir = tempfile::tempdir().expect("a directory");
     let store = Store::open(Disk, dir.path()).expect("a store");
     let refused = |change: &dyn Fn(&mut Tensor), name: &str, why: &str| {
@@ -138,7 +140,7 @@ fn what_could_not_be_loaded_is_not_saved() {
         assert!(matches!(error, StoreError::Refused { step: 1, .. }), "{error}");
         assert_eq!(
             error.to_string(),
-            format!("step 1 can't be saved: tensor `{name}` is not valid: {why}")
+            format!("step 1 cannot be saved: tensor `{name}` is not valid: {why}")
         );
         assert_eq!(names(dir.path()), [""; 0]);
     };
@@ -163,7 +165,7 @@ fn what_could_not_be_loaded_is_not_saved() {
         .save(&Checkpoint { state: nested, ..small(1) })
         .expect_err("JSON readers have a limit");
     assert!(
-        error.to_string().starts_with("step 1 can't be saved: the manifest is not valid: "),
+        error.to_string().starts_with("step 1 cannot be saved: the manifest is not valid: "),
         "{error}"
     );
     let error = store

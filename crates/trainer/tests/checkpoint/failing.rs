@@ -1,5 +1,5 @@
-//! Every operation of a save and a prune fails once, or from then on: the error says where and why,
-//! and nothing that was there is lost.
+//! Every operation of a save and a prune fails once, or permanently from then on: the error names
+//! the file and the cause, and no checkpoint is lost.
 
 use std::cell::Cell;
 use std::io::{self, Write};
@@ -9,9 +9,10 @@ use std::rc::Rc;
 use serde_json::json;
 use trainer::checkpoint::{Checkpoint, Disk, Files, Store, StoreError, SyncWrite};
 
-use super::memory::{Fate, Memory};
+use super::memory::{Memory, PowerLoss};
 use super::support::{count, small};
 
+/// Error numbers of Linux: an I/O error, and no space left on the device.
 const EIO: i32 = 5;
 const ENOSPC: i32 = 28;
 
@@ -19,13 +20,20 @@ const ENOSPC: i32 = 28;
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Kind {
     Eio,
-    /// This and all that follow which need room or time: as when the disk stays full.
+    /// This operation and all later ones that write or sync: the disk stays full.
     EnospcFromNowOn,
     /// A write of a part, and the next one fails.
     ShortWrite,
 }
 
-/// Counts operations, and lets those fail that are due.
+/// A failure of the operation number `at`, counted from 0.
+#[derive(Clone, Copy, Debug)]
+struct Failure {
+    at: u64,
+    kind: Kind,
+}
+
+/// Counts operations, and fails those that are due.
 #[derive(Clone)]
 struct Failing<F> {
     files: F,
@@ -154,8 +162,9 @@ fn fail_at<F: Files + Clone>(
     fresh: &impl Fn() -> F,
     dir: &Path,
     work: &Work,
-    (at, kind): (u64, Kind),
+    failure: Failure,
 ) -> bool {
+    let Failure { at, kind } = failure;
     let what = format!("{work:?}, {kind:?} at {at}");
     let files = fresh();
     let failing = Failing::new(files.clone());
@@ -185,14 +194,14 @@ fn fail_at<F: Files + Clone>(
         next.steps().expect("a directory").len(),
         "{what}"
     );
-    // The process that saw the error goes on.
+    // The process that saw the error can continue.
     work.run(&store, || failing.clone()).unwrap_or_else(|error| panic!("{what}, again: {error}"));
     check(&store, work, true, &what);
     true
 }
 
-/// The previous checkpoints load; what `work` did is there if it said so, and otherwise there or
-/// not.
+/// Checks that the previous checkpoints load. The result of `work` must exist if it succeeded, and
+/// may exist otherwise.
 fn check<F: Files>(store: &Store<F>, work: &Work, is_done: bool, what: &str) {
     let newest = store.load_newest().unwrap_or_else(|error| panic!("{what}: {error}"));
     assert!(newest.passed_over.is_empty(), "{what}: {:?}", newest.passed_over);
@@ -222,21 +231,23 @@ fn every_operation<F: Files + Clone>(fresh: &impl Fn() -> F, dir: &Path, step: u
     for work in works() {
         for kind in [Kind::Eio, Kind::EnospcFromNowOn, Kind::ShortWrite] {
             let at = (0..).step_by(step);
-            n_failed += at.take_while(|&at| fail_at(fresh, dir, &work, (at, kind))).count() as u64;
+            n_failed += at
+                .take_while(|&at| fail_at(fresh, dir, &work, Failure { at, kind }))
+                .count() as u64;
         }
     }
     n_failed
 }
 
 #[test]
-fn every_operation_may_fail_in_memory() {
+fn every_operation_fails_in_memory() {
     let n_failed = every_operation(&Memory::default, Path::new("run/checkpoints"), 1);
     assert!(n_failed > 150, "only {n_failed} operations");
     println!("failpoints: {n_failed} failures in memory, none lost a checkpoint");
 }
 
 #[test]
-fn every_operation_may_fail_on_a_disk() {
+fn every_operation_fails_on_disk() {
     let dir = tempfile::tempdir().expect("a directory");
     let store = dir.path().join("checkpoints");
     let fresh = || {
@@ -250,7 +261,7 @@ fn every_operation_may_fail_on_a_disk() {
 
 /// The save of step 2 fails at every operation, and then the power goes.
 #[test]
-fn a_failure_and_then_a_loss_of_power_leave_the_previous_one() {
+fn failure_then_power_loss_keeps_previous() {
     let dir = Path::new("run/checkpoints");
     let mut n_images = 0;
     for kind in [Kind::Eio, Kind::EnospcFromNowOn] {
@@ -268,7 +279,8 @@ fn a_failure_and_then_a_loss_of_power_leave_the_previous_one() {
             assert!(result.is_err(), "{kind:?} at {at}");
             for seed in 0..20 {
                 let random = <rand_chacha::ChaCha8Rng as rand::SeedableRng>::seed_from_u64(seed);
-                let after = Memory::of(memory.image().after_power_loss(&mut Fate::Random(random)));
+                let after =
+                    Memory::of(memory.image().after_power_loss(&mut PowerLoss::Random(random)));
                 let store = Store::open(after, dir).expect("a good disk");
                 assert_eq!(store.load(1).expect("it is durable"), small(1), "{kind:?} at {at}");
                 n_images += 1;
@@ -283,7 +295,7 @@ fn a_failure_and_then_a_loss_of_power_leave_the_previous_one() {
 /// After a failed sync nothing that was written is used again, not even by a second save of the
 /// same step.
 #[test]
-fn a_sync_that_failed_is_not_believed_later() {
+fn failed_sync_is_not_trusted_later() {
     let dir = Path::new("run/checkpoints");
     let memory = Memory::default();
     let failing = Failing::new(memory.clone());
@@ -300,5 +312,5 @@ fn a_sync_that_failed_is_not_believed_later() {
     memory.record();
     store.save(&small(2)).expect("nothing fails any more");
     let n_changes = memory.recorded().len();
-    assert!(n_changes > 10, "all is written anew, in {n_changes} operations");
+    assert!(n_changes > 10, "everything is written again, in {n_changes} operations");
 }

@@ -15,7 +15,7 @@ fn golden() -> PathBuf {
 
 /// With `WRITE_GOLDEN=1` the files are made: once for every version of the format, and never again.
 #[test]
-fn version_1_loads_and_is_written_as_ever() {
+fn version_1_round_trip() {
     if std::env::var_os("WRITE_GOLDEN").is_some_and(|value| value == "1") {
         Store::open(Disk, &golden())
             .expect("it is made")
@@ -36,8 +36,9 @@ fn version_1_loads_and_is_written_as_ever() {
     }
 }
 
+/// A newer version is refused, and no older checkpoint is used in its place.
 #[test]
-fn a_newer_version_is_refused_and_nothing_older_used_in_its_place() {
+fn newer_version_is_refused() {
     let mut crafted = Crafted::new();
     crafted.version = "2".to_owned();
     let (_, store) = crafted.store();

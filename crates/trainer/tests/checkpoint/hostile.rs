@@ -1,5 +1,4 @@
-//! Checkpoints that nobody has saved, with valid checksums: refused without a panic and without
-//! much memory.
+//! Crafted checkpoints with valid checksums are refused without a panic and without much memory.
 
 use serde_json::{Value, json};
 use trainer::checkpoint::{Damage, LoadError, Section};
@@ -10,7 +9,7 @@ use super::support::{Crafted, put, sign, small};
 /// More than a manifest's longest JSON needs, less than any length that is lied about here.
 const MAX_AT_ONCE: usize = 64 << 20;
 
-/// What a load of step 1 says.
+/// The error of loading step 1.
 fn refusal(crafted: Crafted) -> Damage {
     let (_, store) = crafted.store();
     let (result, largest) = largest_of(|| store.load(1));
@@ -180,7 +179,7 @@ const MANIFESTS: &[Case] = &[
 ];
 
 #[test]
-fn manifests_that_lie_are_refused() {
+fn inconsistent_manifests_are_refused() {
     for (what, lie, expected) in MANIFESTS {
         let mut crafted = Crafted::new();
         crafted.last = *lie;
@@ -191,7 +190,7 @@ fn manifests_that_lie_are_refused() {
 }
 
 #[test]
-fn headers_that_lie_are_refused() {
+fn inconsistent_headers_are_refused() {
     let good = String::from_utf8(Crafted::new().header).expect("JSON");
     let codes = r#""codes":{"dtype":"I8","shape":[5],"data_offsets":["#;
     let begin = good.find(codes).expect("it is there");
@@ -222,17 +221,17 @@ fn headers_that_lie_are_refused() {
         (
             "another type",
             good.replacen("\"I8\"", "\"U8\"", 1),
-            "it describes tensor `codes` in another way",
+            "its description of tensor `codes` differs",
         ),
         (
             "another shape",
             good.replacen("[2,3]", "[3,2]", 1),
-            "it describes tensor `weights` in another way",
+            "its description of tensor `weights` differs",
         ),
         (
             "another place",
             good.replacen("[0,16]", "[8,24]", 1),
-            "it describes tensor `ids` in another way",
+            "its description of tensor `ids` differs",
         ),
         (
             "far away",
@@ -267,7 +266,7 @@ fn headers_that_lie_are_refused() {
 }
 
 #[test]
-fn first_lines_that_lie_are_refused() {
+fn inconsistent_first_lines_are_refused() {
     let (memory, _) = Crafted::new().store();
     let dir = std::path::Path::new("run/checkpoints/step-000000000001");
     let [manifest, tensors] =

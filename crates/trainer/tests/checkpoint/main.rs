@@ -1,5 +1,5 @@
-//! What checkpoints promise, in the order of RELIABILITY's list. `just soak` sets `SOAK=1`, which
-//! raises the counts; each proof ends with a line of them.
+//! Tests of the guarantees of checkpoints, in the order of docs/reliability.md. `just soak` sets
+//! `SOAK=1`, which raises the counts; each test prints its counts.
 
 mod allocations;
 mod arbitrary;
@@ -9,6 +9,10 @@ mod disk_full;
 mod failing;
 mod golden;
 mod hostile;
+#[path = "../shared/manifest.rs"]
+mod manifest;
 mod memory;
 mod power_loss;
+#[path = "../shared/skip.rs"]
+mod skip;
 mod support;

@@ -76,20 +76,22 @@ impl Change {
 }
 
 impl Image {
-    /// What may be found after the power was lost: all of what was synced, and of the rest whatever
-    /// `fate` says.
-    pub(crate) fn after_power_loss(&self, fate: &mut Fate<impl Rng>) -> Self {
+    /// A state after a loss of power: all that was synced, and what `power_loss` keeps of the rest.
+    pub(crate) fn after_power_loss(&self, power_loss: &mut PowerLoss<impl Rng>) -> Self {
         let nodes = self.nodes.iter().map(|node| match node {
             Node::File { live, durable } => {
-                let content =
-                    if live == durable { durable.clone() } else { fate.content(live, durable) };
+                let content = if live == durable {
+                    durable.clone()
+                } else {
+                    power_loss.content(live, durable)
+                };
                 Node::File { live: content.clone(), durable: content }
             }
             Node::Dir { durable, unsynced, .. } => {
                 let mut names = durable.clone();
                 unsynced
                     .iter()
-                    .filter(|_| fate.is_kept())
+                    .filter(|_| power_loss.is_kept())
                     .for_each(|change| change.apply(&mut names));
                 Node::Dir { live: names.clone(), durable: names, unsynced: Vec::new() }
             }
@@ -141,14 +143,14 @@ impl Image {
     }
 }
 
-/// What becomes of things that were not synced.
-pub(crate) enum Fate<R> {
+/// What a loss of power does to data that were not synced.
+pub(crate) enum PowerLoss<R> {
     Kept,
     Dropped,
     Random(R),
 }
 
-impl<R: Rng> Fate<R> {
+impl<R: Rng> PowerLoss<R> {
     fn is_kept(&mut self) -> bool {
         match self {
             Self::Kept => true,
@@ -168,9 +170,9 @@ impl<R: Rng> Fate<R> {
             0 => return durable.to_vec(),
             1 => {}
             2 => content.truncate(random.random_range(0..=live.len())),
-            // The length came to the disk, and only the beginning of the content.
+            // The length was written, and only the beginning of the content.
             3 => content[random.random_range(0..=live.len())..].fill(0),
-            // Blocks came in no order.
+            // Blocks were written in any order.
             _ => content.chunks_mut(64).filter(|_| random.random()).for_each(|block| block.fill(0)),
         }
         content

@@ -9,7 +9,7 @@ use rand_chacha::ChaCha8Rng;
 use serde_json::json;
 use trainer::checkpoint::{Checkpoint, Files as _, Store};
 
-use super::memory::{Fate, Image, Memory};
+use super::memory::{Image, Memory, PowerLoss};
 use super::support::{count, small};
 
 const DIR: &str = "runs/one/checkpoints";
@@ -170,22 +170,22 @@ fn frozen(memory: &Memory, actions: &[Action], mut expected: Expected) -> Vec<(I
     frozen
 }
 
-fn fate(seed: u64, salt: u64) -> Fate<ChaCha8Rng> {
+fn power_loss(seed: u64, salt: u64) -> PowerLoss<ChaCha8Rng> {
     match seed {
-        0 => Fate::Kept,
-        1 => Fate::Dropped,
-        seed => Fate::Random(ChaCha8Rng::seed_from_u64(seed << 32 | salt)),
+        0 => PowerLoss::Kept,
+        1 => PowerLoss::Dropped,
+        seed => PowerLoss::Random(ChaCha8Rng::seed_from_u64(seed << 32 | salt)),
     }
 }
 
 #[test]
-fn a_loss_of_power_never_loses_a_checkpoint() {
+fn power_loss_keeps_checkpoints() {
     let n_seeds = count(10, 450);
     let frozen = frozen(&Memory::default(), &actions(), Expected::default());
     let mut n_images = 0;
     for (operation, (image, expected)) in frozen.iter().enumerate() {
         for seed in 0..n_seeds {
-            let image = image.after_power_loss(&mut fate(seed, operation as u64));
+            let image = image.after_power_loss(&mut power_loss(seed, operation as u64));
             expected.check(&Memory::of(image), &format!("operation {operation}, seed {seed}"));
             n_images += 1;
         }
@@ -196,20 +196,21 @@ fn a_loss_of_power_never_loses_a_checkpoint() {
     );
 }
 
+/// A second loss of power, during the clean-up after the first, loses nothing.
 #[test]
-fn a_second_loss_of_power_while_tidying_up_loses_nothing_either() {
+fn second_power_loss_keeps_checkpoints() {
     let n_seeds = count(2, 12);
     let frozen = frozen(&Memory::default(), &actions(), Expected::default());
     let mut n_images = 0;
     for (operation, (image, expected)) in frozen.iter().enumerate() {
         for seed in 0..n_seeds {
-            let first = Memory::of(image.after_power_loss(&mut fate(seed, operation as u64)));
+            let first = Memory::of(image.after_power_loss(&mut power_loss(seed, operation as u64)));
             let next = [Action::Open, Action::Save(small(80))];
             for (again, (image, expected)) in
                 self::frozen(&first, &next, expected.clone()).iter().enumerate()
             {
-                let image =
-                    image.after_power_loss(&mut fate(2 + seed, (operation * 1000 + again) as u64));
+                let image = image
+                    .after_power_loss(&mut power_loss(2 + seed, (operation * 1000 + again) as u64));
                 expected.check(
                     &Memory::of(image),
                     &format!("operations {operation} and {again}, seed {seed}"),
@@ -224,7 +225,7 @@ fn a_second_loss_of_power_while_tidying_up_loses_nothing_either() {
 /// What a process that was killed had not synced yet, the next one sees, and may rely on only after
 /// it synced it.
 #[test]
-fn a_kill_and_then_a_loss_of_power_lose_nothing() {
+fn kill_then_power_loss_keeps_checkpoints() {
     let n_seeds = count(1, 15);
     let frozen = frozen(&Memory::default(), &actions(), Expected::default());
     let mut n_images = 0;
@@ -240,8 +241,8 @@ fn a_kill_and_then_a_loss_of_power_lose_nothing() {
             self::frozen(&killed, &next, expected.clone()).iter().enumerate()
         {
             for seed in 2..2 + n_seeds {
-                let image =
-                    image.after_power_loss(&mut fate(seed, (operation * 1000 + again) as u64));
+                let image = image
+                    .after_power_loss(&mut power_loss(seed, (operation * 1000 + again) as u64));
                 expected.check(
                     &Memory::of(image),
                     &format!("operations {operation} and {again}, seed {seed}"),
@@ -253,8 +254,9 @@ fn a_kill_and_then_a_loss_of_power_lose_nothing() {
     println!("power loss: {n_images} images of a loss after another process was killed");
 }
 
+/// A second save makes durable what a killed process has left.
 #[test]
-fn a_second_save_makes_durable_what_a_killed_process_left() {
+fn second_save_syncs_after_a_kill() {
     let memory = Memory::default();
     let store = Store::open(memory.clone(), Path::new(DIR)).expect("a good disk");
     memory.record();
@@ -262,22 +264,22 @@ fn a_second_save_makes_durable_what_a_killed_process_left() {
     for image in memory.recorded() {
         let killed = Memory::of(image);
         Store::view(killed.clone(), Path::new(DIR)).save(&small(1)).expect("a good disk");
-        let memory = Memory::of(killed.image().after_power_loss(&mut fate(1, 0)));
+        let memory = Memory::of(killed.image().after_power_loss(&mut power_loss(1, 0)));
         assert_eq!(Store::view(memory, Path::new(DIR)).load(1).expect("it was saved"), small(1));
     }
 }
 
 /// The proof proves nothing if these images would not show a missing sync.
 #[test]
-fn without_a_sync_something_is_lost() {
+fn power_loss_without_sync_loses_data() {
     let memory = Memory::default();
     let store = Store::open(memory.clone(), Path::new(DIR)).expect("a good disk");
     memory.record();
     store.save(&small(1)).expect("a good disk");
     let images = memory.recorded();
     let last = images.len() - 1;
-    let before = images[last - 1].after_power_loss(&mut fate(1, 0));
-    let after = images[last].after_power_loss(&mut fate(1, 0));
+    let before = images[last - 1].after_power_loss(&mut power_loss(1, 0));
+    let after = images[last].after_power_loss(&mut power_loss(1, 0));
     let steps =
         |image| Store::view(Memory::of(image), Path::new(DIR)).steps().expect("a directory");
     assert_eq!(

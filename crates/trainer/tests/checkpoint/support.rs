@@ -1,4 +1,4 @@
-//! Small checkpoints, and how many cases are wanted.
+//! Small checkpoints, and the number of cases to test.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 use trainer::checkpoint::{Checkpoint, Dtype, Store, Tensor};
 
+use super::manifest::manifest_json;
 use super::memory::Memory;
 
 /// `soak` with `SOAK=1`, otherwise `ordinary`.
@@ -38,8 +39,8 @@ pub(crate) fn small(step: u64) -> Checkpoint {
     Checkpoint { step, state, tensors }
 }
 
-/// The files of step 1 in parts that a test may change; checksums, and lengths of the file and its
-/// header, are made to fit again, as an attacker would.
+/// The files of step 1 in parts that a test may change. Checksums, and the lengths of the file and
+/// its header, are recomputed, as an attacker would.
 pub(crate) struct Crafted {
     pub(crate) version: String,
     pub(crate) manifest: Value,
@@ -60,8 +61,7 @@ impl Crafted {
             .save(&small(1))
             .expect("it is saved");
         let manifest = memory.bytes(&path("MANIFEST"));
-        let line_end = manifest.iter().position(|&byte| byte == b'\n').expect("a first line");
-        let manifest: Value = serde_json::from_slice(&manifest[line_end + 1..]).expect("JSON");
+        let manifest = manifest_json(&manifest);
         let mut header = memory.bytes(&path("state.safetensors"));
         let data =
             header.split_off(manifest["header"]["n_bytes"].as_u64().expect("a number") as usize);

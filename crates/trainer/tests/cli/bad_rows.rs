@@ -1,8 +1,8 @@
-//! `data.bad_rows`: what is left out, said and refused.
+//! `data.bad_rows`: which rows are skipped, reported and refused.
 
 use std::fs;
 
-use crate::support::{Bench, SMALL, failure, lasting, synth};
+use crate::support::{Bench, SMALL, failure, lasting, run_args, synth};
 
 /// Rows that are made malformed: three that train, and one that tests.
 const BAD: [(usize, &str); 4] = [(0, "no row"), (700, ""), (701, "2\t"), (1999, "no row")];
@@ -25,17 +25,15 @@ fn bad_bench() -> Bench {
     bench
 }
 
-fn args<'a>(run: &'a str, overrides: &[&'a str]) -> Vec<&'a str> {
-    let mut args = vec!["--config", "bad.toml", "--run-dir", run];
-    args.extend(overrides.iter().flat_map(|text| ["--set", *text]));
-    args
-}
-
 #[test]
-fn a_run_leaves_out_malformed_rows_and_says_so() {
+fn run_skips_and_reports_malformed_rows() {
     let bench = bad_bench();
     let train = |run: &str, overrides: &[&str]| {
-        let output = bench.trainer(&args(run, &[&["data.bad_rows=skip"], overrides].concat()));
+        let output = bench.trainer(&run_args(
+            "bad.toml",
+            run,
+            &[&["data.bad_rows=skip"], overrides].concat(),
+        ));
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(output.status.success(), "{said}");
         let (report, metrics) = bench.result(run);
@@ -57,12 +55,13 @@ fn a_run_leaves_out_malformed_rows_and_says_so() {
     assert_eq!(train("evaluating", &["train.eval_every=10"]).0["test_auc"], expected.0["test_auc"]);
     assert_eq!(train("built", &["data.cache=true"]), expected);
     assert_eq!(train("used", &["data.cache=true"]), expected);
-    let (code, message) = failure(&bench.trainer(&args("strict", &["data.cache=true"])));
+    let (code, message) =
+        failure(&bench.trainer(&run_args("bad.toml", "strict", &["data.cache=true"])));
     assert_eq!((code, message.contains("bad.tsv:1:7: expected 40")), (65, true), "{message}");
 }
 
 #[test]
-fn a_scan_leaves_them_out_too() {
+fn scan_skips_malformed_rows() {
     let bench = bad_bench();
     let scan = ["scan", "--config", "bad.toml", "--json", "--set", "data.bad_rows=skip"];
     let output = bench.trainer(&scan);
@@ -75,7 +74,7 @@ fn a_scan_leaves_them_out_too() {
 }
 
 #[test]
-fn limits_and_keys_are_checked() {
+fn bad_row_limits_are_checked() {
     let bench = bad_bench();
     let first = "the first is bad.tsv:1:7: expected 40 tab-separated columns, got 1; check that data.format is right, or \
                  raise data.";
@@ -114,7 +113,7 @@ fn limits_and_keys_are_checked() {
     ] {
         // A run that stops at a row leaves what it has learned.
         let _ = fs::remove_dir_all(bench.path("failed"));
-        let (got, message) = failure(&bench.trainer(&args("failed", overrides)));
+        let (got, message) = failure(&bench.trainer(&run_args("bad.toml", "failed", overrides)));
         assert_eq!(got, code, "{message}");
         for part in parts {
             assert!(message.contains(part), "no {part} in {message}");

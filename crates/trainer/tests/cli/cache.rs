@@ -6,7 +6,7 @@ use std::process::Output;
 
 use serde_json::Value;
 
-use crate::support::{Bench, SMALL, failure, lasting, synth};
+use crate::support::{Bench, SMALL, failure, lasting, run_args, synth};
 
 /// `files.toml`, which is `small.toml` on the file `rows.tsv`; and that file.
 fn files_bench() -> Bench {
@@ -20,15 +20,9 @@ fn files_bench() -> Bench {
     bench
 }
 
-fn args<'a>(run: &'a str, overrides: &[&'a str]) -> Vec<&'a str> {
-    let mut args = vec!["--config", "files.toml", "--run-dir", run];
-    args.extend(overrides.iter().flat_map(|text| ["--set", *text]));
-    args
-}
-
-/// What `files.toml` with overrides comes to, and what it said.
+/// Trains `files.toml` with overrides; returns the results and the messages.
 fn train(bench: &Bench, run: &str, overrides: &[&str]) -> ((Value, String), String) {
-    ended(bench, run, &bench.trainer(&args(run, overrides)))
+    ended(bench, run, &bench.trainer(&run_args("files.toml", run, overrides)))
 }
 
 fn ended(bench: &Bench, run: &str, output: &Output) -> ((Value, String), String) {
@@ -49,7 +43,7 @@ fn cache_in(bench: &Bench, directory: &str) -> PathBuf {
 }
 
 #[test]
-fn a_cached_run_equals_the_uncached_one_to_the_bit() {
+fn cached_run_is_bit_identical() {
     let bench = files_bench();
     synth(&bench, 7000, "rows.tsv.gz");
     let text = fs::read_to_string(bench.path("rows.tsv")).expect("written");
@@ -81,7 +75,7 @@ fn a_cached_run_equals_the_uncached_one_to_the_bit() {
 }
 
 #[test]
-fn what_is_damaged_stale_or_too_short_is_built_anew() {
+fn damaged_or_stale_cache_is_rebuilt() {
     let bench = files_bench();
     let cached = ["data.cache=true"];
     let (expected, said) = train(&bench, "built", &cached);
@@ -123,14 +117,17 @@ fn what_is_damaged_stale_or_too_short_is_built_anew() {
     assert_eq!(train(&bench, "short-again", &["data.cache=true", "data.rows=1400"]).0, short);
 }
 
-/// A limit on the size of files stands in for the full disk; it spares the small ones that a run
-/// writes.
+/// A limit on the size of files simulates the full disk; the small files of a run are below it.
 #[cfg(unix)]
 #[test]
-fn a_full_disk_costs_the_cache_and_not_the_run() {
+fn full_disk_costs_only_the_cache() {
     let bench = files_bench();
     let (expected, _) = train(&bench, "plain", &[]);
-    let program = bench.command(&args("full", &["data.cache=true", "data.cache_dir=caches"]));
+    let program = bench.command(&run_args(
+        "files.toml",
+        "full",
+        &["data.cache=true", "data.cache_dir=caches"],
+    ));
     let mut shell = std::process::Command::new("sh");
     // Without the trap the signal would end the program where a full disk is an ordinary error.
     shell.args(["-c", "trap '' XFSZ; ulimit -f 1800; exec \"$@\"", "sh"]);
@@ -153,7 +150,7 @@ fn a_full_disk_costs_the_cache_and_not_the_run() {
 }
 
 #[test]
-fn what_cannot_be_cached_is_refused_with_the_way_out() {
+fn uncacheable_data_are_refused() {
     let bench = files_bench();
     for (overrides, code, part) in [
         (
@@ -176,14 +173,20 @@ fn what_cannot_be_cached_is_refused_with_the_way_out() {
             "data.cache: expected none beside data.synthetic; remove it: only files are cached",
         ),
     ] {
-        let (got, message) =
-            failure(&bench.trainer(&args("failed", &[&["data.cache=true"], overrides].concat())));
+        let (got, message) = failure(&bench.trainer(&run_args(
+            "files.toml",
+            "failed",
+            &[&["data.cache=true"], overrides].concat(),
+        )));
         assert_eq!(got, code, "{message}");
         assert!(message.contains(part), "no {part} in {message}");
         assert!(!bench.path("failed/report.json").exists());
     }
     fs::write(bench.path("bad.tsv"), "1\t2\n").expect("written");
-    let (code, message) =
-        failure(&bench.trainer(&args("failed", &["data.cache=true", "data.path=bad.tsv"])));
+    let (code, message) = failure(&bench.trainer(&run_args(
+        "files.toml",
+        "failed",
+        &["data.cache=true", "data.path=bad.tsv"],
+    )));
     assert_eq!((code, message.contains("bad.tsv:1:")), (65, true), "{message}");
 }

@@ -21,7 +21,7 @@ const COMMANDS: [&str; 12] = [
     "bench --config small.toml --rows 2000 --seconds 0.05",
 ];
 
-/// The writing end of a pipe that nobody reads.
+/// The writing end of a pipe without a reader.
 fn closed() -> PipeWriter {
     let (reader, writer) = pipe().expect("a pipe");
     drop(reader);
@@ -29,7 +29,7 @@ fn closed() -> PipeWriter {
 }
 
 #[test]
-fn a_closed_standard_output_is_no_panic() {
+fn closed_stdout_does_not_panic() {
     let bench = Bench::new();
     for line in COMMANDS {
         let args: Vec<_> = line.split(' ').collect();
@@ -52,7 +52,7 @@ fn a_closed_standard_output_is_no_panic() {
 }
 
 #[test]
-fn closed_standard_output_and_error_are_no_panic() {
+fn closed_stdout_and_stderr_do_not_panic() {
     let bench = Bench::new();
     for line in COMMANDS {
         let args: Vec<_> = line.split(' ').collect();
@@ -64,9 +64,9 @@ fn closed_standard_output_and_error_are_no_panic() {
     }
 }
 
-/// A run goes on to its end, and leaves its report, when nobody reads its messages.
+/// A run finishes and writes its report even if its messages are not read.
 #[test]
-fn a_run_that_nobody_watches_is_finished() {
+fn run_finishes_with_closed_output() {
     let bench = Bench::new();
     let args = ["--config", "small.toml", "--run-dir", "run"];
     let status =
@@ -76,7 +76,7 @@ fn a_run_that_nobody_watches_is_finished() {
 }
 
 #[test]
-fn arguments_that_say_nothing_are_refused_without_a_panic() {
+fn empty_arguments_are_refused() {
     let bench = Bench::new();
     synth(&bench, 10, "rows.tsv");
     for line in [

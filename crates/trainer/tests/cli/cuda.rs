@@ -6,9 +6,9 @@ use crate::support::{Bench, models};
 const CANDLE: &str = "engine=candle";
 const GPU: &str = "device=cuda:0";
 
-/// Rounding differs and training amplifies it; what a model learns does not depend on who rounds.
+/// Rounding differs and training amplifies it, but the quality of the model must not depend on it.
 #[test]
-fn a_gpu_learns_what_a_cpu_does() {
+fn gpu_learns_like_cpu() {
     let bench = Bench::new();
     for (kind, overrides) in models() {
         let train = |name: &str, more: &[&str]| {
@@ -37,7 +37,7 @@ fn a_gpu_learns_what_a_cpu_does() {
 }
 
 #[test]
-fn a_stopped_run_goes_on_to_the_same_end() {
+fn gpu_run_resumes_bit_identically() {
     let bench = Bench::new();
     for (kind, overrides) in models() {
         for optimizer in ["sgd", "adagrad", "adam"] {
@@ -51,7 +51,7 @@ fn a_stopped_run_goes_on_to_the_same_end() {
 
 /// A model trained on a GPU is used where there is none, and the other way round.
 #[test]
-fn either_uses_what_the_other_trained() {
+fn models_move_between_gpu_and_cpu() {
     let bench = Bench::new();
     for (name, trained_on, used_on) in [("gpu", GPU, "cpu"), ("cpu", "device=cpu", "cuda:0")] {
         let (report, _) = bench.train(name, &[trained_on]);
@@ -74,7 +74,7 @@ fn either_uses_what_the_other_trained() {
 }
 
 #[test]
-fn a_gpu_that_is_not_there_is_named() {
+fn missing_gpu_is_named() {
     let bench = Bench::new();
     let output = bench.trainer(&["--config", "small.toml", "--set", "device=cuda:99"]);
     let (code, message) = crate::support::failure(&output);

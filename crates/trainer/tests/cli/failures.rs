@@ -1,13 +1,11 @@
-//! What goes wrong, and what the user is told: exit code and message.
+//! Exit codes and messages of failures.
 
 use std::fs;
 
-use crate::support::{Bench, SMALL, failure, root, synth};
+use crate::support::{Bench, SMALL, failure, root, run_args, synth};
 
 fn fails(bench: &Bench, overrides: &[&str]) -> (i32, String) {
-    let mut args = vec!["--config", "small.toml", "--run-dir", "failed"];
-    args.extend(overrides.iter().flat_map(|text| ["--set", *text]));
-    let failed = failure(&bench.trainer(&args));
+    let failed = failure(&bench.trainer(&run_args("small.toml", "failed", overrides)));
     assert!(!bench.path("failed/report.json").exists(), "a failed run looks finished");
     failed
 }
@@ -23,7 +21,7 @@ fn fails_on(bench: &Bench, path: &str) -> (i32, String) {
 }
 
 #[test]
-fn a_missing_data_file_says_where_data_are_and_what_works_without() {
+fn missing_data_file_is_reported_with_advice() {
     let bench = Bench::new();
     let config = root().join("configs/kaggle_10000x.toml");
     let (code, message) = failure(&bench.trainer(&["--config", config.to_str().expect("UTF-8")]));
@@ -42,7 +40,7 @@ fn a_missing_data_file_says_where_data_are_and_what_works_without() {
 }
 
 #[test]
-fn malformed_rows_stop_with_their_place() {
+fn malformed_row_is_reported_with_place() {
     let bench = Bench::new();
     synth(&bench, 2000, "rows.tsv");
     let good = fs::read_to_string(bench.path("rows.tsv")).expect("written");
@@ -62,7 +60,7 @@ fn malformed_rows_stop_with_their_place() {
 }
 
 #[test]
-fn unreadable_inputs_have_their_codes() {
+fn unreadable_inputs_have_exit_codes() {
     let bench = Bench::new();
     synth(&bench, 3000, "rows.tsv.gz");
     let gzip = fs::read(bench.path("rows.tsv.gz")).expect("written");
@@ -84,7 +82,7 @@ fn unreadable_inputs_have_their_codes() {
 }
 
 #[test]
-fn configurations_that_cannot_work_exit_with_78() {
+fn invalid_configurations_exit_with_78() {
     let bench = Bench::new();
     for (overrides, part) in [
         (
@@ -193,7 +191,7 @@ fn configurations_that_cannot_work_exit_with_78() {
 
 #[cfg(not(feature = "cuda"))]
 #[test]
-fn cuda_needs_a_build_with_it() {
+fn cuda_needs_the_feature() {
     let (code, message) = fails(&Bench::new(), &["device=cuda:0"]);
     assert_eq!(code, 78);
     assert!(message.contains("rebuild with `--features cuda`"), "{message}");
@@ -201,7 +199,7 @@ fn cuda_needs_a_build_with_it() {
 
 /// From gradients whose squares overflow to logits that do.
 #[test]
-fn numbers_that_run_away_stop_with_the_step() {
+fn diverged_run_stops_with_the_step() {
     let bench = Bench::new();
     for lr in ["1e5", "1e6", "1e7", "1e8", "1e12", "1e20"] {
         let (code, message) = fails(&bench, &[&format!("train.lr={lr}")]);
@@ -218,7 +216,7 @@ fn numbers_that_run_away_stop_with_the_step() {
 }
 
 #[test]
-fn a_stream_shorter_than_promised_is_an_error() {
+fn short_stream_is_an_error() {
     let bench = Bench::new();
     synth(&bench, 300, "rows.tsv");
     let text = crate::support::SMALL.replace(
@@ -237,7 +235,7 @@ fn a_stream_shorter_than_promised_is_an_error() {
 }
 
 #[test]
-fn too_few_rows_to_split_are_named() {
+fn too_few_rows_to_split_are_refused() {
     let (code, message) = fails(&Bench::new(), &["data.rows=1"]);
     assert_eq!(code, 65);
     assert_eq!(
@@ -248,7 +246,7 @@ fn too_few_rows_to_split_are_named() {
 
 #[cfg(unix)]
 #[test]
-fn what_can_be_read_once_is_not_read_twice() {
+fn pipe_is_not_read_twice() {
     let bench = Bench::new();
     assert!(
         std::process::Command::new("mkfifo")
@@ -287,7 +285,7 @@ fn what_can_be_read_once_is_not_read_twice() {
 }
 
 #[test]
-fn rows_that_are_timed_can_be_read_again() {
+fn bench_refuses_a_pipe() {
     let bench = Bench::new();
     let small = SMALL.replace(
         "synthetic = { rows = 7000, seed = 5, rows_per_day = 1000 }",

@@ -46,7 +46,7 @@ fn synth(bench: &Bench, format: &str, out: &str) {
 }
 
 #[test]
-fn avazu_is_split_by_day_and_kdd12_by_lot() {
+fn avazu_splits_by_day_kdd12_randomly() {
     let bench = Bench::new();
     synth(&bench, "avazu", "avazu.gz");
     let report = run(&bench, "avazu", &config("path = \"avazu.gz\"\nformat = \"avazu\"", ""));
@@ -87,7 +87,7 @@ features = [20, 10]
 "#;
 
 #[test]
-fn a_table_that_only_the_configuration_describes_trains() {
+fn described_table_trains() {
     let bench = Bench::new();
     fs::write(bench.path("films.csv"), films(4000)).expect("written");
     let text = config(FILMS, "bottom = [16, 8]\n");
@@ -98,7 +98,7 @@ fn a_table_that_only_the_configuration_describes_trains() {
     // A field with bags has the mean of its values' frequencies.
     let counted = text.replace("[embedding]", "[embedding]\nfrequency_inputs = true");
     assert!(run(&bench, "counted", &counted)["test_auc"].as_f64() > Some(0.8));
-    // The same through a pipe of another compression: the rows are what counts.
+    // The same rows through a pipe with another compression.
     let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
     std::io::Write::write_all(&mut gzip, films(4000).as_bytes()).expect("memory");
     fs::write(bench.path("films.gz"), gzip.finish().expect("memory")).expect("written");
@@ -164,7 +164,7 @@ features = [11, 50]
 "#;
 
 #[test]
-fn rows_in_parquet_give_the_report_of_those_in_csv() {
+fn rows_in_parquet_give_the_report_of_csv() {
     let bench = Bench::new();
     write_sales(4000, &bench.path("sales.csv"), &bench.path("sales.parquet"));
     let text = config(SALES, "bottom = [16, 8]\n");
@@ -178,7 +178,7 @@ fn rows_in_parquet_give_the_report_of_those_in_csv() {
 }
 
 #[test]
-fn days_of_terabyte_are_split_by_day() {
+fn terabyte_splits_by_day() {
     let bench = Bench::new();
     let args = ["synth", "--rows", "1000", "--format", "criteo-terabyte", "--out"];
     for (seed, day) in [("1", "day_0"), ("2", "day_1"), ("3", "day_2")] {
@@ -194,7 +194,7 @@ fn days_of_terabyte_are_split_by_day() {
 }
 
 #[test]
-fn descriptions_that_cant_be_right_say_so() {
+fn invalid_descriptions_are_refused() {
     let bench = Bench::new();
     fs::write(bench.path("films.csv"), films(100)).expect("written");
     let cases = [

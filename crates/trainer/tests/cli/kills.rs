@@ -1,5 +1,5 @@
 //! Processes killed at any moment, checkpoints damaged now and then, any number of threads, any
-//! compression of the rows: the run comes to the same end.
+//! compression of the rows: the results are bit-identical.
 //!
 //! `KILLS` in the environment is the number of kills; `just soak` sets it to 1,000.
 
@@ -38,11 +38,11 @@ every = 1
 keep = 3
 "#;
 
-/// The same rows three times.
+/// Three files with the same rows.
 const FILES: [&str; 3] = ["rows.tsv.gz", "rows.tsv", "rows.tsv.zst"];
 
 #[test]
-fn a_run_that_is_killed_at_any_moment_comes_to_the_same_end() {
+fn resume_after_kill_is_bit_identical() {
     let n_kills: u32 =
         std::env::var("KILLS").ok().map_or(20, |text| text.parse().expect("KILLS is a number"));
     let bench = Bench::new();
@@ -79,7 +79,7 @@ fn a_run_that_is_killed_at_any_moment_comes_to_the_same_end() {
                 .stderr(Stdio::piped())
                 .spawn()
                 .expect("starts");
-            // Later than a whole run takes now and then, so that runs come to their end.
+            // Sometimes longer than a complete run takes, so that runs finish.
             let patience = duration.mul_f64(random.random_range(0.0..1.2));
             let (since, mut status) = (Instant::now(), None);
             while status.is_none() && (killed == n_kills || since.elapsed() < patience) {

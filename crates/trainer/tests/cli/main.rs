@@ -1,4 +1,4 @@
-//! The program as users run it: one binary of tests, so that it links once.
+//! End-to-end tests of the program: one test binary, so that it links once.
 
 mod bad_rows;
 mod cache;
@@ -8,6 +8,8 @@ mod cuda;
 mod failures;
 mod formats;
 mod kills;
+#[path = "../shared/manifest.rs"]
+mod manifest;
 mod methods;
 mod metrics;
 mod page;
@@ -15,6 +17,8 @@ mod resume;
 mod runs;
 mod saved;
 mod scan;
+#[path = "../shared/skip.rs"]
+mod skip;
 mod support;
 mod sweeps;
 mod using;

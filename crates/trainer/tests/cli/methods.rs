@@ -1,5 +1,5 @@
 //! Every method, model, optimizer and precision trains through the program, within its budget, or
-//! says why not.
+//! reports why it cannot.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -110,7 +110,7 @@ fn frequencies_are_inputs_within_the_budget() {
 }
 
 #[test]
-fn a_method_that_cant_go_so_far_says_how_far() {
+fn unreachable_ratio_reports_the_highest() {
     let bench = Bench::new();
     let with_frequencies =
         ["coded", "cafe"].map(|method| (method, "embedding.frequency_inputs=true"));
@@ -136,7 +136,7 @@ fn a_method_that_cant_go_so_far_says_how_far() {
         assert_eq!(code, 78, "{message}");
         let said = message.split("needs CR <= ").nth(1).and_then(|rest| rest.split(',').next());
         assert!(message.contains("n/a: ") && said.is_some(), "{method}: {message}");
-        // And as far as it says it goes, and no farther.
+        // The reported ratio works, and a higher one does not.
         let limit: f64 = said.unwrap_or_default().parse().expect("a number");
         assert!(plan(&limit.to_string()).status.success(), "{method} at {limit}");
         assert_eq!(failure(&plan(&(limit + 0.2).to_string())).0, 78, "{method} over {limit}");
@@ -173,7 +173,7 @@ fn a_method_that_cant_go_so_far_says_how_far() {
 }
 
 #[test]
-fn settings_that_do_nothing_are_told() {
+fn unused_settings_are_reported() {
     let bench = Bench::new();
     for (overrides, told) in [
         (
@@ -219,7 +219,7 @@ fn every_model_learns() {
 }
 
 #[test]
-fn sizes_of_another_model_are_refused() {
+fn layer_sizes_of_another_model_are_refused() {
     let bench = Bench::new();
     let args = ["--config", "small.toml", "--set", "model.kind=dcn", "--set", "model.cross_rank=4"];
     let (code, message) = failure(&bench.trainer(&args));
@@ -270,7 +270,7 @@ fn every_optimizer_and_precision_learns() {
 }
 
 #[test]
-fn threads_change_nothing_for_any_method() {
+fn thread_count_does_not_change_results() {
     let bench = Bench::new();
     for (method, ratio) in METHODS {
         let mut reports = [1, 2, 4].map(|threads| {
@@ -289,7 +289,7 @@ fn threads_change_nothing_for_any_method() {
 }
 
 #[test]
-fn what_does_not_fit_is_refused_with_the_sizes() {
+fn run_that_exceeds_memory_is_refused() {
     let bench = Bench::new();
     let set = [
         "--set",

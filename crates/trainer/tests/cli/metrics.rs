@@ -1,4 +1,4 @@
-//! What a run tells of its training: `metrics.jsonl`, and the event file read by hand.
+//! Metrics of a run: `metrics.jsonl`, and the event file, decoded here.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -130,7 +130,7 @@ fn scalars(bench: &Bench, run: &str) -> Scalars {
 }
 
 #[test]
-fn lines_on_days_add_up_to_the_rows_trained() {
+fn day_lines_add_up_to_all_rows() {
     let bench = Bench::new();
     // 6000 rows train: days of 1000, and of 900 with one that the split cuts; batches of 64 meet
     // neither end.
@@ -195,7 +195,7 @@ fn lines_on_days_add_up_to_the_rows_trained() {
 }
 
 #[test]
-fn event_files_say_what_the_lines_say() {
+fn event_files_agree_with_metrics() {
     let bench = Bench::new();
     let (report, metrics) = bench.train("a", &["train.tensorboard=true", "train.eval_every=50"]);
     let scalars = scalars(&bench, "a");
@@ -226,14 +226,14 @@ fn event_files_say_what_the_lines_say() {
     assert_eq!(scalars.len(), 3 * 4 + 2 * 3 + 1 + 1, "{:?}", scalars.keys());
     assert_eq!(scalars["test/auc"].last().map(|point| point.1), number(&report, "test_auc"));
 
-    // The same digits without; and no directory.
+    // The same results without an event file, and no directory for one.
     let (_, without) = bench.train("b", &["train.eval_every=50"]);
     assert_eq!(without, metrics);
     assert!(!bench.path("b").join("tensorboard").exists());
 }
 
 #[test]
-fn a_line_says_how_many_lookups_hot_rows_served() {
+fn metrics_have_the_hot_share() {
     let bench = Bench::new();
     let (_, metrics) = bench.train("a", &[]);
     let lines = lines(&metrics);
@@ -259,7 +259,7 @@ fn a_line_says_how_many_lookups_hot_rows_served() {
     assert!(shares.iter().all(|share| (0.0..=1.0).contains(share)), "{shares:?}");
     assert!(shares[0] < shares[3], "it grows: {shares:?}");
 
-    // Before the first step nobody is hot.
+    // Before the first step no feature is hot.
     let (_, metrics) = bench.train("at-once", &["train.log_every=1", "data.rows=300"]);
     let first: Value = serde_json::from_str(metrics.lines().next().expect("a line")).expect("JSON");
     assert_eq!(first["hot_share"].as_f64(), Some(0.0), "{first}");
@@ -268,10 +268,10 @@ fn a_line_says_how_many_lookups_hot_rows_served() {
     assert!(!metrics.contains("hot_share") && report.get("tiers").is_none(), "{metrics}");
 }
 
-/// Steps of no size: the log, the report, `eval` and the page say that nothing was learned. A model
-/// that did learn is not warned of.
+/// With a learning rate close to 0, log, report, `eval` and page warn that the model has not
+/// learned. A model that has learned gives no warnings.
 #[test]
-fn a_model_that_has_not_learned_is_warned_of() {
+fn unlearned_model_gives_warnings() {
     let bench = Bench::new();
     let codes = |found: &Value| -> Vec<String> {
         let warnings = found["warnings"].as_array().expect("a list");
@@ -313,7 +313,7 @@ fn a_model_that_has_not_learned_is_warned_of() {
 }
 
 #[test]
-fn a_report_says_who_owns_rows() {
+fn report_lists_hot_rows() {
     let bench = Bench::new();
     for (method, overrides) in [
         ("cafe", &[][..]),
@@ -358,7 +358,7 @@ fn a_report_says_who_owns_rows() {
 }
 
 #[test]
-fn a_window_of_one_label_has_no_auc() {
+fn window_of_one_label_has_no_auc() {
     let bench = Bench::new();
     let (_, metrics) = bench.train(
         "a",
@@ -383,7 +383,7 @@ fn a_window_of_one_label_has_no_auc() {
 }
 
 #[test]
-fn an_event_file_that_cannot_be_written_stops_the_run() {
+fn unwritable_event_file_stops_the_run() {
     let bench = Bench::new();
     fs::create_dir(bench.path("a")).expect("made");
     fs::write(bench.path("a/tensorboard"), "in the way").expect("written");
@@ -397,11 +397,11 @@ fn an_event_file_that_cannot_be_written_stops_the_run() {
     ]);
     let (code, message) = failure(&output);
     assert_eq!(code, 74);
-    assert!(message.starts_with("error: a/tensorboard: can't be made: "), "{message}");
+    assert!(message.starts_with("error: a/tensorboard: cannot be created: "), "{message}");
 }
 
 #[test]
-fn the_plan_counts_the_scores_of_a_window() {
+fn plan_counts_window_scores() {
     let bench = Bench::new();
     let peak = |log_every: &str| -> u64 {
         let set = format!("train.log_every={log_every}");

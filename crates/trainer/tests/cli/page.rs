@@ -1,4 +1,4 @@
-//! The page of `trainer report`, also as a browser shows it.
+//! The page of `trainer report`, as HTML and in a browser.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+use crate::skip::skip;
 use crate::support::{Bench, failure};
 
 const SWEEP: &str = r#"
@@ -38,14 +39,8 @@ axes = [{ keys = ["seed", "data.synthetic.seed"], values = [1, 2] }]
 fn bench() -> Bench {
     let bench = Bench::new();
     fs::write(bench.path("sweep.toml"), SWEEP).expect("written");
-    run(&bench, &["sweep", "sweep.toml", "--jobs", "2"]);
+    bench.stdout(&["sweep", "sweep.toml", "--jobs", "2"]);
     bench
-}
-
-fn run(bench: &Bench, args: &[&str]) -> String {
-    let output = bench.trainer(args);
-    assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout).expect("UTF-8")
 }
 
 fn page(bench: &Bench, name: &str) -> String {
@@ -66,22 +61,22 @@ pub(crate) fn lasting(page: &str) -> String {
 }
 
 #[test]
-fn the_page_shows_every_run_and_what_could_not_run() {
+fn page_shows_all_runs_and_not_applicable() {
     let bench = bench();
-    let said = run(&bench, &["report", "runs", "--out", "r.html"]);
+    let said = bench.stdout(&["report", "runs", "--out", "r.html"]);
     assert!(said.starts_with("20 runs, ") && said.ends_with(" kB, written to r.html\n"), "{said}");
     let page = page(&bench, "r.html");
     assert!(page.contains("<h1>Which &lt;method&gt;?</h1>"), "what users write is escaped");
     assert!(page.contains("full table's AUC"), "there is an answer");
     assert!(
         page.contains("n/a: quotient-remainder needs CR")
-            && page.contains("20 runs finished, 2 can't be.")
+            && page.contains("20 runs finished, 2 not applicable.")
     );
     for title in [
         "Test AUC by compression ratio",
         "Test log-loss by bytes",
         "Training AUC, 1/2,000 of the bytes",
-        "Test AUC on the way, 1/100 of the bytes",
+        "Test AUC during training, 1/100 of the bytes",
         "Training throughput",
         "Test AUC by importance",
         "Lookups that hot rows serve",
@@ -106,20 +101,20 @@ fn the_page_shows_every_run_and_what_could_not_run() {
     assert!(page.contains("<dt>seeds</dt><dd>1, 2</dd>"));
     assert!(page.contains(&expected_answer(&bench)), "{}", expected_answer(&bench));
     assert_eq!(
-        run(&bench, &["report", "runs", "--out", "-"]),
+        bench.stdout(&["report", "runs", "--out", "-"]),
         page,
         "the same runs make the same page"
     );
 
-    // Runs made anew differ in times alone, and an unfinished one is shown as far as it came.
+    // Repeated runs differ in times only, and an unfinished run is shown with its progress.
     fs::remove_dir_all(bench.path("runs/m-1-100-hash")).expect("it is there");
-    run(&bench, &["sweep", "sweep.toml"]);
-    run(&bench, &["report", "runs", "--out", "again.html"]);
+    bench.stdout(&["sweep", "sweep.toml"]);
+    bench.stdout(&["report", "runs", "--out", "again.html"]);
     assert_eq!(lasting(&self::page(&bench, "again.html")), lasting(&page));
     fs::remove_file(bench.path("runs/m-1-2000-hash/report.json")).expect("it is there");
-    let unfinished = run(&bench, &["report", "runs", "--out", "-"]);
+    let unfinished = bench.stdout(&["report", "runs", "--out", "-"]);
     assert!(
-        unfinished.contains("19 runs finished, 1 not, 2 can't be.")
+        unfinished.contains("19 runs finished, 1 unfinished, 2 not applicable.")
             && unfinished.contains("6,000 rows so far")
     );
     assert!(unfinished.contains("Not all have run with the same seeds yet"));
@@ -160,7 +155,7 @@ fn expected_answer(bench: &Bench) -> String {
 }
 
 #[test]
-fn damage_is_told_with_its_place() {
+fn damaged_files_are_reported_with_place() {
     let bench = Bench::new();
     bench.train("runs/a", &[]);
     let broken = |name: &str, content: &str| {
@@ -183,7 +178,7 @@ fn damage_is_told_with_its_place() {
     assert!(!bench.path("r.html").exists());
     let (code, message) = failure(&bench.trainer(&["report", "nowhere"]));
     assert_eq!(
-        (code, message.starts_with("error: nowhere: can't be read")),
+        (code, message.starts_with("error: nowhere: cannot be read")),
         (74, true),
         "{message}"
     );
@@ -191,7 +186,7 @@ fn damage_is_told_with_its_place() {
 
 #[cfg(unix)]
 #[test]
-fn a_watched_page_follows_runs_and_stands_still_at_the_end() {
+fn watched_page_reloads_until_stopped() {
     let bench = Bench::new();
     fs::create_dir(bench.path("runs")).expect("made");
     let mut watch = bench
@@ -239,7 +234,7 @@ addEventListener("load", () => {
 });
 </script>"##;
 
-/// Shows what the page tells as text.
+/// Shows the findings of the page as text.
 const LISTEN: &str = r#"<script>addEventListener("message", (event) => {
   const found = document.createElement("pre");
   found.id = "found"; found.textContent = event.data;
@@ -254,7 +249,7 @@ fn chromium() -> Option<PathBuf> {
         .find(|file| file.is_file())
 }
 
-/// What a page tells, and the messages in its console.
+/// The findings of a page, and the messages in its console.
 fn browse(browser: &Path, file: &Path, options: &[&str]) -> (Value, Vec<String>) {
     let profile = tempfile::tempdir().expect("a directory");
     let mut command = Command::new(browser);
@@ -280,32 +275,24 @@ fn browse(browser: &Path, file: &Path, options: &[&str]) -> (Value, Vec<String>)
 }
 
 #[test]
-fn a_browser_draws_what_the_tables_say() {
+fn browser_draws_every_table_row() {
     let Some(browser) = chromium() else {
-        // So that whoever reads the log of the tests knows.
-        let _ = std::io::Write::write_all(
-            &mut std::io::stderr(),
-            b"skipped: no Chromium on this machine\n",
-        );
-        return;
+        return skip("there is no Chromium on the path");
     };
     let bench = bench();
-    run(
-        &bench,
-        &[
-            "sketch",
-            "--sweep",
-            "--features",
-            "2000",
-            "--observations",
-            "20000",
-            "--seeds",
-            "1",
-            "--out",
-            "runs/sketch.json",
-        ],
-    );
-    run(&bench, &["report", "runs", "--out", "r.html"]);
+    bench.stdout(&[
+        "sketch",
+        "--sweep",
+        "--features",
+        "2000",
+        "--observations",
+        "20000",
+        "--seeds",
+        "1",
+        "--out",
+        "runs/sketch.json",
+    ]);
+    bench.stdout(&["report", "runs", "--out", "r.html"]);
     let page = page(&bench, "r.html");
     let probed = |name: &str, page: &str| {
         fs::write(bench.path(name), format!("{page}{LISTEN}{PROBE}")).expect("written");
@@ -325,7 +312,7 @@ fn a_browser_draws_what_the_tables_say() {
             "{figure}"
         );
     }
-    // The same rows are in each table's CSV; the last one is that of all runs.
+    // Each table's CSV has the same rows; the last table is that of all runs.
     let csv = found["csv_rows"].as_array().expect("a list");
     assert!(
         csv.iter().zip(figures).all(|(rows, figure)| *rows == figure["rows"])

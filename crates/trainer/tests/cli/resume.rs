@@ -1,5 +1,4 @@
-//! A run that stopped goes on as if it had not: same weights, same sketch, same metrics, to the
-//! bit.
+//! An interrupted run resumes bit-identically: same weights, same sketch, same metrics.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -8,9 +7,10 @@ use std::process::Stdio;
 
 use serde_json::Value;
 
-use crate::support::{Bench, SMALL, failure, lasting, models, synth};
+use crate::manifest::manifest_json;
+use crate::support::{Bench, SMALL, failure, lasting, models, run_args, synth};
 
-/// What must not depend on interruptions.
+/// The results that must not depend on interruptions.
 #[derive(PartialEq)]
 pub(crate) struct Outcome {
     report: Value,
@@ -18,7 +18,7 @@ pub(crate) struct Outcome {
     step: String,
     /// All arrays of the last checkpoint.
     arrays: Vec<u8>,
-    /// And what it says beside them, but for times.
+    /// The state of the last checkpoint, without times.
     state: Value,
 }
 
@@ -46,9 +46,8 @@ pub(crate) fn checkpoints(run: &Path) -> Vec<PathBuf> {
 pub(crate) fn outcome(bench: &Bench, run: &str) -> Outcome {
     let (report, metrics) = bench.result(run);
     let last = checkpoints(&bench.path(run)).pop().expect("a checkpoint");
-    let manifest = fs::read_to_string(last.join("MANIFEST")).expect("written");
-    let (_, json) = manifest.split_once('\n').expect("a first line");
-    let mut state: Value = serde_json::from_str::<Value>(json).expect("JSON")["state"].take();
+    let manifest = fs::read(last.join("MANIFEST")).expect("written");
+    let mut state = manifest_json(&manifest)["state"].take();
     for key in ["seconds", "config", "logs", "inputs"] {
         assert!(state.as_object_mut().expect("an object").remove(key).is_some(), "{key} is there");
     }
@@ -61,13 +60,8 @@ pub(crate) fn outcome(bench: &Bench, run: &str) -> Outcome {
     }
 }
 
-fn arguments<'a>(config: &'a str, run: &'a str, overrides: &'a [String]) -> Vec<&'a str> {
-    let sets = overrides.iter().flat_map(|text| ["--set", text]);
-    ["--config", config, "--run-dir", run].into_iter().chain(sets).collect()
-}
-
-/// Trains once without a stop and with many checkpoints, then from each of `picks` of these; all
-/// come to the same end.
+/// Trains once without interruption and with many checkpoints, then resumes from each of `picks` of
+/// these; all results must be equal.
 pub(crate) fn resumes_alike(
     bench: &Bench,
     config: &str,
@@ -77,7 +71,7 @@ pub(crate) fn resumes_alike(
 ) {
     let overrides =
         [overrides, &["checkpoint.every=17".to_owned(), "checkpoint.keep=100".to_owned()]].concat();
-    let output = bench.trainer(&arguments(config, name, &overrides));
+    let output = bench.trainer(&run_args(config, name, &overrides));
     assert!(output.status.success(), "{name}: {}", String::from_utf8_lossy(&output.stderr));
     let expected = outcome(bench, name);
     let steps = checkpoints(&bench.path(name));
@@ -86,7 +80,7 @@ pub(crate) fn resumes_alike(
         let resumed = format!("{name}-{pick}");
         cut(&bench.path(name), &bench.path(&resumed), &steps[pick]);
         let output =
-            bench.trainer(&[&arguments(config, &resumed, &overrides)[..], &["--resume"]].concat());
+            bench.trainer(&[&run_args(config, &resumed, &overrides)[..], &["--resume"]].concat());
         assert!(output.status.success(), "{resumed}: {}", String::from_utf8_lossy(&output.stderr));
         assert!(
             outcome(bench, &resumed) == expected,
@@ -96,7 +90,7 @@ pub(crate) fn resumes_alike(
     }
 }
 
-/// What a run's directory is like when its process ended some time after a checkpoint.
+/// Copies a run's directory as if its process had ended some time after a checkpoint.
 fn cut(run: &Path, to: &Path, checkpoint: &Path) {
     let kept = to.join("checkpoints").join(checkpoint.file_name().expect("a name"));
     fs::create_dir_all(&kept).expect("made");
@@ -114,7 +108,7 @@ fn set(texts: &[&str]) -> Vec<String> {
 }
 
 #[test]
-fn every_method_goes_on_to_the_same_end() {
+fn every_method_resumes_bit_identically() {
     let bench = Bench::new();
     // Few features, so that the statistics of `ada` and the rows of `mde` are not the most of what
     // is written.
@@ -137,7 +131,7 @@ fn every_method_goes_on_to_the_same_end() {
 }
 
 #[test]
-fn every_model_engine_and_optimizer_goes_on_to_the_same_end() {
+fn every_model_and_optimizer_resumes_bit_identically() {
     let bench = Bench::new();
     for (kind, mut overrides) in models() {
         overrides.push("train.optimizer=adam".to_owned());
@@ -170,9 +164,9 @@ fn every_model_engine_and_optimizer_goes_on_to_the_same_end() {
     }
 }
 
-/// Epochs, evaluations on the way, windows and days that go on over a checkpoint.
+/// Epochs, evaluations during training, and windows and days that extend over a checkpoint.
 #[test]
-fn every_checkpoint_leads_to_the_same_end() {
+fn every_checkpoint_resumes_bit_identically() {
     let bench = Bench::new();
     let overrides =
         set(&["train.epochs=2", "train.eval_every=50", "train.log_every=23", "threads=3"]);
@@ -180,7 +174,7 @@ fn every_checkpoint_leads_to_the_same_end() {
 }
 
 #[test]
-fn rows_from_anywhere_go_on_where_they_stood() {
+fn every_row_source_resumes_at_its_position() {
     let bench = Bench::new();
     for name in ["rows.tsv", "rows.tsv.gz", "rows.tsv.zst"] {
         synth(&bench, 7000, name);
@@ -214,7 +208,7 @@ fn rows_from_anywhere_go_on_where_they_stood() {
 
 /// Malformed rows that are left out before, at and after a checkpoint are counted once.
 #[test]
-fn left_out_rows_are_counted_once() {
+fn skipped_rows_are_counted_once() {
     let bench = Bench::new();
     synth(&bench, 3000, "rows.tsv");
     let text = fs::read_to_string(bench.path("rows.tsv")).expect("written");
@@ -240,7 +234,7 @@ fn left_out_rows_are_counted_once() {
 
 /// A malformed row stops the run, not what it has learned.
 #[test]
-fn a_malformed_row_can_be_left_out_from_there_on() {
+fn resume_can_start_skipping_rows() {
     let bench = Bench::new();
     synth(&bench, 3000, "rows.tsv");
     let text = fs::read_to_string(bench.path("rows.tsv")).expect("written");
@@ -255,28 +249,28 @@ fn a_malformed_row_can_be_left_out_from_there_on() {
     );
     fs::write(bench.path("files.toml"), small).expect("written");
     let skip = set(&["data.bad_rows=skip"]);
-    assert!(bench.trainer(&arguments("files.toml", "straight", &skip)).status.success());
-    let output = bench.trainer(&arguments("files.toml", "a", &[]));
+    assert!(bench.trainer(&run_args("files.toml", "straight", &skip)).status.success());
+    let output = bench.trainer(&run_args("files.toml", "a", &[] as &[&str]));
     let log = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(65), "{log}");
     assert!(log.contains("the state after step 23 is saved; --resume continues"), "{log}");
-    let output = bench.trainer(&[&arguments("files.toml", "a", &skip)[..], &["--resume"]].concat());
+    let output = bench.trainer(&[&run_args("files.toml", "a", &skip)[..], &["--resume"]].concat());
     let log = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success() && log.contains("resuming after step 23"), "{log}");
     assert_eq!(outcome(&bench, "a"), outcome(&bench, "straight"));
 }
 
-/// A disk that is full costs the checkpoints that don't fit, and a run that has ended without one
-/// can go on.
+/// A full disk costs only the checkpoints that do not fit, and a run that ended without one can be
+/// resumed.
 #[cfg(unix)]
 #[test]
-fn a_full_disk_stops_a_run_and_loses_nothing() {
+fn full_disk_stops_a_run_without_loss() {
     let bench = Bench::new();
     let overrides = set(&["checkpoint.every=20", "checkpoint.keep=100"]);
-    assert!(bench.trainer(&arguments("small.toml", "a", &overrides)).status.success());
+    assert!(bench.trainer(&run_args("small.toml", "a", &overrides)).status.success());
     cut(&bench.path("a"), &bench.path("b"), &checkpoints(&bench.path("a"))[1]);
     let go_on =
-        bench.command(&[&arguments("small.toml", "b", &overrides)[..], &["--resume"]].concat());
+        bench.command(&[&run_args("small.toml", "b", &overrides)[..], &["--resume"]].concat());
     let mut shell = std::process::Command::new("sh");
     // Without the trap the signal would end the program where a full disk is an ordinary error.
     shell
@@ -289,13 +283,13 @@ fn a_full_disk_stops_a_run_and_loses_nothing() {
     assert_eq!(output.status.code(), Some(74), "{log}");
     assert!(
         log.contains("step 60: no checkpoint: ")
-            && log.contains("make room or mend the disk, then resume"),
+            && log.contains("make room or repair the disk, then resume"),
         "{log}"
     );
     assert_eq!(checkpoints(&bench.path("b")).len(), 1, "{log}");
     assert!(
         bench
-            .trainer(&[&arguments("small.toml", "b", &overrides)[..], &["--resume"]].concat())
+            .trainer(&[&run_args("small.toml", "b", &overrides)[..], &["--resume"]].concat())
             .status
             .success()
     );
@@ -303,7 +297,7 @@ fn a_full_disk_stops_a_run_and_loses_nothing() {
 }
 
 #[test]
-fn more_epochs_go_on_from_the_end_of_a_finished_run() {
+fn finished_run_continues_with_more_epochs() {
     let bench = Bench::new();
     let run = |dir: &str, epochs: &str, more: &[&str]| {
         let output = bench.trainer(
@@ -319,7 +313,7 @@ fn more_epochs_go_on_from_the_end_of_a_finished_run() {
         assert!(log.contains(line), "no {line} in {log}");
     }
     assert_eq!(outcome(&bench, "parts"), outcome(&bench, "straight"));
-    // A run that has nothing left to do says what it came to.
+    // A run with nothing left to do prints its results.
     let before = fs::read(bench.path("parts/report.json")).expect("written");
     let log = run("parts", "train.epochs=2", &["--resume=auto"]);
     assert!(log.contains("the run is finished"), "{log}");
@@ -327,7 +321,7 @@ fn more_epochs_go_on_from_the_end_of_a_finished_run() {
 }
 
 #[test]
-fn what_may_not_change_is_named() {
+fn changed_settings_are_named_on_resume() {
     let bench = Bench::new();
     synth(&bench, 3000, "rows.tsv");
     let small = SMALL.replace(
@@ -336,13 +330,13 @@ fn what_may_not_change_is_named() {
     );
     fs::write(bench.path("files.toml"), small).expect("written");
     let set = set(&["checkpoint.every=9", "checkpoint.keep=100"]);
-    assert!(bench.trainer(&arguments("files.toml", "a", &set)).status.success());
+    assert!(bench.trainer(&run_args("files.toml", "a", &set)).status.success());
     let steps = checkpoints(&bench.path("a"));
     let resume = |run: &str, more: &[&str]| {
         if !bench.path(run).exists() {
             cut(&bench.path("a"), &bench.path(run), &steps[1]);
         }
-        bench.trainer(&[&arguments("files.toml", run, &set)[..], &["--resume"], more].concat())
+        bench.trainer(&[&run_args("files.toml", run, &set)[..], &["--resume"], more].concat())
     };
     let (code, message) = failure(&resume("b", &["--set", "train.lr=0.2", "--set", "seed=9"]));
     assert_eq!(code, 78, "{message}");
@@ -377,7 +371,7 @@ fn what_may_not_change_is_named() {
     let (code, message) = failure(&resume("b", &[]));
     assert_eq!(code, 65);
     assert!(message.contains(" when the run started; give the original files back"), "{message}");
-    // Nothing was lost: with the file as it was the run goes on.
+    // Nothing was lost: with the original file the run resumes.
     fs::write(bench.path("rows.tsv"), &text).expect("written");
     fs::rename(bench.path("rows.tsv"), bench.path("moved.tsv")).expect("renamed");
     let output = resume("b", &["--set", "data.path=moved.tsv"]);
@@ -399,11 +393,11 @@ fn what_may_not_change_is_named() {
 }
 
 #[test]
-fn a_run_is_never_overwritten_and_never_taken_for_another() {
+fn run_is_never_overwritten_or_confused() {
     let bench = Bench::new();
     let overrides = set(&["checkpoint.every=20", "checkpoint.keep=100"]);
     let start = |run: &str, more: &[&str]| {
-        bench.trainer(&[&arguments("small.toml", run, &overrides)[..], more].concat())
+        bench.trainer(&[&run_args("small.toml", run, &overrides)[..], more].concat())
     };
     let (code, message) = failure(&start("absent", &["--resume"]));
     assert_eq!((code, bench.path("absent").exists()), (66, false), "{message}");
@@ -417,7 +411,7 @@ fn a_run_is_never_overwritten_and_never_taken_for_another() {
     assert!(code == 1 && message.contains("b: holds an unfinished run; add --resume"), "{message}");
     assert!(start("b", &["--resume=auto"]).status.success());
     assert_eq!(outcome(&bench, "b"), outcome(&bench, "a"));
-    // A process that ended before its first checkpoint left a directory, and nothing to go on from.
+    // A process that ended before its first checkpoint left a directory without a checkpoint.
     fs::create_dir(bench.path("c")).expect("made");
     fs::copy(bench.path("a/config.toml"), bench.path("c/config.toml")).expect("copied");
     fs::write(bench.path("c/metrics.jsonl"), "{\"step\":1}\n").expect("written");
@@ -425,11 +419,12 @@ fn a_run_is_never_overwritten_and_never_taken_for_another() {
     assert_eq!(outcome(&bench, "c"), outcome(&bench, "a"));
 }
 
+/// A damaged checkpoint is passed over, and without a good one nothing starts.
 #[test]
-fn a_damaged_checkpoint_is_passed_over_and_without_a_good_one_nothing_starts() {
+fn damaged_checkpoints_are_passed_over() {
     let bench = Bench::new();
     let overrides = set(&["checkpoint.every=20", "checkpoint.keep=100"]);
-    assert!(bench.trainer(&arguments("small.toml", "a", &overrides)).status.success());
+    assert!(bench.trainer(&run_args("small.toml", "a", &overrides)).status.success());
     let expected = outcome(&bench, "a");
     fs::remove_file(bench.path("a/report.json")).expect("there");
     let steps = checkpoints(&bench.path("a"));
@@ -442,7 +437,7 @@ fn a_damaged_checkpoint_is_passed_over_and_without_a_good_one_nothing_starts() {
     };
     steps[2..].iter().for_each(|path| damage(path));
     let output =
-        bench.trainer(&[&arguments("small.toml", "a", &overrides)[..], &["--resume"]].concat());
+        bench.trainer(&[&run_args("small.toml", "a", &overrides)[..], &["--resume"]].concat());
     let log = String::from_utf8_lossy(&output.stderr);
     assert!(
         output.status.success()
@@ -456,14 +451,15 @@ fn a_damaged_checkpoint_is_passed_over_and_without_a_good_one_nothing_starts() {
         damage(&path);
     }
     let (code, message) = failure(
-        &bench.trainer(&[&arguments("small.toml", "a", &overrides)[..], &["--resume"]].concat()),
+        &bench.trainer(&[&run_args("small.toml", "a", &overrides)[..], &["--resume"]].concat()),
     );
     assert_eq!(code, 65, "{message}");
 }
 
+/// A signal saves and ends the run; meanwhile a second process is refused.
 #[cfg(unix)]
 #[test]
-fn a_signal_saves_and_ends_and_a_second_process_keeps_away() {
+fn signal_saves_and_ends_the_run() {
     use std::process::{Child, Command};
     let bench = Bench::new();
     assert!(
@@ -478,7 +474,7 @@ fn a_signal_saves_and_ends_and_a_second_process_keeps_away() {
     fs::write(bench.path("file.toml"), small.replace("\"pipe\"", "\"rows.tsv\"")).expect("written");
     assert!(
         bench
-            .trainer(&arguments("file.toml", "straight", &set(&["train.log_every=1"])))
+            .trainer(&run_args("file.toml", "straight", &set(&["train.log_every=1"])))
             .status
             .success()
     );
@@ -493,7 +489,7 @@ fn a_signal_saves_and_ends_and_a_second_process_keeps_away() {
         let run = format!("run-{signal}");
         let start = |config: &str, more: &[&str]| {
             bench.command(
-                &[&arguments(config, &run, &set(&["train.log_every=1"]))[..], more].concat(),
+                &[&run_args(config, &run, &set(&["train.log_every=1"]))[..], more].concat(),
             )
         };
         let mut child: Child =
@@ -529,7 +525,7 @@ fn a_signal_saves_and_ends_and_a_second_process_keeps_away() {
             log.contains("stopped by a signal after step") && log.contains("--resume` resumes"),
             "{log}"
         );
-        // The same rows, from a file this time.
+        // Resume with the same rows from a file.
         let output = start("file.toml", &["--resume"]).output().expect("starts");
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         let same = outcome(&bench, &run).arrays == outcome(&bench, "straight").arrays;

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::support::{Bench, SMALL, failure, lasting, root, synth};
 
 #[test]
-fn a_run_leaves_a_configuration_metrics_and_a_report() {
+fn run_writes_config_metrics_and_report() {
     let bench = Bench::new();
     let (report, metrics) = bench.train("a", &["train.eval_every=50"]);
     for key in [
@@ -57,8 +57,8 @@ fn a_run_leaves_a_configuration_metrics_and_a_report() {
         1,
         "the last step is evaluated once"
     );
-    // One evaluation opened the rows anew and skipped to the test rows, the other read on from the
-    // training rows.
+    // One evaluation opened the rows again and skipped to the test rows, the other continued after
+    // the training rows.
     assert_eq!(lasting(&at_the_end, &[]), lasting(&report, &[]));
     let best = report["best_possible_auc"].as_f64().expect("generated rows");
     assert!((0.75..0.9).contains(&best) && report["test_auc"].as_f64() < Some(best), "{best}");
@@ -76,15 +76,16 @@ fn a_run_leaves_a_configuration_metrics_and_a_report() {
 }
 
 #[test]
-fn evaluating_in_between_changes_nothing() {
+fn evaluation_does_not_change_training() {
     let bench = Bench::new();
     let (often, _) = bench.train("a", &["train.eval_every=10"]);
     let (once, _) = bench.train("b", &[]);
     assert_eq!(lasting(&often, &[]), lasting(&once, &[]));
 }
 
+/// Whatever the number of threads.
 #[test]
-fn equal_runs_write_equal_files_whatever_the_number_of_threads() {
+fn equal_runs_write_equal_files() {
     let bench = Bench::new();
     // A batch of 256 is cut into four shards, so the order of their sums matters.
     for overrides in [
@@ -114,10 +115,10 @@ fn seeds_differ() {
     assert!(aucs[0] != aucs[1] && aucs[1] != aucs[2] && aucs[0] != aucs[2], "{aucs:?}");
 }
 
-/// The same bytes through every door give the same report to the last digit, and so do the
-/// generated rows that never were text.
+/// The same rows from files, pipes and compressed files give the same report to the last digit, and
+/// so do the generated rows that were never written as text.
 #[test]
-fn every_way_to_the_rows_gives_the_same_report() {
+fn every_input_form_gives_the_same_report() {
     let bench = Bench::new();
     for name in ["rows.tsv", "rows.tsv.gz", "rows.tsv.zst"] {
         synth(&bench, 7000, name);
@@ -153,7 +154,7 @@ fn every_way_to_the_rows_gives_the_same_report() {
         (lasting(&report, &["data", "best_possible_auc"]), metrics)
     };
     let (report, metrics) = bench.train("generated", &[]);
-    // Criteo's files don't say where a day ends.
+    // Criteo's files have no marks between days.
     let metrics: String =
         metrics.split_inclusive('\n').filter(|line| !line.contains("\"day\"")).collect();
     let expected = (lasting(&report, &["data", "best_possible_auc"]), metrics);
@@ -184,7 +185,7 @@ fn every_way_to_the_rows_gives_the_same_report() {
 }
 
 #[test]
-fn every_method_and_setting_trains_within_its_budget() {
+fn every_setting_trains_within_its_budget() {
     let bench = Bench::new();
     let settings: [&[&str]; 9] = [
         &["engine=candle"],
@@ -213,7 +214,7 @@ fn every_method_and_setting_trains_within_its_budget() {
 }
 
 #[test]
-fn nothing_finished_is_overwritten() {
+fn finished_run_is_not_overwritten() {
     let bench = Bench::new();
     bench.train("a", &["data.rows=700"]);
     let again = bench.trainer(&["--config", "small.toml", "--run-dir", "a"]);
@@ -221,8 +222,8 @@ fn nothing_finished_is_overwritten() {
     assert_eq!(code, 1);
     assert_eq!(
         message,
-        "error: a: holds a finished run; give another --run-dir, remove it, or go on from its end with --resume and more \
-         train.epochs"
+        "error: a: holds a finished run; give another --run-dir, remove it, or continue it with \
+         --resume and more train.epochs"
     );
     for expected in ["small", "small-2"] {
         let output = bench.trainer(&["--config", "small.toml", "--set", "data.rows=700"]);
@@ -257,7 +258,7 @@ fn files(dir: &str) -> Vec<PathBuf> {
 }
 
 #[test]
-fn every_configuration_in_the_repository_can_be_planned() {
+fn repository_configs_can_be_planned() {
     let bench = Bench::new();
     let configs = files("configs");
     assert!(configs.len() >= 6);
@@ -281,7 +282,7 @@ fn every_configuration_in_the_repository_can_be_planned() {
 }
 
 #[test]
-fn every_sweep_in_the_repository_can_be_planned() {
+fn repository_sweeps_can_be_planned() {
     let bench = Bench::new();
     let sweeps = files("configs/sweeps");
     assert!(sweeps.len() >= 6);
@@ -302,7 +303,7 @@ fn every_sweep_in_the_repository_can_be_planned() {
 }
 
 #[test]
-fn bench_times_both_ways_and_writes_nothing() {
+fn bench_times_training_and_prediction() {
     let bench = Bench::new();
     let output = bench.trainer(&[
         "bench",
@@ -321,9 +322,7 @@ fn bench_times_both_ways_and_writes_nothing() {
     }
     assert_eq!(measured["rows"].as_u64().map(|rows| rows % 64), Some(0), "whole batches");
     let too_few = bench.trainer(&["bench", "--config", "small.toml", "--rows", "20"]);
-    assert!(
-        failure(&too_few).1.contains("the rows are too few for a batch of 64: give more --rows")
-    );
+    assert!(failure(&too_few).1.contains("too few rows for a batch of 64: give more --rows"));
     assert_eq!(
         failure(&bench.trainer(&["bench", "--config", "small.toml", "--seconds", "-1"])).0,
         2
@@ -332,7 +331,7 @@ fn bench_times_both_ways_and_writes_nothing() {
 }
 
 #[test]
-fn sketch_shows_the_bound_beside_the_experiment() {
+fn sketch_compares_bound_and_experiment() {
     let bench = Bench::new();
     let args = ["sketch", "--skew", "1.5", "--slots", "4", "--buckets", "200", "--share", "0.001"];
     let output = bench.trainer(
@@ -348,7 +347,7 @@ fn sketch_shows_the_bound_beside_the_experiment() {
 }
 
 #[test]
-fn a_sweep_of_sketches_writes_its_figures() {
+fn sketch_sweep_writes_json() {
     let bench = Bench::new();
     let args =
         ["sketch", "--sweep", "--features", "30000", "--observations", "100000", "--seeds", "2"];
@@ -410,7 +409,7 @@ fn a_sweep_of_sketches_writes_its_figures() {
 }
 
 #[test]
-fn a_closed_pipe_is_no_error() {
+fn closed_pipe_is_not_an_error() {
     let bench = Bench::new();
     let mut command = bench.command(&["synth", "--rows", "1000000", "--out", "-"]);
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("starts");
@@ -423,7 +422,7 @@ fn a_closed_pipe_is_no_error() {
 }
 
 #[test]
-fn compressed_rows_are_the_rows() {
+fn synth_compresses_by_extension() {
     let bench = Bench::new();
     for name in ["a.tsv", "a.tsv.gz", "a.tsv.zst"] {
         synth(&bench, 500, name);

@@ -1,5 +1,4 @@
-//! What a checkpoint holds besides the model, and what comes of a run's directory that has lost
-//! something.
+//! The content of a checkpoint besides the model, and runs whose directory has lost files.
 
 use std::fs;
 use std::path::Path;
@@ -7,8 +6,9 @@ use std::path::Path;
 use serde_json::Value;
 use trainer::checkpoint::{Checkpoint, Disk, Store};
 
+use crate::manifest::manifest_json;
 use crate::resume::checkpoints;
-use crate::support::{Bench, SMALL, failure, lasting, synth};
+use crate::support::{Bench, SMALL, failure, lasting, run_args, synth};
 
 fn loaded(run: &Path) -> (Store<Disk>, Checkpoint) {
     let store = Store::open(Disk, &run.join("checkpoints")).expect("a store");
@@ -17,21 +17,17 @@ fn loaded(run: &Path) -> (Store<Disk>, Checkpoint) {
 }
 
 fn state_of(checkpoint: &Path) -> Value {
-    let manifest = fs::read_to_string(checkpoint.join("MANIFEST")).expect("written");
-    let (_, json) = manifest.split_once('\n').expect("a first line");
-    serde_json::from_str::<Value>(json).expect("JSON")["state"].take()
+    manifest_json(&fs::read(checkpoint.join("MANIFEST")).expect("written"))["state"].take()
 }
 
 fn resume(bench: &Bench, run: &str, overrides: &[&str]) -> std::process::Output {
-    let sets = overrides.iter().flat_map(|one| ["--set", one]);
-    let args = ["--config", "small.toml", "--run-dir", run, "--resume"];
-    bench.trainer(&args.into_iter().chain(sets).collect::<Vec<_>>())
+    bench.trainer(&[&run_args("small.toml", run, overrides)[..], &["--resume"]].concat())
 }
 
 /// The time that earlier processes trained goes into the speed, so every checkpoint has it, also
 /// between evaluations.
 #[test]
-fn checkpoints_hold_the_time_trained_so_far() {
+fn checkpoints_hold_the_training_time() {
     let bench = Bench::new();
     bench.train("run", &["checkpoint.every=20", "checkpoint.keep=100"]);
     let steps = checkpoints(&bench.path("run"));
@@ -42,10 +38,10 @@ fn checkpoints_hold_the_time_trained_so_far() {
     assert!(times.len() > 3 && times[0] > 0.0 && times.is_sorted(), "{times:?}");
 }
 
-/// With a `test_path` nobody counts the training rows: the last step of an epoch may be saved
-/// before it is known to be the last.
+/// With a `test_path` the number of training rows is not known: the last step of an epoch may be
+/// saved before it is known to be the last.
 #[test]
-fn the_end_of_an_epoch_is_saved_as_such() {
+fn end_of_epoch_is_saved() {
     let bench = Bench::new();
     synth(&bench, 3000, "train.tsv");
     synth(&bench, 500, "test.tsv");
@@ -63,7 +59,7 @@ fn the_end_of_an_epoch_is_saved_as_such() {
 }
 
 #[test]
-fn a_report_outlives_its_checkpoints() {
+fn report_outlives_its_checkpoints() {
     let bench = Bench::new();
     let (report, metrics) = bench.train("run", &[]);
     fs::remove_dir_all(bench.path("run/checkpoints")).expect("it is there");
@@ -83,10 +79,10 @@ fn a_report_outlives_its_checkpoints() {
     assert!(code == 66 && message.contains("figures: holds no checkpoint"), "{code}: {message}");
 }
 
-/// Whatever a checkpoint's own configuration says, it is an error and no panic, endless loop or
-/// lack of memory.
+/// An invalid configuration in a checkpoint is an error, not a panic, an endless loop or a lack of
+/// memory.
 #[test]
-fn the_configuration_in_a_checkpoint_is_checked_like_any() {
+fn config_in_a_checkpoint_is_checked() {
     let bench = Bench::new();
     bench.train("run", &["embedding.method=hash"]);
     let (store, sound) = loaded(&bench.path("run"));
@@ -126,7 +122,7 @@ fn the_configuration_in_a_checkpoint_is_checked_like_any() {
 }
 
 #[test]
-fn event_files_keep_what_a_process_without_them_left() {
+fn event_file_survives_a_process_without_it() {
     let bench = Bench::new();
     bench.train("run", &["train.tensorboard=true"]);
     let file = || {
@@ -144,7 +140,7 @@ fn event_files_keep_what_a_process_without_them_left() {
 }
 
 #[test]
-fn the_best_model_is_one_that_was_saved() {
+fn best_model_was_saved() {
     let bench = Bench::new();
     // A rate that ruins what was learned: the first evaluation is the best.
     let overrides = ["train.eval_every=20", "train.lr=1.5", "checkpoint.every=0"];
@@ -160,7 +156,7 @@ fn the_best_model_is_one_that_was_saved() {
 
 /// Resuming holds the model twice, as training with its checkpoints does.
 #[test]
-fn going_on_takes_no_more_memory_than_starting() {
+fn resume_takes_no_more_memory_than_starting() {
     let bench = Bench::new();
     let args = "--config small.toml --run-dir run --set embedding.method=hash --set embedding.budget=60000000";
     let train = |more: &[&str]| {
@@ -180,7 +176,7 @@ fn going_on_takes_no_more_memory_than_starting() {
 
 /// Day after day, each in a run of its own, is one run over all days.
 #[test]
-fn a_run_that_starts_from_the_model_of_another_learns_as_one_over_both() {
+fn train_init_equals_one_run_over_both() {
     let bench = Bench::new();
     synth(&bench, 3200, "both.tsv");
     synth(&bench, 500, "test.tsv");
@@ -224,7 +220,7 @@ fn a_run_that_starts_from_the_model_of_another_learns_as_one_over_both() {
         for key in ["test_auc", "test_logloss", "hot_rows"] {
             assert_eq!(tuesday[key], both[key], "{name}: {key}");
         }
-        // It is a run like any other: what it started from may be gone when it goes on.
+        // It resumes like any other run, even if the run that it started from is gone.
         let sets = [more, &["checkpoint.every=10", "data.path=tuesday.tsv", &init]].concat();
         fs::remove_file(bench.path(&format!("{name}-tuesday/report.json"))).expect("it is there");
         let last =

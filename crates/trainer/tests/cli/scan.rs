@@ -24,7 +24,7 @@ fn lasting(mut found: Value) -> Value {
 const FILE: &str = "data.path=rows.tsv";
 
 #[test]
-fn generated_rows_are_counted_as_by_hand() {
+fn scan_counts_generated_rows() {
     let bench = Bench::new();
     synth(&bench, 2500, "rows.tsv");
     let text = fs::read_to_string(bench.path("rows.tsv")).expect("written");
@@ -49,7 +49,7 @@ fn generated_rows_are_counted_as_by_hand() {
         assert_eq!(found["features"][field], values.len(), "the missing value is one of them");
         assert_eq!(found["fields"][field]["missing_share"], share(14 + field));
     }
-    // The same rows as the generator gives them know their days.
+    // Generated without a file, the same rows have days.
     let generated = scan(&bench, &["--config", "small.toml", "--set", "data.synthetic.rows=2500"]);
     assert_eq!(generated["parts"][0]["days"], json!([1000, 1000, 500]));
     for key in ["rows", "positives", "numeric", "fields", "features"] {
@@ -58,7 +58,7 @@ fn generated_rows_are_counted_as_by_hand() {
 }
 
 #[test]
-fn a_cache_is_read_where_there_is_one() {
+fn scan_reads_an_existing_cache() {
     let bench = Bench::new();
     synth(&bench, 1200, "rows.tsv");
     let file = lasting(scan(&bench, &["--config", "small.toml", "--set", FILE]));
@@ -71,7 +71,7 @@ fn a_cache_is_read_where_there_is_one() {
     assert_eq!(lasting(scan(&bench, &args)), file);
 }
 
-/// A described table whose features nobody knows, and no budget.
+/// A described table with unknown numbers of features and no budget.
 const TABLE: &str = r#"
 [data]
 path = "a.csv"
@@ -97,7 +97,7 @@ fn table() -> Bench {
 }
 
 #[test]
-fn a_described_table_needs_neither_features_nor_a_budget() {
+fn scan_needs_no_features_or_budget() {
     let bench = table();
     let found = lasting(scan(&bench, &["--config", "table.toml", "--exact", "100"]));
     let expected = json!({
@@ -124,7 +124,7 @@ fn a_described_table_needs_neither_features_nor_a_budget() {
 }
 
 #[test]
-fn training_without_known_features_sends_to_the_scan() {
+fn unknown_features_refer_to_scan() {
     let bench = table();
     for command in [&[][..], &["plan"]] {
         let args =
@@ -143,7 +143,7 @@ fn training_without_known_features_sends_to_the_scan() {
 }
 
 #[test]
-fn beyond_the_limit_large_fields_are_estimated() {
+fn scan_estimates_beyond_the_limit() {
     let bench = Bench::new();
     let args = ["--config", "small.toml"];
     let exact = scan(&bench, &args);
@@ -174,7 +174,7 @@ fn beyond_the_limit_large_fields_are_estimated() {
 }
 
 #[test]
-fn limits_and_failures_are_those_of_other_commands() {
+fn scan_shares_limits_and_exit_codes() {
     let bench = Bench::new();
     let rows =
         |args: &[&str]| scan(&bench, &[&["--config", "small.toml"], args].concat())["rows"].clone();
@@ -198,7 +198,7 @@ fn limits_and_failures_are_those_of_other_commands() {
 }
 
 #[test]
-fn what_comes_through_a_pipe_is_scanned() {
+fn scan_reads_a_pipe() {
     let bench = Bench::new();
     synth(&bench, 300, "rows.tsv");
     let mut command =

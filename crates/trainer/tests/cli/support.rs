@@ -1,4 +1,4 @@
-//! What the end-to-end tests share: a small experiment, and the program run on it.
+//! Shared by the end-to-end tests: a small experiment, and the program run on it.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -6,7 +6,7 @@ use std::process::{Command, Output, Stdio};
 use serde_json::Value;
 use tempfile::TempDir;
 
-/// A network of toy size on generated rows: a run takes a second even without optimisation.
+/// A tiny network on generated rows: a run takes a second even in a debug build.
 pub(crate) const SMALL: &str = r#"
 name = "small"
 seed = 3
@@ -44,7 +44,7 @@ impl Bench {
         self.dir.path().join(name)
     }
 
-    /// The program in this directory, without its input.
+    /// The program in this directory, without standard input.
     pub(crate) fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_trainer"));
         command
@@ -59,11 +59,16 @@ impl Bench {
         self.command(args).output().expect("the program starts")
     }
 
+    /// Standard output of a command that must succeed.
+    pub(crate) fn stdout(&self, args: &[&str]) -> String {
+        let output = self.trainer(args);
+        assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).expect("UTF-8")
+    }
+
     /// Trains `small.toml` with overrides; returns the report and the metrics file.
     pub(crate) fn train(&self, run_dir: &str, overrides: &[&str]) -> (Value, String) {
-        let mut args = vec!["--config", "small.toml", "--run-dir", run_dir];
-        args.extend(overrides.iter().flat_map(|text| ["--set", *text]));
-        let output = self.trainer(&args);
+        let output = self.trainer(&run_args("small.toml", run_dir, overrides));
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         self.result(run_dir)
     }
@@ -77,7 +82,18 @@ impl Bench {
     }
 }
 
-/// `small.toml` with each model, whose layer sizes there are DLRM's, at a rate that suits all.
+/// The arguments that train `config` with overrides.
+pub(crate) fn run_args<'a>(
+    config: &'a str,
+    run_dir: &'a str,
+    overrides: &'a [impl AsRef<str>],
+) -> Vec<&'a str> {
+    let sets = overrides.iter().flat_map(|text| ["--set", text.as_ref()]);
+    ["--config", config, "--run-dir", run_dir].into_iter().chain(sets).collect()
+}
+
+/// The overrides of `small.toml` for each model: layer sizes in place of those of DLRM, and a
+/// learning rate that suits all.
 pub(crate) fn models() -> impl Iterator<Item = (&'static str, Vec<String>)> {
     trainer::config::models::MODELS.iter().map(|entry| {
         let mut overrides = vec![format!("model.kind={}", entry.name), "train.lr=0.01".to_owned()];
@@ -102,7 +118,7 @@ pub(crate) const QUOTA_CODED: [&str; 7] = [
     "embedding.cafe.victim=by-chance",
 ];
 
-/// Writes rows that the generator of the trainer makes.
+/// Writes generated rows with `trainer synth`.
 pub(crate) fn synth(bench: &Bench, rows: u64, name: &str) {
     let rows = rows.to_string();
     let output = bench.trainer(&[
@@ -119,7 +135,7 @@ pub(crate) fn synth(bench: &Bench, rows: u64, name: &str) {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
-/// A report without what differs between equal runs: times, memory and names.
+/// The reproducible part of a report: without times and memory, which differ between equal runs.
 pub(crate) fn lasting(report: &Value, also_without: &[&str]) -> Value {
     let mut report = report.clone();
     let fields = report.as_object_mut().expect("an object");

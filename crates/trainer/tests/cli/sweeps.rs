@@ -1,5 +1,5 @@
-//! Sweeps: what they run, that they go on, and what they leave when they are killed; comparisons of
-//! their runs.
+//! Sweeps: which runs they start, resuming after interruptions and kills, and comparisons of their
+//! runs.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -61,9 +61,11 @@ fn record(bench: &Bench) -> Value {
 }
 
 #[test]
-fn a_sweep_runs_what_is_missing_and_says_what_cant_be() {
+fn sweep_runs_missing_and_lists_not_applicable() {
     let bench = bench();
-    assert!(sweep(&bench, &["--dry-run"]).contains("8 runs: 0 are there, 2 can't be, 6 to go"));
+    assert!(
+        sweep(&bench, &["--dry-run"]).contains("8 runs: 0 finished, 2 not applicable, 6 pending")
+    );
     assert!(!bench.path("sweep").exists(), "a dry run writes nothing");
 
     let text = sweep(&bench, &["--jobs", "2"]);
@@ -84,11 +86,11 @@ fn a_sweep_runs_what_is_missing_and_says_what_cant_be() {
     assert_eq!(record["runs"][2]["fate"], "done");
 
     // Nothing is left to do; then one run is lost, and a new value joins.
-    assert!(sweep(&bench, &[]).contains("6 are there, 2 can't be, 0 to go"));
+    assert!(sweep(&bench, &[]).contains("6 finished, 2 not applicable, 0 pending"));
     fs::remove_dir_all(bench.path("sweep/m-2-hash")).expect("it is there");
     fs::write(bench.path("sweep.toml"), SWEEP.replace("\"hash\", ", "\"hash\", \"unified\", "))
         .expect("written");
-    assert!(sweep(&bench, &[]).contains("10 runs: 5 are there, 2 can't be, 3 to go"));
+    assert!(sweep(&bench, &[]).contains("10 runs: 5 finished, 2 not applicable, 3 pending"));
     let again = results(&bench);
     assert_eq!(again.len(), 8);
     assert!(
@@ -98,23 +100,23 @@ fn a_sweep_runs_what_is_missing_and_says_what_cant_be() {
 }
 
 #[test]
-fn runs_are_known_by_their_settings_not_by_their_names() {
+fn sweep_identifies_runs_by_settings() {
     let bench = bench();
     sweep(&bench, &[]);
     // Another study of the same settings finds them; other settings of the same name get another
     // directory.
     fs::write(bench.path("sweep.toml"), SWEEP.replace("\"m\"", "\"other\"")).expect("written");
-    assert!(sweep(&bench, &[]).contains("6 are there, 2 can't be, 0 to go"));
+    assert!(sweep(&bench, &[]).contains("6 finished, 2 not applicable, 0 pending"));
     fs::write(bench.path("sweep.toml"), SWEEP).expect("written");
     let text = sweep(&bench, &["--set", "train.batch=32"]);
-    assert!(text.contains("0 are there, 2 can't be, 6 to go"), "{text}");
+    assert!(text.contains("0 finished, 2 not applicable, 6 pending"), "{text}");
     let names: Vec<_> = results(&bench).into_keys().collect();
     assert!(names.len() == 12 && names.contains(&"m-1-hash-2".to_owned()), "{names:?}");
 
     // What is only logged otherwise makes other runs, but a seed counts once.
     assert!(
         sweep(&bench, &["--set", "train.eval_every=50"])
-            .contains("0 are there, 2 can't be, 6 to go")
+            .contains("0 finished, 2 not applicable, 6 pending")
     );
     // Runs of different protocols are not put into one table.
     let output = bench.trainer(&["compare", "sweep"]);
@@ -125,14 +127,14 @@ fn runs_are_known_by_their_settings_not_by_their_names() {
 }
 
 #[test]
-fn a_run_that_fails_ends_no_other() {
+fn failed_run_does_not_stop_a_sweep() {
     let bench = bench();
     fs::create_dir_all(bench.path("sweep")).expect("made");
     // A file where a run wants a directory of its own.
     fs::create_dir_all(bench.path("sweep/m-1-cafe/checkpoints")).expect("made");
     fs::write(bench.path("sweep/m-1-cafe/metrics.jsonl.lock"), "").expect("written");
     fs::create_dir_all(bench.path("sweep/m-1-cafe/report.json.partial")).expect("made");
-    // And one that can't even be started.
+    // And one that cannot even be started.
     fs::write(bench.path("sweep/m-2-hash"), "").expect("written");
     let output = bench.trainer(&["sweep", "sweep.toml"]);
     let (code, message) = failure(&output);
@@ -143,7 +145,7 @@ fn a_run_that_fails_ends_no_other() {
     assert!(text.contains("At 1/2,000 of ") && text.contains("\nwritten to sweep\n"), "{text}");
     let page = bench.trainer(&["report", "sweep", "--out", "-"]).stdout;
     let page = String::from_utf8_lossy(&page);
-    assert!(page.contains("4 runs finished, 2 failed, 2 can't be."), "{page:.4000}");
+    assert!(page.contains("4 runs finished, 2 failed, 2 not applicable."), "{page:.4000}");
     for name in ["m-1-cafe", "m-2-hash"] {
         assert_eq!(page.matches(&format!("<td>{name}</td>")).count(), 1, "{name} is listed once");
     }
@@ -157,33 +159,33 @@ fn a_run_that_fails_ends_no_other() {
     assert!(
         failed[1]["fate"]["failed"]
             .as_str()
-            .is_some_and(|why| why.contains("sweep/m-2-hash: can't be written"))
+            .is_some_and(|why| why.contains("sweep/m-2-hash: cannot be written"))
     );
     let why = failed[0]["fate"]["failed"].as_str().expect("text");
-    assert!(why.contains("report.json: can't be written"), "{why}");
+    assert!(why.contains("report.json: cannot be written"), "{why}");
 
     // Once the cause is gone the same command tries again.
     fs::remove_dir(bench.path("sweep/m-1-cafe/report.json.partial")).expect("it is there");
-    assert!(sweep(&bench, &[]).contains("4 are there, 2 can't be, 2 to go"));
+    assert!(sweep(&bench, &[]).contains("4 finished, 2 not applicable, 2 pending"));
     assert_eq!(results(&bench).len(), 6);
 }
 
-/// A directory that nobody knows is left alone.
+/// A directory that is not a run of the sweep is left as it is.
 #[test]
-fn a_damaged_run_ends_no_sweep() {
+fn damaged_run_does_not_stop_a_sweep() {
     let bench = bench();
     fs::create_dir_all(bench.path("sweep/m-1-hash")).expect("made");
     fs::write(bench.path("sweep/m-1-hash/config.toml"), "x =\n").expect("written");
     fs::write(bench.path("sweep/m-1-hash/metrics.jsonl"), "").expect("written");
     let said = sweep(&bench, &["--dry-run"]);
     assert!(said.contains("m-1-hash/config.toml") && said.contains("it is left alone"), "{said}");
-    assert!(said.contains("8 runs: 0 are there, 2 can't be, 6 to go"), "{said}");
+    assert!(said.contains("8 runs: 0 finished, 2 not applicable, 6 pending"), "{said}");
 }
 
-/// `cafe` may come to other settings in another version; what is there is told from what would be
-/// run now.
+/// The preset `cafe` may have other settings in another version; finished runs with other settings
+/// are reported.
 #[test]
-fn a_run_of_another_preset_is_told() {
+fn changed_preset_is_reported() {
     let bench = bench();
     assert!(!sweep(&bench, &[]).contains("meant other settings"));
     let path = bench.path("sweep/m-1-cafe/report.json");
@@ -199,19 +201,20 @@ fn a_run_of_another_preset_is_told() {
     fs::write(&path, report.to_string()).expect("written");
     let text = sweep(&bench, &[]);
     assert!(text.contains("sweep/m-1-cafe: cafe meant other settings when it was run"), "{text}");
-    assert!(text.contains("6 are there, 2 can't be, 0 to go"), "{text}");
+    assert!(text.contains("6 finished, 2 not applicable, 0 pending"), "{text}");
 }
 
 #[test]
-fn a_sweep_is_not_written_into_a_run() {
+fn sweep_into_a_run_is_refused() {
     let bench = bench();
     bench.train("one", &["data.synthetic.rows=700"]);
     let (_, message) = failure(&bench.trainer(&["sweep", "sweep.toml", "--out", "one"]));
     assert_eq!(message, "error: one: holds a run, not runs; give another --out");
 }
 
+/// All problems of all runs are reported before one starts.
 #[test]
-fn all_problems_of_all_runs_are_told_before_one_starts() {
+fn sweep_reports_all_problems_first() {
     let bench = bench();
     let refused = |text: &str| {
         fs::write(bench.path("sweep.toml"), text).expect("written");
@@ -251,7 +254,7 @@ fn start_for(bench: &Bench, args: &[&str], time: Duration) -> Child {
 }
 
 #[test]
-fn a_sweep_that_is_killed_again_and_again_ends_as_one_that_was_not() {
+fn killed_sweep_resumes_to_the_same_results() {
     let whole = bench();
     let since = Instant::now();
     sweep(&whole, &["--jobs", "2"]);
@@ -276,11 +279,11 @@ fn a_sweep_that_is_killed_again_and_again_ends_as_one_that_was_not() {
 
 #[cfg(unix)]
 #[test]
-fn a_sweep_that_is_told_to_stop_lets_its_runs_save() {
+fn interrupted_sweep_saves_its_runs() {
     let bench = bench();
     let long = ["--set", "train.epochs=200", "--set", "checkpoint.every=0"];
     let mut child = start_for(&bench, &long, Duration::ZERO);
-    // The first run trains by now, as its metrics say.
+    // Wait until the first run has written metrics.
     let is_training = || {
         fs::metadata(bench.path("sweep/full-1-all/metrics.jsonl")).is_ok_and(|file| file.len() > 0)
     };
@@ -312,7 +315,7 @@ fn a_sweep_that_is_told_to_stop_lets_its_runs_save() {
 }
 
 #[test]
-fn runs_on_files_share_one_cache_that_is_built_before_them() {
+fn sweep_builds_one_shared_cache() {
     let bench = bench();
     synth(&bench, 7000, "rows.tsv");
     let mut config: toml::Table = SMALL.parse().expect("TOML");
@@ -338,14 +341,14 @@ fn runs_on_files_share_one_cache_that_is_built_before_them() {
             fs::read_to_string(bench.path("sweep").join(name).join("log.txt")).expect("a log");
         assert!(log.contains("using the 7,000 rows cached in"), "{name}: {log}");
     }
-    // Who says so goes without.
+    // A sweep that sets `data.cache = false` goes without.
     fs::remove_dir_all(bench.path("sweep")).expect("it is there");
     assert!(!sweep(&bench, &["--set", "data.cache=false"]).contains("cach"));
     assert_eq!(results(&bench), runs, "it makes no difference");
 }
 
 #[test]
-fn a_run_goes_on_whatever_is_set_for_methods_that_are_not_its_own() {
+fn resume_ignores_settings_of_other_methods() {
     let bench = Bench::new();
     let hash = ["--config", "small.toml", "--run-dir", "run", "--set", "embedding.method=hash"];
     let output = |more: &[&str]| bench.trainer(&[&hash, more].concat());

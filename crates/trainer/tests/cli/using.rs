@@ -6,6 +6,7 @@ use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
+use crate::skip::skip;
 use crate::support::{Bench, QUOTA_CODED, SMALL, failure, root, synth};
 
 /// A bench with the rows that `small.toml` trains on as text, and a run on them.
@@ -24,19 +25,12 @@ fn trained(overrides: &[&str]) -> Bench {
     bench
 }
 
-/// Standard output of a command that must succeed.
-fn output(bench: &Bench, args: &[&str]) -> String {
-    let output = bench.trainer(args);
-    assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout).expect("UTF-8")
-}
-
 fn json(bench: &Bench, args: &[&str]) -> Value {
-    serde_json::from_str(&output(bench, &[args, &["--json"]].concat())).expect("JSON")
+    serde_json::from_str(&bench.stdout(&[args, &["--json"]].concat())).expect("JSON")
 }
 
 fn predictions(bench: &Bench, args: &[&str]) -> Vec<f64> {
-    let text = output(bench, &[&["predict", "--run", "run", "--out", "-"], args].concat());
+    let text = bench.stdout(&[&["predict", "--run", "run", "--out", "-"], args].concat());
     text.lines().map(|line| line.parse().expect("a number")).collect()
 }
 
@@ -50,7 +44,7 @@ const FIGURES: [&str; 6] = [
 ];
 
 #[test]
-fn eval_finds_what_the_run_reported() {
+fn eval_repeats_the_report() {
     let bench = trained(&[]);
     let (report, _) = bench.result("run");
     let own = json(&bench, &["eval", "--run", "run"]);
@@ -60,7 +54,7 @@ fn eval_finds_what_the_run_reported() {
         assert_eq!(files[figure], report[figure], "{figure}");
     }
     assert_eq!(own["step"], 94);
-    let table = output(&bench, &["eval", "--run", "run"]);
+    let table = bench.stdout(&["eval", "--run", "run"]);
     assert!(table.contains("1,000, of which ") && table.contains("\nAUC "), "{table}");
 
     // Rows that the model was trained on, and rows that are gone.
@@ -71,7 +65,7 @@ fn eval_finds_what_the_run_reported() {
 }
 
 #[test]
-fn another_device_is_asked_for() {
+fn device_can_be_chosen() {
     let bench = trained(&["engine=candle"]);
     let of = |device: &[&str]| json(&bench, &[&["eval", "--run", "run"], device].concat());
     assert_eq!(of(&["--device", "cpu"]), of(&[]), "it is there already");
@@ -85,7 +79,7 @@ fn another_device_is_asked_for() {
 }
 
 #[test]
-fn generated_rows_are_evaluated_again() {
+fn eval_regenerates_rows() {
     let bench = Bench::new();
     let (report, _) = bench.train("run", &["train.eval_every=40"]);
     let own = json(&bench, &["eval", "--run", "run"]);
@@ -97,7 +91,7 @@ fn generated_rows_are_evaluated_again() {
 }
 
 #[test]
-fn probabilities_rank_rows_as_eval_does() {
+fn predictions_have_the_auc_of_eval() {
     let bench = trained(&[]);
     let scores = predictions(&bench, &["--data", "test.tsv"]);
     let rows = fs::read_to_string(bench.path("test.tsv")).expect("written");
@@ -126,7 +120,7 @@ fn probabilities_rank_rows_as_eval_does() {
 
     let logits = predictions(&bench, &["--data", "test.tsv", "--logits"]);
     for (&logit, &score) in logits.iter().zip(&scores) {
-        // A logit's text stands for an `f32`.
+        // The text of a logit is read back as the same `f32`.
         let logit = f64::from(logit as f32);
         assert!((1.0 / (1.0 + (-logit).exp()) - score).abs() < 1e-15, "{logit} {score}");
     }
@@ -134,13 +128,13 @@ fn probabilities_rank_rows_as_eval_does() {
 
 /// Through every door, with any number of threads, and into a file or a pipe.
 #[test]
-fn equal_rows_get_equal_bytes() {
+fn equal_rows_get_equal_predictions() {
     let bench = trained(&[]);
     for name in ["rows.tsv.gz", "rows.tsv.zst"] {
         synth(&bench, 7000, name);
     }
     let to_file = |name: &str, out: &str| {
-        let said = output(&bench, &["predict", "--run", "run", "--data", name, "--out", out]);
+        let said = bench.stdout(&["predict", "--run", "run", "--data", name, "--out", out]);
         assert_eq!(said, format!("7,000 rows scored by small, step 94, to {out}\n"));
         fs::read(bench.path(out)).expect("written")
     };
@@ -161,12 +155,12 @@ fn equal_rows_get_equal_bytes() {
     for threads in ["threads=1", "threads=4"] {
         bench.train(threads, &[threads]);
         let args = ["predict", "--run", threads, "--data", "rows.tsv", "--out", "-"];
-        assert_eq!(output(&bench, &args).into_bytes(), expected, "{threads}");
+        assert_eq!(bench.stdout(&args).into_bytes(), expected, "{threads}");
     }
 }
 
 #[test]
-fn a_reader_that_has_seen_enough_is_no_error() {
+fn closed_reader_of_predictions_is_not_an_error() {
     let bench = trained(&[]);
     let mut command =
         bench.command(&["predict", "--run", "run", "--data", "rows.tsv", "rows.tsv", "--out", "-"]);
@@ -178,7 +172,7 @@ fn a_reader_that_has_seen_enough_is_no_error() {
 }
 
 #[test]
-fn a_malformed_row_leaves_no_scores() {
+fn malformed_row_leaves_no_predictions() {
     let bench = trained(&[]);
     fs::write(
         bench.path("bad.tsv"),
@@ -194,7 +188,7 @@ fn a_malformed_row_leaves_no_scores() {
 }
 
 #[test]
-fn inspect_knows_what_the_report_said() {
+fn inspect_agrees_with_the_report() {
     for (method, overrides) in [
         ("cafe", &[][..]),
         ("cafe_plus", &["embedding.method=cafe_plus"]),
@@ -215,7 +209,7 @@ fn inspect_knows_what_the_report_said() {
         for figure in ["dense_parameters", "sketch_bytes", "embedding_total_bytes"] {
             assert_eq!(found[figure], report[figure], "{method}: {figure}");
         }
-        let text = output(&bench, &["inspect", "--run", "run"]);
+        let text = bench.stdout(&["inspect", "--run", "run"]);
         if ["hash", "coded"].contains(&method) {
             assert!(found["tiers"].is_null() && text.contains("the method has no tiers"), "{text}");
             continue;
@@ -241,7 +235,7 @@ fn inspect_knows_what_the_report_said() {
 }
 
 #[test]
-fn what_is_no_model_is_said_with_the_way_out() {
+fn missing_models_are_reported() {
     let bench = trained(&[]);
     let of = |args: &[&str]| failure(&bench.trainer(args));
     assert_eq!(
@@ -262,10 +256,7 @@ fn what_is_no_model_is_said_with_the_way_out() {
 
     fs::create_dir(bench.path("there")).expect("made");
     let (code, message) = of(&["export", "--run", "run", "--out", "there"]);
-    assert_eq!(
-        (code, &*message),
-        (1, "error: there: is there already; name a directory that is not")
-    );
+    assert_eq!((code, &*message), (1, "error: there: exists already; give a new directory"));
     let (code, message) =
         of(&["export", "--run", "run", "--out", "export", "--max-bytes", "10 KB"]);
     assert!(
@@ -282,11 +273,11 @@ fn what_is_no_model_is_said_with_the_way_out() {
     assert!(matches!(bench.trainer(&["eval", "--run", "run"]).status.code(), Some(65 | 66)));
 }
 
-/// What the file says, read by the crate of its format.
+/// The exported file is read with the safetensors crate.
 #[test]
-fn an_export_holds_every_feature_once_and_the_network() {
+fn export_has_every_feature_and_the_network() {
     let bench = trained(&[]);
-    let said = output(&bench, &["export", "--run", "run", "--out", "export"]);
+    let said = bench.stdout(&["export", "--run", "run", "--out", "export"]);
     assert!(said.contains(" features of 7,000 rows") && said.ends_with(" in export\n"), "{said}");
     let bytes = fs::read(bench.path("export/model.safetensors")).expect("written");
     let manifest = fs::read_to_string(bench.path("export/manifest.json")).expect("written");
@@ -327,15 +318,14 @@ fn id(field: usize, token: &str) -> u64 {
     ((field as u64) << 33) | token
 }
 
-/// Every model, every way to keep rows that differs, and `NumPy` in place of this program.
+/// Every model and every representation of rows, scored with `NumPy` in place of this program.
 #[test]
-fn numpy_scores_an_export_as_predict_does() {
+fn numpy_scores_an_export_like_predict() {
     let python = std::env::var("PYTHON").unwrap_or_else(|_| "python3".to_owned());
     let has_numpy =
         Command::new(&python).args(["-c", "import numpy"]).stderr(Stdio::null()).status();
     if !has_numpy.is_ok_and(|status| status.success()) {
-        println!("skipped: {python} has no NumPy; set PYTHON to one that has");
-        return;
+        return skip(&format!("{python} has no NumPy; set PYTHON to one that has"));
     }
     let deep = ["model.bottom=[]", "model.top=[]", "model.deep=[16, 8]", "train.lr=0.01"];
     let kinds: [&[&str]; 7] = [
@@ -350,7 +340,7 @@ fn numpy_scores_an_export_as_predict_does() {
     let kinds = kinds.map(|kind| [kind, &deep].concat());
     for overrides in kinds.iter().chain(&[vec![]]) {
         let bench = trained(overrides);
-        output(&bench, &["export", "--run", "run", "--out", "export"]);
+        bench.stdout(&["export", "--run", "run", "--out", "export"]);
         let (scores, _) = score(&python, &bench, "rows.tsv");
         let expected = predictions(&bench, &["--data", "rows.tsv"]);
         assert_eq!(scores.len(), expected.len(), "{overrides:?}");
@@ -367,9 +357,9 @@ fn numpy_scores_an_export_as_predict_does() {
         assert!(spread.1 - spread.0 > 0.05, "{overrides:?}: all scores are alike, {spread:?}");
     }
 
-    // Rows with features that the export lacks are told apart.
+    // Rows with features that the export lacks are not scored.
     let bench = trained(&[]);
-    output(&bench, &["export", "--run", "run", "--out", "export", "--data", "test.tsv"]);
+    bench.stdout(&["export", "--run", "run", "--out", "export", "--data", "test.tsv"]);
     let (scores, message) = score(&python, &bench, "rows.tsv");
     let expected = predictions(&bench, &["--data", "rows.tsv"]);
     assert!(scores.iter().zip(&expected).all(|(a, b)| a.is_nan() || (a - b).abs() <= 1e-6));
@@ -383,7 +373,7 @@ fn numpy_scores_an_export_as_predict_does() {
 
 /// Bags, text tokens and a split by day; and rows as they are to be scored, without a label.
 #[test]
-fn other_formats_and_rows_without_labels_are_scored() {
+fn other_formats_and_unlabelled_rows_are_scored() {
     for (format, label, frequencies) in
         [("criteo-kaggle", 0, false), ("avazu", 1, false), ("avazu", 1, true)]
     {
@@ -399,7 +389,7 @@ fn other_formats_and_rows_without_labels_are_scored() {
             "--out",
             "rows",
         ];
-        output(&bench, &args);
+        bench.stdout(&args);
         let mut config: toml::Table = SMALL.parse().expect("TOML");
         let data = format!("path = \"rows\"\nformat = \"{format}\"").parse().expect("TOML");
         config.insert("data".to_owned(), toml::Value::Table(data));
@@ -435,18 +425,24 @@ fn other_formats_and_rows_without_labels_are_scored() {
             Some(65),
             "{format}"
         );
-        output(&bench, &["export", "--run", "run", "--out", "export"]);
-        output(
-            &bench,
-            &["export", "--run", "run", "--out", "other", "--data", "unlabelled", "--no-label"],
-        );
+        bench.stdout(&["export", "--run", "run", "--out", "export"]);
+        bench.stdout(&[
+            "export",
+            "--run",
+            "run",
+            "--out",
+            "other",
+            "--data",
+            "unlabelled",
+            "--no-label",
+        ]);
         let read =
             |dir: &str| fs::read(bench.path(dir).join("model.safetensors")).expect("written");
         assert!(read("export") == read("other"), "{format}: the same features");
     }
 }
 
-/// What the script prints for the rows, and what it says of them.
+/// The scores that the script prints, and its messages.
 fn score(python: &str, bench: &Bench, rows: &str) -> (Vec<f64>, String) {
     let script: &Path = &root().join("scripts/score_export.py");
     let mut command = Command::new(python);
@@ -462,7 +458,7 @@ fn score(python: &str, bench: &Bench, rows: &str) -> (Vec<f64>, String) {
 }
 
 #[test]
-fn rows_without_a_label_get_the_same_probabilities() {
+fn missing_label_does_not_change_predictions() {
     let bench = trained(&[]);
     let rows = fs::read_to_string(bench.path("test.tsv")).expect("written");
     let bare: String = rows

@@ -1,4 +1,4 @@
-//! Reading of checkpoints, part by part, each compared with its checksum.
+//! Reading of checkpoints, part by part; each part is compared with its checksum.
 
 use std::collections::BTreeMap;
 use std::io::{self, Read};
@@ -9,15 +9,16 @@ use crate::checkpoint::error::{Damage, LoadError, Section};
 use crate::checkpoint::format::{self, Fault, Manifest, Part};
 use crate::checkpoint::{Checkpoint, Tensor, VERSION, header};
 
-/// Bytes that are read at once: few enough for a cache of the processor.
+/// Bytes that are read at once; they stay in the processor's cache until they are checksummed and
+/// copied.
 const CHUNK_BYTES: usize = 1 << 18;
 
 impl<F: Files> Store<F> {
-    /// Reads the checkpoint of a step. All of it is as it was saved, or it is an error.
+    /// Reads the checkpoint of a step; it equals the saved one.
     ///
     /// # Errors
-    /// If it is not there, can't be read, is of a newer version, or damaged: the message names the
-    /// part.
+    /// If it does not exist, cannot be read, has a newer format, or is damaged; the message names
+    /// the damaged part.
     pub fn load(&self, step: u64) -> Result<Checkpoint, LoadError> {
         let (manifest, _) = self.read_manifest(step)?;
         let mut tensors = BTreeMap::new();
@@ -26,7 +27,7 @@ impl<F: Files> Store<F> {
             let tensor = tensors.entry(entry.name.clone()).or_insert_with(|| Tensor {
                 dtype: entry.dtype,
                 shape: entry.shape.clone(),
-                // The file is known to be as long as all of these together.
+                // Bounded: the file is known to be as long as the sum of these.
                 bytes: Vec::with_capacity((entry.end - entry.begin) as usize),
             });
             tensor.bytes.extend_from_slice(bytes);
@@ -38,9 +39,9 @@ impl<F: Files> Store<F> {
     /// Reads the newest good checkpoint.
     ///
     /// # Errors
-    /// If the directory can't be read, if there are checkpoints and none is good, or if the newest
-    /// that is not damaged is of a newer version: to go on from an older one would lose what the
-    /// newer program has done.
+    /// If the directory cannot be read, if there are checkpoints but no good one, or if the newest
+    /// undamaged one has a newer format: to resume from an older one would lose the newer program's
+    /// work.
     pub fn load_newest(&self) -> Result<Loaded, LoadError> {
         let steps = self.list_steps().map_err(unreadable(&self.dir))?;
         let mut passed_over = Vec::new();
@@ -57,18 +58,18 @@ impl<F: Files> Store<F> {
         Err(LoadError::NoneGood { dir: self.dir.clone(), passed_over })
     }
 
-    /// Whether a checkpoint is known to be good, or is found to be.
+    /// Whether a checkpoint is good; it is read unless that is already known.
     pub(super) fn is_good(&self, step: u64) -> bool {
         let is_known = self.good().contains(&step);
         is_known || self.verify(step).is_ok_and(|_| self.good().insert(step))
     }
 
-    /// Whether the checkpoint of a step has this manifest, and is good.
+    /// Whether the checkpoint of a step has this manifest and is good.
     pub(super) fn is_equal(&self, step: u64, manifest: &[u8]) -> bool {
         self.verify(step).is_ok_and(|found| found == manifest)
     }
 
-    /// Reads all of a checkpoint without keeping it; returns its manifest.
+    /// Reads a complete checkpoint without keeping its tensors; returns the bytes of its manifest.
     fn verify(&self, step: u64) -> Result<Vec<u8>, LoadError> {
         let (manifest, bytes) = self.read_manifest(step)?;
         self.read_tensors(step, &manifest, |_, _| ())?;
@@ -97,14 +98,14 @@ impl<F: Files> Store<F> {
         })?;
         if manifest.step != step {
             let why =
-                format!("it is of step {}, expected {step} as its directory says", manifest.step);
+                format!("it is of step {}, expected {step}, that of its directory", manifest.step);
             return Err(damaged(path)(Damage::invalid(Section::Manifest, why)));
         }
         Ok((manifest, bytes))
     }
 
-    /// Hands the bytes of the tensors to `take` with their index in the manifest, in chunks, of
-    /// each tensor at least one.
+    /// Passes the bytes of the tensors to `take` in chunks, with the index of the tensor in the
+    /// manifest; at least one chunk per tensor, so that empty ones are seen.
     fn read_tensors(
         &self,
         step: u64,
@@ -134,7 +135,7 @@ impl<F: Files> Store<F> {
     }
 }
 
-/// Reads `n_bytes` and returns their checksum; `take` is called at least once.
+/// Reads `n_bytes` and returns their checksum; calls `take` with each chunk, at least once.
 fn read_chunks(file: &mut impl Read, n_bytes: u64, mut take: impl FnMut(&[u8])) -> io::Result<u32> {
     let mut chunk = vec![0; n_bytes.min(CHUNK_BYTES as u64) as usize];
     let mut left = n_bytes;

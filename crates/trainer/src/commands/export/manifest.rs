@@ -1,4 +1,5 @@
-//! `manifest.json`: how to make a row's inputs from its text, and what the network does with them.
+//! `manifest.json`: how the inputs of a row are computed from its text, and the structure of the
+//! network.
 
 use anyhow::Result;
 use cafe_core::FeatureId;
@@ -11,13 +12,14 @@ use crate::config::{ModelConfig, dialect};
 use crate::data::names;
 use crate::train::trained::Trained;
 
-/// Its name.
+/// The name of the file.
 pub(super) const FILE: &str = "manifest.json";
-/// Counts changes that a reader has to know of.
+/// Incremented with each change that affects readers.
 const VERSION: u32 = 1;
-/// Of models whose only number is a constant, which no reader of version 1 expects.
+/// For models whose only numeric input is a constant, which readers of version 1 do not support.
 const CONSTANT_VERSION: u32 = 2;
-/// Of models that get frequencies of features, which no reader of the versions before expects.
+/// For models with frequencies of features as inputs, which readers of versions 1 and 2 do not
+/// support.
 const FREQUENCY_VERSION: u32 = 3;
 
 #[derive(Serialize)]
@@ -31,24 +33,24 @@ pub(super) struct Manifest {
     model: ModelConfig,
     n_dense: usize,
     n_fields: usize,
-    /// Of the products when it was trained and is scored by this program.
+    /// Precision of the matrix products in training and in scoring with this program.
     precision: String,
     data_format: &'static str,
-    /// The description of the columns; null for Criteo's formats.
+    /// Description of the columns; null for Criteo's formats.
     columns: Option<Columns>,
     /// How the first `n_dense - n_frequencies` numeric inputs are computed.
     dense: &'static str,
     /// How many of the last numeric inputs are frequencies: one for each field, or 0.
     n_frequencies: usize,
-    /// How they are computed.
+    /// How frequencies are computed.
     #[serde(skip_serializing_if = "Option::is_none")]
     frequencies: Option<&'static str>,
     tokens: &'static str,
     id: &'static str,
-    /// Fields that hold several values are the sum of their vectors.
+    /// The vector of a field with several values is the sum of their vectors.
     fields: Vec<Field>,
     n_features: u64,
-    /// Rows in which these features were found.
+    /// Number of rows in which these features were found.
     n_rows: u64,
     files: [Written; 1],
 }
@@ -62,13 +64,15 @@ struct Field {
 const CRITEO_DENSE: &str =
     "ln(x + 1) of an integer x above 0; 0 of any other, and where it is missing";
 const CONSTANT_DENSE: &str = "the constant 1, for every row: the data have no numeric columns";
-const DESCRIBED_DENSE: &str = "x, or ln(x + 1) where x is above 0, else 0, as the column's transform says; 0 where it is missing";
-const FREQUENCIES: &str = "the number of the row's feature in the tensor `frequencies`, by field; of a field that holds several \
-                           values their mean, 0 for no value";
+const DESCRIBED_DENSE: &str = "x, or ln(x + 1) where x is above 0, else 0, as the column's \
+                               transform says; 0 where it is missing";
+const FREQUENCIES: &str = "the number of the row's feature in the tensor `frequencies`, by field; \
+                           of a field that holds several values their mean, 0 for no value";
 const CRITEO_TOKENS: &str = "the number that the eight hexadecimal digits are";
-const DESCRIBED_TOKENS: &str = "by the column's kind: hex is the number that the eight digits are; integer the number \
-                                itself from 0 to 2^32 - 1 and any other as a string; string is FNV-1a with 64 bits over \
-                                its bytes, upper half xor lower half";
+const DESCRIBED_TOKENS: &str = "by the column's kind: hex is the number that the eight digits are; \
+                                integer the number itself from 0 to 2^32 - 1 and any other as a \
+                                string; string is FNV-1a with 64 bits over its bytes, upper half \
+                                xor lower half";
 const ID: &str =
     "field << 33 | token, with fields from 0; field << 33 | 1 << 32 where the value is missing";
 

@@ -1,6 +1,6 @@
-//! `model.safetensors`: ids and vectors of features, how often they occurred where the model gets
-//! that, and the network's parameters by name. Vectors are looked up as they are written, so that
-//! they are never all in memory.
+//! `model.safetensors`: ids and vectors of features, their frequencies if the model uses them, and
+//! the network's parameters by name. Vectors are looked up as they are written, so that they are
+//! never all in memory.
 
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
@@ -15,23 +15,23 @@ use serde::Serialize;
 
 use crate::train::trained::Trained;
 
-/// Its name.
+/// The name of the file.
 pub(super) const FILE: &str = "model.safetensors";
-/// Features whose vectors are looked up at once.
+/// Features that are looked up at once: their vectors fit into the processor's cache.
 const CHUNK: usize = 4096;
-/// The header's length, and what it is padded to.
+/// Bytes of the header's length, and its alignment.
 const WORD: usize = size_of::<u64>();
 
-/// What is written.
+/// The tensors to write.
 pub(super) struct Tensors<'a> {
     ids: &'a [FeatureId],
     embedding: &'a dyn Embedding,
-    /// By id, where the model gets them.
+    /// In the order of `ids`, if the model uses them.
     frequencies: Option<Vec<f32>>,
     network: Vec<NamedTensor>,
 }
 
-/// What tells the file from a damaged one.
+/// Length and checksum of the file, to detect damage.
 #[derive(Serialize)]
 pub(super) struct Written {
     name: &'static str,
@@ -40,14 +40,14 @@ pub(super) struct Written {
     crc32: u32,
 }
 
-/// Bytes of a feature in the table: its id and its vector, and its frequency where there is one.
+/// Bytes per feature: its id, its vector, and its frequency if there is one.
 pub(super) fn feature_bytes(dim: usize, has_frequencies: bool) -> u64 {
     (WORD + (dim + usize::from(has_frequencies)) * size_of::<f32>()) as u64
 }
 
 impl<'a> Tensors<'a> {
     /// # Errors
-    /// A failure of the device.
+    /// If the parameters cannot be read from the device.
     pub(super) fn new(trained: &'a Trained, ids: &'a [FeatureId]) -> Result<Self> {
         let (network, embedding) =
             (trained.learner.model.parameters()?, &*trained.learner.embedding);
@@ -87,8 +87,7 @@ impl<'a> Tensors<'a> {
         Ok(Written { name: FILE, n_bytes, crc32: crc.sum() })
     }
 
-    /// Its length, type, shape and place of every tensor, and spaces so that the numbers after it
-    /// are aligned.
+    /// The header: its length; type, shape and place of every tensor; spaces for alignment.
     fn header(&self) -> Result<Vec<u8>> {
         let (n_ids, dim) = (self.ids.len(), self.embedding.dim());
         let mut infos = Vec::new();
@@ -122,7 +121,7 @@ fn write_all(out: &mut impl Write, values: &[f32]) -> io::Result<()> {
     values.iter().try_for_each(|value| out.write_all(&value.to_le_bytes()))
 }
 
-/// Counts and sums up what goes through.
+/// A writer that computes length and checksum of what it passes on.
 struct Checked<W> {
     out: W,
     crc: Crc,

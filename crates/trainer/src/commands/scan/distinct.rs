@@ -1,25 +1,25 @@
-//! How many different tokens each field has: counted exactly within a bound of memory, estimated
-//! beyond it.
+//! The number of distinct tokens of each field: exact within a memory bound, estimated beyond it.
 
 use std::collections::HashSet;
 
 use ahash::RandomState;
 use datasketches::hll::{HllSketch, HllType};
 
-/// Bytes that a token of an exact set takes at most. The table of a set has 8/7 to 16/7 buckets of
-/// 5 bytes a token, and half as many more of them stand beside it while it grows.
+/// Maximum bytes per token of an exact set. The hash table has 8/7 to 16/7 buckets per token, of 5
+/// bytes each, and while it grows the old table with half as many exists as well.
 pub(super) const BYTES_PER_EXACT: u64 = 20;
-/// Registers of an estimate: 2 to this power, a byte each.
+/// Base-2 logarithm of the number of registers of an estimate, one byte each: a standard error of
+/// 0.4 %.
 const LG_REGISTERS: u8 = 16;
 /// Bytes of an estimate.
 pub(super) const BYTES_PER_ESTIMATE: u64 = 1 << LG_REGISTERS;
 
-/// The relative standard error of an estimate from registers alone.
+/// The relative standard error of an estimate: that of HyperLogLog, `1.04 / sqrt(registers)`.
 pub(super) fn standard_error() -> f64 {
     1.04 / f64::from(1_u32 << LG_REGISTERS).sqrt()
 }
 
-/// The different tokens of every field.
+/// The distinct tokens of every field.
 pub(super) struct Distinct {
     fields: Vec<Tokens>,
     n_exact: usize,
@@ -31,7 +31,7 @@ enum Tokens {
     Estimated(Box<HllSketch>),
 }
 
-/// A number of tokens.
+/// A number of distinct tokens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Count {
     pub(super) n: u64,
@@ -39,9 +39,9 @@ pub(super) struct Count {
 }
 
 impl Distinct {
-    /// Holds up to `max_exact` tokens, over all fields.
+    /// Counts up to `max_exact` tokens exactly, over all fields.
     pub(super) fn new(n_fields: usize, max_exact: usize) -> Self {
-        // What comes out does not depend on the hash.
+        // Fixed seeds: the counts do not depend on the hash.
         let empty = || Tokens::Exact(HashSet::with_hasher(RandomState::with_seeds(1, 2, 3, 4)));
         Self { fields: (0..n_fields).map(|_| empty()).collect(), n_exact: 0, max_exact }
     }
@@ -53,22 +53,22 @@ impl Distinct {
                 if tokens.insert(token) {
                     self.n_exact += 1;
                     if self.n_exact > self.max_exact {
-                        self.give_up_largest();
+                        self.estimate_largest();
                     }
                 }
             }
         }
     }
 
-    /// From here on, the field of the most tokens is estimated.
+    /// Switches the field with the most tokens to an estimate.
     #[cold]
-    fn give_up_largest(&mut self) {
+    fn estimate_largest(&mut self) {
         let n_exact =
             |tokens: &Tokens| if let Tokens::Exact(tokens) = tokens { tokens.len() } else { 0 };
         let largest = self.fields.iter_mut().max_by_key(|tokens| n_exact(tokens));
         let Some(largest @ Tokens::Exact(_)) = largest else { return };
         let mut sketch =
-            HllSketch::new(LG_REGISTERS, HllType::Hll8).expect("as many registers as are possible");
+            HllSketch::new(LG_REGISTERS, HllType::Hll8).expect("a supported number of registers");
         if let Tokens::Exact(tokens) = &*largest {
             for &token in tokens {
                 sketch.update(token);
@@ -78,11 +78,11 @@ impl Distinct {
         *largest = Tokens::Estimated(Box::new(sketch));
     }
 
-    /// Tokens of each field.
+    /// The number of distinct tokens of each field.
     pub(super) fn counts(&self) -> impl Iterator<Item = Count> + '_ {
         self.fields.iter().map(|tokens| match tokens {
             Tokens::Exact(tokens) => Count { n: tokens.len() as u64, is_exact: true },
-            // Of the two estimates the one that does not depend on the order of the tokens.
+            // The estimate that does not depend on the order of the tokens.
             Tokens::Estimated(sketch) => {
                 Count { n: sketch.composite_estimate().round() as u64, is_exact: false }
             }
@@ -95,7 +95,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_largest_fields_are_given_up_first() {
+    fn largest_fields_are_estimated_first() {
         let mut distinct = Distinct::new(3, 1000);
         for token in 0..200_000_u32 {
             distinct.add(0, token % 7);
@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn without_room_all_are_estimated() {
+    fn zero_exact_estimates_all() {
         let mut distinct = Distinct::new(2, 0);
         (0..50).for_each(|token| distinct.add((token % 2) as usize, token));
         assert!(distinct.counts().all(|count| count == Count { n: 25, is_exact: false }));

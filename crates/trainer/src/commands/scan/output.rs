@@ -1,4 +1,4 @@
-//! What a scan tells: a table and a block to paste, or JSON.
+//! Output of a scan: a table and a block to paste into a configuration, or JSON.
 
 use std::fmt::Write as _;
 
@@ -8,7 +8,7 @@ use super::distinct::standard_error;
 use super::tally::Tally;
 use crate::text::{grouped, table};
 
-/// What was found, as `--json` writes it.
+/// The results, as printed with `--json`.
 #[derive(Debug, Serialize)]
 pub(super) struct Findings {
     format: String,
@@ -18,11 +18,11 @@ pub(super) struct Findings {
     parts: Vec<Part>,
     numeric: Vec<Numeric>,
     fields: Vec<Field>,
-    /// One number a field, for `embedding.features`.
+    /// Number of features by field, for `embedding.features`.
     features: Vec<u64>,
-    /// Different values that could be counted exactly, over all fields.
+    /// Maximum number of distinct values that are counted exactly, over all fields.
     max_exact: u64,
-    /// The relative standard error of `features` where they are not exact.
+    /// The relative standard error of those `features` that are not exact.
     standard_error: f64,
     seconds: f64,
 }
@@ -32,7 +32,7 @@ struct Part {
     key: &'static str,
     rows: u64,
     positives: u64,
-    /// Rows of each day; empty where the data don't tell.
+    /// Rows of each day; empty if the data have no days.
     days: Vec<u64>,
 }
 
@@ -49,13 +49,13 @@ struct Field {
     name: String,
     missing_share: f64,
     values_per_row: f64,
-    /// The missing value is one of them where it occurs.
+    /// Distinct values, including the missing value if it occurs.
     features: u64,
     is_exact: bool,
 }
 
 impl Findings {
-    /// `names` are those of the numeric columns, then those of the fields.
+    /// `names` are those of the numeric columns, followed by those of the fields.
     pub(super) fn new(
         tally: &Tally,
         format: &str,
@@ -104,7 +104,7 @@ impl Findings {
         }
     }
 
-    /// For a person.
+    /// The results as a table.
     pub(super) fn text(&self) -> String {
         let mut lines = vec![
             ("format", self.format.clone()),
@@ -120,7 +120,7 @@ impl Findings {
             }
             if !part.days.is_empty() {
                 let days: Vec<_> = part.days.iter().map(|&n_rows| grouped(n_rows)).collect();
-                lines.push(("  rows a day", days.join(" ")));
+                lines.push(("  rows per day", days.join(" ")));
             }
         }
         lines.push(("read in", format!("{:.1} s", self.seconds)));
@@ -142,7 +142,7 @@ impl Findings {
             .map(|it| &it.name)
             .chain(self.fields.iter().map(|it| &it.name));
         let width = name_width(names).unwrap_or(0).max("numeric".len());
-        // Writing to a string can't fail.
+        // Writing to a string cannot fail.
         if !self.numeric.is_empty() {
             let _ = writeln!(out, "\n{:width$}  missing           min           max", "numeric");
         }
@@ -155,7 +155,7 @@ impl Findings {
             let _ = writeln!(out, "{:width$}  {missing:5.1} %  {min:>12}  {max:>12}", column.name);
         }
         if !self.fields.is_empty() {
-            let _ = writeln!(out, "\n{:width$}  missing  values a row      features", "field");
+            let _ = writeln!(out, "\n{:width$}  missing    values/row      features", "field");
         }
         for field in &self.fields {
             let about = if field.is_exact { "" } else { "  estimated" };
@@ -171,15 +171,13 @@ impl Findings {
             let (error, limit) = (100.0 * self.standard_error, grouped(self.max_exact));
             let _ = writeln!(
                 out,
-                "estimated by HyperLogLog, standard error {error:.2} %: all fields together hold more than {limit} \
-                 different values"
+                "estimated by HyperLogLog, standard error {error:.2} %: the fields together hold \
+                 more than {limit} distinct values"
             );
         }
         if self.fields.iter().any(|field| field.missing_share > 0.0) {
-            let _ = writeln!(
-                out,
-                "a missing value is a feature of its field, and counted as one where it occurs"
-            );
+            let _ =
+                writeln!(out, "a missing value is a feature of its field and counted if it occurs");
         }
     }
 }

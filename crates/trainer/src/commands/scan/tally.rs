@@ -1,12 +1,12 @@
-//! What adds up over the rows of a scan.
+//! Counts over the rows of a scan.
 
 use criteo_io::Record;
 
 use super::distinct::Distinct;
 
-/// Everything that is counted.
+/// All counts of a scan.
 pub(super) struct Tally {
-    /// One for each list of files.
+    /// One per list of files.
     pub(super) parts: Vec<PartTally>,
     pub(super) numeric: Vec<NumericTally>,
     pub(super) fields: Vec<FieldTally>,
@@ -19,7 +19,7 @@ pub(super) struct PartTally {
     pub(super) name: &'static str,
     pub(super) rows: u64,
     pub(super) positives: u64,
-    /// Rows of each day; empty where the data don't tell.
+    /// Rows of each day; empty if the data have no days.
     pub(super) days: Vec<u64>,
 }
 
@@ -27,7 +27,7 @@ pub(super) struct PartTally {
 #[derive(Clone, Default)]
 pub(super) struct NumericTally {
     pub(super) missing: u64,
-    /// Of those that are there.
+    /// Minimum and maximum of the numbers; `None` if all are missing.
     pub(super) range: Option<[f64; 2]>,
 }
 
@@ -36,7 +36,7 @@ pub(super) struct NumericTally {
 pub(super) struct FieldTally {
     /// Rows without a value.
     pub(super) missing: u64,
-    /// Values in all: more than there are rows where fields hold several.
+    /// Number of values; may exceed the number of rows if the field holds several.
     pub(super) values: u64,
 }
 
@@ -50,7 +50,7 @@ impl Tally {
         }
     }
 
-    /// The rows from here on are of another list.
+    /// Starts another list; the following rows belong to it.
     pub(super) fn start_part(&mut self, name: &'static str) {
         self.parts.push(PartTally { name, ..PartTally::default() });
     }

@@ -1,4 +1,4 @@
-//! `trainer sketch --sweep`: what HotSketch finds in a stream and how fast, size by size.
+//! `trainer sketch --sweep`: recall and speed of HotSketch by size.
 
 use std::collections::HashSet;
 use std::hint::black_box;
@@ -12,23 +12,28 @@ use crate::results::sketch_findings::{
     AtEnd, DRIFT_BYTES, Drift, EIGHTHS, Findings, MEMORIES, SLOTS, Speed,
 };
 
-/// Points in each of them at which recall is measured.
+/// Points at which recall is measured in each of the [`EIGHTHS`].
 const POINTS: usize = 4;
-/// What scores are multiplied by after each point, where they decay.
+/// The factor of scores after each point, with decay.
 const DECAY: f32 = 0.5;
-/// How many of the most frequent features are looked for.
+/// Number of most frequent features that are searched for.
 const TOP: usize = 512;
 
-/// Slots a bucket, and bytes.
-type Size = (usize, usize);
+/// Size of a sketch.
+#[derive(Clone, Copy)]
+struct Size {
+    /// Slots per bucket.
+    slots: usize,
+    bytes: usize,
+}
 
-/// Weights are one: what is measured is how often features occur.
+/// Features with weights, which are all 1: frequencies are measured.
 type Observations = Vec<(FeatureId, f32)>;
 
 /// Measures every size on every stream.
 pub(super) fn sweep(streams: &Streams) -> Result<Findings> {
     let sizes: Vec<Size> =
-        SLOTS.iter().flat_map(|&slots| MEMORIES.map(|bytes| (slots, bytes))).collect();
+        SLOTS.iter().flat_map(|&slots| MEMORIES.map(|bytes| Size { slots, bytes })).collect();
     let mut times = vec![Times::default(); sizes.len()];
     let (mut recall, mut drift) = (Vec::new(), Vec::new());
     for seed in 0..streams.n_seeds {
@@ -60,21 +65,22 @@ pub(super) fn sweep(streams: &Streams) -> Result<Findings> {
     })
 }
 
-/// An empty sketch. A newcomer always finds room, as the theory has it; nobody owns a row that
-/// could be spared.
-fn sketch((slots, bytes): Size, seed: u64) -> HotSketch {
+/// An empty sketch. It always admits a new feature, as the theory assumes; there are no rows whose
+/// owners could be spared.
+fn sketch(size: Size, seed: u64) -> HotSketch {
+    let Size { slots, bytes } = size;
     let n_buckets = bytes / HotSketch::SLOT_BYTES / slots;
     HotSketch::new(SketchConfig { n_buckets, slots, victim: VictimPolicy::Lightest, seed })
 }
 
-/// The share of the features that are held.
-fn held(sketch: &HotSketch, top: &[FeatureId]) -> f64 {
+/// The share of `top` that the sketch holds.
+fn held_share(sketch: &HotSketch, top: &[FeatureId]) -> f64 {
     top.iter().filter(|&&id| sketch.get(id).is_some()).count() as f64 / top.len() as f64
 }
 
-/// The share of `top` that is among as many features of the highest scores: who would own the rows,
-/// if there were that many.
-fn heaviest(sketch: &HotSketch, top: &[FeatureId]) -> f64 {
+/// The share of `top` that is among the same number of highest scores: those features would own the
+/// rows, if there were that many.
+fn heaviest_share(sketch: &HotSketch, top: &[FeatureId]) -> f64 {
     let mut all: Vec<_> = sketch.iter().collect();
     all.sort_unstable_by(|a, b| b.score.total_cmp(&a.score).then(a.id.cmp(&b.id)));
     let heaviest: HashSet<_> = all.iter().take(top.len()).map(|held| held.id).collect();
@@ -89,8 +95,9 @@ struct Times {
 }
 
 impl Times {
-    fn speed(self, (slots, bytes): Size, n: f64) -> Speed {
-        // No clock is finer; a rate that is infinite could not be written.
+    fn speed(self, size: Size, n: f64) -> Speed {
+        let Size { slots, bytes } = size;
+        // At least 1 ns, the clock's resolution: JSON cannot express an infinite rate.
         let per_second = |time: Duration| n / time.as_secs_f64().max(1e-9);
         let (observe_per_second, estimate_per_second) =
             (per_second(self.observing), per_second(self.estimating));
@@ -98,13 +105,13 @@ impl Times {
     }
 }
 
-/// A stream in which features stay what they are.
+/// A stream without drift.
 struct Steady {
     seed: u64,
     pairs: Observations,
     top: Vec<FeatureId>,
     skew: f64,
-    /// The share of the last of the top in the distribution.
+    /// The probability of the least frequent of `top`.
     last_share: f64,
 }
 
@@ -117,10 +124,11 @@ impl Steady {
         Self { seed, pairs, top, skew: streams.skew, last_share }
     }
 
-    /// What a sketch holds at the end; `times` grows by what that took, and estimates of every
-    /// observation.
-    fn recall(&self, (slots, bytes): Size, times: &mut Times) -> AtEnd {
-        let mut sketch = sketch((slots, bytes), self.seed);
+    /// Recall at the end of the stream. Adds to `times` that of the observations, and that of an
+    /// estimate for each of them.
+    fn recall(&self, size: Size, times: &mut Times) -> AtEnd {
+        let Size { slots, bytes } = size;
+        let mut sketch = sketch(size, self.seed);
         let started = Instant::now();
         sketch.observe_each(&self.pairs, |_| ());
         times.observing += started.elapsed();
@@ -131,13 +139,13 @@ impl Steady {
             bytes,
             top: self.top.len(),
             seed: self.seed,
-            recall: held(&sketch, &self.top),
+            recall: held_share(&sketch, &self.top),
             bound,
         }
     }
 
     fn estimate(&self, sketch: &HotSketch, times: &mut Times) {
-        // So many that the clock costs nothing.
+        // Large enough that reading the clock takes no measurable time.
         const CHUNK: usize = 1 << 14;
         let (mut ids, mut scores) = (Vec::with_capacity(CHUNK), vec![0.0; CHUNK]);
         for pairs in self.pairs.chunks(CHUNK) {
@@ -151,9 +159,10 @@ impl Steady {
         }
     }
 
-    /// The better bound, if there is one, on the probability that the last of the top is held. The
-    /// others' are higher.
-    fn bound(&self, SketchConfig { n_buckets, slots, .. }: SketchConfig) -> Option<f64> {
+    /// The better of the two lower bounds of the probability that the least frequent of `top` is
+    /// held; those of the others are higher. `None` if there is no bound.
+    fn bound(&self, config: SketchConfig) -> Option<f64> {
+        let SketchConfig { n_buckets, slots, .. } = config;
         let (share, skew) = (self.last_share.min(1.0), self.skew);
         if share <= 0.0 {
             return None;
@@ -169,14 +178,14 @@ impl Steady {
     }
 }
 
-/// A part of a stream in which features stay what they are, and its most frequent ones.
+/// A part of a stream without drift, and its most frequent features.
 struct Part {
     pairs: Observations,
     top: Vec<FeatureId>,
 }
 
-/// The stream in which each rank is another feature in every eighth. There are fewer parts where
-/// there is nothing in them.
+/// The parts of a stream in which each rank is another feature in every eighth. Empty parts are
+/// left out.
 fn drifting(ranks: &[u32], seed: u64) -> Vec<Part> {
     let ends = (0..=EIGHTHS).map(|eighth| ranks.len() * eighth / EIGHTHS).collect::<Vec<_>>();
     let parts = ends.windows(2).zip(0_u64..).map(|(ends, eighth)| {
@@ -188,18 +197,18 @@ fn drifting(ranks: &[u32], seed: u64) -> Vec<Part> {
     parts.filter(|part| !part.pairs.is_empty()).collect()
 }
 
-/// What a sketch that sees the parts one after the other finds of the top of each, while it goes on
-/// and at its end.
+/// Recall of a sketch that observes the parts one after another: of the current part's top, at
+/// [`POINTS`] points of each.
 fn recall_of_parts(parts: &[Part], seed: u64, slots: usize, decay: bool) -> Vec<Drift> {
     let bytes = DRIFT_BYTES;
-    let mut sketch = sketch((slots, bytes), seed);
+    let mut sketch = sketch(Size { slots, bytes }, seed);
     let (mut found, mut observations) = (Vec::with_capacity(parts.len() * POINTS), 0);
     for Part { pairs, top } in parts {
         for point in 1..=POINTS {
             let (start, end) = (pairs.len() * (point - 1) / POINTS, pairs.len() * point / POINTS);
             sketch.observe_each(&pairs[start..end], |_| ());
             observations += end - start;
-            let recall = heaviest(&sketch, top);
+            let recall = heaviest_share(&sketch, top);
             found.push(Drift { slots, bytes, top: top.len(), seed, observations, recall, decay });
             if decay {
                 sketch.decay(DECAY);
@@ -220,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_proven_holds_in_the_mean() {
+    fn recall_exceeds_the_proven_bound() {
         let mut proven = 0;
         for skew in [1.1, 1.6] {
             let streams = Streams { skew, features: 20_000, observations: 60_000, n_seeds: 20 };
@@ -233,7 +242,7 @@ mod tests {
                 let of_memory = MEMORIES.map(|bytes| {
                     let found: Vec<_> = seeds
                         .iter()
-                        .map(|it| it.recall((slots, bytes), &mut Times::default()))
+                        .map(|it| it.recall(Size { slots, bytes }, &mut Times::default()))
                         .collect();
                     let recall = mean(found.iter().map(|it| it.recall));
                     for bound in found.iter().filter_map(|it| it.bound) {
@@ -278,9 +287,9 @@ mod tests {
         }
     }
 
-    /// With room for all scores are exact.
+    /// If the sketch has room for all features, scores are exact.
     #[test]
-    fn the_heaviest_of_a_sketch_with_room_are_the_top() {
+    fn sketch_with_room_ranks_exactly() {
         let streams = Streams { skew: 1.3, features: 1000, observations: 8000, n_seeds: 1 };
         let parts = drifting(&streams.ranks(0).expect("a distribution"), 0);
         let found = recall_of_parts(&parts[..1], 0, 32, false);
@@ -293,7 +302,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stream_may_be_as_short_as_one() {
+    fn stream_of_one_observation() {
         let found = sweep(&Streams { skew: 0.9, features: 1, observations: 1, n_seeds: 1 })
             .expect("a distribution");
         assert!(found.recall.iter().all(|it| (it.recall, it.top) == (1.0, 1)), "{found:?}");

@@ -1,14 +1,14 @@
-//! The sentence on top: how small can one go, and with which method?
+//! The sentences at the top of a comparison: how much can be compressed, and with which method?
 
 use std::collections::BTreeMap;
 
 use super::{Cell, Group, Spread, Variant, has_budget, share_of_bytes};
 use crate::config::{Method, Named};
 
-/// Who keeps this share of the full table's AUC has lost little.
+/// A method is close to the full table if it keeps this share of its AUC.
 const LITTLE_LOST: f64 = 0.99;
 
-/// What the runs of a group say, in sentences; nothing where there is nothing to compare.
+/// What the runs of a group show, in sentences; empty if there is nothing to compare.
 #[must_use]
 pub fn answer(group: &Group<'_>) -> Vec<String> {
     let Some((ratio, ranking, compared)) = smallest_compared(group) else { return Vec::new() };
@@ -21,30 +21,31 @@ pub fn answer(group: &Group<'_>) -> Vec<String> {
             if full.is_some() { "has not run with the same seeds yet" } else { "was not run" };
         format!("{} The full table {why}.", against_each_other(ratio, &ranking))
     }];
-    sentences.push(if is_open(&compared, ratio) { NOT_ALL.to_owned() } else { level(&ranking) });
+    sentences.push(if is_open(&compared, ratio) { NOT_ALL.to_owned() } else { ties(&ranking) });
     sentences.extend(comparable.and_then(|full| smallest_within(group, full)));
     sentences
 }
 
-/// Said where a comparison would be one of seeds.
+/// In place of a comparison that would compare seeds rather than methods.
 const NOT_ALL: &str =
     "Not all have run with the same seeds yet, which differ more than methods do.";
 
-/// The full table's runs.
+/// The cell of the full table.
 fn full<'a>(group: &'a Group<'a>) -> Option<&'a Cell<'a>> {
     let full = group.variants.iter().filter(|variant| !has_budget(&variant.method));
-    full.min_by_key(|variant| variant.deviations.len()).and_then(|variant| variant.at(1.0))
+    full.min_by_key(|variant| variant.deviations.len()).and_then(|variant| variant.cell_at(1.0))
 }
 
-/// Whether a run of a method goes on at this ratio, or was stopped.
+/// Whether a method has an unfinished run at this ratio.
 fn is_open(compared: &[&Variant<'_>], ratio: f64) -> bool {
-    let mut cells = compared.iter().filter_map(|variant| variant.at(ratio));
+    let mut cells = compared.iter().filter_map(|variant| variant.cell_at(ratio));
     cells.any(|cell| cell.runs.iter().any(|run| run.report.is_none()))
 }
 
-/// Methods with their cells and the spread of their AUC.
+/// Methods at one ratio, the best first.
 type Ranking<'a> = Vec<Ranked<'a>>;
 
+/// A method with its cell and its AUC.
 #[derive(Clone, Copy)]
 struct Ranked<'a> {
     variant: &'a Variant<'a>,
@@ -52,12 +53,12 @@ struct Ranked<'a> {
     auc: Spread,
 }
 
-/// The highest ratio at which methods can be compared, or else settings of one, and how they come
-/// out, the best first.
+/// The highest ratio at which two methods, or else two variants, have results: the ratio, their
+/// ranking, and all variants that take part.
 fn smallest_compared<'a>(group: &'a Group<'a>) -> Option<(f64, Ranking<'a>, Vec<&'a Variant<'a>>)> {
     let (main, all): (Vec<_>, Vec<_>) =
         (group.main_variants().collect(), group.variants.iter().collect());
-    // At a single ratio nothing tells a method from a study of its settings.
+    // At a single ratio a method cannot be distinguished from a study of its settings.
     let has_ratios = group.ratios().iter().filter(|&&ratio| ratio > 1.0).count() > 1;
     let of_methods = if has_ratios { smallest_with_two(group, &main) } else { None };
     match of_methods {
@@ -71,27 +72,28 @@ fn smallest_with_two<'a>(
     variants: &[&'a Variant<'a>],
 ) -> Option<(f64, Ranking<'a>)> {
     group.ratios().into_iter().rev().filter(|&ratio| ratio > 1.0).find_map(|ratio| {
-        let at = |variant: &&'a Variant<'a>| {
-            let cell = variant.at(ratio)?;
+        let ranked = |variant: &&'a Variant<'a>| {
+            let cell = variant.cell_at(ratio)?;
             Some(Ranked { variant, cell, auc: cell.auc()? })
         };
-        let mut ranking: Ranking<'a> = variants.iter().filter_map(at).collect();
+        let mut ranking: Ranking<'a> = variants.iter().filter_map(ranked).collect();
         ranking.sort_by(|a, b| b.auc.mean.total_cmp(&a.auc.mean));
         (ranking.len() > 1).then_some((ratio, ranking))
     })
 }
 
-/// Whom the best is held against: plain hashing, or else the last.
-fn other<'a>(ranking: &Ranking<'a>) -> Ranked<'a> {
+/// The method that the best one is compared with: plain hashing, or else the last.
+fn reference<'a>(ranking: &Ranking<'a>) -> Ranked<'a> {
     let hash = ranking[1..].iter().find(|it| it.variant.label == Method::Hash.name());
     *hash.unwrap_or(&ranking[ranking.len() - 1])
 }
 
 fn against_full(ratio: f64, ranking: &Ranking<'_>, full: Spread) -> String {
     let kept = |spread: Spread| 100.0 * spread.mean / full.mean;
-    let (best, other) = (ranking[0], other(ranking));
+    let (best, other) = (ranking[0], reference(ranking));
     format!(
-        "At {} of its bytes, {} keeps {:.1} % of the full table's AUC ({:.4} of {:.4}); {} keeps {:.1} %.",
+        "At {} of its bytes, {} keeps {:.1} % of the full table's AUC ({:.4} of {:.4}); {} keeps \
+         {:.1} %.",
         share_of_bytes(ratio),
         best.variant.label,
         kept(best.auc),
@@ -103,7 +105,7 @@ fn against_full(ratio: f64, ranking: &Ranking<'_>, full: Spread) -> String {
 }
 
 fn against_each_other(ratio: f64, ranking: &Ranking<'_>) -> String {
-    let (best, other) = (ranking[0], other(ranking));
+    let (best, other) = (ranking[0], reference(ranking));
     format!(
         "At {} of the full table's bytes, {} has the highest test AUC, {:.4}; {} has {:.4}.",
         share_of_bytes(ratio),
@@ -114,34 +116,34 @@ fn against_each_other(ratio: f64, ranking: &Ranking<'_>) -> String {
     )
 }
 
-/// Who can't be told from the best: seeds differ more than methods do, so seed is compared with
-/// seed.
-fn level(ranking: &Ranking<'_>) -> String {
+/// The methods that are as good as the best on some seed. Seeds differ more than methods do, so
+/// AUCs are compared seed by seed.
+fn ties(ranking: &Ranking<'_>) -> String {
     let best = ranking[0];
     let of_best = by_seed(best.cell);
     if ranking.iter().any(|it| by_seed(it.cell).keys().ne(of_best.keys())) {
         return NOT_ALL.to_owned();
     }
     if of_best.len() < 2 {
-        return "One seed each: how far chance goes is not known.".to_owned();
+        return "One seed each: the spread over seeds is not known.".to_owned();
     }
-    let is_level =
+    let is_tie =
         |it: &&Ranked<'_>| by_seed(it.cell).iter().any(|(seed, auc)| *auc >= of_best[seed]);
-    let level: Vec<_> = ranking[1..].iter().filter(is_level).map(|it| &*it.variant.label).collect();
+    let ties: Vec<_> = ranking[1..].iter().filter(is_tie).map(|it| &*it.variant.label).collect();
     let (best, n) = (&best.variant.label, of_best.len());
-    match level[..] {
+    match ties[..] {
         [] => format!("{best} is ahead of every other on each of {n} seeds."),
-        _ => format!("On some of {n} seeds {best} is not ahead of: {}.", level.join("; ")),
+        _ => format!("On some of {n} seeds {best} is not ahead of: {}.", ties.join("; ")),
     }
 }
 
-/// Test AUCs of a cell by the seeds of weights and rows.
+/// Test AUCs of a cell by the seeds of weights and of generated rows.
 fn by_seed(cell: &Cell<'_>) -> BTreeMap<[Option<String>; 2], f64> {
     cell.runs.iter().filter_map(|run| Some((run.seeds(), run.report.as_ref()?.test_auc?))).collect()
 }
 
-/// The highest ratio at which somebody keeps nearly all of the full table's AUC, once all have run
-/// with its seeds.
+/// The highest ratio at which a method keeps [`LITTLE_LOST`] of the full table's AUC; `None` until
+/// all methods have run with the seeds of the full table.
 fn smallest_within(group: &Group<'_>, full: &Cell<'_>) -> Option<String> {
     let (of_full, lost) = (full.auc()?, format!("{:.0} %", 100.0 * (1.0 - LITTLE_LOST)));
     let main = group

@@ -1,4 +1,4 @@
-//! Runs into groups, variants and cells.
+//! Sorts runs into groups, variants and cells.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,7 +12,8 @@ use crate::config::{Config, Method, Named, dialect};
 use crate::results::runs::RunRecord;
 use crate::text::grouped;
 
-/// The place of a method in lists and its colour; those that this version does not know come last.
+/// The position of a method in lists, which is also its colour; methods unknown to this version
+/// come last.
 #[must_use]
 pub(crate) fn rank(method: &str) -> usize {
     Method::from_name(method).map_or(METHODS.len(), Method::rank)
@@ -24,24 +25,36 @@ pub(super) struct Builder<'a> {
     groups: BTreeMap<String, Open<'a>>,
 }
 
-/// A group in the making.
+/// A group that is being filled.
 struct Open<'a> {
     settings: Settings,
     variants: BTreeMap<(usize, String), Variant<'a>>,
     n_runs: usize,
-    rows: Option<Rows>,
+    rows: Option<RowCounts>,
 }
 
-/// Of training, of the test, and those of the test that were clicked. Generated ones differ from
-/// seed to seed.
-type Rows = (u64, u64, u64);
+/// Numbers of rows that a run has read. Generated rows differ from seed to seed.
+#[derive(Clone, Copy, Debug)]
+struct RowCounts {
+    train: u64,
+    test: u64,
+    test_positives: u64,
+}
 
-fn rows(run: &RunRecord) -> Option<Rows> {
-    run.report.as_ref().map(|report| (report.train_rows, report.test_rows, report.test_positives))
+impl RowCounts {
+    /// Those of a finished run.
+    fn read_by(run: &RunRecord) -> Option<Self> {
+        let report = run.report.as_ref()?;
+        Some(Self {
+            train: report.train_rows,
+            test: report.test_rows,
+            test_positives: report.test_positives,
+        })
+    }
 }
 
 impl<'a> Builder<'a> {
-    /// Adds a run, or the reason why there is none.
+    /// Adds a run, or the reason why the settings are not applicable.
     pub(super) fn add(
         &mut self,
         settings: &Settings,
@@ -57,7 +70,7 @@ impl<'a> Builder<'a> {
             n_runs: 0,
             rows: None,
         };
-        let rows = run.and_then(rows);
+        let rows = run.and_then(RowCounts::read_by);
         let group = self.groups.entry(self.key(settings, rows)).or_insert_with(open);
         group.rows = group.rows.or(rows);
         group.n_runs += usize::from(run.is_some());
@@ -72,23 +85,27 @@ impl<'a> Builder<'a> {
             cells: Vec::new(),
         };
         let variant = group.variants.entry((rank(&method), label.clone())).or_insert_with(new);
-        let at = variant.cells.iter().position(|cell| cell.ratio == ratio).unwrap_or_else(|| {
+        let cell = variant.cells.iter().position(|cell| cell.ratio == ratio).unwrap_or_else(|| {
             variant.cells.push(Cell { ratio, runs: Vec::new(), not_applicable: None });
             variant.cells.len() - 1
         });
-        let cell = &mut variant.cells[at];
+        let cell = &mut variant.cells[cell];
         cell.runs.extend(run);
         if let Some(why) = why_not {
             cell.not_applicable.get_or_insert_with(|| why.to_owned());
         }
     }
 
-    /// Runs on files are told apart by the rows that they found there, too. One that has found none
-    /// yet joins the first.
-    fn key(&self, settings: &Settings, rows: Option<Rows>) -> String {
+    /// Runs on files are also distinguished by the rows that they found there: the files may have
+    /// changed. An unfinished run joins the first group with its settings.
+    fn key(&self, settings: &Settings, rows: Option<RowCounts>) -> String {
         let key = label::group_key(settings);
         match rows {
-            Some(rows) if settings.contains_key("data.path") => format!("{key}{rows:?}"),
+            Some(RowCounts { train, test, test_positives })
+                if settings.contains_key("data.path") =>
+            {
+                format!("{key}({train}, {test}, {test_positives})")
+            }
             Some(_) => key,
             None => {
                 self.groups.keys().find(|known| known.starts_with(&key)).cloned().unwrap_or(key)
@@ -99,7 +116,7 @@ impl<'a> Builder<'a> {
     pub(super) fn finish(self) -> Vec<Group<'a>> {
         let mut groups: Vec<_> = self.groups.into_iter().collect();
         groups.sort_by_key(|(_, group)| std::cmp::Reverse(group.n_runs));
-        // The first group of a kind is called by it; others by what is different.
+        // The first group of a model bears its name; others add the settings that differ from it.
         let mut firsts: BTreeMap<String, Settings> = BTreeMap::new();
         let named = |(_, group): (_, Open<'a>)| {
             let kind = group.settings.get("model.kind").map(shown).unwrap_or_default();
@@ -109,14 +126,14 @@ impl<'a> Builder<'a> {
             for variant in &mut variants {
                 variant.cells.sort_by(|a, b| a.ratio.total_cmp(&b.ratio));
                 for cell in &mut variant.cells {
-                    // Finished ones came first, and the order stays.
+                    // Finished runs were added first, and sorting keeps their order.
                     cell.runs.sort_by_key(|run| run.seeds());
                     cell.runs.dedup_by_key(|run| run.seeds());
                 }
             }
             let mut protocol = label::protocol(&group.settings);
             protocol.push(("seeds", seeds(&variants)));
-            protocol.extend(group.rows.map(|(train, test, _)| {
+            protocol.extend(group.rows.map(|RowCounts { train, test, .. }| {
                 ("rows", format!("{} train, {} test", grouped(train), grouped(test)))
             }));
             protocol
@@ -127,7 +144,7 @@ impl<'a> Builder<'a> {
     }
 }
 
-/// All that some run has.
+/// The seeds of all runs.
 fn seeds(variants: &[Variant<'_>]) -> String {
     let runs = variants.iter().flat_map(|variant| &variant.cells).flat_map(|cell| &cell.runs);
     let seeds: BTreeSet<_> =
@@ -135,13 +152,13 @@ fn seeds(variants: &[Variant<'_>]) -> String {
     seeds.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
-/// Whether a method of that name is compared at a compression ratio.
+/// Whether the method of this name has a budget, and so a compression ratio.
 #[must_use]
 pub(crate) fn has_budget(method: &str) -> bool {
     Method::from_name(method).is_none_or(|method| method.entry().has_budget)
 }
 
-/// The compression ratio that was asked for, or that a budget in bytes comes to.
+/// The compression ratio that was configured, or that results from a budget in bytes.
 fn ratio(settings: &Settings, method: &str) -> Option<f64> {
     if !has_budget(method) {
         return Some(1.0);

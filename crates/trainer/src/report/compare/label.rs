@@ -1,4 +1,4 @@
-//! Names for people: of protocols, models, variants, ratios.
+//! Names of protocols, models, variants and ratios.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,17 +9,17 @@ use crate::config::settings::{Settings, differing, flat, is_incidental, is_used,
 use crate::config::{DataConfig, EmbeddingConfig, EmbeddingOptimizer, Method, SplitKind};
 use crate::text::grouped;
 
-/// Settings of the embedding that say how large it is or what it holds, not how it works.
+/// Settings of the embedding that give its size or its content rather than how it works.
 const SIZES: [&str; 4] =
     ["embedding.method", "embedding.compression", "embedding.budget", "embedding.features"];
 
 const PRECISION: &str = "embedding.precision";
 
-/// What runs of one protocol may differ in beside incidental settings.
+/// Settings beside the incidental ones in which runs of one protocol may differ.
 const SEEDS_AND_LOGS: [&str; 4] =
     ["seed", "data.synthetic.seed", "train.eval_every", "train.log_every"];
 
-/// What must be equal for runs to be compared: everything but the embedding and the seeds.
+/// The settings that must be equal for runs to be compared: all but the embedding and the seeds.
 pub(super) fn group_key(settings: &Settings) -> String {
     lines(settings.iter().filter(|(key, _)| is_common(key)))
 }
@@ -29,14 +29,14 @@ fn is_common(key: &str) -> bool {
     !is_varied && !is_incidental(key) && !SEEDS_AND_LOGS.contains(&key)
 }
 
-/// What of that is different, after a comma each.
+/// Those of `other` that differ from `first`, each after a comma.
 pub(super) fn differences(first: &Settings, other: &Settings) -> String {
     let text = |key: &str| other.get(key).map_or_else(|| "unset".to_owned(), shown);
     let different = differing(first, other).into_iter().filter(|key| is_common(key));
     different.fold(String::new(), |out, key| format!("{out}, {} {}", short(key), text(key)))
 }
 
-/// The embedding's settings but its sizes, as far as its method looks at them.
+/// The settings of the embedding that its method uses, without [`SIZES`].
 pub(super) fn embedding(settings: &Settings) -> Settings {
     let of_method = |key: &str| {
         key.starts_with("embedding.") && !SIZES.contains(&key) && is_used(settings, key)
@@ -48,13 +48,13 @@ pub(super) fn embedding(settings: &Settings) -> Settings {
         .collect()
 }
 
-/// What differs from the defaults of the method.
+/// Settings that differ from the defaults of the method.
 pub(super) fn deviations(method: &str, embedding: &Settings) -> BTreeMap<String, String> {
     let mut defaults = EmbeddingConfig::default();
     if let Ok(method) = Method::deserialize(toml::Value::String(method.to_owned())) {
         defaults.method = method;
     }
-    // The keys that wait for an optimizer are there only with it.
+    // Some keys have a default only once the optimizer is known.
     defaults.complete(EmbeddingOptimizer::RowWiseAdagrad);
     let defaults = toml::to_string(&defaults).ok().and_then(|text| text.parse().ok());
     let defaults: Settings = defaults.map_or_else(Settings::new, |table| flat(&table));
@@ -65,24 +65,24 @@ pub(super) fn deviations(method: &str, embedding: &Settings) -> BTreeMap<String,
     embedding.iter().filter(differs).map(|(key, value)| (key.clone(), shown(value))).collect()
 }
 
-/// The method with what differs from its defaults.
+/// The name of a variant: the method with the settings that differ from its defaults.
 pub(super) fn variant(method: &str, deviations: &BTreeMap<String, String>) -> String {
     deviations
         .iter()
         .fold(method.to_owned(), |label, (key, value)| format!("{label}, {} {value}", short(key)))
 }
 
-/// The end of a key, in words.
+/// The last part of a key, in words.
 #[must_use]
 pub(crate) fn short(key: &str) -> String {
     key.rsplit('.').next().unwrap_or(key).replace('_', " ")
 }
 
-/// What all variants of a method deviate in is no deviation of any: it is taken out, and told once.
-/// Precision is part of the name unless all methods share it.
+/// Removes from the labels the deviations that all variants of a method share, and returns them:
+/// they are reported once, for the group. Precision is removed only if all methods share it.
 pub(super) fn common(variants: &mut [Variant<'_>]) -> Vec<String> {
     let methods: BTreeSet<String> = variants.iter().map(|variant| variant.method.clone()).collect();
-    let mut told = Vec::new();
+    let mut shared = Vec::new();
     let precision = |variant: &Variant<'_>| variant.deviations.get(PRECISION).cloned();
     let same_precision = variants.windows(2).all(|pair| precision(&pair[0]) == precision(&pair[1]));
     for method in methods {
@@ -101,16 +101,16 @@ pub(super) fn common(variants: &mut [Variant<'_>]) -> Vec<String> {
         if common.is_empty() {
             continue;
         }
-        told.push(variant(&method, &common));
+        shared.push(variant(&method, &common));
         for of_method in variants.iter_mut().filter(|variant| variant.method == method) {
             of_method.deviations.retain(|key, _| !common.contains_key(key));
             of_method.label = variant(&method, &of_method.deviations);
         }
     }
-    told
+    shared
 }
 
-/// Lines on what holds for all runs of a group.
+/// What all runs of a group share: pairs of a name and a text.
 pub(super) fn protocol(settings: &Settings) -> Vec<(&'static str, String)> {
     let get = |key: &str| settings.get(key).map(shown);
     let number =
@@ -120,7 +120,8 @@ pub(super) fn protocol(settings: &Settings) -> Vec<(&'static str, String)> {
     };
     let data = match number("data.synthetic.rows") {
         Some(rows) => format!(
-            "generated: {rows} rows, a new day every {}; a seed draws rows, what is planted in them, and weights",
+            "generated: {rows} rows, a new day every {}; a seed draws rows, planted effects and \
+             weights",
             number("data.synthetic.rows_per_day").unwrap_or_default()
         ),
         None => format!(
@@ -132,7 +133,7 @@ pub(super) fn protocol(settings: &Settings) -> Vec<(&'static str, String)> {
     };
     let rows = match (get("train.embedding_optimizer"), get("train.embedding_lr")) {
         (Some(optimizer), Some(lr)) => Some(format!("{optimizer} at {lr}")),
-        // Of earlier versions, which wrote what was given.
+        // Earlier versions recorded only what was given.
         (_, lr) => lr.map(|lr| format!("at {lr}")),
     };
     let n_epochs = get("train.epochs").unwrap_or_default();
@@ -157,15 +158,15 @@ pub(super) fn protocol(settings: &Settings) -> Vec<(&'static str, String)> {
         ("split", split(settings)),
         ("training", training),
         ("d", dim),
-        ("computed by", engine),
+        ("engine", engine),
     ]
 }
 
-/// Which rows train and which test.
+/// Which rows are used for training and which for the test.
 fn split(settings: &Settings) -> String {
     let get = |key: &str| settings.get(key).map(shown);
     if let Some(path) = get("data.test_path") {
-        return format!("all of it trains, {path} tests");
+        return format!("all rows train, {path} tests");
     }
     let mut data =
         DataConfig { format: get("data.format").unwrap_or_default(), ..DataConfig::default() };
@@ -180,7 +181,7 @@ fn split(settings: &Settings) -> String {
     }
 }
 
-/// A compression ratio with as many digits as it needs.
+/// A compression ratio, as an integer if it is close to one.
 #[must_use]
 pub fn ratio_text(ratio: f64) -> String {
     if (ratio - ratio.round()).abs() < 0.005 * ratio && ratio >= 1.0 {
@@ -190,7 +191,7 @@ pub fn ratio_text(ratio: f64) -> String {
     }
 }
 
-/// The same as a part of the full table.
+/// A compression ratio as a share of the full table's bytes.
 #[must_use]
 pub fn share_of_bytes(ratio: f64) -> String {
     if ratio == 1.0 { "all".to_owned() } else { format!("1/{}", ratio_text(ratio)) }

@@ -18,7 +18,7 @@ const HEAD: [&str; 8] = [
     "runs",
 ];
 
-/// A table for each group of comparable runs, with what they say above it.
+/// For each group its protocol, the answer in sentences, and a table.
 #[must_use]
 pub fn text(runs: &[RunRecord], sweeps: &[SweepRecord]) -> String {
     let comparison = Comparison::new(runs, sweeps);
@@ -45,7 +45,7 @@ fn rows(group: &Group<'_>) -> Vec<[String; 8]> {
         group.variants.iter().flat_map(|it| it.cells.iter().map(move |cell| (it, cell))).collect();
     cells.sort_by(|a, b| a.1.ratio.total_cmp(&b.1.ratio));
     for (variant, cell) in cells {
-        let place = [variant.label.clone(), ratio_text(cell.ratio)];
+        let [method, ratio] = [variant.label.clone(), ratio_text(cell.ratio)];
         let Some(auc) = cell.auc() else {
             let why = match (&cell.not_applicable, cell.runs.is_empty()) {
                 (Some(why), true) => why.split(';').next().unwrap_or_default().to_owned(),
@@ -54,23 +54,14 @@ fn rows(group: &Group<'_>) -> Vec<[String; 8]> {
                 }
                 _ => "not finished".to_owned(),
             };
-            let [method, ratio] = place;
-            rows.push([
-                method,
-                ratio,
-                why,
-                String::new(),
-                String::new(),
-                String::new(),
-                String::new(),
-                String::new(),
-            ]);
+            let mut row = [const { String::new() }; 8];
+            [row[0], row[1], row[2]] = [method, ratio, why];
+            rows.push(row);
             continue;
         };
         let mean = |figure: fn(&crate::results::report::Report) -> f64| {
             cell.spread(|report| Some(figure(report)))
         };
-        let [method, ratio] = place;
         rows.push([
             method,
             ratio,
@@ -88,13 +79,13 @@ fn rows(group: &Group<'_>) -> Vec<[String; 8]> {
     rows
 }
 
-/// Names to the left, numbers to the right.
+/// Aligns columns: names to the left, numbers to the right.
 fn aligned(rows: &[[String; 8]]) -> String {
-    // A reason takes the place of all numbers.
+    // A row without results has a reason in place of the numbers.
     let is_reason = |row: &[String; 8]| row[7].is_empty();
-    let width = |at: usize| {
-        let numbers = rows.iter().filter(|row| at < 2 || !is_reason(row));
-        numbers.map(|row| row[at].chars().count()).max().unwrap_or(0)
+    let width = |column: usize| {
+        let rows = rows.iter().filter(|row| column < 2 || !is_reason(row));
+        rows.map(|row| row[column].chars().count()).max().unwrap_or(0)
     };
     let widths: [usize; 8] = std::array::from_fn(width);
     rows.iter().fold(String::new(), |mut out, row| {

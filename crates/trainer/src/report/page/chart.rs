@@ -1,44 +1,44 @@
-//! What a picture shows: points in series, on two axes. The picture and the table are both made of
-//! it.
+//! The content of a figure: series of points on two axes. Both the picture and the table below it
+//! are made from this.
 
 use super::ticks::number;
 use crate::report::compare::Spread;
 
-/// A picture.
+/// The content of a figure.
 pub(super) struct Chart {
     pub(super) title: String,
-    /// What it says and how it was measured.
+    /// What it shows and how it was measured.
     pub(super) note: String,
     pub(super) x: Axis,
     pub(super) y: Axis,
     pub(super) series: Vec<Series>,
     pub(super) form: Form,
-    /// Whether it shows times, which differ between equal runs.
+    /// Whether it shows times, which differ between equal runs: tests leave those out.
     pub(super) is_timing: bool,
 }
 
 /// How points are drawn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Form {
-    /// Joined.
+    /// Joined by lines.
     Lines,
-    /// Alone: nothing lies between two names.
+    /// Marks only: there is nothing between two names.
     Marks,
-    /// One below the other, from zero.
+    /// Bars from zero, one below the other.
     Bars,
 }
 
 pub(super) struct Axis {
     pub(super) label: String,
     pub(super) scale: Scale,
-    /// Digits behind the point in tables.
+    /// Digits after the decimal point in tables.
     pub(super) digits: usize,
 }
 
 pub(super) enum Scale {
     Linear,
     Log,
-    /// A place for each name: `x` counts them from 0.
+    /// Categories; `x` is the index of a name.
     Names(Vec<String>),
 }
 
@@ -50,7 +50,7 @@ pub(super) struct Series {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Style {
-    /// A place in the palette.
+    /// Index into the palette of the style sheet.
     pub(super) color: usize,
     pub(super) is_dashed: bool,
 }
@@ -59,8 +59,17 @@ pub(super) struct Style {
 pub(super) struct Point {
     pub(super) x: f64,
     pub(super) y: f64,
-    /// The least and the greatest of what `y` is the mean of, and how many they are.
-    pub(super) range: Option<(f64, f64, usize)>,
+    /// The values that `y` is the mean of; `None` for a single measurement.
+    pub(super) range: Option<Range>,
+}
+
+/// The extremes of some values.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Range {
+    pub(super) low: f64,
+    pub(super) high: f64,
+    /// How many values.
+    pub(super) n: usize,
 }
 
 impl Axis {
@@ -82,13 +91,15 @@ impl Point {
         Self { x, y, range: None }
     }
 
-    pub(super) fn of(x: f64, spread: Spread) -> Self {
-        Self { x, y: spread.mean, range: Some((spread.low, spread.high, spread.n)) }
+    /// The mean of `spread` at `x`, with its extremes.
+    pub(super) fn mean(x: f64, spread: Spread) -> Self {
+        let Spread { mean, low, high, n } = spread;
+        Self { x, y: mean, range: Some(Range { low, high, n }) }
     }
 
-    /// The most and the least that is drawn of it.
+    /// The lowest and the highest y value that is drawn.
     pub(super) fn extent(&self) -> [f64; 2] {
-        self.range.map_or([self.y, self.y], |(low, high, _)| [low, high])
+        self.range.map_or([self.y, self.y], |range| [range.low, range.high])
     }
 }
 
@@ -97,14 +108,14 @@ impl Chart {
         self.series.iter().map(|series| series.points.len()).sum()
     }
 
-    /// Nothing where there is nothing to draw.
+    /// Removes empty series; `None` if no point is left.
     pub(super) fn if_any(mut self) -> Option<Self> {
         self.series.retain(|series| !series.points.is_empty());
         (self.n_points() > 0).then_some(self)
     }
 }
 
-/// A value on the x axis as a table has it.
+/// A value on the x axis as text for a table.
 pub(super) fn x_text(axis: &Axis, x: f64) -> String {
     match &axis.scale {
         Scale::Names(names) => names.get(x as usize).cloned().unwrap_or_default(),

@@ -1,6 +1,6 @@
-//! Text in HTML and SVG.
+//! Escaping for HTML and SVG.
 
-/// Text as it stands in HTML.
+/// Escapes text for use in HTML and in attribute values.
 pub(super) fn escape(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {

@@ -1,29 +1,27 @@
-//! Which pictures are drawn of a group of runs. Each returns nothing where the runs don't have what
-//! it shows.
+//! The figures of a group of runs. Each is left out if the runs lack the data for it.
 
 mod curves;
 mod hot;
-mod quality;
 mod sketch;
-mod speed;
 mod study;
+mod summary;
 
 use super::chart::{Chart, Style};
 use crate::report::compare::{Cell, Group, Variant, has_budget, rank};
 use crate::results::sketch_findings::Findings;
 
-/// Pictures under one heading.
+/// Figures under one heading.
 pub(super) struct Section {
     pub(super) title: &'static str,
     pub(super) charts: Vec<Chart>,
 }
 
-/// Pictures of a group.
-pub(super) fn of_group(group: &Group<'_>) -> Vec<Section> {
+/// The figures of a group, by section.
+pub(super) fn group_sections(group: &Group<'_>) -> Vec<Section> {
     let sections = [
-        ("Quality against size", quality::charts(group)),
-        ("While training", curves::charts(group)),
-        ("Speed", speed::charts(group)),
+        ("Quality against size", summary::quality_charts(group)),
+        ("During training", curves::charts(group)),
+        ("Speed", summary::speed_charts(group)),
         ("One setting at a time", study::charts(group)),
         ("The hot set", hot::charts(group)),
     ];
@@ -31,30 +29,30 @@ pub(super) fn of_group(group: &Group<'_>) -> Vec<Section> {
     sections.filter(|section| !section.charts.is_empty()).collect()
 }
 
-/// Pictures of the sketch alone.
-pub(super) fn of_sketch(findings: &Findings) -> Section {
+/// The figures of `trainer sketch --sweep`.
+pub(super) fn sketch_section(findings: &Findings) -> Section {
     Section { title: "HotSketch alone", charts: sketch::charts(findings) }
 }
 
-/// A method keeps its colour on the whole page; what deviates from its defaults is dashed.
+/// A method has the same colour everywhere on the page; variants with settings other than its
+/// defaults are dashed.
 fn style(variant: &Variant<'_>) -> Style {
     Style { color: rank(&variant.method), is_dashed: !variant.deviations.is_empty() }
 }
 
-/// The cells of the variants that stand for methods, with runs, at a ratio; the full table beside
-/// each.
-fn at<'a>(
+/// The cells with runs of the main variants at a ratio, and the full table, whose ratio is 1.
+fn cells_at<'a>(
     group: &'a Group<'a>,
     ratio: f64,
 ) -> impl Iterator<Item = (&'a Variant<'a>, &'a Cell<'a>)> {
     let cells = group.main_variants().filter_map(move |variant| {
         let ratio = if !has_budget(&variant.method) { 1.0 } else { ratio };
-        Some((variant, variant.at(ratio)?))
+        Some((variant, variant.cell_at(ratio)?))
     });
     cells.filter(|(_, cell)| !cell.runs.is_empty())
 }
 
-/// `of 3 seeds`, or as many as there are.
+/// A sentence on how many seeds the means are taken over.
 fn seeds(group: &Group<'_>) -> String {
     let counts: Vec<_> = group.cells().map(|(_, cell)| cell.runs.len()).collect();
     match (counts.iter().min(), counts.iter().max()) {

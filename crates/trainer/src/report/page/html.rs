@@ -1,4 +1,4 @@
-//! The page around the pictures.
+//! The page around the figures.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
@@ -10,14 +10,14 @@ use super::figures::{self, Section};
 use super::{Source, svg, table};
 use crate::report::compare::{Comparison, Group, answer, ratio_text};
 use crate::results::runs::RunRecord;
-use crate::results::sweep_record::{Fate, SweepEntry, SweepRecord};
+use crate::results::sweep_record::{RunStatus, SweepEntry, SweepRecord};
 use crate::results::warnings;
 use crate::text::grouped;
 
-/// Everything that makes it look as it does.
+/// The style sheet, part of the page so that it needs no other file.
 const STYLE: &str = include_str!("style.css");
 
-/// The whole page. `reload`: it asks for itself again after so many seconds.
+/// The complete page. With `reload` it reloads itself after that many seconds.
 pub(super) fn page(source: &Source, reload: Option<u32>) -> String {
     let comparison = source.comparison();
     let mut out = head(reload);
@@ -26,12 +26,12 @@ pub(super) fn page(source: &Source, reload: Option<u32>) -> String {
     out.push_str(&contents(&comparison.groups, !source.sketches.is_empty()));
     for (number, group) in comparison.groups.iter().enumerate() {
         out.push_str(&group_head(group, number));
-        out.extend(figures::of_group(group).iter().map(section_html));
+        out.extend(figures::group_sections(group).iter().map(section_html));
     }
     if !source.sketches.is_empty() {
         out.push_str("<h2 id=\"sketch\">HotSketch</h2>");
         out.extend(
-            source.sketches.iter().map(|findings| section_html(&figures::of_sketch(findings))),
+            source.sketches.iter().map(|findings| section_html(&figures::sketch_section(findings))),
         );
     }
     out.push_str(&all_runs(source, &comparison));
@@ -51,7 +51,7 @@ fn head(reload: Option<u32>) -> String {
     )
 }
 
-/// The question, the answer, and how far the runs are.
+/// The question, the answer and the progress of the runs.
 fn top(source: &Source, comparison: &Comparison<'_>) -> String {
     let mut out = String::from("<header>");
     let question = comparison.groups.first().and_then(|group| question(source, group));
@@ -67,7 +67,7 @@ fn top(source: &Source, comparison: &Comparison<'_>) -> String {
     out
 }
 
-/// What the sweep was to find out that most of a group's runs are of.
+/// The question of the sweep that most of the group's runs belong to.
 fn question<'a>(source: &'a Source, group: &Group<'_>) -> Option<&'a str> {
     let dirs: BTreeSet<_> = group
         .cells()
@@ -86,11 +86,11 @@ fn question<'a>(source: &'a Source, group: &Group<'_>) -> Option<&'a str> {
         .as_deref()
 }
 
-/// Runs that failed, and why, by their directories' names.
+/// Failed runs with the reason, by the names of their directories.
 fn failures(source: &Source) -> BTreeMap<&OsStr, (&SweepEntry, &str)> {
     let runs = source.sweeps.iter().flat_map(|sweep| &sweep.runs);
-    let failed = runs.filter_map(|run| match &run.fate {
-        Fate::Failed(why) => Some((OsStr::new(&*run.dir), (run, &**why))),
+    let failed = runs.filter_map(|run| match &run.status {
+        RunStatus::Failed(why) => Some((OsStr::new(&*run.dir), (run, &**why))),
         _ => None,
     });
     failed.collect()
@@ -102,7 +102,7 @@ fn status(source: &Source) -> String {
         |run: &RunRecord| run.dir.file_name().is_some_and(|name| failures.contains_key(name));
     let n_finished = source.runs.iter().filter(|run| run.report.is_some()).count();
     let n_open = source.runs.iter().filter(|run| run.report.is_none() && !has_failed(run)).count();
-    let fates = || source.sweeps.iter().flat_map(|sweep| &sweep.runs).map(|run| &run.fate);
+    let statuses = || source.sweeps.iter().flat_map(|sweep| &sweep.runs).map(|run| &run.status);
     let mut parts = vec![format!("{} runs finished", grouped(n_finished as u64))];
     let mut add = |n: usize, what: &str| {
         if n > 0 {
@@ -116,10 +116,11 @@ fn status(source: &Source) -> String {
         .filter(|it| !it.warnings.is_empty())
         .count();
     add(n_warned, "of them with warnings (see all runs)");
-    add(n_open, "not");
-    add(fates().filter(|fate| matches!(fate, Fate::Waiting)).count(), "waiting");
+    add(n_open, "unfinished");
+    add(statuses().filter(|status| matches!(status, RunStatus::Waiting)).count(), "pending");
     add(failures.len(), "failed");
-    add(fates().filter(|fate| matches!(fate, Fate::NotApplicable(_))).count(), "can't be");
+    let is_not_applicable = |status: &&RunStatus| matches!(status, RunStatus::NotApplicable(_));
+    add(statuses().filter(is_not_applicable).count(), "not applicable");
     parts.join(", ") + "."
 }
 
@@ -142,7 +143,7 @@ fn group_head(group: &Group<'_>, number: usize) -> String {
     }
     out.push_str("</dl>");
     let sentences = answer(group);
-    // The first group's stand on top of the page.
+    // Those of the first group are at the top of the page.
     if number > 0 && !sentences.is_empty() {
         let _ = write!(out, "<p>{}</p>", escape(&sentences.join(" ")));
     }
@@ -177,7 +178,7 @@ fn legend(series: &[Series]) -> String {
     format!("<ul class=\"legend\">{}</ul>", series.iter().map(item).collect::<String>())
 }
 
-/// Every run, and what could not be one.
+/// A table of every run, and of every configuration that was not applicable or failed.
 fn all_runs(source: &Source, comparison: &Comparison<'_>) -> String {
     let head = ["run", "model", "method", "CR", "seed", "test AUC", "log-loss", "bytes", "status"];
     let mut rows = vec![head.map(str::to_owned).to_vec()];
@@ -196,7 +197,7 @@ fn all_runs(source: &Source, comparison: &Comparison<'_>) -> String {
             }
         }
     }
-    // What came too early to an end to have left anything.
+    // Those that ended too early to leave a record in their directory.
     for (run, why) in failures.into_values() {
         rows.push(other_row(&run.name, &[const { String::new() }; 3], &format!("failed: {why}")));
     }
@@ -225,7 +226,7 @@ fn run_row(run: &RunRecord, place: &[String; 3], failure: Option<&str>) -> Vec<S
     row
 }
 
-/// Of what is no run.
+/// A row without results.
 fn other_row(name: &str, place: &[String; 3], why: &str) -> Vec<String> {
     let mut row = vec![name.to_owned()];
     row.extend_from_slice(place);

@@ -1,36 +1,55 @@
-//! A chart as an SVG picture whose colours the page's style sheet sets. Every point is one element
-//! of class `m`.
+//! Draws a chart as SVG. The page's style sheet sets the colours. Every point is one element of
+//! class `m`, which the tests count.
 
 use std::fmt::Write as _;
 
-use super::chart::{Axis, Chart, Form, Point, Scale, Series, Style};
+use super::chart::{Axis, Chart, Form, Point, Range, Scale, Series, Style};
 use super::escape::escape;
 use super::ticks;
 
-/// The picture in its own units; it scales to the room that it gets.
+/// Size in user units; the browser scales the picture to the width of its figure.
 const WIDTH: f64 = 560.0;
 const HEIGHT: f64 = 330.0;
+/// Left margin: room for tick labels such as `0.7512` and the turned axis label.
 const LEFT: f64 = 62.0;
 const RIGHT: f64 = 16.0;
 const TOP: f64 = 12.0;
+/// Bottom margin: a line of tick labels and the axis label.
 const BOTTOM: f64 = 46.0;
-/// Of a bar with the room around it.
+/// Height of a bar with the gap around it.
 const BAR: f64 = 26.0;
-/// Characters of a name that fit beside a bar.
+/// Longest series name beside a bar, in characters; longer names are cut.
 const LONGEST_NAME: usize = 26;
-/// Lines with more points get smaller marks, and no bars.
+/// Mean width of a character in the style sheet's font size.
+const CHARACTER_WIDTH: f64 = 6.4;
+/// Lines with more points get smaller marks and no error bars, which would overlap.
 const MANY: usize = 12;
+/// Ticks that an axis has room for.
+const N_TICKS: usize = 6;
 
-/// From values to places.
-struct Map {
+/// Maps the values of an axis to coordinates.
+struct AxisMap {
     low: f64,
     high: f64,
     is_log: bool,
-    /// Where `low` and `high` are drawn.
+    /// Coordinates of `low` and `high`.
     ends: [f64; 2],
 }
 
-impl Map {
+/// Both axes of a picture.
+struct Axes {
+    x: AxisMap,
+    y: AxisMap,
+}
+
+/// Where a bar is drawn.
+struct BarPlace<'a> {
+    x: &'a AxisMap,
+    left: f64,
+    top: f64,
+}
+
+impl AxisMap {
     fn new(axis: &Axis, values: impl Iterator<Item = f64>, ends: [f64; 2]) -> Self {
         let is_log = matches!(axis.scale, Scale::Log);
         if let Scale::Names(names) = &axis.scale {
@@ -40,7 +59,7 @@ impl Map {
             values.map(|value| if is_log { value.max(f64::MIN_POSITIVE).log10() } else { value });
         let (low, high) =
             values.fold((f64::INFINITY, f64::NEG_INFINITY), |(l, h), v| (l.min(v), h.max(v)));
-        // A single value stands in the middle.
+        // Margin around the values; a single value lies in the middle.
         let room = if high > low { 0.05 * (high - low) } else { (0.05 * low.abs()).max(0.5e-3) };
         Self { low: low - room, high: high + room, is_log, ends }
     }
@@ -51,17 +70,18 @@ impl Map {
         self.ends[0] + share * (self.ends[1] - self.ends[0])
     }
 
-    /// Values that are marked on the axis, with their texts.
-    fn ticks(&self, axis: &Axis, n: usize) -> Vec<(f64, String)> {
+    /// About [`N_TICKS`] values to mark on the axis, with their labels.
+    fn ticks(&self, axis: &Axis) -> Vec<(f64, String)> {
         if let Scale::Names(names) = &axis.scale {
-            let every = names.len().div_ceil(n.max(1) * 3).max(1);
+            // Names are short: three fit where a number would.
+            let every = names.len().div_ceil(N_TICKS * 3).max(1);
             let shown = names.iter().enumerate().filter(|(at, _)| at % every == 0);
             return shown.map(|(at, name)| (at as f64, name.clone())).collect();
         }
         let ticks = if self.is_log {
             ticks::log(10_f64.powf(self.low), 10_f64.powf(self.high))
         } else {
-            ticks::linear(self.low, self.high, n)
+            ticks::linear(self.low, self.high, N_TICKS)
         };
         let step = ticks.windows(2).map(|pair| pair[1] - pair[0]).fold(f64::INFINITY, f64::min);
         ticks
@@ -87,21 +107,24 @@ fn open(out: &mut String, chart: &Chart, height: f64) {
 
 fn lines(chart: &Chart) -> String {
     let points = || chart.series.iter().flat_map(|series| &series.points);
-    let x = Map::new(&chart.x, points().map(|point| point.x), [LEFT, WIDTH - RIGHT]);
-    let y = Map::new(&chart.y, points().flat_map(Point::extent), [HEIGHT - BOTTOM, TOP]);
+    let axes = Axes {
+        x: AxisMap::new(&chart.x, points().map(|point| point.x), [LEFT, WIDTH - RIGHT]),
+        y: AxisMap::new(&chart.y, points().flat_map(Point::extent), [HEIGHT - BOTTOM, TOP]),
+    };
     let mut out = String::new();
     open(&mut out, chart, HEIGHT);
-    grid(&mut out, chart, (&x, &y));
+    grid(&mut out, chart, &axes);
     for series in &chart.series {
-        line(&mut out, chart, series, (&x, &y));
+        line(&mut out, chart, series, &axes);
     }
     out.push_str("</svg>");
     out
 }
 
-fn grid(out: &mut String, chart: &Chart, (x, y): (&Map, &Map)) {
+fn grid(out: &mut String, chart: &Chart, axes: &Axes) {
+    let Axes { x, y } = axes;
     let bottom = HEIGHT - BOTTOM;
-    for (value, text) in x.ticks(&chart.x, 6) {
+    for (value, text) in x.ticks(&chart.x) {
         let at = x.place(value);
         let _ = write!(out, "<path class=\"g\" d=\"M{at:.1} {TOP}V{bottom}\"/>");
         let _ = write!(
@@ -111,7 +134,7 @@ fn grid(out: &mut String, chart: &Chart, (x, y): (&Map, &Map)) {
             escape(&text)
         );
     }
-    for (value, text) in y.ticks(&chart.y, 6) {
+    for (value, text) in y.ticks(&chart.y) {
         let at = y.place(value);
         let _ = write!(out, "<path class=\"g\" d=\"M{LEFT} {at:.1}H{}\"/>", WIDTH - RIGHT);
         let _ = write!(
@@ -136,11 +159,13 @@ fn grid(out: &mut String, chart: &Chart, (x, y): (&Map, &Map)) {
     );
 }
 
-fn class(Style { color, is_dashed }: Style) -> String {
+fn class(style: Style) -> String {
+    let Style { color, is_dashed } = style;
     format!("s{color}{}", if is_dashed { " d" } else { "" })
 }
 
-fn line(out: &mut String, chart: &Chart, series: &Series, (x, y): (&Map, &Map)) {
+fn line(out: &mut String, chart: &Chart, series: &Series, axes: &Axes) {
+    let Axes { x, y } = axes;
     let _ = write!(out, "<g class=\"{}\">", class(series.style));
     if chart.form == Form::Lines {
         let mut path = String::new();
@@ -154,7 +179,7 @@ fn line(out: &mut String, chart: &Chart, series: &Series, (x, y): (&Map, &Map)) 
     let radius = if is_crowded { 1.6 } else { 3.4 };
     for point in &series.points {
         let (at, height) = (x.place(point.x), y.place(point.y));
-        if let Some((low, high, n)) = point.range
+        if let Some(Range { low, high, n }) = point.range
             && n > 1
             && !is_crowded
         {
@@ -172,13 +197,13 @@ fn line(out: &mut String, chart: &Chart, series: &Series, (x, y): (&Map, &Map)) 
     out.push_str("</g>");
 }
 
-/// What a pointer that rests on a mark is told.
+/// The tooltip of a mark.
 fn tip(chart: &Chart, series: &Series, point: &Point) -> String {
     let x = super::chart::x_text(&chart.x, point.x);
     format!("{}, {} {x}: {}", series.name, chart.x.label, ticks::number(point.y, chart.y.digits))
 }
 
-/// One below the other; the names stand before them.
+/// Horizontal bars, one below the other, with the names on the left.
 fn bars(chart: &Chart) -> String {
     let height = TOP + BAR * chart.n_points() as f64 + BOTTOM;
     let bottom = height - BOTTOM;
@@ -188,13 +213,14 @@ fn bars(chart: &Chart) -> String {
         .map(|series| series.name.chars().count().min(LONGEST_NAME))
         .max()
         .unwrap_or(0);
-    let left = 24.0 + 6.4 * longest as f64;
+    let left = 24.0 + CHARACTER_WIDTH * longest as f64;
     let ends = chart.series.iter().flat_map(|series| &series.points).flat_map(Point::extent);
-    let mut x = Map::new(&chart.y, ends.chain([0.0]), [left, WIDTH - RIGHT]);
+    let mut x = AxisMap::new(&chart.y, ends.chain([0.0]), [left, WIDTH - RIGHT]);
+    // Bars start at zero: their lengths are compared.
     x.low = 0.0;
     let mut out = String::new();
     open(&mut out, chart, height);
-    for (value, text) in x.ticks(&chart.y, 6) {
+    for (value, text) in x.ticks(&chart.y) {
         let at = x.place(value);
         let _ = write!(out, "<path class=\"g\" d=\"M{at:.1} {TOP}V{bottom:.1}\"/>");
         let _ = write!(
@@ -206,7 +232,7 @@ fn bars(chart: &Chart) -> String {
     let mut top = TOP;
     for series in &chart.series {
         for point in &series.points {
-            bar(&mut out, (chart, series), point, (&x, left, top));
+            bar(&mut out, chart, series, point, &BarPlace { x: &x, left, top });
             top += BAR;
         }
     }
@@ -221,12 +247,8 @@ fn bars(chart: &Chart) -> String {
     out
 }
 
-fn bar(
-    out: &mut String,
-    (chart, series): (&Chart, &Series),
-    point: &Point,
-    (x, left, top): (&Map, f64, f64),
-) {
+fn bar(out: &mut String, chart: &Chart, series: &Series, point: &Point, place: &BarPlace<'_>) {
+    let &BarPlace { x, left, top } = place;
     let (end, middle) = (x.place(point.y), top + BAR / 2.0);
     let mut name: String = series.name.chars().take(LONGEST_NAME).collect();
     if name.len() < series.name.len() {
@@ -243,10 +265,11 @@ fn bar(
     let (y, width, height) = (top + 4.0, (end - left).max(0.5), BAR - 8.0);
     let _ = write!(
         out,
-        "<rect class=\"m\" x=\"{left:.1}\" y=\"{y:.1}\" width=\"{width:.1}\" height=\"{height}\"><title>{}</title></rect>",
+        "<rect class=\"m\" x=\"{left:.1}\" y=\"{y:.1}\" width=\"{width:.1}\" height=\"{height}\">\
+         <title>{}</title></rect>",
         escape(&tip(chart, series, point))
     );
-    if let Some((low, high, n)) = point.range
+    if let Some(Range { low, high, n }) = point.range
         && n > 1
     {
         let _ = write!(

@@ -1,12 +1,12 @@
-//! The table behind a picture, and the same as CSV.
+//! The table below a picture, and its CSV download.
 
 use std::fmt::Write as _;
 
-use super::chart::{Chart, x_text};
+use super::chart::{Chart, Range, x_text};
 use super::escape::escape;
 use super::ticks::number;
 
-/// Cells, the head first.
+/// The cells of a chart's table, the header row first.
 pub(super) fn cells(chart: &Chart) -> Vec<Vec<String>> {
     let points = || {
         chart
@@ -28,7 +28,7 @@ pub(super) fn cells(chart: &Chart) -> Vec<Vec<String>> {
         row.extend(has_x.then(|| x_text(&chart.x, point.x)));
         row.push(number(point.y, chart.y.digits));
         if has_range {
-            let range = point.range.map(|(low, high, n)| {
+            let range = point.range.map(|Range { low, high, n }| {
                 [number(low, chart.y.digits), number(high, chart.y.digits), n.to_string()]
             });
             row.extend(range.unwrap_or_default());
@@ -38,7 +38,7 @@ pub(super) fn cells(chart: &Chart) -> Vec<Vec<String>> {
     rows
 }
 
-/// A table with a link to the same as CSV.
+/// A collapsed table of `rows` with a link to download them as `name`.csv.
 pub(super) fn html(rows: &[Vec<String>], name: &str) -> String {
     let n_rows = rows.len().saturating_sub(1);
     let mut out = format!("<details><summary>Table, {n_rows} rows</summary>");
@@ -49,7 +49,7 @@ pub(super) fn html(rows: &[Vec<String>], name: &str) -> String {
     out
 }
 
-/// A table alone.
+/// A table of `rows`, the first of which is the header.
 pub(super) fn plain(rows: &[Vec<String>]) -> String {
     let mut out = String::from("<div class=\"w\"><table>");
     for (number, row) in rows.iter().enumerate() {
@@ -64,7 +64,8 @@ pub(super) fn plain(rows: &[Vec<String>]) -> String {
     out
 }
 
-/// RFC 4180; thousands are not set apart.
+/// `rows` as CSV (RFC 4180); numbers lose their thousands separators, so that programs can read
+/// them.
 fn csv(rows: &[Vec<String>]) -> String {
     let mut out = String::new();
     for row in rows {
@@ -81,7 +82,7 @@ fn csv(rows: &[Vec<String>]) -> String {
     out
 }
 
-/// Text as the address of a link.
+/// CSV text as a `data:` URI: the page needs no other file.
 fn data_uri(text: &str) -> String {
     let mut out = String::from("data:text/csv;charset=utf-8,");
     for byte in text.bytes() {
@@ -101,7 +102,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn csv_can_be_read_back() {
+    fn csv_is_quoted_and_escaped() {
         let rows = [["series", "x"], ["a, \"b\"", "1,000"], ["c", "0.5"]]
             .map(|row| row.map(str::to_owned).to_vec());
         assert_eq!(csv(&rows), "series,x\n\"a, \"\"b\"\"\",1000\nc,0.5\n");

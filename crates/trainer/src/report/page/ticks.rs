@@ -1,4 +1,4 @@
-//! Round numbers along an axis.
+//! Tick positions along an axis and their labels.
 
 use crate::text::grouped;
 
@@ -11,14 +11,16 @@ pub(super) fn linear(low: f64, high: f64, n: usize) -> Vec<f64> {
     let magnitude = 10_f64.powf(raw.log10().floor());
     let factor = [1.0, 2.0, 5.0, 10.0]
         .into_iter()
+        // A little less than `raw` will do: rounding must not double the step.
         .find(|factor| factor * magnitude >= raw * 0.999)
         .unwrap_or(10.0);
     let step = factor * magnitude;
+    // 1e-9: a `high` on a tick keeps it despite rounding.
     let (first, last) = ((low / step).ceil() as i64, (high / step + 1e-9).floor() as i64);
     (first..=last).map(|at| at as f64 * step).collect()
 }
 
-/// The powers of ten from `low` to `high`, with what lies between them where these are few.
+/// The powers of ten from `low` to `high`; if there are fewer than three, with 2 and 5 times each.
 pub(super) fn log(low: f64, high: f64) -> Vec<f64> {
     let decades = low.log10().floor() as i32..=high.log10().ceil() as i32;
     let within = |ticks: Vec<f64>| {
@@ -35,7 +37,7 @@ pub(super) fn log(low: f64, high: f64) -> Vec<f64> {
     )
 }
 
-/// A tick in few characters, so that its neighbours, `step` away, are told apart.
+/// A short label for a tick, with enough digits to distinguish it from ticks `step` away.
 pub(super) fn text(value: f64, step: f64) -> String {
     for (unit, factor) in [("G", 1e9), ("M", 1e6), ("k", 1e3)] {
         if value.abs() >= factor {
@@ -55,8 +57,8 @@ fn trimmed(value: f64, step: f64) -> String {
     }
 }
 
-/// A number for a table: `digits` behind the point, more of a small one; whole numbers with their
-/// thousands apart.
+/// A number for a table: `digits` after the decimal point, scientific notation for smaller values;
+/// whole numbers with thousands separators.
 pub(super) fn number(value: f64, digits: usize) -> String {
     let is_whole = value.fract().abs() < 1e-9 || value >= 100.0;
     match digits {

@@ -1,4 +1,4 @@
-//! Recall and speed of HotSketch alone.
+//! Recall and speed of HotSketch without a model.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,7 +10,7 @@ pub(super) fn charts(file: &Findings) -> Vec<Chart> {
     [recall(file), drift(file), speed(file)].into_iter().flatten().collect()
 }
 
-/// A colour for each number of slots.
+/// A colour for each number of slots per bucket; 0 is that of the full table.
 fn style(file: &Findings, slots: usize, is_dashed: bool) -> Style {
     let all: BTreeSet<usize> =
         file.recall.iter().map(|it| it.slots).chain(file.drift.iter().map(|it| it.slots)).collect();
@@ -27,11 +27,11 @@ fn stream(file: &Findings) -> String {
     )
 }
 
-/// Points of each line, by place: the means over what is given of them.
+/// For each x the mean of its values over the seeds.
 fn spreads(values: impl Iterator<Item = (usize, f64)>) -> Vec<Point> {
-    let mut by_place: BTreeMap<usize, Vec<f64>> = BTreeMap::new();
-    values.for_each(|(x, y)| by_place.entry(x).or_default().push(y));
-    by_place.into_iter().filter_map(|(x, ys)| Some(Point::of(x as f64, Spread::of(ys)?))).collect()
+    let mut by_x: BTreeMap<usize, Vec<f64>> = BTreeMap::new();
+    values.for_each(|(x, y)| by_x.entry(x).or_default().push(y));
+    by_x.into_iter().filter_map(|(x, ys)| Some(Point::mean(x as f64, Spread::new(ys)?))).collect()
 }
 
 fn recall(file: &Findings) -> Option<Chart> {
@@ -39,12 +39,12 @@ fn recall(file: &Findings) -> Option<Chart> {
     let slots: BTreeSet<usize> = file.recall.iter().map(|it| it.slots).collect();
     let of = |slots: usize| file.recall.iter().filter(move |it| it.slots == slots);
     let measured = slots.iter().map(|&slots| Series {
-        name: format!("{slots} slots a bucket"),
+        name: format!("{slots} slots per bucket"),
         style: style(file, slots, false),
         points: spreads(of(slots).map(|it| (it.bytes, it.recall))),
     });
     let proven = slots.iter().map(|&slots| Series {
-        name: format!("{slots} slots, proven for the least of them"),
+        name: format!("{slots} slots, proven bound for the least frequent"),
         style: style(file, slots, true),
         points: spreads(of(slots).filter_map(|it| Some((it.bytes, it.bound?)))),
     });
@@ -65,7 +65,7 @@ fn drift(file: &Findings) -> Option<Chart> {
     let lines: BTreeSet<(bool, usize)> =
         file.drift.iter().map(|it| (!it.decay, it.slots)).collect();
     let series = lines.iter().map(|&(stays, slots)| Series {
-        name: format!("{slots} slots, {}", if stays { "scores stay" } else { "scores decay" }),
+        name: format!("{slots} slots, {}", if stays { "no decay" } else { "decay" }),
         style: style(file, slots, stays),
         points: spreads(
             file.drift
@@ -77,8 +77,8 @@ fn drift(file: &Findings) -> Option<Chart> {
     Chart {
         title: "Ranking under drift".to_owned(),
         note: format!(
-            "All features are replaced eight times; {} bytes. Share of the true top of the part that goes on whose \
-             scores are among as many highest of the sketch.",
+            "All features are replaced eight times; {} bytes. Share of the current part's true top \
+             whose scores are among the highest of the sketch.",
             crate::text::grouped(bytes as u64)
         ),
         x: Axis::linear("observations", 0),
