@@ -149,8 +149,7 @@ fn all() -> Vec<(Box<dyn Embedding>, State)> {
         (RowPrecision::I8, ADAM),
     ]) {
         let format = RowFormat::new(precision, optimizer);
-        let sizing =
-            |budget| Sizing { features: &FEATURES, dim: DIM, budget, format, seed: 3 };
+        let sizing = |budget| Sizing { features: &FEATURES, dim: DIM, budget, format, seed: 3 };
         let lively = || CafeSettings {
             promotion: Promotion::Threshold(4.0),
             decay: Some(Decay::new(0.9, None).expect("in range")),

@@ -62,7 +62,8 @@ fn follow_the_list(mut sketch: HotSketch, bytes: &[u8]) {
                 let before = list.clone();
                 observe(&mut list, config, id, weight);
                 let observed = sketch.observe(id, weight);
-                if config.victim == VictimPolicy::ByChance && !was_held && observed.held.is_none() {
+                if config.victim == VictimPolicy::ByChance && !was_held && observed.entry.is_none()
+                {
                     // Chance spared the victim.
                     assert!(before.len() == config.slots, "there was room");
                     list = before;
