@@ -9,8 +9,8 @@
 //! ```
 #![allow(clippy::print_stdout, reason = "an example prints its results")]
 
-use cafe_core::{Budget, CafeConfig, CafeEmbedding, CafeSettings, Embedding, FeatureId};
-use cafe_core::{mix64, unit_f64};
+use cafe_core::methods::{CafeConfig, CafeEmbedding, CafeSettings};
+use cafe_core::{Budget, Embedding, FeatureId, RowFormat, Sizing, mix64, unit_f64};
 use candle_core::{DType, Device, Module, Result, Tensor, Var};
 use candle_nn::{Optimizer, SGD, VarBuilder, VarMap, linear, loss, seq};
 
@@ -24,8 +24,10 @@ const LEARNING_RATE: f32 = 0.5;
 fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
     // A tenth of the bytes that a row for every feature would take.
     let (features, budget) = ([N_FEATURES; N_FIELDS], Budget::Compression(10.0));
-    let sizes = CafeConfig::within(&features, DIM, budget, &CafeSettings::paper(10.0))?;
-    let mut table = CafeEmbedding::new(sizes);
+    let sizing =
+        Sizing { features: &features, dim: DIM, budget, format: RowFormat::default(), seed: 0 };
+    let config = CafeConfig::within(&sizing, &CafeSettings::paper(10.0))?;
+    let mut table = CafeEmbedding::new(&config);
 
     let variables = VarMap::new();
     let builder = VarBuilder::from_varmap(&variables, DType::F32, &Device::Cpu);
