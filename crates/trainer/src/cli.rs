@@ -260,10 +260,9 @@ fn exit_code(error: &anyhow::Error) -> u8 {
 
 /// What a sweep has to know of an error.
 fn ending(error: &anyhow::Error) -> Ending {
-    let has = |is: fn(&(dyn Error + 'static)) -> bool| error.chain().any(is);
-    if has(|cause| cause.is::<MemoryError>()) {
+    if error.chain().any(<dyn Error>::is::<MemoryError>) {
         Ending::ShortOfMemory
-    } else if has(|cause| cause.is::<Interrupted>()) {
+    } else if error.chain().any(<dyn Error>::is::<Interrupted>) {
         Ending::Interrupted
     } else if exit_code(error) == exit::BUSY {
         Ending::Busy

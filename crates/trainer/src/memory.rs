@@ -35,10 +35,10 @@ impl ExitCode for MemoryError {
 /// that is available now. `None` if neither is known.
 #[must_use]
 pub fn limit(configured: Option<u64>) -> Option<(u64, &'static str)> {
+    const GROUP: &str = "left in this process' control group";
     if let Some(limit) = configured {
         return Some((limit, "max_memory"));
     }
-    const GROUP: &str = "left in this process' control group";
     let system = available(&std::fs::read_to_string("/proc/meminfo").unwrap_or_default());
     let group = group_limit(Path::new("/sys/fs/cgroup"));
     match (system, group) {

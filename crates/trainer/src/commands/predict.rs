@@ -54,9 +54,9 @@ pub fn predict(args: &PredictArgs) -> Result<String> {
             text.clear();
             for &logit in logits {
                 if args.logits {
-                    writeln!(text, "{logit:?}")?
+                    writeln!(text, "{logit:?}")?;
                 } else {
-                    writeln!(text, "{:?}", sigmoid(logit))?
+                    writeln!(text, "{:?}", sigmoid(logit))?;
                 }
             }
             out.write_all(&text)?;

@@ -167,7 +167,7 @@ impl Config {
                 problems.add(format!("data.columns.{key}"), error.to_string());
             }
             Err(error @ DialectError::UnwantedColumns { .. }) => {
-                problems.add("data.columns", error.to_string())
+                problems.add("data.columns", error.to_string());
             }
             Err(error @ DialectError::NoParquet) => problems.add("data.format", error.to_string()),
         }

@@ -12,6 +12,7 @@ pub trait Named: Copy + PartialEq + Sized + 'static {
     fn name(self) -> &'static str;
 
     /// The value of that name.
+    #[must_use]
     fn from_name(name: &str) -> Option<Self> {
         Self::all().find(|value| value.name() == name)
     }

@@ -23,7 +23,7 @@ fn golden(lines: &str, overrides: &[&str], expected: &[&str]) {
 }
 
 #[test]
-fn keys_and_values_that_nobody_knows() {
+fn unknown_keys_and_values() {
     golden(
         "[train]\nbacth = 3\n",
         &[],
@@ -58,6 +58,10 @@ fn keys_and_values_that_nobody_knows() {
             "a.toml:2: model.kind: expected one of `dlrm`, `wdl`, `dcn`, `dcnv2`, `deepfm`, got `transformer`",
         ],
     );
+}
+
+#[test]
+fn unknown_names_suggest_the_nearest() {
     golden(
         "engine = \"natve\"\n",
         &[],
@@ -139,6 +143,10 @@ fn values_of_the_wrong_kind() {
             "a.toml:1: max_memory: expected bytes such as 2000000, \"500 KB\" or \"2 MiB\", got \"2 parsecs\"",
         ],
     );
+}
+
+#[test]
+fn values_of_the_wrong_kind_in_sections() {
     golden(
         "max_memory = [1]\n",
         &[],

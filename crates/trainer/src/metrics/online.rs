@@ -127,7 +127,7 @@ mod tests {
         let n_rows = rows.len() as f64;
         let close = |found: Option<f64>, expected: Option<f64>| match (found, expected) {
             (Some(found), Some(expected)) => {
-                assert!((found - expected).abs() < 1e-9, "{found}, not {expected}")
+                assert!((found - expected).abs() < 1e-9, "{found}, not {expected}");
             }
             _ => assert_eq!(found, expected),
         };

@@ -225,6 +225,10 @@ impl Report {
     /// The table that is printed at the end of a run.
     #[must_use]
     pub fn table(&self) -> String {
+        table(&[self.quality_lines(), self.embedding_lines(), self.speed_lines()].concat())
+    }
+
+    fn quality_lines(&self) -> Vec<(&'static str, String)> {
         let mut rows = vec![
             ("run", format!("{} ({}, {}, seed {})", self.name, self.method, self.model, self.seed)),
             (
@@ -276,6 +280,11 @@ impl Report {
         if let Some(training) = &self.training {
             rows.push(("  optimizers", training.line()));
         }
+        rows
+    }
+
+    fn embedding_lines(&self) -> Vec<(&'static str, String)> {
+        let mut rows = Vec::new();
         rows.push((
             "embedding",
             format!("{} of a budget of {}", bytes(self.embedding_bytes), bytes(self.budget_bytes)),
@@ -292,6 +301,11 @@ impl Report {
         ));
         let total = bytes(self.embedding_total_bytes);
         rows.push(("  total", format!("{total} incl. maps and optimizer")));
+        rows
+    }
+
+    fn speed_lines(&self) -> Vec<(&'static str, String)> {
+        let mut rows = Vec::new();
         let speed = format!(
             "{} samples/s, {:.1} s in total",
             grouped(self.samples_per_second as u64),
@@ -309,6 +323,6 @@ impl Report {
         if let Some(peak) = self.peak_rss_bytes {
             rows.push(("peak memory", bytes(peak)));
         }
-        table(&rows)
+        rows
     }
 }

@@ -14,7 +14,7 @@ const LG_REGISTERS: u8 = 16;
 /// Bytes of an estimate.
 pub(super) const BYTES_PER_ESTIMATE: u64 = 1 << LG_REGISTERS;
 
-/// The relative standard error of an estimate: that of HyperLogLog, `1.04 / sqrt(registers)`.
+/// The relative standard error of an estimate: that of `HyperLogLog`, `1.04 / sqrt(registers)`.
 pub(super) fn standard_error() -> f64 {
     1.04 / f64::from(1_u32 << LG_REGISTERS).sqrt()
 }

@@ -35,32 +35,7 @@ impl Config {
             }
             _ => {}
         }
-        if let (Some(features), Ok(dialect)) = (&embedding.features, dialect::dialect(self)) {
-            let n_fields = dialect.schema().n_fields;
-            if features.len() != n_fields || features.contains(&0) {
-                let got = if features.contains(&0) {
-                    "one that is 0".to_owned()
-                } else {
-                    features.len().to_string()
-                };
-                let message =
-                    format!("expected {n_fields} numbers of at least 1, one a field, got {got}");
-                problems.add("embedding.features", message);
-            }
-        }
-        let largest =
-            dialect::schema(self).ok().and_then(|schema| schema.features.into_iter().max());
-        if let Some(n_features) = largest.filter(|&largest| largest > MAX_FEATURES) {
-            problems.add(
-                "embedding.features",
-                format!("expected at most {MAX_FEATURES} a field, got {n_features}"),
-            );
-        }
-        let is_unknown = |schema: Schema| schema.n_fields > 0 && schema.features.is_empty();
-        if embedding.features.is_none() && dialect::schema(self).is_ok_and(is_unknown) {
-            problems.add("embedding.features", "missing, and nothing else says how many features each field has; `trainer scan --config FILE` counts them and prints what to paste",
-            );
-        }
+        self.check_features(problems);
         if embedding.method == Method::Cafe && embedding.cafe.sizing == CafeSizing::Paper {
             if embedding.precision.is_some_and(|it| it != RowPrecision::F32) {
                 problems.add(
@@ -92,6 +67,37 @@ impl Config {
         }
         check_cafe(&embedding.cafe, problems);
         self.check_methods(problems);
+    }
+
+    /// How many features the fields have.
+    fn check_features(&self, problems: &mut Problems) {
+        let embedding = &self.embedding;
+        if let (Some(features), Ok(dialect)) = (&embedding.features, dialect::dialect(self)) {
+            let n_fields = dialect.schema().n_fields;
+            if features.len() != n_fields || features.contains(&0) {
+                let got = if features.contains(&0) {
+                    "one that is 0".to_owned()
+                } else {
+                    features.len().to_string()
+                };
+                let message =
+                    format!("expected {n_fields} numbers of at least 1, one a field, got {got}");
+                problems.add("embedding.features", message);
+            }
+        }
+        let largest =
+            dialect::schema(self).ok().and_then(|schema| schema.features.into_iter().max());
+        if let Some(n_features) = largest.filter(|&largest| largest > MAX_FEATURES) {
+            problems.add(
+                "embedding.features",
+                format!("expected at most {MAX_FEATURES} a field, got {n_features}"),
+            );
+        }
+        let is_unknown = |schema: Schema| schema.n_fields > 0 && schema.features.is_empty();
+        if embedding.features.is_none() && dialect::schema(self).is_ok_and(is_unknown) {
+            problems.add("embedding.features", "missing, and nothing else says how many features each field has; `trainer scan --config FILE` counts them and prints what to paste",
+            );
+        }
     }
 
     fn check_methods(&self, problems: &mut Problems) {

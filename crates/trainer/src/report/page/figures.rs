@@ -46,7 +46,7 @@ fn cells_at<'a>(
     ratio: f64,
 ) -> impl Iterator<Item = (&'a Variant<'a>, &'a Cell<'a>)> {
     let cells = group.main_variants().filter_map(move |variant| {
-        let ratio = if !has_budget(&variant.method) { 1.0 } else { ratio };
+        let ratio = if has_budget(&variant.method) { ratio } else { 1.0 };
         Some((variant, variant.cell_at(ratio)?))
     });
     cells.filter(|(_, cell)| !cell.runs.is_empty())
