@@ -97,7 +97,7 @@ serde_by_name!(ModelKind);
 /// The shape of the dense network.
 ///
 /// # Errors
-/// As [`dialect`].
+/// As [`schema`].
 pub fn model_config(config: &Config) -> Result<Shape> {
     let Schema { n_integers, n_fields, .. } = schema(config)?;
     let n_dense = config.model.n_dense(n_integers) + n_frequency_inputs(config, n_fields);

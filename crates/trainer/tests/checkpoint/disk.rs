@@ -112,7 +112,7 @@ fn open_removes_only_remains() {
         store.save(&small(step)).expect("it is saved");
     }
     let rename = |from: &str, to: &str| {
-        fs::rename(dir.path().join(from), dir.path().join(to)).expect("renamed")
+        fs::rename(dir.path().join(from), dir.path().join(to)).expect("renamed");
     };
     rename("step-000000000001", "step-000000000001.tmp");
     rename("step-000000000002", "step-000000000002.old");

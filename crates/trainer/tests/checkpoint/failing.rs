@@ -209,7 +209,7 @@ fn check<F: Files>(store: &Store<F>, work: &Work, is_done: bool, what: &str) {
     match work {
         Work::Save(checkpoint) if is_done => assert_eq!(&newest, checkpoint, "{what}"),
         Work::Save(checkpoint) => {
-            assert!(newest == *checkpoint || newest == small(4) || newest == small(3), "{what}")
+            assert!(newest == *checkpoint || newest == small(4) || newest == small(3), "{what}");
         }
         Work::Prune | Work::Open => assert_eq!(newest, small(4), "{what}"),
     }

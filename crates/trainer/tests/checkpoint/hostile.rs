@@ -190,6 +190,7 @@ fn inconsistent_manifests_are_refused() {
 }
 
 #[test]
+#[allow(clippy::too_many_lines, reason = "a table of cases")]
 fn inconsistent_headers_are_refused() {
     let good = String::from_utf8(Crafted::new().header).expect("JSON");
     let codes = r#""codes":{"dtype":"I8","shape":[5],"data_offsets":["#;

@@ -82,6 +82,7 @@ fn unreadable_inputs_have_exit_codes() {
 }
 
 #[test]
+#[allow(clippy::too_many_lines, reason = "a table of cases")]
 fn invalid_configurations_exit_with_78() {
     let bench = Bench::new();
     for (overrides, part) in [

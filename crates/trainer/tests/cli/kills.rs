@@ -42,6 +42,7 @@ keep = 3
 const FILES: [&str; 3] = ["rows.tsv.gz", "rows.tsv", "rows.tsv.zst"];
 
 #[test]
+#[allow(clippy::too_many_lines, reason = "one scenario from start to end")]
 fn resume_after_kill_is_bit_identical() {
     let n_kills: u32 =
         std::env::var("KILLS").ok().map_or(20, |text| text.parse().expect("KILLS is a number"));

@@ -104,7 +104,7 @@ fn scalars(bench: &Bench, run: &str) -> Scalars {
                 (1, Field::Eight(time)) => seconds = Some(f64::from_le_bytes(time)),
                 (2, Field::Varint(value)) => step = value,
                 (3, Field::Bytes(version)) => {
-                    assert_eq!((number, version), (0, &b"brain.Event:2"[..]))
+                    assert_eq!((number, version), (0, &b"brain.Event:2"[..]));
                 }
                 (5, Field::Bytes(summary)) => summaries.push(summary),
                 other => panic!("{other:?}"),

@@ -275,6 +275,7 @@ fn browse(browser: &Path, file: &Path, options: &[&str]) -> (Value, Vec<String>)
 }
 
 #[test]
+#[allow(clippy::too_many_lines, reason = "one scenario from start to end")]
 fn browser_draws_every_table_row() {
     let Some(browser) = chromium() else {
         return skip("there is no Chromium on the path");

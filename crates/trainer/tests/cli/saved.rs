@@ -176,6 +176,7 @@ fn resume_takes_no_more_memory_than_starting() {
 
 /// Day after day, each in a run of its own, is one run over all days.
 #[test]
+#[allow(clippy::too_many_lines, reason = "one scenario from start to end")]
 fn train_init_equals_one_run_over_both() {
     let bench = Bench::new();
     synth(&bench, 3200, "both.tsv");
