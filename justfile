@@ -56,7 +56,7 @@ check-memory:
 
 # benchmarks of all crates, then a table of them with shares of the limits
 bench:
-    RAYON_NUM_THREADS=1 cargo bench --workspace --benches
+    RAYON_NUM_THREADS=1 cargo bench --workspace --benches --features dlrm-model/bench
     python3 scripts/bench_table.py
 
 # our step against PyTorch's, alternating (needs torch)
