@@ -78,9 +78,6 @@ pub struct RunLock {
     _file: File,
 }
 
-/// Earlier name of [`RunLock`].
-pub type Claim = RunLock;
-
 /// Lengths of the logs at the time of a checkpoint.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -23,7 +23,7 @@ use crate::metrics::online::Online;
 use crate::results::report::{BadRowsOfPasses, Report, TierReport, TrainingReport};
 use crate::results::warnings;
 use crate::run_dir::saver::Saver;
-use crate::run_dir::{self, Claim, RunDir, RunDirError};
+use crate::run_dir::{self, RunDir, RunDirError, RunLock};
 use crate::stop::Stop;
 use crate::text::bytes;
 use crate::train::eval::Evaluation;
@@ -106,9 +106,9 @@ enum Origin {
     /// Nothing. The directory, if it was named.
     New(Option<PathBuf>),
     /// A directory in which a process began without coming to its first checkpoint.
-    Begun(Claim),
+    Begun(RunLock),
     /// A checkpoint.
-    Saved(Claim, Box<Checkpoint>),
+    Saved(RunLock, Box<Checkpoint>),
     /// The end: there is nothing left to do.
     Finished(Box<Report>, PathBuf),
 }
@@ -130,7 +130,7 @@ fn claim(config: &Config, run_dir: Option<PathBuf>, resume: Resume) -> Result<Or
             _ => Ok(Origin::New(Some(path))),
         };
     }
-    let claim = Claim::take(&path)?;
+    let claim = RunLock::take(&path)?;
     let store = Store::open(Disk, &run_dir::checkpoints(&path))?;
     let loaded = store.load_newest()?;
     for (step, error) in &loaded.passed_over {
@@ -247,7 +247,7 @@ impl Window {
 
 /// What a run starts from: its directory, and what a checkpoint holds.
 struct Start {
-    claim: Option<Claim>,
+    claim: Option<RunLock>,
     path: Option<PathBuf>,
     /// The state of the run that is resumed.
     state: Option<RunState>,

@@ -180,7 +180,7 @@ fn missing_and_moved_files_are_found() {
     let moved = Path::new(DIR).join("step-000000000007");
     case.memory.rename(&Path::new(DIR).join("step-000000000002"), &moved).expect("it was there");
     let message = case.store.load(7).expect_err("it is of step 2").to_string();
-    let why = "the manifest is not valid: it is of step 2, expected 7 as its directory says";
+    let why = "the manifest is not valid: it is of step 2, expected 7, that of its directory";
     assert!(message.contains(why), "{message}");
 }
 

@@ -26,7 +26,7 @@ impl<'a> Mounted<'a> {
         let mut mount = Command::new("mount");
         mount.args(["-t", "tmpfs", "-o", &size, "tmpfs"]).arg(dir);
         let status = mount.stdout(Stdio::null()).stderr(Stdio::null()).status();
-        status.is_ok_and(|status| status.success()).then_some(Self(dir))
+        status.is_ok_and(|status| status.success()).then(|| Self(dir))
     }
 }
 

@@ -132,12 +132,12 @@ const MANIFESTS: &[Case] = &[
     (
         "equal size",
         |m| entry(m, "codes")["dtype"] = json!("U8"),
-        "the header is not valid: it describes tensor `codes`",
+        "the header is not valid: its description of tensor `codes` differs",
     ),
     (
         "shape",
         |m| entry(m, "weights")["shape"] = json!([3, 2]),
-        "the header is not valid: it describes tensor",
+        "the header is not valid: its description of tensor",
     ),
     (
         "negative",
@@ -237,7 +237,7 @@ fn inconsistent_headers_are_refused() {
         (
             "far away",
             good.replacen("[0,16]", &format!("[{0},{0}]", usize::MAX), 1),
-            "it describes tensor `ids`",
+            "its description of tensor `ids` differs",
         ),
         ("too large", good.replacen("[0,16]", "[0,99999999999999999999]", 1), "invalid type"),
         ("not JSON", "x".to_owned(), "expected value"),

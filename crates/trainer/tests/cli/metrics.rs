@@ -410,7 +410,7 @@ fn plan_counts_window_scores() {
         let line = text.lines().find(|line| line.starts_with("expected peak")).expect("a line");
         assert!(
             line.contains(
-                ", and 4 B a test row and a row of the longest day, where rows have days"
+                ", and 4 B per test row and per row of the longest day, if rows have days"
             ),
             "{line}"
         );

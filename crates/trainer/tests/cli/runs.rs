@@ -295,7 +295,7 @@ fn repository_sweeps_can_be_planned() {
             String::from_utf8_lossy(&output.stderr)
         );
         assert!(
-            String::from_utf8_lossy(&output.stderr).contains(" runs: 0 are there, "),
+            String::from_utf8_lossy(&output.stderr).contains(" runs: 0 finished, "),
             "{}",
             path.display()
         );
