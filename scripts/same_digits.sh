@@ -36,6 +36,8 @@ compare() {
         echo "OTHER $name"
         failures=$((failures + 1))
     fi
+    # Checkpoints of a hundred runs would fill the disk.
+    rm -rf "$work/old-$name" "$work/new-$name"
 }
 
 # both NAME KEY=VALUE...: runs both builds; what is not applicable must be refused by both.
