@@ -240,7 +240,7 @@ proptest! {
         let mut got: Vec<_> = owners.iter().copied().filter(|&owner| owner != u32::MAX).collect();
         expected.sort_unstable();
         got.sort_unstable();
-        // A sample may happen to miss the few that changed; whoever came first is right as well
+        // A sample may happen to miss the few that changed; the one that came first is right as well
         // where all have rows.
         if last > 0 {
             prop_assert_eq!(got, expected);

@@ -55,8 +55,8 @@ struct Cli {
     /// Where the run is written; by default runs/NAME, or the next free runs/NAME-2, ...
     #[arg(long, value_name = "DIR")]
     run_dir: Option<PathBuf>,
-    /// Goes on with the run of --run-dir from its newest checkpoint; `--resume=auto` starts one
-    /// where there is none
+    /// Resumes the run of --run-dir from its newest checkpoint; `--resume=auto` starts one where
+    /// there is none
     #[arg(long, value_name = "WHEN", num_args = 0..=1, require_equals = true, default_value = "no", default_missing_value = "yes")]
     resume: Resume,
     /// Writes how the run ended to a file, for the sweep that started it

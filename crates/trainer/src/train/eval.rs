@@ -14,8 +14,8 @@ use crate::train::step::Learner;
 pub struct Evaluation {
     /// The model's quality.
     pub quality: Quality,
-    /// The AUC of the logits that the labels were drawn from, where rows are generated: no model's
-    /// is better but by chance.
+    /// The AUC of the logits that the labels were drawn from, where rows are generated: no model can
+    /// be expected to exceed it.
     pub best_possible_auc: Option<f64>,
 }
 
